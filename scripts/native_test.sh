@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the native tests twice: as they are built for use, and under the address and undefined behaviour
+# sanitizers. gtest's reports go to the folder given as argument (build/reports by default), one for each
+# program and build.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+reports="$(mkdir -p "${1:-build/reports}" && cd "${1:-build/reports}" && pwd)"
+failed=0
+
+# run FOLDER NAME: every test program of one build.
+run() {
+  local program
+  for program in "$1"/*_test; do
+    echo "native: $(basename "$program"), $2"
+    (cd native/.. && "$program" --gtest_brief=1 --gtest_output="json:$reports/gtest-$2-$(basename "$program").json") ||
+      failed=1
+  done
+}
+
+bash scripts/build.sh native
+ninja -C build/native -j "$(nproc)" --quiet
+run build/native plain
+
+cmake -S native -B build/sanitized -G Ninja -DPSP_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug \
+  -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" >build/sanitized.log 2>&1 || {
+  cat build/sanitized.log >&2
+  exit 1
+}
+ninja -C build/sanitized -j "$(nproc)" --quiet
+export UBSAN_OPTIONS=print_stacktrace=1
+run build/sanitized sanitized
+exit "$failed"

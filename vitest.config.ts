@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stages of the tests in TypeScript. A file belongs to exactly one: house rules, packet vectors, adapters
+// (real nats-server, real gRPC), e2e (whole nodes in network namespaces, one file after another), and core for
+// everything else, so that no test file is ever left out.
+import { defineConfig } from 'vitest/config';
+
+const house = ['test/house/**/*.test.ts'];
+const vectors = ['test/vectors/**/*.test.ts', 'test/**/vectors/**/*.test.ts'];
+const adapters = ['test/adapters/**/*.test.ts', 'test/**/adapters/**/*.test.ts'];
+const e2e = ['test/e2e/**/*.test.ts'];
+
+/** How long expect.poll waits, as test/adapters/waiting.ts: longer than anything takes on a slow and busy machine. */
+const patience = { timeout: 20_000, interval: 20 };
+
+export default defineConfig({
+  test: {
+    // Adapters mostly wait; vitest by itself would run one file at a time on two cores.
+    maxWorkers: 2,
+    projects: [
+      { test: { name: 'house', include: house } },
+      { test: { name: 'vectors', include: vectors } },
+      {
+        test: {
+          name: 'core',
+          include: ['test/**/*.test.ts'],
+          exclude: [...house, ...vectors, ...adapters, ...e2e],
+          testTimeout: 60_000,
+          expect: { poll: patience },
+        },
+      },
+      {
+        test: {
+          name: 'adapters',
+          include: adapters,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          expect: { poll: patience },
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: e2e,
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
