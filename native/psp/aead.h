@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// AES-GCM behind one interface, chosen once at start: libipsec-mb where the processor runs it, libcrypto
+// elsewhere. Expanded keys live in memory of the caller, so that the packet path never allocates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace psp {
+
+inline constexpr size_t kIcvLength = 16;
+inline constexpr size_t kNonceLength = 12;
+inline constexpr size_t kAeadKeyAlignment = 64;
+
+// Octets of the key of a PSP version: 16 for versions 0 and 2, 32 for 1 and 3 (PSP specification, "Packet
+// Encryption"). AES-GMAC is AES-GCM that encrypts nothing, so one expanded key serves either.
+inline constexpr size_t key_length(uint8_t version) {
+  return (version & 1) ? 32 : 16;
+}
+
+class Aead {
+ public:
+  virtual ~Aead() = default;
+
+  // For display: library, version, instruction set.
+  virtual std::string name() const = 0;
+
+  // Octets of one expanded key; its memory is aligned to kAeadKeyAlignment.
+  virtual size_t expanded_size() const = 0;
+  // Makes memory ready for expand, once, off the packet path; destroy wipes and ends it.
+  virtual void construct(void* expanded) const = 0;
+  virtual void destroy(void* expanded) const = 0;
+  // Expands key_length(version) octets into constructed memory, over whatever stood there.
+  virtual void expand(void* expanded, const uint8_t* key, uint8_t version) const = 0;
+
+  // Encrypts `length` octets in place and writes the 16-octet tag. Length 0 is legal. One expanded key must
+  // not be used by two threads at once.
+  virtual void seal(void* expanded, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
+                    uint8_t* data, size_t length, uint8_t tag[kIcvLength]) const = 0;
+  // Decrypts in place; false when the tag does not match, and then the data is worthless.
+  virtual bool open(void* expanded, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
+                    uint8_t* data, size_t length, const uint8_t tag[kIcvLength]) const = 0;
+};
+
+std::unique_ptr<Aead> make_aead_libcrypto();
+// Null where this build or this processor has none.
+std::unique_ptr<Aead> make_aead_ipsec_mb();
+
+}  // namespace psp

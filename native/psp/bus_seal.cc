@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// HKDF-SHA256 and AES-256-GCM by libcrypto. The keys of starts and the keys inside seals lie in secret
+// memory; libcrypto wipes its contexts. A refusal of libcrypto other than a wrong tag is a broken promise and
+// throws.
+#include "psp/bus_seal.h"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+
+#include <algorithm>
+#include <list>
+#include <stdexcept>
+
+#include "psp/aead.h"
+#include "psp/bus_seal_data.h"
+#include "psp/octets.h"
+#include "psp/replay_window.h"
+
+namespace psp {
+
+namespace {
+
+constexpr size_t kKeyLength = 32;
+constexpr size_t kStartsRemembered = 64;
+
+using SecretKey = SecretVector<uint8_t>;
+using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
+
+void require(bool ok) {
+  if (!ok) throw std::runtime_error("libcrypto refused a bus seal operation");
+}
+
+SecretKey copy(std::span<const uint8_t> octets) {
+  return SecretKey(octets.begin(), octets.end());
+}
+
+SecretKey key_of(const SecretKey& secret, const std::array<uint8_t, 32>& start, const std::string& node,
+                 const std::string& sender) {
+  const std::unique_ptr<EVP_KDF, decltype(&EVP_KDF_free)> kdf(EVP_KDF_fetch(nullptr, "HKDF", nullptr),
+                                                              EVP_KDF_free);
+  require(kdf != nullptr);
+  const std::unique_ptr<EVP_KDF_CTX, decltype(&EVP_KDF_CTX_free)> context(EVP_KDF_CTX_new(kdf.get()),
+                                                                          EVP_KDF_CTX_free);
+  require(context != nullptr);
+  std::string digest = "SHA256";
+  std::string info = "psp bus seal v1|" + node + "|" + sender;
+  const auto octets = [](const char* name, const void* data, size_t length) {
+    return OSSL_PARAM_construct_octet_string(name, const_cast<void*>(data), length);
+  };
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.data(), 0),
+      octets(OSSL_KDF_PARAM_KEY, secret.data(), secret.size()),
+      octets(OSSL_KDF_PARAM_SALT, start.data(), start.size()),
+      octets(OSSL_KDF_PARAM_INFO, info.data(), info.size()),
+      OSSL_PARAM_construct_end(),
+  };
+  SecretKey key(kKeyLength);
+  require(EVP_KDF_derive(context.get(), key.data(), key.size(), parameters) == 1);
+  return key;
+}
+
+// A context with key, nonce and associated data in place.
+CipherContext begin(const SecretKey& key, uint64_t counter, std::span<const uint8_t> associated, bool seal) {
+  uint8_t nonce[kNonceLength] = {};
+  store_u64(nonce + 4, counter);
+  CipherContext context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
+  int written = 0;
+  require(context != nullptr &&
+          EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), nonce, seal) == 1 &&
+          EVP_CipherUpdate(context.get(), nullptr, &written, associated.data(),
+                           static_cast<int>(associated.size())) == 1);
+  return context;
+}
+
+size_t keys_length(std::span<const Offer> offers) {
+  size_t length = 0;
+  for (const Offer& offer : offers) length += key_length(offer.version);
+  return length;
+}
+
+}  // namespace
+
+struct BusSealer::State {
+  std::string node, sender;
+  RequestId last;
+  SecretKey key;
+};
+
+BusSealer::BusSealer(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender)
+    : state_(new State{node, sender, {}, {}}) {
+  random_octets(state_->last.start);
+  state_->key = key_of(copy(secret), state_->last.start, node, sender);
+}
+
+BusSealer::~BusSealer() = default;
+
+Seal BusSealer::seal(const SealContext& context, std::span<const uint8_t> keys) {
+  state_->last.counter++;
+  Seal seal{state_->last, std::vector<uint8_t>(keys.size() + kIcvLength)};
+  const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
+  const CipherContext cipher = begin(state_->key, seal.id.counter, associated, true);
+  uint8_t* const tag = seal.box.data() + keys.size();
+  int written = 0;
+  require((keys.empty() || EVP_CipherUpdate(cipher.get(), seal.box.data(), &written, keys.data(),
+                                            static_cast<int>(keys.size())) == 1) &&
+          EVP_CipherFinal_ex(cipher.get(), tag, &written) == 1 &&
+          EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_GET_TAG, kIcvLength, tag) == 1);
+  return seal;
+}
+
+struct BusOpener::State {
+  struct Start {
+    std::array<uint8_t, 32> start;
+    SecretKey key;
+    ReplayWindow window;
+  };
+
+  SecretKey secret;
+  std::string node, sender;
+  std::list<Start> starts;  // last used first
+};
+
+BusOpener::BusOpener(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender)
+    : state_(new State{copy(secret), node, sender, {}}) {}
+
+BusOpener::~BusOpener() = default;
+
+SealFault BusOpener::open(const SealContext& context, const Seal& seal, SecretVector<uint8_t>* keys) {
+  if (seal.box.size() < kIcvLength) return SealFault::kInvalid;
+  std::list<State::Start> fresh;
+  auto found = std::find_if(state_->starts.begin(), state_->starts.end(),
+                            [&](const State::Start& known) { return known.start == seal.id.start; });
+  const bool known = found != state_->starts.end();
+  if (!known) {
+    fresh.push_back({seal.id.start, key_of(state_->secret, seal.id.start, state_->node, state_->sender), {}});
+    found = fresh.begin();
+  }
+
+  const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
+  const CipherContext cipher = begin(found->key, seal.id.counter, associated, false);
+  SecretVector<uint8_t> plain(seal.box.size() - kIcvLength);
+  uint8_t tag[kIcvLength];
+  std::copy_n(seal.box.end() - kIcvLength, kIcvLength, tag);
+  int written = 0;
+  require(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_SET_TAG, kIcvLength, tag) == 1 &&
+          (plain.empty() || EVP_CipherUpdate(cipher.get(), plain.data(), &written, seal.box.data(),
+                                             static_cast<int>(plain.size())) == 1));
+  if (EVP_CipherFinal_ex(cipher.get(), tag, &written) != 1) return SealFault::kInvalid;
+
+  if (!found->window.admit(seal.id.counter)) return SealFault::kReplay;
+  state_->starts.splice(state_->starts.begin(), known ? state_->starts : fresh, found);
+  if (state_->starts.size() > kStartsRemembered) state_->starts.pop_back();
+
+  if (plain.size() != keys_length(context.offers)) return SealFault::kInvalid;
+  *keys = std::move(plain);
+  return SealFault::kNone;
+}
+
+}  // namespace psp

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small secrets share locked pages, because the limit on locked memory may be a few megabytes: a page is cut
+// into cells of one size and given back when its last cell is free. Secrets above kCellAtMost get pages of
+// their own. Each mapping begins with a header of one cell; a mapping that could not be locked is used all
+// the same and counted.
+#include "psp/secret.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <mutex>
+#include <new>
+#include <system_error>
+
+namespace psp {
+
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t kCellAtLeast = 64, kCellAtMost = 1024;
+constexpr size_t kClasses = std::countr_zero(kCellAtMost) - std::countr_zero(kCellAtLeast) + 1;
+
+struct Cell {
+  Cell* next;
+};
+
+// At the start of every mapping.
+struct Mapping {
+  size_t length;
+  bool locked;
+  // Of a page of cells:
+  size_t used;
+  Cell* free;
+  Mapping* previous;
+  Mapping* next;
+};
+static_assert(sizeof(Mapping) <= kCellAtLeast && kCellAtLeast % 64 == 0);
+
+std::mutex mutex;
+Mapping* pages_with_room[kClasses];  // under mutex
+std::atomic<size_t> unlocked{0};
+
+Mapping* map(size_t length) {
+  void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  madvise(memory, length, MADV_DONTDUMP);
+  const bool locked = mlock(memory, length) == 0;
+  if (!locked) unlocked += length;
+  return new (memory) Mapping{length, locked, 0, nullptr, nullptr, nullptr};
+}
+
+void unmap(Mapping* mapping) {
+  if (!mapping->locked) unlocked -= mapping->length;
+  munmap(mapping, mapping->length);
+}
+
+size_t cell_size(size_t length) {
+  return std::bit_ceil(length < kCellAtLeast ? kCellAtLeast : length);
+}
+
+size_t class_of(size_t cell) {
+  return static_cast<size_t>(std::countr_zero(cell) - std::countr_zero(kCellAtLeast));
+}
+
+Mapping* new_page(size_t cell) {
+  Mapping* page = map(kPage);
+  uint8_t* const start = reinterpret_cast<uint8_t*>(page);
+  for (size_t offset = kPage - cell; offset >= kCellAtLeast; offset -= cell) {
+    page->free = new (start + offset) Cell{page->free};
+  }
+  return page;
+}
+
+void link(Mapping*& head, Mapping* page) {
+  page->previous = nullptr;
+  page->next = head;
+  if (head) head->previous = page;
+  head = page;
+}
+
+void unlink(Mapping*& head, Mapping* page) {
+  (page->previous ? page->previous->next : head) = page->next;
+  if (page->next) page->next->previous = page->previous;
+}
+
+}  // namespace
+
+void wipe(void* memory, size_t length) {
+  explicit_bzero(memory, length);
+}
+
+void* allocate_secret(size_t length) {
+  if (length > kCellAtMost) {
+    if (length > SIZE_MAX - 2 * kPage) throw std::bad_alloc();
+    const size_t whole = (length + kCellAtLeast + kPage - 1) / kPage * kPage;
+    return reinterpret_cast<uint8_t*>(map(whole)) + kCellAtLeast;
+  }
+  const size_t cell = cell_size(length);
+  const std::lock_guard lock(mutex);
+  Mapping*& head = pages_with_room[class_of(cell)];
+  if (!head) link(head, new_page(cell));
+  Mapping* const page = head;
+  Cell* const taken = page->free;
+  page->free = taken->next;
+  page->used++;
+  if (!page->free) unlink(head, page);
+  return taken;
+}
+
+void free_secret(void* memory, size_t length) {
+  if (!memory) return;
+  wipe(memory, length);
+  uint8_t* const octets = static_cast<uint8_t*>(memory);
+  if (length > kCellAtMost) return unmap(reinterpret_cast<Mapping*>(octets - kCellAtLeast));
+  const std::lock_guard lock(mutex);
+  Mapping*& head = pages_with_room[class_of(cell_size(length))];
+  Mapping* const page = reinterpret_cast<Mapping*>(reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1));
+  if (!page->free) link(head, page);
+  page->free = new (memory) Cell{page->free};
+  if (--page->used > 0) return;
+  unlink(head, page);
+  unmap(page);
+}
+
+size_t unlocked_bytes() {
+  return unlocked;
+}
+
+void random_octets(std::span<uint8_t> out) {
+  while (!out.empty()) {
+    const ssize_t got = getrandom(out.data(), out.size(), 0);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw std::system_error(errno, std::generic_category(), "getrandom");
+    }
+    out = out.subspan(static_cast<size_t>(got));
+  }
+}
+
+}  // namespace psp

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nothing on the packet path allocates: keys are derived and expanded, packets sealed and opened with the C
+// library's allocator counted.
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "ip_build.h"
+#include "psp/master_key.h"
+#include "psp/transport.h"
+#include "psp/tunnel.h"
+
+#if !defined(__SANITIZE_ADDRESS__)
+
+namespace {
+std::atomic<size_t> allocations{0};
+}
+
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+
+void* malloc(size_t length) {
+  allocations++;
+  return __libc_malloc(length);
+}
+void* calloc(size_t count, size_t length) {
+  allocations++;
+  return __libc_calloc(count, length);
+}
+void* realloc(void* memory, size_t length) {
+  allocations++;
+  return __libc_realloc(memory, length);
+}
+}
+
+namespace psp::test {
+namespace {
+
+// One packet sealed and opened in both modes, and once more refused; true when all went as it should.
+bool there_and_back(const Aead& aead, void* key, uint8_t version, uint32_t spi, const Octets& packet,
+                    Octets& memory) {
+  const size_t room = tunnel_front(true, true);
+  uint8_t* const start = memory.data() + room;
+  bool good = true;
+  for (const bool transport : {false, true}) {
+    std::copy(packet.begin(), packet.end(), start);
+    Header header;
+    header.version = version;
+    header.spi = spi;
+    header.has_cookie = spi % 3 == 0;
+    IpPacket record;
+    good = good && read_ip(start, packet.size(), &record) == IpFault::kNone;
+    flow_hash(record, start, 1, spi % 2);
+    complete_checksum(record, start);
+    Outer ends;
+    ends.source = record.source;
+    ends.destination = record.destination;
+    ends.udp_checksum = true;
+    TransportCut cut;
+    good = good && read_transport(record, start, &cut) == TransportFault::kNone;
+    uint8_t* const wire = transport ? seal_transport(aead, key, cut, 1, true, header, start)
+                                    : seal_tunnel(aead, key, ends, record, header, start);
+    const auto length = static_cast<size_t>(memory.data() + memory.size() - wire);
+    good = good && read_ip(wire, length, &record) == IpFault::kNone && udp_checksum_ok(record, wire);
+    uint8_t* const payload = wire + record.payload_offset + kUdpHeaderLength;
+    const size_t payload_length = record.length - record.payload_offset - kUdpHeaderLength;
+    good = good && read_header(payload, payload_length, &header) == HeaderFault::kNone;
+    uint8_t* inner = nullptr;
+    const auto open = [&](IpPacket* result) {
+      return transport ? open_transport(aead, key, &header, record, wire, payload_length, &inner, result)
+                       : open_tunnel(aead, key, &header, payload, payload_length, &inner, result);
+    };
+    IpPacket result;
+    good = good && open(&result) == OpenFault::kNone && std::equal(packet.begin(), packet.end(), inner);
+    payload[payload_length - 1] ^= 1;
+    good = good && open(&result) == OpenFault::kIcv;
+  }
+  return good;
+}
+
+TEST(PacketPath, AllocatesNothing) {
+  const Octets master(32, 0x42);
+  const MasterKey master_key{std::span<const uint8_t, 32>(master)};
+  const Octets packet = ipv6(kProtocolTcp, Octets(1000));
+  Octets memory(tunnel_front(true, true) + packet.size() + kIcvLength);
+  for (const auto& aead : all_aeads()) {
+    const ExpandedKey expanded(*aead, Octets(32), 1);
+    const size_t before = allocations;
+    bool all_good = true;
+    for (uint32_t spi = 1; spi <= 100; spi++) {
+      const uint8_t version = spi % 4;
+      uint8_t key[32];
+      master_key.derive(spi, version, key);
+      aead->expand(expanded.get(), key, version);
+      all_good = all_good && there_and_back(*aead, expanded.get(), version, spi, packet, memory);
+    }
+    EXPECT_EQ(allocations - before, 0u) << aead->name();
+    EXPECT_TRUE(all_good);
+  }
+}
+
+}  // namespace
+}  // namespace psp::test
+
+#endif

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checksums against a plain implementation of their RFC.
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "ip_build.h"
+
+namespace psp::test {
+namespace {
+
+Octets tcp(const Octets& payload) {
+  Octets segment = join({Octets(20), payload});
+  segment[0] = 0x9c;
+  segment[3] = 80;
+  segment[12] = 0x50;
+  return segment;
+}
+
+IpPacket parsed(const Octets& octets) {
+  IpPacket packet;
+  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone);
+  return packet;
+}
+
+size_t field_of(const IpPacket& packet) {
+  return packet.payload_offset + (packet.protocol == kProtocolTcp ? 16u : 6u);
+}
+
+Octets pseudo_header(const IpPacket& packet) {
+  const uint32_t length = packet.length - packet.payload_offset;
+  const size_t skip = packet.version == 4 ? 12 : 0;
+  Octets octets(packet.source.begin() + static_cast<ptrdiff_t>(skip), packet.source.end());
+  octets.insert(octets.end(), packet.destination.begin() + static_cast<ptrdiff_t>(skip),
+                packet.destination.end());
+  Octets rest(8);
+  store_u32(rest.data(), length);
+  rest[7] = packet.protocol;
+  return join({octets, rest});
+}
+
+// What the field must hold, by the RFC; the field itself counted as zero.
+uint16_t right_checksum(const IpPacket& packet, Octets octets) {
+  store_u16(octets.data() + field_of(packet), 0);
+  const Octets layer4(octets.begin() + packet.payload_offset, octets.begin() + packet.length);
+  const uint16_t sum = plain_checksum(join({pseudo_header(packet), layer4}));
+  return packet.protocol == kProtocolUdp && sum == 0 ? 0xffff : sum;
+}
+
+// As a host leaves it to its interface.
+void make_partial(const IpPacket& packet, Octets& octets) {
+  store_u16(octets.data() + field_of(packet), static_cast<uint16_t>(~plain_checksum(pseudo_header(packet))));
+}
+
+TEST(Checksum, EqualsThePlainSumAtEveryLengthAndAlignment) {
+  std::mt19937 random(3);
+  Octets memory(3000);
+  for (uint8_t& octet : memory) octet = static_cast<uint8_t>(random());
+  for (size_t start = 0; start < 9; start++) {
+    for (size_t length = 0; length < 2900; length += length < 80 ? 1 : 97) {
+      const auto from = memory.begin() + static_cast<ptrdiff_t>(start);
+      ASSERT_EQ(checksum_fold(checksum_add(memory.data() + start, length, 0)),
+                plain_checksum(Octets(from, from + static_cast<ptrdiff_t>(length))))
+          << start << " " << length;
+    }
+  }
+  const Octets ones(65535, 0xff);
+  EXPECT_EQ(checksum_fold(checksum_add(ones.data(), ones.size(), 0xffffffff)),
+            checksum_fold(checksum_add(ones.data(), ones.size(), 0)));
+}
+
+TEST(Checksum, IsTheSameInOnePieceAndInMany) {
+  Octets memory(1500);
+  std::iota(memory.begin(), memory.end(), 0);
+  uint32_t sum = 0;
+  for (size_t i = 0; i < memory.size(); i += 6) sum = checksum_add(memory.data() + i, 6, sum);
+  EXPECT_EQ(checksum_fold(sum), plain_checksum(memory));
+}
+
+TEST(Checksum, CompletesWhatAHostLeftToItsInterface) {
+  for (size_t length = 0; length < 64; length++) {
+    Octets data(length);
+    std::iota(data.begin(), data.end(), 200);
+    for (Octets octets : {ipv4(kProtocolTcp, tcp(data)), ipv4(kProtocolUdp, udp(7, 8, data), 8),
+                          ipv6(kProtocolTcp, tcp(data)), ipv6(kProtocolUdp, udp(7, 8, data)),
+                          ipv6(kDestinationOptions, join({extension(kProtocolTcp, 16), tcp(data)}))}) {
+      const IpPacket packet = parsed(octets);
+      make_partial(packet, octets);
+      octets.resize(octets.size() + 6, 0xaa);  // link padding is no part of it
+      ASSERT_TRUE(complete_checksum(packet, octets.data()));
+      ASSERT_EQ(load_u16(octets.data() + field_of(packet)), right_checksum(packet, octets)) << hex(octets);
+    }
+  }
+}
+
+TEST(Checksum, WritesAUdpChecksumOfZeroAsAllOnes) {
+  Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(2)));
+  const IpPacket packet = parsed(octets);
+  // Data that makes the sum come out as all ones.
+  store_u16(octets.data() + packet.length - 2, right_checksum(packet, octets));
+  make_partial(packet, octets);
+  ASSERT_TRUE(complete_checksum(packet, octets.data()));
+  EXPECT_EQ(load_u16(octets.data() + field_of(packet)), 0xffff);
+}
+
+TEST(Checksum, LeavesAUdpPacketWithoutChecksumAlone) {
+  for (const Octets& octets :
+       {ipv4(kProtocolUdp, udp(7, 8, Octets(9))), ipv6(kProtocolUdp, udp(7, 8, Octets(9)))}) {
+    Octets copy = octets;
+    EXPECT_FALSE(complete_checksum(parsed(copy), copy.data()));
+    EXPECT_EQ(copy, octets);
+  }
+}
+
+TEST(Checksum, LeavesRightAndWrongChecksumsAlone) {
+  for (const uint16_t error : {0, 1}) {
+    Octets octets = ipv6(kProtocolTcp, tcp(Octets(100, 0x31)));
+    const IpPacket packet = parsed(octets);
+    store_u16(octets.data() + field_of(packet),
+              static_cast<uint16_t>(right_checksum(packet, octets) + error));
+    const Octets before = octets;
+    EXPECT_FALSE(complete_checksum(packet, octets.data()));
+    EXPECT_EQ(octets, before);
+  }
+}
+
+TEST(Checksum, ARightChecksumThatLooksPartialStaysRight) {
+  // Over all values of two octets of data one makes the right checksum equal the pseudo-header's sum.
+  Octets octets = ipv4(kProtocolTcp, tcp(Octets(2)));
+  const IpPacket packet = parsed(octets);
+  make_partial(packet, octets);
+  const uint16_t partial = load_u16(octets.data() + field_of(packet));
+  uint32_t value = 0;
+  while (value < 0x10000 && right_checksum(packet, octets) != partial) {
+    store_u16(octets.data() + packet.length - 2, static_cast<uint16_t>(value++));
+  }
+  ASSERT_EQ(right_checksum(packet, octets), partial);
+  complete_checksum(packet, octets.data());
+  EXPECT_EQ(load_u16(octets.data() + field_of(packet)), partial);
+}
+
+TEST(Checksum, LeavesFragmentsAndOtherProtocolsAlone) {
+  Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(16)));
+  make_partial(parsed(octets), octets);
+  store_u16(octets.data() + 6, 0x2000);
+  fix_ipv4_checksum(octets);
+  EXPECT_FALSE(complete_checksum(parsed(octets), octets.data()));
+  octets = ipv4(kProtocolIcmp, Octets(40));
+  EXPECT_FALSE(complete_checksum(parsed(octets), octets.data()));
+}
+
+TEST(Checksum, LeavesAUdpLengthThatDisagreesWithThePacketAlone) {
+  for (const uint16_t length : {0, 7, 15, 25}) {
+    Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(16)));
+    make_partial(parsed(octets), octets);
+    store_u16(octets.data() + 24, length);
+    EXPECT_FALSE(complete_checksum(parsed(octets), octets.data())) << length;
+  }
+}
+
+TEST(Checksum, LeavesSegmentsWithoutRoomForItAlone) {
+  for (size_t length = 0; length < 18; length++) {
+    Octets octets = ipv4(kProtocolTcp, Octets(length));
+    const IpPacket packet = parsed(octets);
+    octets.resize(octets.size() + 18);
+    make_partial(packet, octets);  // partly or wholly beyond the packet
+    EXPECT_FALSE(complete_checksum(packet, octets.data())) << length;
+  }
+}
+
+}  // namespace
+}  // namespace psp::test
