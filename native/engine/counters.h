@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine counts. One thread writes, any thread reads: plain relaxed loads and stores, no lock and no
+// locked instruction. A reader sees each number whole, though not all of one instant.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "engine/drop_reasons.h"
+#include "engine/engine.h"
+#include "engine/pipes.h"
+
+namespace psp {
+
+// Of its one writing thread.
+class Counter {
+ public:
+  void add(uint64_t n = 1) { set(value() + n); }
+  void subtract(uint64_t n = 1) { set(value() - n); }
+  void set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
+  uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+// enumerator, name. Gauges first: what lies where now. Then what happened.
+#define PSP_VALUES(X)                          \
+  X(kHeld, "held")                             \
+  X(kWanted, "wanted")                         \
+  X(kKeyed, "keyed")                           \
+  X(kInboundFlows, "inboundFlows")             \
+  X(kReceiveSpis, "receiveSpis")               \
+  X(kFragmentsWaiting, "fragmentsWaiting")     \
+  X(kNeighbours, "neighbours")                 \
+  X(kNeighbourQueued, "neighbourQueued")       \
+  X(kMissesWaiting, "missesWaiting")           \
+  X(kHeldTotal, "heldTotal")                   \
+  X(kResubmitted, "resubmitted")               \
+  X(kForwardedEgress, "forwardedEgress")       \
+  X(kForwardedIngress, "forwardedIngress")     \
+  X(kConsumed, "consumed")                     \
+  X(kMissEvents, "missEvents")                 \
+  X(kEventsLost, "eventsLost")                 \
+  X(kSamplesTaken, "samplesTaken")             \
+  X(kSamplesLost, "samplesLost")               \
+  X(kCapturesTaken, "capturesTaken")           \
+  X(kCapturesLost, "capturesLost")             \
+  X(kCapturesSuppressed, "capturesSuppressed") \
+  X(kCommands, "commands")                     \
+  X(kSpisRetired, "spisRetired")               \
+  X(kSpisEvicted, "spisEvicted")               \
+  X(kKeyCacheMisses, "keyCacheMisses")         \
+  X(kChecksumsCompleted, "checksumsCompleted") \
+  X(kSolicitations, "solicitations")           \
+  X(kIcmpSent, "icmpSent")                     \
+  X(kIcmpSuppressed, "icmpSuppressed")         \
+  X(kReassembled, "reassembled")               \
+  X(kFragmentsJoined, "fragmentsJoined")       \
+  X(kAclBypassed, "aclBypassed")               \
+  X(kPacketsFragmented, "packetsFragmented")   \
+  X(kFragmentsMade, "fragmentsMade")           \
+  X(kRxPackets, "rxPackets")                   \
+  X(kRxBytes, "rxBytes")                       \
+  X(kRxAuthFail, "rxAuthFail")                 \
+  X(kRxError, "rxError")                       \
+  X(kRxBad, "rxBad")                           \
+  X(kTxPackets, "txPackets")                   \
+  X(kTxBytes, "txBytes")                       \
+  X(kTxError, "txError")                       \
+  X(kTooBigLearned, "tooBigLearned")           \
+  X(kPolls, "polls")                           \
+  X(kSleeps, "sleeps")
+
+enum class Value : uint8_t {
+#define X(enumerator, name) enumerator,
+  PSP_VALUES(X)
+#undef X
+};
+
+inline constexpr std::array kValueNames = {
+#define X(enumerator, name) std::string_view{name},
+    PSP_VALUES(X)
+#undef X
+};
+
+struct PortCounters {
+  Counter rx_packets, rx_bytes, tx_packets, tx_bytes;
+
+  PortCount read() const {
+    return {rx_packets.value(), rx_bytes.value(), tx_packets.value(), tx_bytes.value()};
+  }
+};
+
+// Of one peer. Times are those of the turn, 0: never.
+struct PeerCounters {
+  Counter egress_packets, egress_bytes, ingress_packets, ingress_bytes;
+  Counter last_egress_ms, last_ingress_ms;
+  Counter keyed_flows, inbound_flows;  // gauges
+
+  void count_egress(uint64_t bytes, uint64_t now_ms) {
+    egress_packets.add();
+    egress_bytes.add(bytes);
+    last_egress_ms.set(now_ms);
+  }
+  void count_ingress(uint64_t bytes, uint64_t now_ms) {
+    ingress_packets.add();
+    ingress_bytes.add(bytes);
+    last_ingress_ms.set(now_ms);
+  }
+  PeerCount read() const {
+    return {egress_packets.value(), egress_bytes.value(),    ingress_packets.value(), ingress_bytes.value(),
+            last_egress_ms.value(), last_ingress_ms.value(), keyed_flows.value(),     inbound_flows.value()};
+  }
+};
+
+// What passed in the clear by one rule.
+struct BypassCounters {
+  Counter egress_packets, ingress_packets;
+};
+
+struct Counters {
+  struct PipeCounters {
+    Counter hit, miss;
+  };
+  std::array<PipeCounters, kPipeCount> pipes;
+  std::array<Counter, kDropReasonCount> drops;
+  std::array<Counter, kValueNames.size()> values;
+  PortCounters unsecured, secured;
+  std::vector<PeerCounters> peers;     // by number; sized before anybody reads
+  std::vector<BypassCounters> bypass;  // by rule; as peers
+
+  void hit(Pipe pipe) { pipes[static_cast<size_t>(pipe)].hit.add(); }
+  void miss(Pipe pipe) { pipes[static_cast<size_t>(pipe)].miss.add(); }
+  Counter& operator[](Drop reason) { return drops[static_cast<size_t>(reason)]; }
+  Counter& operator[](Value value) { return values[static_cast<size_t>(value)]; }
+
+  // A snapshot in the order of the tables; rows of zero too. Any thread.
+  EngineCounts read() const;
+};
+
+}  // namespace psp

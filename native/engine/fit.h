@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of a packet that is longer than the path takes once it is sealed. Pure rules over lengths:
+//
+//                          fits      does not fit
+//   IPv4, DF               whole     told: fragmentation needed
+//   IPv4, no DF            whole     tunnel: cut, then sealed; transport: sealed, then cut
+//   IPv6 of at most 1280   whole     sealed, then cut: IPv6 needs 1280 (RFC 8200 section 5)
+//   IPv6 of more           whole     told: packet too big, 1280 at least
+//   put together by us     whole     sealed, then cut, as it came in pieces
+//   in the clear (bypass)  whole     as tunnel, but IPv6 is told always
+//   super-frame            whole     dropped, nothing told: its host would cut it only behind us
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "psp/ip_packet.h"
+#include "psp/mode.h"
+
+namespace psp {
+
+inline constexpr uint16_t kLeastMtuIpv4 = 576;   // path MTU of IPv4 below which we never go
+inline constexpr uint16_t kLeastMtuIpv6 = 1280;  // RFC 8200 section 5
+
+inline constexpr uint16_t least_mtu(bool ipv6) {
+  return ipv6 ? kLeastMtuIpv6 : kLeastMtuIpv4;
+}
+
+enum class Fit : uint8_t {
+  kWhole,
+  kCut,        // the packet is cut before it is sealed
+  kCutSealed,  // the sealed packet is cut
+  kTooBig,     // dropped; its sender is told `mtu`
+};
+
+struct Fitting {
+  Fit fit = Fit::kWhole;
+  uint16_t mtu = 0;  // kCut: of the pieces; kTooBig: to be told, 0: nothing
+};
+
+struct ToFit {
+  uint32_t length = 0;
+  bool ipv6 = false;
+  bool dont_fragment = false;  // IPv4
+  bool reassembled = false;
+  bool super_frame = false;  // longer than the MTU of the port it came by
+};
+
+// `room`: octets of a packet that the path takes.
+
+inline constexpr Fitting fit_sealed(const ToFit& packet, uint32_t room, Mode mode) {
+  if (packet.length <= room) return {};
+  const auto mtu = static_cast<uint16_t>(room);
+  if (packet.reassembled) return {Fit::kCutSealed, mtu};
+  if (packet.super_frame) return {Fit::kTooBig, 0};
+  if (packet.ipv6) {
+    if (packet.length <= kLeastMtuIpv6) return {Fit::kCutSealed, mtu};
+    return {Fit::kTooBig, std::max(mtu, kLeastMtuIpv6)};
+  }
+  if (packet.dont_fragment) return {Fit::kTooBig, mtu};
+  return {mode == Mode::kTunnel ? Fit::kCut : Fit::kCutSealed, mtu};
+}
+
+inline constexpr Fitting fit_clear(const ToFit& packet, uint32_t room) {
+  if (packet.length <= room) return {};
+  const auto mtu = static_cast<uint16_t>(room);
+  if (packet.super_frame) return {Fit::kTooBig, 0};
+  if (packet.ipv6) return {Fit::kTooBig, std::max(mtu, kLeastMtuIpv6)};
+  return {packet.dont_fragment ? Fit::kTooBig : Fit::kCut, mtu};
+}
+
+}  // namespace psp

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cuts IP packets into fragments (RFC 791 section 3.2, RFC 8200 section 4.5), each in an mbuf of its own. The
+// packet stays as it is and the caller's. Knows nothing of keys or of where fragments go.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <array>
+#include <cstdint>
+
+namespace psp {
+
+// A packet of 65535 octets in the smallest fragments that a wire of MTU 576 asks for.
+inline constexpr uint32_t kFragmentsAtMost = 192;
+
+struct Fragments {
+  std::array<rte_mbuf*, kFragmentsAtMost> mbufs;  // in the order of their offsets
+  uint32_t count = 0;
+};
+
+// What stays in front of each fragment of an IPv6 packet.
+struct Unfragmentable {
+  uint16_t front = 40;           // octets of headers
+  uint16_t protocol_offset = 6;  // of the octet that names what follows them
+};
+
+// Cuts the frame, an Ethernet header and an IPv4 packet that read_ip accepted, into frames whose packets have
+// at most `mtu` octets. A fragment is cut further and keeps its place. Options without the copied flag stay
+// in the first one. All or nothing: false when the pool is empty, an mbuf of it too small, the MTU leaves no
+// room for 8 octets, or the packet is a fragment that ends behind the 65535th octet.
+bool fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragments* fragments);
+
+// The same for an IPv6 packet without a fragment header in its unfragmentable part.
+bool fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part, uint32_t identification,
+                   rte_mempool* pool, Fragments* fragments);
+
+// Identifications of packets that we fragment: none comes twice within 2^32, nor its low half within 2^16,
+// and where they begin and how they differ is chosen at random.
+class Identifications {
+ public:
+  Identifications();
+  uint32_t next() { return (++count_ * kOdd) ^ mask_; }
+
+ private:
+  static constexpr uint32_t kOdd = 0x9e3779b1;
+  uint32_t count_, mask_;
+};
+
+}  // namespace psp

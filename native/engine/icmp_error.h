@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one thing that a gateway tells its hosts: a packet is too long for the path. ICMP "fragmentation needed
+// and DF set" (RFC 792, RFC 1191) and ICMPv6 "packet too big" (RFC 4443 section 3.2), and when to be silent.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <array>
+#include <cstdint>
+
+#include "engine/hash_index.h"
+#include "psp/ip_packet.h"
+
+namespace psp {
+
+inline constexpr uint16_t kIcmpOctets = 576;     // of a whole ICMP error at most (RFC 1812 section 4.3.2.3)
+inline constexpr uint16_t kIcmpv6Octets = 1280;  // the same for ICMPv6 (RFC 4443 section 2.4 c)
+
+// Whether an error about this packet may be sent: not about ICMP errors and redirects, not about fragments
+// behind the first, and not where source or destination is no single host (RFC 1122 section 3.2.2, RFC 4443
+// section 2.4 e).
+bool may_be_told(const IpPacket& packet, const uint8_t* octets);
+
+// Writes an Ethernet frame, its destination left open, that tells the sender of a packet the MTU; quotes as
+// much of the packet as fits. False: no room in the mbuf.
+bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source, const IpPacket& packet,
+                   const uint8_t* octets, uint16_t mtu);
+
+// A bucket of permissions that fills with time.
+class TokenBucket {
+ public:
+  // Full at first.
+  TokenBucket(uint32_t per_second, uint32_t burst);
+  // Takes a permission if there is one; time in nanoseconds never goes back.
+  bool take(uint64_t now_ns);
+  bool empty(uint64_t now_ns) const { return level(now_ns) < kSecond; }
+
+ private:
+  static constexpr uint64_t kSecond = 1'000'000'000;  // what one permission weighs
+  uint64_t level(uint64_t now_ns) const;
+
+  uint64_t per_second_, most_, level_;
+  uint64_t at_ns_ = 0;
+};
+
+// How many errors are sent: 1000 a second in all with bursts of 50, and 100 a second with bursts of 10 to one
+// host. Hosts are told apart by a seeded hash, so that memory stays bounded; two may share a bucket.
+class IcmpLimit {
+ public:
+  IcmpLimit();
+  bool take(const Address& host, uint64_t now_ns);
+
+ private:
+  static constexpr size_t kHosts = 256;
+  HashSeed seed_;
+  TokenBucket all_;
+  std::array<TokenBucket, kHosts> hosts_;
+};
+
+}  // namespace psp

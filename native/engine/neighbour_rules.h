@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What differs between the two sides of a gateway when neighbours ask or are asked. Unsecured: we stand in
+// for everything behind the peers and for the gateway addresses, never for a host's own address nor for a
+// link-local one that is not ours, however wide a peer's prefix; hosts are local VIPs. Secured: we answer for
+// our own address alone; neighbours are those of the connected prefix.
+#pragma once
+
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/neighbour_frames.h"
+#include "engine/peers.h"
+
+namespace psp {
+
+class NeighbourRules {
+ public:
+  enum class Answer : uint8_t { kNo, kAsProxy, kAsOurselves };
+
+  virtual ~NeighbourRules() = default;
+  // Whether a request for `target` is ours to answer.
+  virtual Answer answers(const Address& target) const = 0;
+  // Whether `address` may be a neighbour on this side.
+  virtual bool is_neighbour(const Address& address) const = 0;
+  // The address to ask from; zero for IPv4 where there is none.
+  virtual Address sender_for(const Address& target) const = 0;
+};
+
+class UnsecuredRules : public NeighbourRules {
+ public:
+  UnsecuredRules(const Peers& peers, const std::vector<Prefix>& gateways, const MacAddress& mac)
+      : peers_(peers), link_local_(link_local(mac)) {
+    for (const Prefix& gateway : gateways) addresses_.push_back(gateway.address);
+  }
+
+  Answer answers(const Address& target) const override {
+    if (target == link_local_) return Answer::kAsOurselves;
+    for (const Address& own : addresses_) {
+      if (own == target) return Answer::kAsOurselves;
+    }
+    if (is_link_local(target)) return Answer::kNo;
+    const uint16_t owner = peers_.owner(target);
+    return owner == Peers::kNobody || owner == Peers::kLocal ? Answer::kNo : Answer::kAsProxy;
+  }
+  bool is_neighbour(const Address& address) const override { return peers_.owner(address) == Peers::kLocal; }
+  Address sender_for(const Address& target) const override {
+    for (const Address& own : addresses_) {
+      if (is_ipv4(own) == is_ipv4(target)) return own;
+    }
+    return is_ipv4(target) ? Address{} : link_local_;
+  }
+
+ private:
+  const Peers& peers_;
+  std::vector<Address> addresses_;
+  Address link_local_;
+};
+
+class SecuredRules : public NeighbourRules {
+ public:
+  explicit SecuredRules(const Prefix& address) : address_(address) {}
+
+  Answer answers(const Address& target) const override {
+    return target == address_.address ? Answer::kAsOurselves : Answer::kNo;
+  }
+  bool is_neighbour(const Address& address) const override { return address_.contains(address); }
+  Address sender_for(const Address&) const override { return address_.address; }
+
+ private:
+  Prefix address_;
+};
+
+}  // namespace psp

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The neighbours of one port: which MAC address an IP address has, asked for by ARP or neighbour discovery.
+// Built packets wait, bounded, for one that is not known yet; a request goes out at once and then each
+// second, three in all; without an answer the waiting packets are dropped and the neighbour counts as
+// unreachable for a second. A known one is asked again once it is used 30 s after it was last heard, and
+// stays in use meanwhile. Learned from answers, and from requests to us; a configured address serves until
+// something is learned. A quarter of the table is kept for unknown ones, so that neither kind displaces the
+// other: of the known the longest unused gives way, of the unknown the oldest. Of the polling thread.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/counters.h"
+#include "engine/hash_index.h"
+#include "engine/neighbour_rules.h"
+#include "engine/slab.h"
+#include "engine/tx_queue.h"
+
+namespace psp {
+
+class Neighbours {
+ public:
+  static constexpr uint32_t kCapacity = 16384;
+  static constexpr uint32_t kKnownAtMost = kCapacity / 4 * 3;
+  static constexpr uint32_t kQueuePerNeighbour = 64;
+  static constexpr uint32_t kQueueTotal = 1024;
+  static constexpr uint32_t kRetryMs = 1000;
+  static constexpr uint32_t kTries = 3;
+  static constexpr uint32_t kFreshMs = 30000;
+
+  enum class Reach : uint8_t { kKnown, kAsked, kUnreachable };
+
+  // Why frames of this side do not leave.
+  struct Drops {
+    Drop unresolved, tx_full, port_down;
+  };
+
+  // Requests are built in `pool`.
+  Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
+             Counters& counters, const Drops& drops, Value forwarded);
+  ~Neighbours();
+
+  // Whether a packet for `address` could leave now; asks when it could not.
+  Reach reach(const Address& address, uint64_t now_ms);
+  // What a frame for `address` would be sent to now; zero when it is not known.
+  MacAddress mac_of(const Address& address) const;
+  // Sends a frame whose Ethernet destination is open to `address`: now, or once it is known. Takes the frame
+  // in any case, and counts what becomes of it.
+  void send(const Address& address, rte_mbuf* frame, uint64_t now_ms);
+  // A configured MAC address: used until something is learned.
+  void seed(const Address& address, const MacAddress& mac, uint64_t now_ms);
+
+  // Someone asked or answered: learns and answers as the rules say.
+  void hear(const NeighbourMessage& message, uint64_t now_ms);
+  // Repeats requests and gives up, for a bounded number of neighbours. To be called each millisecond.
+  void tick(uint64_t now_ms);
+  // Whether a request waits for its answer.
+  bool asking() const { return !asked_.empty(); }
+
+ private:
+  struct Waiting {
+    rte_mbuf* mbuf;
+    Link link;
+    uint32_t next_free;
+    bool used;
+  };
+  // Known and asked at once: an old one that is asked again.
+  struct Neighbour {
+    Address address;
+    MacAddress mac;
+    MacAddress seed;
+    bool known, asked, unreachable, used;
+    uint8_t tries;
+    uint64_t heard_ms, used_ms, next_ms;
+    List<Waiting, &Waiting::link> waiting;
+    Link link, order;
+    uint32_t next_free;
+  };
+
+  uint32_t find(const Address& address) const;
+  uint32_t find_or_add(const Address& address, uint64_t now_ms);
+  Reach reach(Neighbour& neighbour, uint64_t now_ms);
+  void learn(const NeighbourMessage& message, bool add, uint64_t now_ms);
+  void set_known(Neighbour& neighbour, const MacAddress& mac);
+  void ask(Neighbour& neighbour, uint64_t now_ms);
+  void stop_asking(Neighbour& neighbour);
+  void give_up(Neighbour& neighbour, uint64_t now_ms);
+  void enqueue(Neighbour& neighbour, rte_mbuf* frame);
+  void release(Neighbour& neighbour);
+  void drop_waiting(Neighbour& neighbour);
+  rte_mbuf* take_waiting(Neighbour& neighbour);
+  void transmit(const Neighbour& neighbour, rte_mbuf* frame);
+  void forget(uint32_t number);
+  void forget_a_known_one();
+  uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }
+
+  const NeighbourRules& rules_;
+  const MacAddress mac_;
+  TxQueue& tx_;
+  rte_mempool* pool_;
+  Counters& counters_;
+  const Drops drops_;
+  const Value forwarded_;
+  HashSeed seed_;
+  Slab<Neighbour> neighbours_;
+  HashIndex index_;
+  Slab<Waiting> waiting_;
+  List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
+  // Each neighbour is in one of these; the unknown in the order in which they became that.
+  List<Neighbour, &Neighbour::order> known_, unknown_;
+};
+
+}  // namespace psp

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose an address is: ours (a local VIP), a peer's, or nobody's; by longest prefix over both. Filled at
+// start, read by the polling thread.
+#pragma once
+
+#include <rte_lpm.h>
+#include <rte_lpm6.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace psp {
+
+class Peers {
+ public:
+  static constexpr uint16_t kNobody = 0xffff;
+  static constexpr uint16_t kLocal = 0xfffe;
+
+  // Throws EngineError when memory does not suffice.
+  Peers(const std::vector<Prefix>& vips, const std::vector<PeerConfig>& peers);
+  ~Peers();
+  Peers(const Peers&) = delete;
+  Peers& operator=(const Peers&) = delete;
+
+  // A peer's number, kLocal or kNobody.
+  uint16_t owner(const Address& address) const;
+
+ private:
+  void add(const Prefix& prefix, uint16_t owner);
+
+  rte_lpm* ipv4_ = nullptr;
+  rte_lpm6* ipv6_ = nullptr;
+  // The tables know no prefix of length 0.
+  uint16_t ipv4_default_ = kNobody;
+  uint16_t ipv6_default_ = kNobody;
+};
+
+}  // namespace psp

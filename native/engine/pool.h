@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pool of packet memory that ends with its owner.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+
+namespace psp {
+
+class Pool {
+ public:
+  // `room` octets in each, headroom included. Throws EngineError when memory does not suffice.
+  Pool(const char* purpose, uint32_t count, uint32_t room);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  rte_mempool* get() const { return pool_; }
+
+ private:
+  rte_mempool* pool_;
+};
+
+}  // namespace psp

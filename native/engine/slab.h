@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records in numbers fixed at start, and lists through them. A record is named by its number; 0 is none, so
+// that zeroed memory is empty memory. The pages are touched only as records come into use. Nothing here
+// allocates after construction.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+namespace psp {
+
+// Zeroed memory whose pages appear when they are first written.
+template <typename T>
+class ZeroedArray {
+ public:
+  explicit ZeroedArray(size_t count) : items_(static_cast<T*>(std::calloc(count, sizeof(T)))) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    if (!items_) throw std::bad_alloc();
+  }
+  T& operator[](size_t i) { return items_.get()[i]; }
+  const T& operator[](size_t i) const { return items_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(T* items) const { std::free(items); }
+  };
+  std::unique_ptr<T, Free> items_;
+};
+
+// T has `uint32_t next_free` and `bool used`, which belong to the slab.
+template <typename T>
+class Slab {
+ public:
+  explicit Slab(uint32_t capacity) : records_(size_t{capacity} + 1), capacity_(capacity) {}
+
+  // A fresh record's number, or 0 when all are taken.
+  uint32_t take() {
+    uint32_t number = free_;
+    if (number != 0) {
+      free_ = records_[number].next_free;
+    } else if (touched_ < capacity_) {
+      number = ++touched_;
+    } else {
+      return 0;
+    }
+    records_[number] = T{};
+    records_[number].used = true;
+    ++count_;
+    return number;
+  }
+  void give_back(uint32_t number) {
+    records_[number].used = false;
+    records_[number].next_free = free_;
+    free_ = number;
+    --count_;
+  }
+
+  T& operator[](uint32_t number) { return records_[number]; }
+  const T& operator[](uint32_t number) const { return records_[number]; }
+  uint32_t number_of(const T& record) const { return static_cast<uint32_t>(&record - &records_[0]); }
+  uint32_t count() const { return count_; }
+  uint32_t room() const { return capacity_ - count_; }
+  // Numbers beyond this were never taken.
+  uint32_t touched() const { return touched_; }
+
+ private:
+  ZeroedArray<T> records_;
+  uint32_t capacity_;
+  uint32_t touched_ = 0;
+  uint32_t free_ = 0;
+  uint32_t count_ = 0;
+};
+
+struct Link {
+  uint32_t previous = 0;
+  uint32_t next = 0;
+};
+
+// A list through records of one slab; each record is in it at most once.
+template <typename T, Link T::*kLink>
+struct List {
+  uint32_t head = 0;
+  uint32_t tail = 0;
+  uint32_t count = 0;
+
+  bool empty() const { return head == 0; }
+  void push_back(Slab<T>& slab, uint32_t number) {
+    slab[number].*kLink = {tail, 0};
+    (tail == 0 ? head : (slab[tail].*kLink).next) = number;
+    tail = number;
+    ++count;
+  }
+  void remove(Slab<T>& slab, uint32_t number) {
+    const Link link = slab[number].*kLink;
+    (link.previous == 0 ? head : (slab[link.previous].*kLink).next) = link.next;
+    (link.next == 0 ? tail : (slab[link.next].*kLink).previous) = link.previous;
+    slab[number].*kLink = {};
+    --count;
+  }
+};
+
+}  // namespace psp

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies between ingress_acl and the unsecured port: congestion marked on the way is carried inward
+// (RFC 6040), what lies in front of the packet is cut off, and it goes to its host. No hop limit is
+// decremented on the way, so neighbour discovery from afar would pass for that of the hosts' own segment: it
+// ends here. A packet longer than the hosts' MTU is cut where IP allows it: IPv4 without DF; and what its
+// host sent in fragments and the gateways put together (transport mode).
+#include <optional>
+
+#include "engine/fragment.h"
+#include "engine/software/pipes.h"
+#include "engine/software/worker.h"
+#include "psp/ecn.h"
+#include "psp/octets.h"
+#include "psp/transport.h"
+
+namespace psp {
+
+namespace {
+
+enum class Edge : uint8_t { kHost, kCut, kNeighbourDiscovery, kTooBig, kCongestion };
+
+// ICMPv6 types of RFC 4861: solicitations and advertisements of routers and neighbours, redirect.
+constexpr uint8_t kDiscoveryFirst = 133, kDiscoveryLast = 137;
+constexpr uint16_t kDontFragment = 0x4000;
+
+// A first fragment counts too; a later one does not hold the type.
+bool is_discovery(const IpPacket& ip, const uint8_t* inner) {
+  if (ip.version != 6 || ip.protocol != kProtocolIcmpv6 || ip.later_fragment) return false;
+  if (ip.length <= ip.payload_offset) return false;
+  const uint8_t type = inner[ip.payload_offset];
+  return type >= kDiscoveryFirst && type <= kDiscoveryLast;
+}
+
+// IPv6 is cut by its sender alone, for whom we stand in where gateways put fragments together. In transport
+// mode no one can tell whether they did, and nothing else is lost by it.
+bool may_be_cut(const Worker& worker, const Packet& packet) {
+  const bool clear = packet.receive_spi == 0;
+  const bool transport = !clear && worker.receive_spis[packet.receive_spi].mode == Mode::kTransport;
+  if (packet.reassembled && (clear || transport)) return true;
+  if (packet.ip.version == 6) return transport;
+  return (load_u16(packet.inner + 6) & kDontFragment) == 0;
+}
+
+Edge choose(const Worker& worker, Packet& packet) {
+  if (is_discovery(packet.ip, packet.inner)) return Edge::kNeighbourDiscovery;
+  const uint8_t ecn = packet.ip.traffic_class & kEcnMask;
+  const std::optional<uint8_t> carried = decapsulated_ecn(packet.outer_ecn, ecn);
+  if (!carried) return Edge::kCongestion;
+  if (*carried != ecn) set_ecn(*carried, &packet.ip, packet.inner);
+  if (packet.ip.length <= worker.unsecured.info.mtu) return Edge::kHost;
+  return may_be_cut(worker, packet) ? Edge::kCut : Edge::kTooBig;
+}
+
+// Makes a frame of the packet inside the mbuf.
+void uncover(const Worker& worker, Packet& packet) {
+  const auto front = static_cast<uint16_t>(packet.inner - packet.frame() - kEthernetLength);
+  rte_pktmbuf_adj(packet.mbuf, front);
+  rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.layer3_length() - packet.ip.length));
+  write_ethernet(packet.frame(), worker.unsecured.info.mac, packet.ip.version == 6);
+}
+
+// The buffers of whole datagrams are few: none waits for a neighbour.
+bool leave_reassembly(Worker& worker, Packet& packet) {
+  rte_mbuf* copy = rte_pktmbuf_copy(packet.mbuf, worker.fragment_pool.get(), 0, UINT32_MAX);
+  if (copy == nullptr) return false;
+  rte_pktmbuf_free(packet.mbuf);
+  packet.mbuf = copy;
+  return true;
+}
+
+bool cut(Worker& worker, const Packet& packet, Fragments* fragments) {
+  const uint16_t mtu = worker.unsecured.info.mtu;
+  rte_mempool* const pool = worker.fragment_pool.get();
+  if (packet.ip.version == 4) return fragment_ipv4(packet.mbuf, mtu, pool, fragments);
+  TransportCut front;
+  if (read_transport(packet.ip, packet.layer3(), &front) == TransportFault::kFragment) return false;
+  return fragment_ipv6(packet.mbuf, mtu, {front.front, front.protocol_offset}, worker.identifications.next(),
+                       pool, fragments);
+}
+
+bool send_whole(Worker& worker, Packet& packet) {
+  if (packet.reassembled && !leave_reassembly(worker, packet)) {
+    worker.drop(packet, Drop::kIngressTxFull);
+    return false;
+  }
+  worker.hosts.send(packet.ip.destination, packet.mbuf, worker.now_ms);
+  return true;
+}
+
+bool send_in_fragments(Worker& worker, Packet& packet) {
+  Fragments fragments;
+  if (!cut(worker, packet, &fragments)) {
+    worker.drop(packet, Drop::kIngressTxFull);
+    return false;
+  }
+  rte_pktmbuf_free(packet.mbuf);
+  worker.counters[Value::kPacketsFragmented].add();
+  worker.counters[Value::kFragmentsMade].add(fragments.count);
+  for (uint32_t i = 0; i < fragments.count; ++i) {
+    worker.hosts.send(packet.ip.destination, fragments.mbufs[i], worker.now_ms);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool deliver(Worker& worker, Packet& packet) {
+  Drop reason{};
+  switch (choose(worker, packet)) {
+    case Edge::kHost:
+      uncover(worker, packet);
+      return send_whole(worker, packet);
+    case Edge::kCut:
+      uncover(worker, packet);
+      return send_in_fragments(worker, packet);
+    case Edge::kNeighbourDiscovery:
+      reason = Drop::kIngressNeighbourDiscovery;
+      break;
+    case Edge::kTooBig:
+      reason = Drop::kIngressTooBig;
+      break;
+    case Edge::kCongestion:
+      reason = Drop::kIngressCongestion;
+      break;
+  }
+  worker.drop(packet, reason);
+  return false;
+}
+
+}  // namespace psp

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flows with a key go on to be sealed. A packet of a flow without one is held, as a copy, and the flow wants
+// a key; while held packets of a flow are being drained, later ones queue behind them. After a refusal the
+// flow rests for its hold-down. Whether a packet fits the path is asked once there is a key, which brings the
+// mode; only a super-frame that holding has no room for ends here.
+#include "engine/software/pipes.h"
+#include "engine/software/worker.h"
+
+namespace psp {
+
+namespace {
+
+enum class Edge : uint8_t { kSeal, kHold, kTooBig, kHoldDown, kWantLimit, kTableFull };
+
+// *number: the flow's record, for kSeal and kHold.
+Edge choose(Worker& worker, const Packet& packet, uint32_t* number) {
+  const FlowKey key{packet.ip.source, packet.ip.destination};
+  *number = worker.flows.find(key);
+  const bool keyed = *number != 0 && worker.flows[*number].state == EgressFlow::State::kKeyed;
+  if (keyed && worker.flows[*number].held.empty()) return Edge::kSeal;
+  if (!worker.hold.has_room_for(packet.mbuf)) return Edge::kTooBig;
+  if (*number == 0) {
+    Drop reason{};
+    *number = worker.flows.add_wanted(key, packet.peer, &reason);
+    if (*number != 0) return Edge::kHold;
+    return reason == Drop::kEgressWantLimit ? Edge::kWantLimit : Edge::kTableFull;
+  }
+  const EgressFlow& flow = worker.flows[*number];
+  switch (flow.state) {
+    case EgressFlow::State::kRefused:
+      if (worker.now_ms < flow.refused_until_ms) return Edge::kHoldDown;
+      worker.flows.want_again(*number);
+      return Edge::kHold;
+    default:
+      return Edge::kHold;
+  }
+}
+
+}  // namespace
+
+void egress_acl(Worker& worker, Burst& burst) {
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    Packet& packet = burst.packets[i];
+    uint32_t number = 0;
+    const Edge edge = choose(worker, packet, &number);
+    if (edge == Edge::kSeal) {
+      worker.counters.hit(Pipe::kEgressAcl);
+      egress_keyed(worker, number, packet);
+      continue;
+    }
+    worker.counters.miss(Pipe::kEgressAcl);
+    switch (edge) {
+      case Edge::kSeal:
+        break;
+      case Edge::kHold:
+        // A copy that fails is counted by the hold.
+        worker.hold.push(worker.flows[number].held, packet.ip.source, packet.mbuf);
+        rte_pktmbuf_free(packet.mbuf);
+        break;
+      case Edge::kTooBig:
+        worker.drop(packet, Drop::kEgressTooBig);
+        break;
+      case Edge::kHoldDown:
+        worker.drop(packet, Drop::kEgressHoldDown);
+        break;
+      case Edge::kWantLimit:
+        worker.drop(packet, Drop::kEgressWantLimit);
+        break;
+      case Edge::kTableFull:
+        worker.drop(packet, Drop::kEgressTableFull);
+        break;
+    }
+  }
+  burst.count = 0;
+}
+
+}  // namespace psp

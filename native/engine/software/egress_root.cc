@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose packet it is: the source must be a local VIP, the destination a peer's, both by longest prefix. An
+// address that is nobody's costs a look-up and nothing else. What the bypass names leaves in the clear before
+// a peer is asked for, but never towards a VIP of our own. Link-local addresses are never carried, whatever
+// the prefixes say: at the other end they would mean somebody else.
+#include "engine/software/pipes.h"
+#include "engine/software/worker.h"
+
+namespace psp {
+
+namespace {
+
+enum class Edge : uint8_t { kEgressAcl, kBypass, kMulticast, kNotLocalSource, kLocalDestination, kNoPeer };
+
+bool is_multicast(const Address& address) {
+  if (!is_ipv4(address)) return address[0] == 0xff;
+  return address[12] >= 224;  // the broadcast address too
+}
+
+// *rule: for kBypass.
+Edge choose(const Worker& worker, Packet& packet, uint32_t* rule) {
+  if ((packet.frame()[0] & 1) != 0 || is_multicast(packet.ip.destination)) return Edge::kMulticast;
+  if (is_link_local(packet.ip.source)) return Edge::kNotLocalSource;
+  if (worker.peers.owner(packet.ip.source) != Peers::kLocal) return Edge::kNotLocalSource;
+  if (is_link_local(packet.ip.destination)) return Edge::kNoPeer;
+  packet.peer = worker.peers.owner(packet.ip.destination);
+  if (packet.peer == Peers::kLocal) return Edge::kLocalDestination;
+  if (const auto match = worker.bypass.matches_to_wire(packet.ip, packet.layer3())) {
+    *rule = *match;
+    return Edge::kBypass;
+  }
+  if (packet.peer == Peers::kNobody) return Edge::kNoPeer;
+  return Edge::kEgressAcl;
+}
+
+}  // namespace
+
+void egress_root(Worker& worker, Burst& burst) {
+  uint16_t kept = 0;
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    Packet& packet = burst.packets[i];
+    uint32_t rule = 0;
+    const Edge edge = choose(worker, packet, &rule);
+    if (edge == Edge::kEgressAcl) {
+      worker.counters.hit(Pipe::kEgressRoot);
+      burst.packets[kept++] = packet;
+      continue;
+    }
+    if (edge == Edge::kBypass) {
+      worker.counters.hit(Pipe::kEgressRoot);
+      egress_bypass(worker, rule, packet);
+      continue;
+    }
+    worker.counters.miss(Pipe::kEgressRoot);
+    switch (edge) {
+      case Edge::kEgressAcl:
+      case Edge::kBypass:
+        break;
+      case Edge::kMulticast:
+        worker.drop(packet, Drop::kEgressMulticast);
+        break;
+      case Edge::kNotLocalSource:
+        worker.drop(packet, Drop::kEgressNotLocalSource);
+        break;
+      case Edge::kLocalDestination:
+        worker.drop(packet, Drop::kEgressLocalDestination);
+        break;
+      case Edge::kNoPeer:
+        worker.drop(packet, Drop::kEgressNoPeer);
+        break;
+    }
+  }
+  burst.count = kept;
+}
+
+}  // namespace psp

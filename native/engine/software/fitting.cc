@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// An error about a packet comes from the gateway address of its family; without one from 192.0.0.8 (RFC 7600)
+// or the link-local address of the port. Fragments wait nowhere but in the secured port's queues: when their
+// memory runs out, the port is behind.
+#include "engine/software/fitting.h"
+
+#include "engine/software/worker.h"
+#include "psp/octets.h"
+
+namespace psp {
+
+namespace {
+
+constexpr uint8_t kDummyIpv4[4] = {192, 0, 0, 8};
+constexpr uint16_t kDontFragment = 0x4000;
+
+bool tell(Worker& worker, const Packet& packet, uint16_t mtu) {
+  // An MTU that the packet keeps already would teach nothing.
+  if (mtu == 0 || packet.ip.length <= mtu) return false;
+  if (!may_be_told(packet.ip, packet.layer3())) return false;
+  if (!worker.icmp_limit.take(packet.ip.source, worker.now_ns)) return false;
+  rte_mbuf* mbuf = rte_pktmbuf_alloc(worker.fragment_pool.get());
+  if (mbuf == nullptr) return false;
+  Address source = worker.unsecured_rules.sender_for(packet.ip.source);
+  if (source == Address{}) source = mapped(kDummyIpv4);
+  if (!write_too_big(mbuf, worker.unsecured.info.mac, source, packet.ip, packet.layer3(), mtu)) {
+    rte_pktmbuf_free(mbuf);
+    return false;
+  }
+  worker.hosts.send(packet.ip.source, mbuf, worker.now_ms);
+  return true;
+}
+
+bool take_over(Worker& worker, Packet& packet, bool done, const Fragments& fragments) {
+  if (!done) {
+    worker.drop(packet, Drop::kEgressTxFull);
+    return false;
+  }
+  rte_pktmbuf_free(packet.mbuf);
+  worker.counters[Value::kPacketsFragmented].add();
+  worker.counters[Value::kFragmentsMade].add(fragments.count);
+  return true;
+}
+
+}  // namespace
+
+ToFit to_fit(const Worker& worker, const Packet& packet) {
+  ToFit question;
+  question.length = packet.ip.length;
+  question.ipv6 = packet.ip.version == 6;
+  question.dont_fragment = !question.ipv6 && (load_u16(packet.layer3() + 6) & kDontFragment) != 0;
+  question.reassembled = packet.reassembled;
+  question.super_frame = packet.ip.length > worker.unsecured.info.mtu;
+  return question;
+}
+
+void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu) {
+  const bool told = tell(worker, packet, mtu);
+  worker.counters[told ? Value::kIcmpSent : Value::kIcmpSuppressed].add();
+  worker.drop(packet, Drop::kEgressTooBig);
+}
+
+bool cut(Worker& worker, Packet& packet, uint16_t mtu, Fragments* fragments) {
+  const bool done = fragment_ipv4(packet.mbuf, mtu, worker.fragment_pool.get(), fragments);
+  return take_over(worker, packet, done, *fragments);
+}
+
+bool cut(Worker& worker, Packet& packet, uint16_t mtu, const Unfragmentable& part, Fragments* fragments) {
+  const bool done = fragment_ipv6(packet.mbuf, mtu, part, worker.identifications.next(),
+                                  worker.fragment_pool.get(), fragments);
+  return take_over(worker, packet, done, *fragments);
+}
+
+}  // namespace psp

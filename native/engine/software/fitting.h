@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps that what does not fit the path needs, sealed or in the clear (fit.h has the rules).
+#pragma once
+
+#include "engine/fit.h"
+#include "engine/fragment.h"
+#include "engine/packet.h"
+
+namespace psp {
+
+struct Worker;
+
+// What the rules ask of a packet that came from a host.
+ToFit to_fit(const Worker& worker, const Packet& packet);
+
+// Drops a packet that is too long for the path and tells its sender this MTU, unless it is 0 or rules and
+// limits of ICMP forbid.
+void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu);
+
+// Cuts an IPv4 packet into fragments of at most `mtu` octets. Takes the packet; false: it was dropped.
+bool cut(Worker& worker, Packet& packet, uint16_t mtu, Fragments* fragments);
+// The same for an IPv6 packet, whose headers in front stay whole.
+bool cut(Worker& worker, Packet& packet, uint16_t mtu, const Unfragmentable& part, Fragments* fragments);
+
+}  // namespace psp

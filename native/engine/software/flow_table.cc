@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// State changes go through leave_state, which takes the record off its list and out of the counts.
+#include "engine/software/flow_table.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "psp/aead.h"
+#include "psp/secret.h"
+
+namespace psp {
+
+namespace {
+constexpr uint32_t kTickBound = 64;
+}
+
+FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters)
+    : wants_per_peer_(wants_per_peer),
+      counters_(counters),
+      flows_(max_flows),
+      index_(max_flows),
+      tunnel_index_(max_flows),
+      shares_(max_flows, peers),
+      key_memory_((size_t{max_flows} + 1) * kKeyBytes),
+      keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
+      wants_(peers) {}
+
+FlowTable::~FlowTable() {
+  free_secret(keys_, key_memory_);
+}
+
+uint32_t FlowTable::find(const FlowKey& key) const {
+  return index_.find(hash(key), [&](uint32_t n) { return flows_[n].key == key; });
+}
+
+uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
+  return tunnel_index_.find(tunnel_hash(outer_destination, spi), [&](uint32_t n) {
+    return flows_[n].spi == spi && flows_[n].outer_destination == outer_destination;
+  });
+}
+
+uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, Drop* reason) {
+  if (wants_[peer] >= wants_per_peer_) {
+    *reason = Drop::kEgressWantLimit;
+    return 0;
+  }
+  const uint32_t number = add(key, peer);
+  if (number == 0) {
+    *reason = Drop::kEgressTableFull;
+    return 0;
+  }
+  ++wants_[peer];
+  flows_[number].state = EgressFlow::State::kUntold;
+  untold_.push_back(flows_, number);
+  counters_[Value::kWanted].add();
+  return number;
+}
+
+uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& egress_key) {
+  uint32_t number = find(key);
+  if (number == 0) number = add(key, peer);
+  if (number == 0) return 0;
+  EgressFlow& flow = flows_[number];
+  const size_t length = key_length(egress_key.version);
+  const bool same = flow.state == EgressFlow::State::kKeyed && flow.spi == egress_key.spi &&
+                    flow.version == egress_key.version &&
+                    std::memcmp(key_bytes(number), egress_key.key.data(), length) == 0;
+  if (flow.state != EgressFlow::State::kKeyed) {
+    leave_state(number);
+    flow.state = EgressFlow::State::kKeyed;
+    counters_[Value::kKeyed].add();
+    counters_.peers[flow.peer].keyed_flows.add();
+  } else {
+    leave_tunnel_index(number);
+  }
+  // What was learned of one path says nothing of another.
+  if (flow.outer_destination != egress_key.outer_destination) flow.path_mtu = 0;
+  flow.outer_destination = egress_key.outer_destination;
+  flow.cookie = egress_key.cookie;
+  flow.mode = egress_key.mode;
+  flow.spi = egress_key.spi;
+  flow.version = egress_key.version;
+  index_tunnel(number);
+  if (same) return number;
+
+  next_iv_ = std::max(next_iv_, egress_key.first_iv);
+  flow.key_tag = ++last_key_tag_;
+  wipe(mutable_key(number), kKeyBytes);
+  std::memcpy(mutable_key(number), egress_key.key.data(), length);
+  return number;
+}
+
+void FlowTable::told(uint32_t number) {
+  untold_.remove(flows_, number);
+  flows_[number].state = EgressFlow::State::kWanted;
+}
+
+void FlowTable::refuse(uint32_t number, uint64_t until_ms) {
+  const uint16_t peer = flows_[number].peer;
+  leave_state(number);
+  ++wants_[peer];
+  flows_[number].state = EgressFlow::State::kRefused;
+  flows_[number].refused_until_ms = until_ms;
+  refused_.push_back(flows_, number);
+}
+
+void FlowTable::want_again(uint32_t number) {
+  const uint16_t peer = flows_[number].peer;
+  leave_state(number);
+  ++wants_[peer];
+  flows_[number].state = EgressFlow::State::kUntold;
+  untold_.push_back(flows_, number);
+  counters_[Value::kWanted].add();
+}
+
+void FlowTable::set_draining(uint32_t number, bool draining) {
+  if (flows_[number].draining == draining) return;
+  flows_[number].draining = draining;
+  if (draining) {
+    draining_.push_back(flows_, number);
+  } else {
+    draining_.remove(flows_, number);
+  }
+}
+
+void FlowTable::remove(uint32_t number) {
+  EgressFlow& flow = flows_[number];
+  leave_state(number);
+  wipe(mutable_key(number), kKeyBytes);
+  index_.erase(hash(flow.key), number);
+  shares_.give_back(flow.peer);
+  flows_.give_back(number);
+}
+
+void FlowTable::tick(uint64_t now_ms) {
+  for (uint32_t left = std::min(refused_.count, kTickBound); left > 0; --left) {
+    const uint32_t number = refused_.head;
+    if (now_ms >= flows_[number].refused_until_ms) {
+      remove(number);
+    } else {
+      refused_.remove(flows_, number);
+      refused_.push_back(flows_, number);
+    }
+  }
+}
+
+uint32_t FlowTable::add(const FlowKey& key, uint16_t peer) {
+  if (shares_.available(peer) == 0) return 0;
+  shares_.take(peer);
+  const uint32_t number = flows_.take();
+  flows_[number].key = key;
+  flows_[number].peer = peer;
+  index_.insert(hash(key), number);
+  return number;
+}
+
+void FlowTable::leave_state(uint32_t number) {
+  EgressFlow& flow = flows_[number];
+  switch (flow.state) {
+    case EgressFlow::State::kFree:
+      break;
+    case EgressFlow::State::kUntold:
+      untold_.remove(flows_, number);
+      [[fallthrough]];
+    case EgressFlow::State::kWanted:
+      counters_[Value::kWanted].subtract();
+      --wants_[flow.peer];
+      break;
+    case EgressFlow::State::kRefused:
+      refused_.remove(flows_, number);
+      --wants_[flow.peer];
+      break;
+    case EgressFlow::State::kKeyed:
+      set_draining(number, false);
+      leave_tunnel_index(number);
+      counters_[Value::kKeyed].subtract();
+      counters_.peers[flow.peer].keyed_flows.subtract();
+      break;
+  }
+  flow.state = EgressFlow::State::kFree;
+}
+
+uint32_t FlowTable::tunnel_hash(const Address& outer_destination, uint32_t spi) const {
+  uint8_t octets[32] = {};
+  std::memcpy(octets, outer_destination.data(), outer_destination.size());
+  std::memcpy(octets + 16, &spi, sizeof spi);
+  return hash_octets(seed_, octets, sizeof octets);
+}
+
+void FlowTable::index_tunnel(uint32_t number) {
+  const EgressFlow& flow = flows_[number];
+  if (flow.mode == Mode::kTunnel) {
+    tunnel_index_.insert(tunnel_hash(flow.outer_destination, flow.spi), number);
+  }
+}
+
+void FlowTable::leave_tunnel_index(uint32_t number) {
+  const EgressFlow& flow = flows_[number];
+  if (flow.mode == Mode::kTunnel) {
+    tunnel_index_.erase(tunnel_hash(flow.outer_destination, flow.spi), number);
+  }
+}
+
+}  // namespace psp

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// An SPI that is neither seen nor superseded stands in the unseen; a superseded one in the retiring.
+#include "engine/software/receive_spis.h"
+
+#include <algorithm>
+
+#include "psp/master_key.h"
+
+namespace psp {
+
+namespace {
+constexpr uint32_t kTickBound = 256;
+constexpr uint32_t kSweepBound = 2048;
+}  // namespace
+
+ReceiveSpis::ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters)
+    : limits_(limits),
+      keys_(keys),
+      counters_(counters),
+      spis_(limits.max_flows * 2),
+      spi_index_(limits.max_flows * 2),
+      flows_(limits.max_flows * 2),
+      flow_index_(limits.max_flows * 2),
+      shares_(limits.max_flows * 2, peers),
+      unseen_(peers) {}
+
+bool ReceiveSpis::admit(std::span<const AdmitCommand::Entry> entries, uint64_t now_ms) {
+  if (entries.empty()) return true;
+  const uint16_t peer = entries.front().peer;
+  const auto of_peer = [&](const AdmitCommand::Entry& entry) { return entry.peer == peer; };
+  if (peer >= unseen_.size() || !std::ranges::all_of(entries, of_peer) ||
+      entries.size() > size_t{shares_.available(peer)} + unseen_[peer].count) {
+    return false;
+  }
+  for (const AdmitCommand::Entry& entry : entries) admit_one(entry, now_ms);
+  return true;
+}
+
+void ReceiveSpis::withdraw(const FlowKey& inbound, uint32_t spi) {
+  const uint32_t number = find_record(spi);
+  if (number != 0 && flow_of(number).key == inbound) end(number);
+}
+
+void ReceiveSpis::remove(const FlowKey& inbound) {
+  const uint32_t number = find_flow(inbound);
+  if (number == 0) return;
+  // Ending the last one ends the flow's record, whose list is empty then.
+  while (flows_[number].used && flows_[number].key == inbound) end(flows_[number].spis.head);
+}
+
+void ReceiveSpis::end_slot(uint8_t slot) {
+  ++eras_[slot];
+  sweep_ = 1;
+  keys_.erase_if([&](uint64_t tag) { return slot_of(static_cast<uint32_t>(tag)) == slot; });
+}
+
+uint32_t ReceiveSpis::find(uint32_t spi, uint8_t version) const {
+  const uint32_t number = find_record(spi);
+  return number != 0 && spis_[number].version == version && is_live(spis_[number]) ? number : 0;
+}
+
+bool ReceiveSpis::seen(uint32_t number, uint32_t length, uint64_t now_ms) {
+  ReceiveSpi& spi = spis_[number];
+  InboundFlow& flow = flows_[spi.flow];
+  flow.packets++;
+  flow.bytes += length;
+  flow.seen = true;
+  spi.last_seen_ms = now_ms;
+  if (!spi.seen) {
+    if (!spi.superseded) leave_wait(spi);
+    spi.seen = true;
+    for (uint32_t older = spi.in_flow.previous; older != 0; older = spis_[older].in_flow.previous) {
+      if (spis_[older].superseded) continue;
+      leave_wait(spis_[older]);
+      spis_[older].superseded = true;
+      spis_[older].superseded_ms = now_ms;
+      retiring_.push_back(spis_, older);
+    }
+  }
+  return !spi.told;
+}
+
+void ReceiveSpis::tick(uint64_t now_ms) {
+  for (uint32_t left = std::min(retiring_.count, kTickBound); left > 0; --left) {
+    const uint32_t number = retiring_.head;
+    ReceiveSpi& spi = spis_[number];
+    const bool silent = !spi.seen || now_ms - spi.last_seen_ms >= limits_.retire_ms;
+    if (silent && now_ms - spi.superseded_ms >= limits_.retire_ms) {
+      end(number);
+      counters_[Value::kSpisRetired].add();
+    } else {
+      retiring_.remove(spis_, number);
+      retiring_.push_back(spis_, number);
+    }
+  }
+  if (sweep_ == 0) return;
+  for (uint32_t left = kSweepBound; left > 0 && sweep_ <= spis_.touched(); --left, ++sweep_) {
+    if (spis_[sweep_].used && !is_live(spis_[sweep_])) end(sweep_);
+  }
+  if (sweep_ > spis_.touched()) sweep_ = 0;
+}
+
+uint32_t ReceiveSpis::newest_live(const InboundFlow& flow, uint8_t* live) const {
+  uint32_t newest = 0;
+  *live = 0;
+  for (uint32_t n = flow.spis.head; n != 0; n = spis_[n].in_flow.next) {
+    if (!is_live(spis_[n])) continue;
+    newest = n;
+    ++*live;
+  }
+  return newest;
+}
+
+uint32_t ReceiveSpis::find_record(uint32_t spi) const {
+  return spi_index_.find(hash_number(seed_, spi), [&](uint32_t n) { return spis_[n].spi == spi; });
+}
+
+uint32_t ReceiveSpis::find_flow(const FlowKey& key) const {
+  return flow_index_.find(hash_octets(seed_, &key, sizeof key),
+                          [&](uint32_t n) { return flows_[n].key == key; });
+}
+
+void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
+  // An SPI space that restarts can meet the record of a dead one.
+  if (const uint32_t dead = find_record(entry.spi)) end(dead);
+  if (const uint32_t known = find_flow(entry.inbound)) {
+    if (flows_[known].peer == entry.peer) {
+      make_room_in(flows_[known], now_ms);
+    } else {
+      remove(entry.inbound);
+    }
+  }
+  if (shares_.available(entry.peer) == 0) {
+    end(unseen_[entry.peer].head);
+    counters_[Value::kSpisEvicted].add();
+  }
+
+  // Whatever ended above may have ended the flow's record.
+  uint32_t flow = find_flow(entry.inbound);
+  if (flow == 0) {
+    flow = flows_.take();
+    flows_[flow].key = entry.inbound;
+    flows_[flow].peer = entry.peer;
+    flow_index_.insert(hash_octets(seed_, &entry.inbound, sizeof entry.inbound), flow);
+    counters_[Value::kInboundFlows].add();
+    counters_.peers[entry.peer].inbound_flows.add();
+  }
+  shares_.take(entry.peer);
+  const uint32_t number = spis_.take();
+  ReceiveSpi& spi = spis_[number];
+  spi.spi = entry.spi;
+  spi.version = entry.version;
+  spi.mode = entry.mode;
+  spi.cookie = entry.cookie;
+  spi.flow = flow;
+  spi.era = eras_[slot_of(entry.spi)];
+  spi_index_.insert(hash_number(seed_, entry.spi), number);
+  flows_[flow].spis.push_back(spis_, number);
+  unseen_[entry.peer].push_back(spis_, number);
+  counters_[Value::kReceiveSpis].add();
+}
+
+void ReceiveSpis::make_room_in(InboundFlow& flow, uint64_t now_ms) {
+  if (flow.spis.count < limits_.per_flow) return;
+  uint32_t kept = flow.spis.tail;
+  while (kept != 0 && !(spis_[kept].seen && now_ms - spis_[kept].last_seen_ms < limits_.retire_ms)) {
+    kept = spis_[kept].in_flow.previous;
+  }
+  uint32_t oldest = flow.spis.head;
+  if (oldest == kept) oldest = spis_[oldest].in_flow.next;
+  if (oldest == 0) oldest = kept;
+  end(oldest);
+  counters_[Value::kSpisRetired].add();
+}
+
+void ReceiveSpis::end(uint32_t number) {
+  ReceiveSpi& spi = spis_[number];
+  const uint32_t flow = spi.flow;
+  if (spi.seen && !spi.told) counters_[Value::kEventsLost].add();
+  leave_wait(spi);
+  flows_[flow].spis.remove(spis_, number);
+  spi_index_.erase(hash_number(seed_, spi.spi), number);
+  keys_.erase(key_tag(spi.spi, spi.version));
+  shares_.give_back(flows_[flow].peer);
+  spis_.give_back(number);
+  counters_[Value::kReceiveSpis].subtract();
+  if (!flows_[flow].spis.empty()) return;
+  flow_index_.erase(hash_octets(seed_, &flows_[flow].key, sizeof(FlowKey)), flow);
+  counters_[Value::kInboundFlows].subtract();
+  counters_.peers[flows_[flow].peer].inbound_flows.subtract();
+  flows_.give_back(flow);
+}
+
+void ReceiveSpis::leave_wait(ReceiveSpi& spi) {
+  const uint32_t number = spis_.number_of(spi);
+  if (spi.superseded) {
+    retiring_.remove(spis_, number);
+  } else if (!spi.seen) {
+    unseen_[flows_[spi.flow].peer].remove(spis_, number);
+  }
+}
+
+}  // namespace psp

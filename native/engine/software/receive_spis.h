@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SPIs under which we take packets, and for which flow each was made. A flow may have several: one
+// retires when the first packet under a newer one and the last under it both lie retire_ms back. Beyond
+// spis_per_flow the oldest goes, except the newest one seen within retire_ms. The table is shared out
+// between peers; one that has no more room loses the oldest of its own that no packet ever used. A dead
+// master key ends its SPIs at once by a number of its own per slot; their records are cleared little by
+// little. Of the polling thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/counters.h"
+#include "engine/engine.h"
+#include "engine/hash_index.h"
+#include "engine/shares.h"
+#include "engine/slab.h"
+#include "engine/software/key_cache.h"
+
+namespace psp {
+
+struct ReceiveSpi {
+  uint64_t cookie;
+  uint64_t last_seen_ms;
+  uint64_t superseded_ms;  // when the first packet under a newer SPI of the flow came
+  uint32_t spi;
+  uint32_t flow;
+  uint32_t era;  // of its master key slot
+  Link in_flow;  // oldest first
+  Link in_wait;  // in the unseen or the retiring
+  uint32_t next_free;
+  uint8_t version;
+  Mode mode;
+  bool seen, superseded;
+  bool told;
+  bool used;
+};
+
+struct InboundFlow {
+  FlowKey key;
+  uint64_t packets, bytes;
+  List<ReceiveSpi, &ReceiveSpi::in_flow> spis;
+  uint32_t next_free;
+  uint16_t peer;
+  bool seen;
+  bool used;
+};
+
+class ReceiveSpis {
+ public:
+  struct Limits {
+    uint32_t max_flows, per_flow, retire_ms;
+  };
+
+  // Twice max_flows SPIs fit: after a rotation each flow has two. `keys` forgets the keys of SPIs that end.
+  ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters);
+
+  // The key's name in the cache.
+  static uint64_t key_tag(uint32_t spi, uint8_t version) {
+    return uint64_t{1} << 40 | static_cast<uint64_t>(version) << 32 | spi;
+  }
+
+  // All of them, which are of one peer, or, when they do not fit, none: false.
+  bool admit(std::span<const AdmitCommand::Entry> entries, uint64_t now_ms);
+  void withdraw(const FlowKey& inbound, uint32_t spi);
+  void remove(const FlowKey& inbound);
+  // The slot's master key is another one now.
+  void end_slot(uint8_t slot);
+
+  // The record of a live SPI, or 0.
+  uint32_t find(uint32_t spi, uint8_t version) const;
+  // A packet of the SPI passed the ACL. True until the control side was told of this SPI.
+  bool seen(uint32_t number, uint32_t length, uint64_t now_ms);
+  void told(uint32_t number) { spis_[number].told = true; }
+  // Retires and clears, for a bounded number of records. To be called each millisecond.
+  void tick(uint64_t now_ms);
+  bool any_due() const { return !retiring_.empty() || sweep_ != 0; }
+
+  const ReceiveSpi& operator[](uint32_t number) const { return spis_[number]; }
+  const InboundFlow& flow_of(uint32_t number) const { return flows_[spis_[number].flow]; }
+  // For listing: the n-th record of flows, if in use.
+  uint32_t flows_touched() const { return flows_.touched(); }
+  const InboundFlow& flow(uint32_t n) const { return flows_[n]; }
+  // A live SPI of the flow, the newest, or 0; *live counts all of them.
+  uint32_t newest_live(const InboundFlow& flow, uint8_t* live) const;
+
+ private:
+  bool is_live(const ReceiveSpi& spi) const { return spi.era == eras_[spi.spi >> 31]; }
+  uint32_t find_record(uint32_t spi) const;
+  uint32_t find_flow(const FlowKey& key) const;
+  void admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms);
+  void make_room_in(InboundFlow& flow, uint64_t now_ms);
+  void end(uint32_t number);
+  void leave_wait(ReceiveSpi& spi);
+
+  const Limits limits_;
+  KeyCache& keys_;
+  Counters& counters_;
+  HashSeed seed_;
+  Slab<ReceiveSpi> spis_;
+  HashIndex spi_index_;
+  Slab<InboundFlow> flows_;
+  HashIndex flow_index_;
+  Shares shares_;
+  std::vector<List<ReceiveSpi, &ReceiveSpi::in_wait>> unseen_;  // by peer, oldest first, not superseded
+  List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
+  std::array<uint32_t, 2> eras_{};
+  uint32_t sweep_ = 0;  // next record to look at for dead ones, 0: nothing to clear
+};
+
+}  // namespace psp

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies between egress_sampling and the secured port: the partial checksum is completed, the packet
+// sealed in its flow's mode under the next IV, and sent to the next hop of its outer destination. What does
+// not fit the path is cut before or after that, or ends with its sender told (fit.h). Every sealed packet, a
+// sealed fragment too, has an IV of its own.
+#include "engine/software/fitting.h"
+#include "engine/software/pipes.h"
+#include "engine/software/worker.h"
+#include "psp/transport.h"
+#include "psp/tunnel.h"
+
+namespace psp {
+
+namespace {
+
+constexpr uint16_t kEphemeralPorts = 0xc000;  // 49152 and up (RFC 6335)
+
+// A packet on its way through here.
+struct Way {
+  uint32_t flow;
+  Address hop;
+  TransportCut cut;  // transport mode
+  bool outer_ipv6;
+  bool dont_fragment = true;  // of an outer IPv4 header that we write
+};
+
+void* expanded_key(Worker& worker, uint32_t number) {
+  const EgressFlow& flow = worker.flows[number];
+  if (void* known = worker.egress_keys.find(flow.key_tag)) return known;
+  worker.counters[Value::kKeyCacheMisses].add();
+  return worker.egress_keys.add(flow.key_tag, worker.flows.key_bytes(number), flow.version);
+}
+
+uint16_t udp_source(const OuterConfig& config, const IpPacket& ip, const uint8_t* octets) {
+  const bool symmetric = config.source_ports == SourcePorts::kSymmetricHash;
+  const uint32_t hash = flow_hash(ip, octets, 0, symmetric);
+  if (config.source_ports == SourcePorts::kTable) return config.port_table[hash % config.port_table.size()];
+  return static_cast<uint16_t>(kEphemeralPorts | (hash & 0x3fff));
+}
+
+Header header_of(Worker& worker, const EgressFlow& flow, bool sampled) {
+  Header header;
+  header.version = flow.version;
+  header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
+  header.sample = sampled;
+  header.spi = flow.spi;
+  header.iv = worker.flows.next_iv();
+  header.has_cookie = flow.cookie != 0;
+  header.cookie = flow.cookie;
+  return header;
+}
+
+Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t source_port) {
+  const OuterConfig& config = worker.config.outer;
+  Outer outer;
+  outer.source = worker.config.secured_address.address;
+  outer.destination = flow.outer_destination;
+  outer.hop_limit = config.hop_limit;
+  outer.dscp = config.dscp;
+  outer.dont_fragment = way.dont_fragment;
+  outer.identification = way.dont_fragment ? 0 : static_cast<uint16_t>(worker.identifications.next());
+  outer.udp_source = source_port;
+  outer.udp_checksum = config.udp_checksum;
+  return outer;
+}
+
+// Seals in place; the mbuf then holds the frame that goes out, its destination open. False: it has no room.
+bool seal_in_place(Worker& worker, const Way& way, Packet& packet) {
+  EgressFlow& flow = worker.flows[way.flow];
+  const bool cookie = flow.cookie != 0;
+  const bool tunnel = flow.mode == Mode::kTunnel;
+  const size_t front = tunnel ? tunnel_front(way.outer_ipv6, cookie) : transport_front(cookie);
+  uint8_t* const octets = packet.layer3();
+  if (rte_pktmbuf_append(packet.mbuf, kIcvLength) == nullptr) return false;
+  if (rte_pktmbuf_prepend(packet.mbuf, static_cast<uint16_t>(front)) == nullptr) return false;
+  if (packet.sampled) copy_plain(worker, way.flow, octets, packet);
+
+  void* const key = expanded_key(worker, way.flow);
+  const uint16_t source_port = udp_source(worker.config.outer, packet.ip, octets);
+  const Header header = header_of(worker, flow, packet.sampled);
+  if (tunnel) {
+    seal_tunnel(worker.aead, key, outer_of(worker, flow, way, source_port), packet.ip, header, octets);
+  } else {
+    seal_transport(worker.aead, key, way.cut, source_port, worker.config.outer.udp_checksum, header, octets);
+  }
+  write_ethernet(packet.frame(), worker.secured.info.mac, way.outer_ipv6);
+  flow.packets++;
+  flow.bytes += packet.ip.length;
+  worker.counters.peers[flow.peer].count_egress(packet.ip.length, worker.now_ms);
+  const size_t sealed = packet.ip.length - (tunnel ? size_t{0} : way.cut.front);
+  worker.counters[Value::kTxPackets].add();
+  worker.counters[Value::kTxBytes].add(sealed_payload_octets(sealed, cookie));
+  if (packet.sampled) copy_sealed(worker, way.flow, way.hop, packet);
+  return true;
+}
+
+void turn_away(Worker& worker, uint32_t flow, Packet& packet, Drop reason) {
+  worker.counters[Value::kTxError].add();
+  capture_unsealed(worker, flow, packet, reason);
+  worker.drop(packet, reason);
+}
+
+void seal_whole(Worker& worker, const Way& way, Packet& packet) {
+  if (seal_in_place(worker, way, packet)) {
+    worker.next_hops.send(way.hop, packet.mbuf, worker.now_ms);
+  } else {
+    turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
+  }
+}
+
+// An inner IPv4 packet in tunnel mode: each fragment is a packet of its own.
+void cut_and_seal(Worker& worker, const Way& way, Packet& packet, uint16_t mtu) {
+  const Packet whole = packet;
+  Fragments fragments;
+  if (!cut(worker, packet, mtu, &fragments)) return;
+  for (uint32_t i = 0; i < fragments.count; ++i) {
+    Packet part = whole;
+    part.mbuf = fragments.mbufs[i];
+    read_ip(part.layer3(), part.layer3_length(), &part.ip);
+    seal_whole(worker, way, part);
+  }
+}
+
+void seal_and_cut(Worker& worker, Way& way, Packet& packet) {
+  const uint16_t mtu = path_mtu(worker, way.flow);
+  const bool tunnel = worker.flows[way.flow].mode == Mode::kTunnel;
+  way.dont_fragment = false;
+  if (!seal_in_place(worker, way, packet)) {
+    turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
+    return;
+  }
+  const Unfragmentable part =
+      tunnel ? Unfragmentable{} : Unfragmentable{way.cut.front, way.cut.protocol_offset};
+  Fragments fragments;
+  const bool done =
+      way.outer_ipv6 ? cut(worker, packet, mtu, part, &fragments) : cut(worker, packet, mtu, &fragments);
+  if (!done) return;
+  for (uint32_t i = 0; i < fragments.count; ++i) {
+    worker.next_hops.send(way.hop, fragments.mbufs[i], worker.now_ms);
+  }
+}
+
+// What the fence lets out (services/dataplane/adapters/fence_rules.ts): the kernel finds UDP behind so much
+// and no more, and a frame that it refuses would block the port.
+bool passes_fence(const TransportCut& cut) {
+  constexpr uint16_t kLongestFront = 240;
+  constexpr uint8_t kMostExtensions = 3;
+  return cut.front <= kLongestFront && cut.extensions <= kMostExtensions;
+}
+
+Drop reason_of(TransportFault fault) {
+  return fault == TransportFault::kTunnelProtocol ? Drop::kEgressTransportIpInIp
+                                                  : Drop::kEgressTransportUnsealable;
+}
+
+}  // namespace
+
+bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
+  if (worker.config.secured_address.contains(destination)) {
+    *hop = destination;
+    return true;
+  }
+  *hop = worker.config.secured_gateway;
+  return worker.config.has_secured_gateway;
+}
+
+void seal(Worker& worker, uint32_t number, Packet& packet) {
+  const EgressFlow& flow = worker.flows[number];
+  const bool tunnel = flow.mode == Mode::kTunnel;
+  Way way;
+  way.flow = number;
+  way.outer_ipv6 = tunnel ? !is_ipv4(worker.config.secured_address.address) : packet.ip.version == 6;
+  if (!next_hop(worker, flow.outer_destination, &way.hop)) {
+    turn_away(worker, number, packet, Drop::kEgressNoNextHop);
+    return;
+  }
+  if (complete_checksum(packet.ip, packet.layer3())) worker.counters[Value::kChecksumsCompleted].add();
+  if (!tunnel) {
+    const TransportFault fault = read_transport(packet.ip, packet.layer3(), &way.cut);
+    if (fault != TransportFault::kNone) {
+      turn_away(worker, number, packet, reason_of(fault));
+      return;
+    }
+    if (!passes_fence(way.cut)) {
+      turn_away(worker, number, packet, Drop::kEgressTransportUnsealable);
+      return;
+    }
+  }
+  const bool cookie = flow.cookie != 0;
+  const size_t overhead = tunnel ? tunnel_overhead(way.outer_ipv6, cookie) : transport_overhead(cookie);
+  const uint32_t room = path_mtu(worker, number) - static_cast<uint32_t>(overhead);
+  const Fitting fitting = fit_sealed(to_fit(worker, packet), room, flow.mode);
+  switch (fitting.fit) {
+    case Fit::kWhole:
+      seal_whole(worker, way, packet);
+      break;
+    case Fit::kCut:
+      cut_and_seal(worker, way, packet, fitting.mtu);
+      break;
+    case Fit::kCutSealed:
+      seal_and_cut(worker, way, packet);
+      break;
+    case Fit::kTooBig:
+      capture_unsealed(worker, number, packet, Drop::kEgressTooBig);
+      drop_too_big(worker, packet, fitting.mtu);
+      break;
+  }
+}
+
+}  // namespace psp

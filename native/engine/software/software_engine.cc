@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// The polling thread opens everything, runs, and closes everything; the control side only meets it at the
+// rings. A command is taken down only while its completion has room on the way up.
+#include "engine/software/software_engine.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <future>
+#include <thread>
+
+#include "engine/dpdk_port.h"
+#include "engine/eal.h"
+#include "engine/fit.h"
+#include "engine/software/worker.h"
+#include "engine/wakeup.h"
+#include "psp/tunnel.h"
+
+namespace psp {
+
+namespace {
+
+constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
+constexpr uint32_t kCommandsPerTurn = 8;
+constexpr uint32_t kEmptyTurns = 256;      // before sleeping
+constexpr uint64_t kLookNs = 100'000'000;  // between looks whether the interfaces are there and up
+constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
+
+// What EAL is given, in MiB: tables of prefixes reserve 64 each, the rest is pools, with room for jumbo
+// frames. Only what is used is ever touched: a gateway with MTU 1500 touches about a fifth.
+constexpr uint32_t kTablesMb = 160, kPoolsMb = 256, kHeldPerMb = 50;
+
+uint64_t monotonic_ns() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+
+uint64_t random_seed() {
+  uint64_t seed;
+  random_octets({reinterpret_cast<uint8_t*>(&seed), sizeof seed});
+  return seed;
+}
+
+EalOptions eal_options(const EngineConfig& config) {
+  EalOptions options;
+  options.memory_mb = kTablesMb + kPoolsMb + config.held_total / kHeldPerMb;
+  for (const PortConfig* port : {&config.unsecured, &config.secured}) {
+    if (device_kind(port->device) == DeviceKind::kPci) options.pci_devices.push_back(port->device);
+  }
+  return options;
+}
+
+// A packet as large as a host may send should fit the wire once sealed: a wire that we may raise is raised.
+// Elsewhere hosts are told by ICMP what fits; what the outer family needs must be there.
+void check_mtu(const EngineConfig& config, const DpdkPort& unsecured, DpdkPort& secured) {
+  const bool ipv6 = !is_ipv4(config.secured_address.address);
+  const size_t wish = unsecured.info().mtu + tunnel_overhead(ipv6, true);
+  if (secured.info().mtu < wish && wish <= UINT16_MAX) secured.raise_mtu(static_cast<uint16_t>(wish));
+  const uint16_t mtu = secured.info().mtu, need = least_mtu(ipv6);
+  if (mtu >= need) return;
+  throw EngineError{"MTU_TOO_SMALL", config.secured.device,
+                    "mtu=" + std::to_string(mtu) + " need=" + std::to_string(need)};
+}
+
+class SoftwareEngine : public Engine {
+ public:
+  ~SoftwareEngine() override { stop(); }
+
+  EngineInfo start(const EngineConfig& config, const Aead& aead, uint8_t slot,
+                   std::unique_ptr<MasterKey> active) override {
+    std::promise<EngineInfo> started;
+    auto info = started.get_future();
+    stopping_ = false;
+    config_ = config;
+    samples_ = std::make_unique<SampleRing>(kSamples, config.sampling.snap_bytes);
+    thread_ = std::thread([this, &aead, slot, key = std::move(active), told = std::move(started)]() mutable {
+      live(aead, slot, std::move(key), told);
+    });
+    try {
+      return info.get();
+    } catch (...) {
+      thread_.join();
+      throw;
+    }
+  }
+
+  void stop() override {
+    if (!thread_.joinable()) return;
+    stopping_ = true;
+    down_.force();
+    thread_.join();
+  }
+
+  bool submit(std::unique_ptr<Command>& command) override {
+    if (!commands_.push(command)) return false;
+    down_.wake();
+    return true;
+  }
+
+  std::unique_ptr<Command> completed() override {
+    std::unique_ptr<Command> command;
+    completions_.pop(&command);
+    // Room for completions may be what a command below waits for.
+    if (command && !commands_.empty()) down_.wake();
+    return command;
+  }
+
+  bool next_event(Event* event) override { return events_.pop(event); }
+
+  bool next_sample(Sample* sample) override { return samples_->pop(sample); }
+
+  bool samples_due() const override { return samples_->due_in_ns(monotonic_ns()) == 0; }
+
+  // Whoever takes samples waits for this to return before, so that nobody pops meanwhile.
+  void wait() override {
+    up_.about_to_sleep();
+    const uint64_t due_ns = samples_->due_in_ns(monotonic_ns());
+    if (completions_.empty() && events_.empty() && due_ns != 0) {
+      pollfd waiting{up_.descriptor(), POLLIN, 0};
+      poll(&waiting, 1, due_ns == UINT64_MAX ? -1 : static_cast<int>(due_ns / 1'000'000 + 1));
+    }
+    up_.awake();
+  }
+
+  void interrupt() override { up_.force(); }
+
+  EngineCounts counts() const override { return counters_.read(); }
+
+ private:
+  // The polling thread's whole life.
+  void live(const Aead& aead, uint8_t slot, std::unique_ptr<MasterKey> active,
+            std::promise<EngineInfo>& started) {
+    std::unique_ptr<DpdkPort> unsecured, secured;
+    std::unique_ptr<Worker> worker;
+    try {
+      enter_eal(eal_options(config_));
+      unsecured = std::make_unique<DpdkPort>(config_.unsecured.device, "unsecured");
+      secured = std::make_unique<DpdkPort>(config_.secured.device, "secured");
+      check_mtu(config_, *unsecured, *secured);
+      worker = std::make_unique<Worker>(config_, aead, *unsecured, *secured, slot, std::move(active),
+                                        counters_, events_, *samples_, random_seed());
+      started.set_value({unsecured->info(), secured->info()});
+    } catch (...) {
+      worker.reset();
+      secured.reset();
+      unsecured.reset();
+      remove_eal_files();
+      started.set_exception(std::current_exception());
+      return;
+    }
+    run(*worker, *unsecured, *secured);
+    worker.reset();
+    secured.reset();
+    unsecured.reset();
+    remove_eal_files();
+  }
+
+  void run(Worker& worker, DpdkPort& unsecured, DpdkPort& secured) {
+    uint32_t empty = 0;
+    uint64_t look_ns = 0;
+    while (!stopping_.load(std::memory_order_relaxed)) {
+      const uint64_t now_ns = monotonic_ns();
+      if (now_ns >= look_ns) {
+        look_ns = now_ns + kLookNs;
+        if (gone(unsecured, config_.unsecured.device) || gone(secured, config_.secured.device)) return;
+        worker.unsecured.tx.set_up(unsecured.is_up());
+        worker.secured.tx.set_up(secured.is_up());
+      }
+      const bool moved = worker.run_once(now_ns) | obey(worker);
+      if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();
+      empty = moved ? 0 : empty + 1;
+      if (config_.busy_polling || empty < kEmptyTurns) continue;
+      sleep(worker, unsecured, secured);
+      // One turn after waking, then sleep again unless it brought something.
+      empty = kEmptyTurns - 1;
+    }
+  }
+
+  // Carries out some commands. True when there were any.
+  bool obey(Worker& worker) {
+    uint32_t done = 0;
+    std::unique_ptr<Command> command;
+    while (done < kCommandsPerTurn && !completions_.full() && commands_.pop(&command)) {
+      worker.carry_out(*command);
+      completions_.push(command);
+      ++done;
+    }
+    return done != 0;
+  }
+
+  // Sleeps until a packet or a command comes or patience ends.
+  void sleep(Worker& worker, const DpdkPort& unsecured, const DpdkPort& secured) {
+    pollfd waiting[3] = {{down_.descriptor(), POLLIN, 0},
+                         {unsecured.descriptor(), POLLIN, 0},
+                         {secured.descriptor(), POLLIN, 0}};
+    auto patience = std::chrono::nanoseconds(std::chrono::milliseconds(worker.patience_ms()));
+    if (unsecured.descriptor() < 0 || secured.descriptor() < 0) {
+      patience = std::min<std::chrono::nanoseconds>(patience, kUndescribedSleep);
+    }
+    // The control side may sleep without knowing of samples that came since.
+    const uint64_t due_ns = samples_->due_in_ns(worker.now_ns);
+    if (due_ns != 0 && due_ns != UINT64_MAX) {
+      patience = std::min(patience, std::chrono::nanoseconds(due_ns));
+    }
+    const timespec timeout{static_cast<time_t>(patience.count() / 1'000'000'000),
+                           static_cast<long>(patience.count() % 1'000'000'000)};
+    down_.about_to_sleep();
+    int ready = 0;
+    if (commands_.empty() && !stopping_) ready = ppoll(waiting, 3, &timeout, nullptr);
+    down_.awake();
+    counters_[Value::kSleeps].add();
+    if (ready <= 0) return;
+    // An interface that goes down reports an error until it is read.
+    for (const pollfd& port : {waiting[1], waiting[2]}) {
+      int error = 0;
+      socklen_t length = sizeof error;
+      if (port.revents & POLLERR) getsockopt(port.fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    }
+  }
+
+  // Whether the port's interface ended, which is told then. The kernel does not always report it: an error
+  // that was read as the interface went down is not repeated when it goes away.
+  bool gone(const DpdkPort& port, const std::string& device) {
+    if (port.is_there()) return false;
+    FailedEvent failed{};
+    std::snprintf(failed.message, sizeof failed.message, "interface %s is gone", device.c_str());
+    Event event = failed;
+    // The reader makes room; nothing else is left to do.
+    while (!events_.push(event) && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    up_.force();
+    return true;
+  }
+
+  EngineConfig config_;
+  Counters counters_;
+  SpscRing<std::unique_ptr<Command>> commands_{kCommands};
+  SpscRing<std::unique_ptr<Command>> completions_{kCommands};
+  SpscRing<Event> events_{kEvents};
+  std::unique_ptr<SampleRing> samples_;
+  Wakeup down_, up_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_software_engine() {
+  return std::make_unique<SoftwareEngine>();
+}
+
+}  // namespace psp

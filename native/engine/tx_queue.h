@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packets on their way out of one port. What the port does not take at once stays, in order, for the next
+// turn; who finds the queue full decides what to drop. While the port's link is down it takes nothing: the
+// kernel would keep the frames and send them whenever. Of the polling thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "engine/counters.h"
+#include "engine/port.h"
+
+namespace psp {
+
+class TxQueue {
+ public:
+  static constexpr uint32_t kCapacity = 256;
+
+  TxQueue(Port& port, PortCounters& counters) : port_(port), counters_(counters) {}
+  ~TxQueue();
+  TxQueue(const TxQueue&) = delete;
+  TxQueue& operator=(const TxQueue&) = delete;
+
+  bool full() const { return room() == 0; }
+  // Packets that it would still take.
+  uint32_t room() const { return kCapacity - (tail_ - head_); }
+  bool empty() const { return tail_ == head_; }
+  // Whether something would leave as soon as the port takes it.
+  bool waits() const { return up_ && !empty(); }
+  bool is_up() const { return up_; }
+  void set_up(bool up) { up_ = up; }
+  // Takes the packet; false when full or down, then it stays the caller's.
+  bool push(rte_mbuf* packet) {
+    if (full() || !up_) return false;
+    packets_[tail_++ % kCapacity] = packet;
+    return true;
+  }
+  // Gives the port what it takes.
+  void flush();
+
+ private:
+  Port& port_;
+  PortCounters& counters_;
+  std::array<rte_mbuf*, kCapacity> packets_{};
+  uint32_t head_ = 0;
+  uint32_t tail_ = 0;
+  bool up_ = true;
+};
+
+}  // namespace psp

@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: Apache-2.0
+// ARP and neighbour discovery on both sides: whom we answer, whom we ask, from which address, and what
+// becomes of packets meanwhile.
+#include "engine/neighbour_frames.h"
+#include "gateway.h"
+
+namespace psp {
+namespace {
+
+const FlowKey kFlow = flow("10.1.0.5", "10.2.0.7");
+const FlowKey kInbound = kFlow.reversed();
+
+NeighbourMessage message_of(const Frame& frame) {
+  if (get16(frame, 12) == 0x0806) return read_arp(&frame[14], frame.size() - 14).value();
+  IpPacket packet;
+  EXPECT_EQ(read_ip(&frame[14], frame.size() - 14, &packet), IpFault::kNone);
+  return read_neighbour_discovery(packet, &frame[14]).value();
+}
+
+bool answered(Gateway& gateway, std::deque<Frame>& sent, FakePort& port, Frame frame) {
+  sent.clear();
+  port.received.push_back(std::move(frame));
+  gateway.settle();
+  return !sent.empty();
+}
+
+TEST(UnsecuredNeighbours, AreAnsweredForPeersPrefixesAndGatewayAddressesOnly) {
+  Gateway gateway;
+  const auto asks = [&](Frame frame) {
+    return answered(gateway, gateway.unsecured.sent, gateway.unsecured, std::move(frame));
+  };
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.1.0.5", "10.1.0.1")));
+  const NeighbourMessage answer = message_of(gateway.unsecured.sent[0]);
+  EXPECT_FALSE(answer.request);
+  EXPECT_EQ(answer.mac, kUnsecuredMac);
+  EXPECT_EQ(answer.sender, address("10.1.0.1"));
+  EXPECT_EQ(std::memcmp(gateway.unsecured.sent[0].data(), kHostMac.data(), 6), 0);
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.1.0.5", "10.2.0.7")));
+  EXPECT_FALSE(asks(arp(true, kHostMac, "10.1.0.5", "10.1.0.6")));  // a local VIP
+  EXPECT_FALSE(asks(arp(true, kHostMac, "10.1.0.5", "10.3.0.1")));  // nobody's
+  EXPECT_FALSE(asks(arp(true, kHostMac, "10.2.0.7", "10.2.0.7")));  // gratuitous
+  EXPECT_FALSE(asks(arp(true, kHostMac, "0.0.0.0", "10.2.0.7")));   // a probe
+  EXPECT_FALSE(asks(arp(false, kHostMac, "10.1.0.5", "10.2.0.7")));
+
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:1::1")));
+  EXPECT_EQ(message_of(gateway.unsecured.sent[0]).mac, kUnsecuredMac);
+  EXPECT_EQ(message_of(gateway.unsecured.sent[0]).target, address("fd00:1::1"));
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fe80::5", "fd00:2::7")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:1::6")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:3::1")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "::", "fd00:2::7")));
+  EXPECT_EQ(gateway.value(Value::kConsumed), 12u);
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, AProxyDoesNotOverrideAndTheGatewayDoes) {
+  Gateway gateway;
+  constexpr size_t kFlags = 14 + 40 + 4;
+  gateway.host_sends(solicitation(kHostMac, "fd00:1::5", "fd00:2::7"));
+  EXPECT_EQ(gateway.unsecured.sent.at(0)[kFlags] & 0x20, 0);
+  gateway.host_sends(solicitation(kHostMac, "fd00:1::5", "fd00:1::1"));
+  EXPECT_EQ(gateway.unsecured.sent.at(1)[kFlags] & 0x20, 0x20);
+}
+
+TEST(UnsecuredNeighbours, ASolicitationWithoutOptionIsAnsweredToItsFrame) {
+  Gateway gateway;
+  gateway.host_sends(
+      neighbour_message(135, kHostMac, kUnsecuredMac, "fd00:1::5", "fd00:1::1", "fd00:1::1", 255, false));
+  ASSERT_EQ(gateway.unsecured.sent.size(), 1u);
+  EXPECT_EQ(std::memcmp(gateway.unsecured.sent[0].data(), kHostMac.data(), 6), 0);
+}
+
+TEST(UnsecuredNeighbours, DiscoveryThatWasRoutedOrIsDamagedIsNotHeard) {
+  Gateway gateway;
+  gateway.host_sends(
+      neighbour_message(135, kHostMac, kUnsecuredMac, "fd00:1::5", "fd00:2::7", "fd00:2::7", 64));
+  Frame damaged = solicitation(kHostMac, "fd00:1::5", "fd00:2::7");
+  damaged.back() ^= 1;
+  gateway.host_sends(damaged);
+  Frame endless = solicitation(kHostMac, "fd00:1::5", "fd00:2::7");
+  endless[14 + 40 + 25] = 0;
+  gateway.host_sends(endless);
+  EXPECT_TRUE(gateway.unsecured.sent.empty());
+  EXPECT_EQ(gateway.dropped(Drop::kEgressMalformed), 3u);
+}
+
+TEST(UnsecuredNeighbours, AreAskedFromTheGatewayAddressAndGetWhatWaited) {
+  Gateway gateway;
+  gateway.admit(kInbound, 17);
+  const Frame packet = udp_packet("10.2.0.7", "10.1.0.5", "x");
+  gateway.wire_sends(sealed(key_of(17, 0), packet));
+  ASSERT_EQ(gateway.unsecured.sent.size(), 1u);
+  const NeighbourMessage question = message_of(gateway.unsecured.sent[0]);
+  EXPECT_TRUE(question.request);
+  EXPECT_EQ(question.sender, address("10.1.0.1"));
+  EXPECT_EQ(question.target, address("10.1.0.5"));
+  gateway.host_sends(arp(false, kHostMac, "10.1.0.5", "10.1.0.1"));
+  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
+  EXPECT_EQ(gateway.unsecured.sent[1], ethernet(kHostMac, kUnsecuredMac, 0x0800, packet));
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, AreAskedFromTheLinkLocalAddressWhereNoGatewayOfTheFamilyIs) {
+  EngineConfig config = gateway_config();
+  config.gateways.clear();
+  Gateway gateway(config);
+  gateway.admit(flow("fd00:2::7", "fd00:1::5"), 17);
+  gateway.wire_sends(sealed(key_of(17, 0), udp_packet("fd00:2::7", "fd00:1::5", "x")));
+  ASSERT_EQ(gateway.unsecured.sent.size(), 1u);
+  EXPECT_EQ(message_of(gateway.unsecured.sent[0]).sender, link_local(kUnsecuredMac));
+  // And the host, which must know where its answer goes, is told.
+  const Address own = link_local(kUnsecuredMac);
+  char words[INET6_ADDRSTRLEN];
+  inet_ntop(AF_INET6, own.data(), words, sizeof words);
+  gateway.host_sends(solicitation(kHostMac, "fd00:1::5", words));
+  EXPECT_EQ(message_of(gateway.unsecured.sent.back()).target, own);
+  gateway.host_sends(neighbour_message(136, kHostMac, kUnsecuredMac, "fd00:1::5", words, "fd00:1::5"));
+  EXPECT_EQ(gateway.value(Value::kForwardedIngress), 1u);
+}
+
+TEST(UnsecuredNeighbours, AreAskedThreeTimesASecondApartThenTheirPacketsAreDropped) {
+  Gateway gateway;
+  gateway.admit(kInbound, 17);
+  const Frame frame = sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", "x"));
+  gateway.wire_sends(frame);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
+  gateway.turn(999);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
+  gateway.turn(1);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 2u);
+  gateway.turn(1000);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 3u);
+  gateway.turn(1000);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 3u);
+  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 1u);
+  // For a second it counts as unreachable, then it is asked again.
+  gateway.wire_sends(frame);
+  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 2u);
+  gateway.turn(1000);
+  gateway.wire_sends(frame);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 4u);
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, TheQueueOfAnUnknownOneIsBoundedOldestGoFirst) {
+  Gateway gateway;
+  gateway.admit(kInbound, 17);
+  for (uint32_t i = 0; i < Neighbours::kQueuePerNeighbour + 2; ++i) {
+    gateway.wire_sends(sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", std::to_string(i)), i));
+  }
+  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 2u);
+  EXPECT_EQ(gateway.value(Value::kNeighbourQueued), Neighbours::kQueuePerNeighbour);
+  gateway.unsecured.sent.clear();
+  gateway.host_sends(arp(false, kHostMac, "10.1.0.5", "10.1.0.1"));
+  ASSERT_EQ(gateway.unsecured.sent.size(), Neighbours::kQueuePerNeighbour);
+  EXPECT_EQ(words_of(Frame(gateway.unsecured.sent[0].begin() + 14, gateway.unsecured.sent[0].end())), "2");
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, AnOldOneIsAskedAgainAndUsedMeanwhile) {
+  Gateway gateway;
+  gateway.know_host("10.1.0.5");
+  gateway.admit(kInbound, 17);
+  gateway.turn(Neighbours::kFreshMs);
+  EXPECT_TRUE(gateway.unsecured.sent.empty());
+  const Frame frame = sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", "x"));
+  gateway.wire_sends(frame);
+  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
+  EXPECT_EQ(get16(gateway.unsecured.sent[0], 12), 0x0806);
+  EXPECT_EQ(gateway.value(Value::kForwardedIngress), 1u);
+  // Its MAC address changed.
+  constexpr MacAddress kMoved = {2, 0, 0, 0, 1, 9};
+  gateway.host_sends(arp(false, kMoved, "10.1.0.5", "10.1.0.1"));
+  gateway.wire_sends(frame);
+  EXPECT_EQ(std::memcmp(gateway.unsecured.sent.back().data(), kMoved.data(), 6), 0);
+  // Without an answer it is forgotten.
+  gateway.turn(Neighbours::kFreshMs);
+  gateway.wire_sends(frame);
+  for (int i = 0; i < 3; ++i) gateway.turn(1000);
+  gateway.wire_sends(frame);
+  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 1u);
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, NothingIsLearnedOfAddressesThatAreNoHosts) {
+  Gateway gateway;
+  gateway.host_sends(arp(true, kHostMac, "10.9.0.5", "10.1.0.1"));
+  gateway.host_sends(arp(true, {3, 0, 0, 0, 0, 1}, "10.1.0.5", "10.1.0.1"));
+  gateway.host_sends(arp(false, kHostMac, "10.1.0.7", "10.1.0.1"));
+  EXPECT_EQ(gateway.value(Value::kNeighbours), 0u);
+}
+
+TEST(SecuredNeighbours, AreAnsweredForOurOwnAddressOnly) {
+  Gateway gateway;
+  const auto asks = [&](Frame frame) {
+    return answered(gateway, gateway.secured.sent, gateway.secured, std::move(frame));
+  };
+  EXPECT_TRUE(asks(arp(true, kPeerMac, "192.0.2.2", "192.0.2.1")));
+  EXPECT_EQ(message_of(gateway.secured.sent[0]).mac, kSecuredMac);
+  EXPECT_FALSE(asks(arp(true, kPeerMac, "192.0.2.2", "192.0.2.3")));
+  EXPECT_FALSE(asks(arp(true, kPeerMac, "192.0.2.2", "10.1.0.5")));
+  EXPECT_FALSE(asks(arp(true, kPeerMac, "192.0.2.2", "10.2.0.7")));
+  EXPECT_FALSE(asks(arp(true, kPeerMac, "192.0.2.1", "192.0.2.1")));
+  EXPECT_FALSE(asks(arp(true, kPeerMac, "0.0.0.0", "192.0.2.1")));
+  gateway.expect_conservation();
+}
+
+TEST(SecuredNeighbours, HeldPacketsWaitForTheNextHopAndKeepTheirOrder) {
+  Gateway gateway;
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "first"));
+  gateway.install(kFlow, egress_key(5));
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);
+  EXPECT_EQ(message_of(gateway.secured.sent[0]).sender, address("192.0.2.1"));
+  EXPECT_EQ(message_of(gateway.secured.sent[0]).target, address("192.0.2.2"));
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "second"));
+  gateway.secured.sent.clear();
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 2u);
+  EXPECT_EQ(words_of(opened(gateway.secured.sent[0], egress_key(5))), "first");
+  EXPECT_EQ(words_of(opened(gateway.secured.sent[1], egress_key(5))), "second");
+  EXPECT_EQ(std::memcmp(gateway.secured.sent[0].data(), kPeerMac.data(), 6), 0);
+  gateway.expect_conservation();
+}
+
+TEST(SecuredNeighbours, MoreIsHeldForANextHopThanItsOwnQueueTakesAndNothingIsLost) {
+  Gateway gateway;
+  for (int i = 1; i <= 3; ++i) {
+    const std::string source = "10.1.0." + std::to_string(4 + i);
+    for (int n = 0; n < 50; ++n) gateway.host_sends(from_host(source, "10.2.0.7", "x"));
+    gateway.install(flow(source, "10.2.0.7"), egress_key(5));
+  }
+  gateway.turn(1);
+  gateway.secured.sent.clear();
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  gateway.turn(1);
+  EXPECT_EQ(gateway.secured.sent.size(), 150u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoNextHop), 0u);
+  gateway.expect_conservation();
+}
+
+TEST(SecuredNeighbours, ANextHopThatNeverAnswersFreesWhatIsHeld) {
+  Gateway gateway;
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "first"));
+  gateway.install(kFlow, egress_key(5));
+  for (int i = 0; i < 4; ++i) gateway.turn(1000);
+  gateway.turn(1);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoNextHop), 1u);
+  EXPECT_EQ(gateway.value(Value::kHeld), 0u);
+  gateway.expect_conservation();
+}
+
+TEST(SecuredNeighbours, OffLinkDestinationsGoToTheGatewayOrNowhere) {
+  EgressKey far = egress_key(5);
+  far.outer_destination = address("198.51.100.9");
+  {
+    Gateway gateway;
+    gateway.install(kFlow, far);
+    gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+    EXPECT_EQ(gateway.dropped(Drop::kEgressNoNextHop), 1u);
+    EXPECT_TRUE(gateway.secured.sent.empty());
+  }
+  EngineConfig config = gateway_config();
+  config.has_secured_gateway = true;
+  config.secured_gateway = address("192.0.2.254");
+  Gateway gateway(config);
+  gateway.install(kFlow, far);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);
+  EXPECT_EQ(message_of(gateway.secured.sent[0]).target, address("192.0.2.254"));
+}
+
+TEST(SecuredNeighbours, APeersConfiguredMacServesOnlyOnLinkAndUntilSomethingIsLearned) {
+  constexpr MacAddress kSeed = {2, 0, 0, 0, 9, 0x77};
+  Gateway gateway;
+  EgressKey key = egress_key(5);
+  key.mac = kSeed;
+  gateway.install(kFlow, key);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+  EXPECT_EQ(std::memcmp(gateway.secured.sent.back().data(), kSeed.data(), 6), 0);
+  EXPECT_EQ(gateway.value(Value::kForwardedEgress), 1u);
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+  EXPECT_EQ(std::memcmp(gateway.secured.sent.back().data(), kPeerMac.data(), 6), 0);
+  // What was learned stays when the key comes again.
+  gateway.install(kFlow, key);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+  EXPECT_EQ(std::memcmp(gateway.secured.sent.back().data(), kPeerMac.data(), 6), 0);
+
+  Gateway other;
+  key.outer_destination = address("198.51.100.9");
+  other.install(kFlow, key);
+  other.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+  EXPECT_EQ(other.dropped(Drop::kEgressNoNextHop), 1u);
+}
+
+TEST(SecuredNeighbours, ASeedThatIsGroupOrZeroIsNotUsed) {
+  for (const MacAddress& mac : {MacAddress{}, MacAddress{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}) {
+    Gateway gateway;
+    EgressKey key = egress_key(5);
+    key.mac = mac;
+    gateway.install(kFlow, key);
+    gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+    EXPECT_EQ(gateway.value(Value::kForwardedEgress), 0u);
+  }
+}
+
+TEST(Neighbours, TooManyKnownOnesForgetTheLongestUnused) {
+  EngineConfig config = gateway_config();
+  config.vips = {prefix("10.0.0.0/8")};
+  Gateway gateway(config);
+  for (uint32_t i = 0; i < Neighbours::kCapacity + 100; ++i) {
+    const std::string host = "10.8." + std::to_string(i / 256) + "." + std::to_string(i % 256);
+    gateway.unsecured.received.push_back(arp(true, kHostMac, host, "10.1.0.1"));
+    if (i % 512 == 511) {
+      gateway.settle();
+      gateway.unsecured.sent.clear();
+      gateway.turn(1);
+    }
+  }
+  gateway.settle();
+  EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kKnownAtMost);
+  EXPECT_EQ(gateway.worker->hosts.reach(address("10.8.0.0"), gateway.now), Neighbours::Reach::kAsked);
+  const std::string last = "10.8.64.99";
+  EXPECT_EQ(gateway.worker->hosts.reach(address(last), gateway.now), Neighbours::Reach::kKnown);
+}
+
+// The n-th of many hosts of which none exists.
+Address nobody(uint32_t n) {
+  const uint8_t octets[] = {10, 9, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)};
+  return mapped(octets);
+}
+
+TEST(Neighbours, UnknownOnesDisplaceTheOldestOfTheirOwnAndNoKnownOne) {
+  EngineConfig config = gateway_config();
+  config.vips = {prefix("10.0.0.0/8")};
+  config.peers = {{.vips = {prefix("10.2.0.0/16")}}};
+  Gateway gateway(config);
+  gateway.know_host("10.1.0.6");
+  gateway.admit(kInbound, 17);
+  gateway.wire_sends(sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", "x")));
+  EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
+  Neighbours& hosts = gateway.worker->hosts;
+  for (uint32_t n = 0; n < Neighbours::kCapacity - 2; ++n) hosts.reach(nobody(n), gateway.now + 1);
+  EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
+  EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
+  for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) {
+    EXPECT_EQ(hosts.reach(nobody(n + Neighbours::kCapacity), gateway.now + 1), Neighbours::Reach::kAsked);
+  }
+  EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
+  EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 0u);
+  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 1u);
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), gateway.now + 1), Neighbours::Reach::kKnown);
+  gateway.expect_conservation();
+  // All of them are given up and forgotten, the known one is not.
+  for (int i = 0; i < 4; ++i) {
+    gateway.turn(1000);
+    for (uint32_t left = Neighbours::kCapacity; left > 0; left -= std::min(left, 64u)) gateway.turn(1);
+  }
+  EXPECT_EQ(gateway.value(Value::kNeighbours), 1u);
+  EXPECT_FALSE(hosts.asking());
+}
+
+TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
+  EngineConfig config = gateway_config();
+  config.vips = {prefix("10.0.0.0/8")};
+  Gateway gateway(config);
+  gateway.know_host("10.1.0.6");
+  Neighbours& hosts = gateway.worker->hosts;
+  // An old one that does not answer when it is asked again is as unknown as one never heard.
+  const uint64_t later = gateway.now + Neighbours::kFreshMs;
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), later), Neighbours::Reach::kKnown);
+  for (uint64_t tries = 1; tries <= Neighbours::kTries; ++tries) hosts.tick(later + 1000 * tries);
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), later + 3000), Neighbours::Reach::kUnreachable);
+  for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) hosts.reach(nobody(n), later + 3000);
+  EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), later + 3000), Neighbours::Reach::kAsked);
+}
+
+// The same advertisement with the Override flag.
+Frame overriding(Frame frame) {
+  uint8_t* message = &frame[14 + 40];
+  IpPacket packet;
+  EXPECT_EQ(read_ip(&frame[14], frame.size() - 14, &packet), IpFault::kNone);
+  const auto length = static_cast<uint32_t>(frame.size() - 14 - 40);
+  message[4] |= 0x20;
+  message[2] = message[3] = 0;
+  const uint16_t sum = checksum_fold(checksum_add(message, length, pseudo_header_sum(packet, length)));
+  put16(frame, 14 + 40 + 2, sum);
+  return frame;
+}
+
+TEST(Neighbours, AnAdvertisementReplacesAKnownMacOnlyWithTheOverrideFlag) {
+  constexpr MacAddress kOther = {2, 0, 0, 0, 1, 9};
+  Gateway gateway;
+  gateway.admit(flow("fd00:2::7", "fd00:1::5"), 17);
+  const Frame sent = sealed(key_of(17, 0), udp_packet("fd00:2::7", "fd00:1::5", "x"));
+  const auto advertise = [&](const MacAddress& mac) {
+    return neighbour_message(136, mac, kUnsecuredMac, "fd00:1::5", "fd00:1::1", "fd00:1::5");
+  };
+  const auto goes_to = [&] {
+    gateway.wire_sends(sent);
+    MacAddress mac;
+    std::memcpy(mac.data(), gateway.unsecured.sent.back().data(), mac.size());
+    return mac;
+  };
+  gateway.wire_sends(sent);
+  gateway.host_sends(advertise(kHostMac));  // fills an unknown one
+  EXPECT_EQ(gateway.value(Value::kForwardedIngress), 1u);
+  gateway.host_sends(advertise(kOther));
+  EXPECT_EQ(goes_to(), kHostMac);
+  gateway.host_sends(overriding(advertise(kOther)));
+  EXPECT_EQ(goes_to(), kOther);
+  // Nor does one without it end the asking for an old one; when that is over it fills again.
+  gateway.turn(Neighbours::kFreshMs);
+  goes_to();
+  gateway.host_sends(advertise(kHostMac));
+  EXPECT_TRUE(gateway.worker->hosts.asking());
+  EXPECT_EQ(goes_to(), kOther);
+  gateway.host_sends(advertise(kOther));  // the same again is an answer
+  EXPECT_FALSE(gateway.worker->hosts.asking());
+  gateway.expect_conservation();
+}
+
+TEST(Neighbours, DiscoveryFromAMulticastSourceIsNotHeard) {
+  EngineConfig config = gateway_config();
+  config.vips = {prefix("ff00::/8")};
+  Gateway gateway(config);
+  gateway.host_sends(solicitation(kHostMac, "ff02::5", "fd00:2::7"));
+  EXPECT_TRUE(gateway.unsecured.sent.empty());
+  EXPECT_EQ(gateway.value(Value::kNeighbours), 0u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressMalformed), 1u);
+  gateway.expect_conservation();
+}
+
+TEST(LinkLocal, AddressesOfOthersAreNeitherAnsweredNorCarried) {
+  EngineConfig config = gateway_config();
+  config.peers = {{.vips = {prefix("0.0.0.0/0"), prefix("::/0")}}};
+  config.gateways.push_back(prefix("169.254.0.1/16"));
+  Gateway gateway(config);
+  const auto asks = [&](Frame frame) {
+    return answered(gateway, gateway.unsecured.sent, gateway.unsecured, std::move(frame));
+  };
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.1.0.5", "9.9.9.9")));
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:1::5", "2001:db8::9")));
+  EXPECT_FALSE(asks(arp(true, kHostMac, "10.1.0.5", "169.254.169.254")));
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.1.0.5", "169.254.0.1")));  // our own
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "fe80::9")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "febf::9")));
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:1::5", "fec0::9")));
+
+  gateway.host_sends(from_host("10.1.0.5", "169.254.169.254", "x"));
+  gateway.host_sends(from_host("fd00:1::5", "fe80::9", "x"));
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoPeer), 2u);
+  EXPECT_EQ(gateway.value(Value::kHeld), 0u);
+  gateway.host_sends(from_host("10.1.0.5", "169.255.0.1", "x"));
+  EXPECT_EQ(gateway.value(Value::kHeld), 1u);
+  gateway.expect_conservation();
+
+  config.vips = {prefix("0.0.0.0/0"), prefix("::/0")};
+  config.peers = {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}}};
+  Gateway wide(config);
+  wide.host_sends(from_host("169.254.0.5", "10.2.0.7", "x"));
+  wide.host_sends(from_host("fe80::5", "fd00:2::7", "x"));
+  EXPECT_EQ(wide.dropped(Drop::kEgressNotLocalSource), 2u);
+  EXPECT_TRUE(wide.missed().empty());
+}
+
+TEST(InnerNeighbourDiscovery, DoesNotReachTheHostsSegment) {
+  Gateway gateway;
+  gateway.admit(flow("fd00:2::7", "fd00:1::5"), 17);
+  gateway.know_host("fd00:1::5");
+  const Address from = address("fd00:2::7"), to = address("fd00:1::5");
+  const auto dropped = [&](uint8_t protocol, const Frame& payload) {
+    const uint64_t before = gateway.dropped(Drop::kIngressNeighbourDiscovery);
+    const size_t sent = gateway.unsecured.sent.size();
+    gateway.wire_sends(sealed(key_of(17, 0), ip_packet(from, to, protocol, payload, 0, 255)));
+    const bool counted = gateway.dropped(Drop::kIngressNeighbourDiscovery) == before + 1;
+    EXPECT_NE(counted, gateway.unsecured.sent.size() == sent + 1);
+    return counted;
+  };
+  const auto icmp = [](uint8_t type) {
+    Frame message(24);
+    message[0] = type;
+    return message;
+  };
+  const auto behind = [](Frame header, const Frame& rest) {
+    header.resize(8);
+    header.insert(header.end(), rest.begin(), rest.end());
+    return header;
+  };
+  for (uint8_t type = 133; type <= 137; ++type) {
+    EXPECT_TRUE(dropped(58, icmp(type)));
+    EXPECT_TRUE(dropped(0, behind({58}, icmp(type))));                // hop-by-hop options
+    EXPECT_TRUE(dropped(0, behind({60}, behind({58}, icmp(type)))));  // and destination options
+    EXPECT_TRUE(dropped(44, behind({58, 0, 0, 1}, icmp(type))));      // the first of several fragments
+    EXPECT_FALSE(dropped(44, behind({58, 0, 0, 8}, icmp(type))));     // a later one
+    EXPECT_FALSE(dropped(17, icmp(type)));
+  }
+  for (const uint8_t type : {1, 2, 128, 129, 132, 138}) EXPECT_FALSE(dropped(58, icmp(type)));
+  EXPECT_FALSE(dropped(58, {}));
+  gateway.expect_conservation();
+}
+
+}  // namespace
+}  // namespace psp

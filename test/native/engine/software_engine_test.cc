@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine with its thread and real DPDK ports: in memory (net_ring), and on veth pairs in a network
+// namespace of the test's own, where the rights for one are there.
+#include "engine/software/software_engine.h"
+
+#include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "engine/interface.h"
+#include "gateway.h"
+
+namespace psp {
+namespace {
+
+std::unique_ptr<MasterKey> master_key() {
+  return std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
+}
+
+std::string code_of(Engine& engine, const EngineConfig& config, const Aead& aead,
+                    EngineError* why = nullptr) {
+  try {
+    engine.start(config, aead, 0, master_key());
+  } catch (const EngineError& error) {
+    if (why != nullptr) *why = error;
+    return error.code;
+  }
+  return "started";
+}
+
+uint64_t drop_count(const EngineCounts& counts, std::string_view reason, std::string_view direction) {
+  for (const DropCount& drop : counts.drops) {
+    if (drop.reason == reason && drop.direction == direction) return drop.packets;
+  }
+  return 0;
+}
+
+template <typename Holds>
+bool within(int ms, Holds holds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+// Lets setsockopt fail for one option of packet sockets, in this thread and those it starts from now on.
+void refuse_packet_option(uint32_t option) {
+  constexpr auto argument = [](size_t n) {
+    return static_cast<uint32_t>(offsetof(seccomp_data, args) + n * sizeof(uint64_t));
+  };
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setsockopt, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument(1)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_PACKET, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument(2)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, option, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{static_cast<uint16_t>(std::size(code)), code};
+  ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+// A raw socket on one end of a pair whose other end is a gateway's port.
+class Wire {
+ public:
+  explicit Wire(const std::string& name) : fd_(socket(AF_PACKET, SOCK_RAW, htons(0x0003))) {
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(0x0003);
+    address.sll_ifindex = static_cast<int>(interface_index(name));
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  }
+  ~Wire() { close(fd_); }
+  void send(const Frame& frame) {
+    EXPECT_EQ(write(fd_, frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
+  }
+  // The next frame of this type that was not sent by ourselves; empty after two seconds.
+  Frame receive(uint16_t type) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    while (std::chrono::steady_clock::now() < end) {
+      pollfd waiting{fd_, POLLIN, 0};
+      if (poll(&waiting, 1, 100) <= 0) continue;
+      Frame frame(65536);
+      sockaddr_ll from{};
+      socklen_t length = sizeof from;
+      const ssize_t n =
+          recvfrom(fd_, frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &length);
+      if (n < 14 || from.sll_pkttype == PACKET_OUTGOING) continue;
+      frame.resize(static_cast<size_t>(n));
+      if (get16(frame, 12) == type) return frame;
+    }
+    return {};
+  }
+
+ private:
+  int fd_;
+};
+
+class SoftwareEngineTest : public testing::Test {
+ protected:
+  void SetUp() override { enter_eal(kTestEal); }
+
+  // Two veth pairs: unsecured <-> host, secured <-> wire. False: no rights to make them.
+  bool make_links(int wire_mtu, int host_mtu = 1500) {
+    if (unshare(CLONE_NEWNET) != 0) return false;
+    const std::string mtu = " mtu " + std::to_string(wire_mtu), inner = " mtu " + std::to_string(host_mtu);
+    return run("ip link add unsecured" + inner + " type veth peer name host" + inner) &&
+           run("ip link add secured" + mtu + " type veth peer name wire" + mtu) &&
+           run("for i in unsecured host secured wire; do sysctl -qw net.ipv6.conf.$i.disable_ipv6=1 || exit "
+               "1; "
+               "ip link set $i up || exit 1; done");
+  }
+  static bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
+
+  EngineConfig on_links() {
+    EngineConfig config = gateway_config();
+    config.unsecured.device = "unsecured";
+    config.secured.device = "secured";
+    return config;
+  }
+
+  // A key for 10.1.0.5 -> 10.2.0.7, with its next hop.
+  void install_flow() {
+    auto command = std::make_unique<Command>();
+    InstallCommand install;
+    install.flows = {flow("10.1.0.5", "10.2.0.7")};
+    install.keys.push_back(egress_key(5));
+    install.keys[0].mac = kPeerMac;
+    install.results.resize(1);
+    command->body = std::move(install);
+    ASSERT_TRUE(engine->submit(command));
+    while (!(command = engine->completed())) engine->wait();
+  }
+
+  std::unique_ptr<Aead> aead = make_aead_libcrypto();
+  std::unique_ptr<Engine> engine = make_software_engine();
+};
+
+TEST_F(SoftwareEngineTest, RunsOnPortsInMemoryTakesCommandsAndStopsTwice) {
+  EngineConfig config = gateway_config();
+  config.unsecured.device = "net_ring_plain";
+  config.secured.device = "net_ring_wire";
+  const EngineInfo info = engine->start(config, *aead, 0, master_key());
+  EXPECT_EQ(info.unsecured.mtu, 1500);
+  EXPECT_EQ(info.secured.mtu, 1568);
+
+  int back = 0;
+  for (uintptr_t i = 1; i <= 5000; ++i) {
+    auto command = std::make_unique<Command>();
+    command->body = FlowsCommand{};
+    command->context = reinterpret_cast<void*>(i);
+    while (!engine->submit(command)) {
+      engine->wait();
+      while (auto done = engine->completed())
+        ASSERT_EQ(done->context, reinterpret_cast<void*>(uintptr_t(++back)));
+    }
+  }
+  while (back < 5000) {
+    engine->wait();
+    while (auto done = engine->completed())
+      ASSERT_EQ(done->context, reinterpret_cast<void*>(uintptr_t(++back)));
+  }
+
+  std::thread waiter([this] { engine->wait(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  engine->interrupt();
+  waiter.join();
+  engine->stop();
+  engine->stop();
+  EXPECT_FALSE(std::filesystem::exists("/var/run/dpdk/psp-" + std::to_string(getpid())));
+  // The same engine object once more.
+  config.unsecured.device = "net_ring_plain2";
+  config.secured.device = "net_ring_wire2";
+  EXPECT_EQ(code_of(*engine, config, *aead), "started");
+}
+
+TEST_F(SoftwareEngineTest, WhatIsMissingHasItsOwnCode) {
+  EngineConfig config = gateway_config();
+  EngineError why;
+  config.unsecured.device = "nosuchif";
+  config.secured.device = "net_ring_w";
+  EXPECT_EQ(code_of(*engine, config, *aead, &why), "INTERFACE_MISSING");
+  EXPECT_EQ(why.name, "nosuchif");
+  config.unsecured.device = "net_nosuchdriver0";
+  EXPECT_EQ(code_of(*engine, config, *aead, &why), "DRIVER_MISSING");
+  EXPECT_EQ(why.name, "net_nosuchdriver0");
+  config.unsecured.device = "0000:7f:1f.7";
+  EXPECT_EQ(code_of(*engine, config, *aead), "INTERFACE_MISSING");
+}
+
+TEST_F(SoftwareEngineTest, AWireThatIsTooSmallAndAPortThatIsTakenAreRefused) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    run("ip link set secured mtu 575");
+    EngineConfig config = on_links();
+    EngineError why;
+    EXPECT_EQ(code_of(*engine, config, *aead, &why), "MTU_TOO_SMALL");
+    EXPECT_EQ(why.name, "secured");
+    EXPECT_EQ(why.detail, "mtu=575 need=576");
+    // Below what hosts send: they are told by ICMP.
+    run("ip link set secured mtu 576");
+    EXPECT_EQ(code_of(*engine, config, *aead), "started");
+    const auto second = make_software_engine();
+    EXPECT_EQ(code_of(*second, config, *aead, &why), "PORT_TAKEN");
+    EXPECT_EQ(why.name, "unsecured");
+    engine->stop();
+    EXPECT_EQ(code_of(*second, config, *aead), "started");
+    second->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, CarriesPacketsBetweenInterfacesAndSleepsWhenThereAreNone) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    Wire host("host"), wire("wire");
+    host.send(arp(true, kHostMac, "10.1.0.5", "10.2.0.7"));
+    EXPECT_FALSE(host.receive(0x0806).empty());
+
+    Frame packet = from_host("10.1.0.5", "10.2.0.7", std::string(1472, 'x'));
+    std::copy(info.unsecured.mac.begin(), info.unsecured.mac.end(), packet.begin());
+    host.send(packet);
+    Event event;
+    while (!engine->next_event(&event)) engine->wait();
+    ASSERT_TRUE(std::holds_alternative<MissedEvent>(event));
+
+    auto command = std::make_unique<Command>();
+    InstallCommand install;
+    install.flows = {flow("10.1.0.5", "10.2.0.7")};
+    install.keys.push_back(egress_key(5));
+    install.keys[0].mac = kPeerMac;
+    install.results.resize(1);
+    command->body = std::move(install);
+    ASSERT_TRUE(engine->submit(command));
+    while (!(command = engine->completed())) engine->wait();
+    EXPECT_EQ(std::get<InstallCommand>(command->body).results[0], InstallResult::kInstalled);
+    const Frame out = wire.receive(0x0800);
+    ASSERT_EQ(out.size(), 14u + 1560u);
+    EXPECT_EQ(words_of(opened(out, egress_key(5))), std::string(1472, 'x'));
+
+    // What it sent is not received again, and an idle engine sleeps.
+    const EngineCounts before = engine->counts();
+    EXPECT_EQ(before.secured.rx_packets, 0u);
+    EXPECT_EQ(before.unsecured.rx_packets, 2u);
+    const auto value = [](const EngineCounts& counts, std::string_view name) {
+      for (const NamedValue& one : counts.values) {
+        if (one.name == name) return one.value;
+      }
+      return uint64_t{0};
+    };
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    EXPECT_LT(value(engine->counts(), "polls") - value(before, "polls"), 1000u);
+
+    // The interfaces bear no mark of ours, and one that goes away ends the engine, which is told, also when
+    // it went down before.
+    EXPECT_NE(std::system("ip link show secured | grep -q PROMISC"), 0);
+    run("ip link set secured down");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    run("ip link del secured");
+    bool failed = false;
+    for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+         !failed && std::chrono::steady_clock::now() < end;) {
+      if (engine->next_event(&event)) {
+        failed = std::holds_alternative<FailedEvent>(event);
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+    EXPECT_TRUE(failed);
+    engine->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, CountsWhatALinkThatIsDownDoesNotTakeAndCarriesOnOnceItIsUp) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    install_flow();
+    const auto send = [&](const std::string& words) {
+      Frame packet = from_host("10.1.0.5", "10.2.0.7", words);
+      std::copy(info.unsecured.mac.begin(), info.unsecured.mac.end(), packet.begin());
+      Wire("host").send(packet);
+    };
+    const auto down = [this] { return drop_count(engine->counts(), "port_down", "egress"); };
+    // The link of our own end, then that of the other, which takes the carrier from us.
+    for (const std::string end : {"secured", "wire"}) {
+      const uint64_t before = down();
+      run("ip link set " + end + " down");
+      // The kernel tells of a lost carrier within a second.
+      ASSERT_TRUE(within(3000, [] { return !interface_runs("secured"); }));
+      std::this_thread::sleep_for(std::chrono::milliseconds(150));
+      const uint64_t sent = engine->counts().secured.tx_packets;
+      send("lost");
+      EXPECT_TRUE(within(2000, [&] { return down() == before + 1; })) << end;
+      EXPECT_EQ(engine->counts().secured.tx_packets, sent);
+      run("ip link set " + end + " up");
+      ASSERT_TRUE(within(3000, [] { return interface_runs("secured"); }));
+      std::this_thread::sleep_for(std::chrono::milliseconds(150));
+      Wire wire("wire");
+      send("found");
+      const Frame out = wire.receive(0x0800);
+      ASSERT_FALSE(out.empty()) << end;
+      EXPECT_EQ(words_of(opened(out, egress_key(5))), "found");
+      EXPECT_EQ(down(), before + 1);
+    }
+    engine->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, DoesNotStartOnAnInterfaceWhosePacketSocketRefusesAnOption) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    // For this thread and those it starts; it ends with the test.
+    refuse_packet_option(PACKET_IGNORE_OUTGOING);
+    EngineError why;
+    EXPECT_EQ(code_of(*engine, on_links(), *aead, &why), "PORT_FAILED");
+    EXPECT_EQ(why.name, "unsecured");
+    EXPECT_NE(why.detail.find("hiding our own frames"), std::string::npos) << why.detail;
+  }).join();
+  std::thread([this] {
+    if (!make_links(1600)) return;
+    refuse_packet_option(PACKET_ADD_MEMBERSHIP);
+    EngineError why;
+    EXPECT_EQ(code_of(*engine, on_links(), *aead, &why), "PORT_FAILED");
+    EXPECT_NE(why.detail.find("every address"), std::string::npos) << why.detail;
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, WakesForALoneSampleAfterSomeMillisecondsThoughItSleepsItself) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    EngineConfig config = on_links();
+    config.sampling = {0, 64};
+    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    install_flow();
+    Wire host("host");
+    Frame packet = from_host("10.1.0.5", "10.2.0.7", "words");
+    std::copy(info.unsecured.mac.begin(), info.unsecured.mac.end(), packet.begin());
+    std::vector<double> waited_ms;
+    for (int i = 0; i < 11; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      const auto before = std::chrono::steady_clock::now();
+      host.send(packet);
+      while (!engine->samples_due()) engine->wait();
+      waited_ms.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+      Sample sample;
+      ASSERT_TRUE(engine->next_sample(&sample));
+      EXPECT_EQ(sample.copied, 64);
+      EXPECT_FALSE(engine->next_sample(&sample));
+    }
+    // The median, because the machine may be busy.
+    std::ranges::nth_element(waited_ms, waited_ms.begin() + 5);
+    EXPECT_LT(waited_ms[5], 15);
+    EXPECT_GE(waited_ms[5], kSampleWaitMs - 1);
+    engine->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, CarriesJumboFrames) {
+  std::thread([this] {
+    if (!make_links(9060, 9000)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    EXPECT_EQ(info.unsecured.mtu, 9000);
+    Wire host("host"), wire("wire");
+    install_flow();
+    Frame packet = from_host("10.1.0.5", "10.2.0.7", std::string(8972, 'x'));
+    std::copy(info.unsecured.mac.begin(), info.unsecured.mac.end(), packet.begin());
+    host.send(packet);
+    const Frame out = wire.receive(0x0800);
+    ASSERT_EQ(out.size(), 14u + 9060u);
+    EXPECT_EQ(words_of(opened(out, egress_key(5))), std::string(8972, 'x'));
+    engine->stop();
+  }).join();
+}
+
+}  // namespace
+}  // namespace psp
