@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Expanded keys of the SPIs that a file uses, derived from its two master keys when they are needed. Keeps a
+// fixed number of them, so a file of many SPIs costs derivations and no memory.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "psp/aead.h"
+#include "psp/master_key.h"
+
+namespace psp {
+
+// Master keys 0 and 1.
+inline constexpr size_t kMasterKeysLength = 64;
+
+class CaptureKeys {
+ public:
+  explicit CaptureKeys(std::span<const uint8_t, kMasterKeysLength> master_keys);
+  ~CaptureKeys();
+  CaptureKeys(const CaptureKeys&) = delete;
+  CaptureKeys& operator=(const CaptureKeys&) = delete;
+
+  const Aead& aead() const { return *aead_; }
+  // The expanded key; valid until the next call.
+  void* expanded(uint32_t spi, uint8_t version);
+
+ private:
+  static constexpr size_t kSlots = 64;
+  struct Slot {
+    uint32_t spi = 0;  // 0: empty; no SPI is 0
+    uint8_t version = 0;
+  };
+
+  std::unique_ptr<Aead> aead_;
+  std::array<MasterKey, 2> masters_;
+  size_t stride_;
+  uint8_t* memory_;
+  std::array<Slot, kSlots> slots_{};
+};
+
+}  // namespace psp

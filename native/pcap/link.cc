@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// One row for each link type (the registry of LINKTYPE_ values); VLAN tags (IEEE 802.1Q, 802.1ad) follow the
+// same rule behind any of them that has an EtherType.
+#include "pcap/link.h"
+
+#include "psp/octets.h"
+
+namespace psp {
+
+namespace {
+
+struct Link {
+  uint16_t type;
+  size_t length;       // of the header
+  size_t type_offset;  // of the EtherType in it
+  uint8_t ip_version;  // of links without one; 0: look at the packet
+  bool has_ether_type;
+};
+
+constexpr Link kLinks[] = {
+    {1, 14, 12, 0, true},    // Ethernet
+    {113, 16, 14, 0, true},  // Linux cooked
+    {276, 20, 0, 0, true},   // Linux cooked, version 2
+    {101, 0, 0, 0, false},   // raw IP
+    {12, 0, 0, 0, false},    // raw IP, as DLT_RAW
+    {14, 0, 0, 0, false},    // raw IP, as DLT_RAW of OpenBSD
+    {228, 0, 0, 4, false},   // raw IPv4
+    {229, 0, 0, 6, false},   // raw IPv6
+};
+
+constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd;
+constexpr uint16_t kVlan = 0x8100, kServiceVlan = 0x88a8, kOldServiceVlan = 0x9100;
+constexpr size_t kTag = 4;
+
+bool is_tag(uint16_t type) {
+  return type == kVlan || type == kServiceVlan || type == kOldServiceVlan;
+}
+
+uint8_t ip_version_of(uint8_t first_octet) {
+  const uint8_t version = first_octet >> 4;
+  return version == 4 || version == 6 ? version : 0;
+}
+
+void read_ether_type(std::span<const uint8_t> frame, LinkFront* front) {
+  if (frame.size() < front->length) return;
+  uint16_t type = load_u16(frame.data() + front->type_offset);
+  while (is_tag(type) && frame.size() >= front->length + kTag) {
+    front->type_offset = front->length + 2;
+    front->length += kTag;
+    type = load_u16(frame.data() + front->type_offset);
+  }
+  if (type == kIpv4) front->ip_version = 4;
+  if (type == kIpv6) front->ip_version = 6;
+}
+
+}  // namespace
+
+std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> frame) {
+  for (const Link& link : kLinks) {
+    if (link.type != link_type) continue;
+    LinkFront front{.length = link.length,
+                    .named = link.has_ether_type,
+                    .type_offset = link.type_offset,
+                    .any_version = link.ip_version == 0};
+    if (link.has_ether_type) {
+      read_ether_type(frame, &front);
+    } else if (!frame.empty()) {
+      front.ip_version = link.ip_version != 0 ? link.ip_version : ip_version_of(frame[0]);
+    }
+    return front;
+  }
+  return std::nullopt;
+}
+
+bool set_ip_version(const LinkFront& front, uint8_t version, uint8_t* octets) {
+  if (front.named) store_u16(octets + front.type_offset, version == 4 ? kIpv4 : kIpv6);
+  return front.any_version || version == front.ip_version;
+}
+
+}  // namespace psp

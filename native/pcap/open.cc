@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// First whether a frame has PSP, by a look that forgives everything; a frame that has must then open in full.
+// The UDP checksum is not looked at: captures on the sending host often lack it, and the ICV covers what it
+// would.
+#include "pcap/open.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include "pcap/fault.h"
+#include "psp/octets.h"
+#include "psp/transport.h"
+#include "psp/tunnel.h"
+
+namespace psp {
+
+namespace {
+
+constexpr size_t kIpv4Header = 20, kIpv6Header = 40;
+constexpr uint16_t kFragmentOffset = 0x1fff, kIpv6FragmentOffset = 0xfff8;
+constexpr uint32_t kSpiLowBits = 0x7fffffff;
+
+[[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
+  throw CaptureFault(CaptureFaultKind::kNotOpened, record.number, std::move(detail));
+}
+
+[[noreturn]] void refuse_cut(const CaptureRecord& record, const char* detail) {
+  if (!record.is_cut()) refuse(record, detail);
+  refuse(record, "only " + std::to_string(record.frame.size()) + " of its " +
+                     std::to_string(record.original_length) +
+                     " octets were captured; capture with a larger snap length");
+}
+
+// The offset of UDP in what was captured of a packet, if that is what it carries.
+std::optional<size_t> udp_offset(std::span<const uint8_t> packet) {
+  if (packet.empty()) return std::nullopt;
+  if (packet[0] >> 4 == 4) {
+    if (packet.size() < kIpv4Header || packet[9] != kProtocolUdp) return std::nullopt;
+    if (load_u16(packet.data() + 6) & kFragmentOffset) return std::nullopt;
+    return (packet[0] & 0x0f) * size_t{4};
+  }
+  if (packet[0] >> 4 != 6 || packet.size() < kIpv6Header) return std::nullopt;
+  uint8_t protocol = packet[6];
+  size_t offset = kIpv6Header;
+  while (protocol != kProtocolUdp) {
+    if (packet.size() < offset + 8) return std::nullopt;
+    const uint8_t* const extension = packet.data() + offset;
+    switch (protocol) {
+      case kProtocolHopByHop:
+      case kProtocolRouting:
+      case kProtocolDestinationOptions:
+        offset += (extension[1] + size_t{1}) * 8;
+        break;
+      case kProtocolAuthentication:
+        offset += (extension[1] + size_t{2}) * 4;
+        break;
+      case kProtocolFragment:
+        if (load_u16(extension + 2) & kIpv6FragmentOffset) return std::nullopt;
+        offset += 8;
+        break;
+      default:
+        return std::nullopt;
+    }
+    protocol = extension[0];
+  }
+  return offset;
+}
+
+IpPacket read_outer(const CaptureRecord& record, std::span<const uint8_t> octets) {
+  IpPacket outer;
+  switch (read_ip(octets.data(), octets.size(), &outer)) {
+    case IpFault::kNone:
+      break;
+    case IpFault::kChecksum:
+      refuse(record, "its IPv4 header checksum is wrong");
+    case IpFault::kTruncated:
+      refuse_cut(record, "its IP packet is longer than the frame");
+    default:
+      refuse(record, "its IP header is malformed");
+  }
+  if (outer.fragment) refuse(record, "it is a fragment; reassembling is not done here");
+  return outer;
+}
+
+// Octets of UDP payload.
+size_t read_payload_length(const CaptureRecord& record, const IpPacket& outer, const uint8_t* octets) {
+  const size_t there = outer.length - outer.payload_offset;
+  const size_t length = there < kUdpHeaderLength ? 0 : load_u16(octets + outer.payload_offset + 4);
+  if (length < kUdpHeaderLength || length > there) refuse(record, "its UDP length cannot be");
+  return length - kUdpHeaderLength;
+}
+
+Header read_psp(const CaptureRecord& record, const uint8_t* payload, size_t length) {
+  Header header;
+  switch (read_header(payload, length, &header)) {
+    case HeaderFault::kNone:
+      break;
+    case HeaderFault::kTruncated:
+      refuse(record, "it is shorter than a PSP header and an ICV");
+    case HeaderFault::kMalformed:
+      refuse(record, "its PSP header is malformed");
+    case HeaderFault::kCryptOffset:
+      refuse(record, "its crypt offset points past its payload");
+  }
+  if (!is_known_version(header.version)) {
+    refuse(record, "its PSP version " + std::to_string(header.version) + " is none of 0 to 3");
+  }
+  if ((header.spi & kSpiLowBits) == 0) refuse(record, "the low 31 bits of its SPI are zero");
+  return header;
+}
+
+std::string wrong_icv(const Header& header) {
+  char text[120];
+  std::snprintf(
+      text, sizeof text,
+      "its ICV is wrong (SPI 0x%08x, version %u): it was changed, or sealed under other master keys",
+      header.spi, header.version);
+  return text;
+}
+
+}  // namespace
+
+bool is_to_psp(std::span<const uint8_t> packet) {
+  const std::optional<size_t> udp = udp_offset(packet);
+  return udp && packet.size() >= *udp + 4 && load_u16(packet.data() + *udp + 2) == kUdpPort;
+}
+
+FrameOpener::FrameOpener(CaptureKeys& keys) : keys_(keys), scratch_(new uint8_t[kLongestFrame]) {}
+
+std::optional<FrameOpener::Opened> FrameOpener::open(const CaptureRecord& record) {
+  const std::optional<LinkFront> front = read_link(record.interface->link_type, record.frame);
+  if (!front) {
+    refuse(record, "its link type " + std::to_string(record.interface->link_type) +
+                       " is none of Ethernet, Linux cooked and raw IP");
+  }
+  if (front->ip_version == 0 || !is_to_psp(record.frame.subspan(front->length))) return std::nullopt;
+  std::copy(record.frame.begin(), record.frame.end(), scratch_.get());
+  return open_packet(record, *front, scratch_.get() + front->length, record.frame.size() - front->length);
+}
+
+FrameOpener::Opened FrameOpener::open_packet(const CaptureRecord& record, const LinkFront& front,
+                                             uint8_t* octets, size_t captured) {
+  const IpPacket outer = read_outer(record, {octets, captured});
+  const size_t length = read_payload_length(record, outer, octets);
+  uint8_t* const payload = octets + outer.payload_offset + kUdpHeaderLength;
+  Header header = read_psp(record, payload, length);
+  const Mode mode = header.next_header == kNextHeaderIpv4 || header.next_header == kNextHeaderIpv6
+                        ? Mode::kTunnel
+                        : Mode::kTransport;
+
+  void* const key = keys_.expanded(header.spi, header.version);
+  uint8_t* inner = nullptr;
+  IpPacket packet;
+  const OpenFault fault =
+      mode == Mode::kTunnel
+          ? open_tunnel(keys_.aead(), key, &header, payload, length, &inner, &packet)
+          : open_transport(keys_.aead(), key, &header, outer, octets, length, &inner, &packet);
+  if (fault == OpenFault::kIcv) refuse(record, wrong_icv(header));
+  if (fault == OpenFault::kTrailer) refuse(record, "it is authentic, but what it holds is no packet");
+
+  uint8_t* const start = inner - front.length;
+  std::copy_backward(octets - front.length, octets, inner);
+  if (!set_ip_version(front, packet.version, start)) {
+    refuse(record, "its link type carries only one IP version, and what it holds is of the other");
+  }
+  return {{start, front.length + packet.length}, mode};
+}
+
+}  // namespace psp

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blocks of pcapng. Sections, interfaces and frames are read; every other block is passed over, whatever
+// it is and however long it says it is.
+#include <algorithm>
+
+#include "pcap/fault.h"
+#include "pcap/reader.h"
+
+namespace psp {
+
+namespace {
+
+constexpr uint32_t kByteOrder = 0x1a2b3c4d;
+constexpr uint16_t kMajor = 1;
+constexpr size_t kSectionAtLeast = 28, kInterfaceAtLeast = 20;
+constexpr size_t kInterfacesAtMost = 65536;
+constexpr uint8_t kFcsOctetsAtMost = 8;
+
+bool is_read(uint32_t type) {
+  return type == block::kSection || type == block::kInterface || type == block::kPacket ||
+         type == block::kSimplePacket || type == block::kEnhancedPacket;
+}
+
+// The value of an interface's FCS option, in octets; some writers give bits.
+uint8_t fcs_length(FileNumbers numbers, std::span<const uint8_t> options) {
+  while (options.size() >= 4) {
+    const uint16_t code = numbers.u16(options.data());
+    const size_t length = numbers.u16(options.data() + 2);
+    if (code == kOptionEnd || options.size() < 4 + padded(length)) return 0;
+    if (code == kOptionFcsLength && length >= 1) {
+      return options[4] <= kFcsOctetsAtMost ? options[4] : options[4] / 8;
+    }
+    options = options.subspan(4 + padded(length));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void CaptureReader::read_block(CaptureRecord* record) {
+  need(kBlockHeader + 4);
+  if (numbers_.u32(at()) == block::kSection) {
+    // The length is to be read in the byte order of the section that begins.
+    numbers_.swapped = false;
+    if (numbers_.u32(at() + kBlockHeader) != kByteOrder) numbers_.swapped = true;
+    if (numbers_.u32(at() + kBlockHeader) != kByteOrder) refuse("a section has no byte order");
+  }
+  const uint32_t type = numbers_.u32(at()), length = numbers_.u32(at() + 4);
+  if (length < kBlockHeader + kBlockTrailer || length % 4 != 0) {
+    refuse("a block says that it is " + std::to_string(length) + " octets long, as none can be");
+  }
+  record->block_type = type;
+  record->numbers = numbers_;
+  if (!is_read(type)) return skip(length);
+  if (length > kLongestRecord) {
+    refuse("a block says that it is " + std::to_string(length) + " octets long, more than any is");
+  }
+  need(length);
+  if (numbers_.u32(at() + length - kBlockTrailer) != length) refuse("a block ends with another length");
+  record->octets = {at(), length};
+  lent_ = length;
+  switch (type) {
+    case block::kSection:
+      return read_section(record);
+    case block::kInterface:
+      return read_interface(record);
+    case block::kSimplePacket:
+      return read_simple_packet(record);
+    default:
+      return read_packet(record);
+  }
+}
+
+void CaptureReader::read_section(CaptureRecord* record) {
+  if (record->octets.size() < kSectionAtLeast || numbers_.u16(at() + 12) != kMajor) {
+    refuse("a section is of a version of pcapng that is not known");
+  }
+  record->kind = CaptureRecord::Kind::kSection;
+  interfaces_.clear();
+}
+
+void CaptureReader::read_interface(CaptureRecord* record) {
+  const std::span<const uint8_t> octets = record->octets;
+  if (octets.size() < kInterfaceAtLeast) refuse("an interface is shorter than any is");
+  if (interfaces_.size() == kInterfacesAtMost) refuse("it has more than 65536 interfaces");
+  record->kind = CaptureRecord::Kind::kInterface;
+  record->options = octets.subspan(kInterfaceOptions, octets.size() - kInterfaceOptions - kBlockTrailer);
+  interfaces_.push_back({.link_type = numbers_.u16(at() + kBlockHeader),
+                         .snap_length = numbers_.u32(at() + kInterfaceSnapLength),
+                         .fcs_length = fcs_length(numbers_, record->options)});
+  record->interface = &interfaces_.back();
+}
+
+void CaptureReader::read_packet(CaptureRecord* record) {
+  const std::span<const uint8_t> octets = record->octets;
+  if (octets.size() < kPacketHeader + kBlockTrailer) refuse("a frame's block is shorter than any is");
+  const uint32_t captured = numbers_.u32(at() + 20), original = numbers_.u32(at() + 24);
+  const size_t room = octets.size() - kPacketHeader - kBlockTrailer;
+  if (captured > kLongestFrame || padded(captured) > room) {
+    refuse("a frame says that it is " + std::to_string(captured) + " octets long, more than its block holds");
+  }
+  const bool obsolete = record->block_type == block::kPacket;
+  const uint32_t interface = obsolete ? numbers_.u16(at() + kBlockHeader) : numbers_.u32(at() + kBlockHeader);
+  set_frame(record, interface, kPacketHeader, captured, original);
+  record->options = octets.subspan(kPacketHeader + padded(captured), room - padded(captured));
+}
+
+void CaptureReader::read_simple_packet(CaptureRecord* record) {
+  const std::span<const uint8_t> octets = record->octets;
+  if (octets.size() < kSimplePacketHeader + kBlockTrailer) refuse("a frame's block is shorter than any is");
+  if (interfaces_.empty()) refuse("a frame is of an interface that the file does not describe");
+  const uint32_t original = numbers_.u32(at() + kBlockHeader);
+  const uint32_t snap_length = interfaces_.front().snap_length;
+  const uint32_t captured = snap_length == 0 ? original : std::min(original, snap_length);
+  if (captured > kLongestFrame || captured > octets.size() - kSimplePacketHeader - kBlockTrailer) {
+    refuse("a frame says that it is " + std::to_string(captured) + " octets long, more than its block holds");
+  }
+  set_frame(record, 0, kSimplePacketHeader, captured, original);
+}
+
+}  // namespace psp

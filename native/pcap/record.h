@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// A capture as a row of records: classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng).
+// Times are never read: they, and so their resolution, are carried from record to record as they are.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace psp {
+
+// No frame is longer (MAXIMUM_SNAPLEN of the usual tools), and no record that is read whole.
+inline constexpr size_t kLongestFrame = 262144;
+inline constexpr size_t kLongestRecord = 1024 * 1024;
+
+enum class CaptureFormat : uint8_t { kPcap, kPcapng };
+
+// Integers of a file in the byte order of the machine that wrote it.
+struct FileNumbers {
+  bool swapped = false;  // other than this machine's
+
+  uint16_t u16(const uint8_t* octets) const {
+    uint16_t value;
+    std::memcpy(&value, octets, sizeof value);
+    return swapped ? __builtin_bswap16(value) : value;
+  }
+  uint32_t u32(const uint8_t* octets) const {
+    uint32_t value;
+    std::memcpy(&value, octets, sizeof value);
+    return swapped ? __builtin_bswap32(value) : value;
+  }
+  void put_u16(uint8_t* octets, uint16_t value) const {
+    if (swapped) value = __builtin_bswap16(value);
+    std::memcpy(octets, &value, sizeof value);
+  }
+  void put_u32(uint8_t* octets, uint32_t value) const {
+    if (swapped) value = __builtin_bswap32(value);
+    std::memcpy(octets, &value, sizeof value);
+  }
+};
+
+// What frames of one interface have in common; a pcap file has one interface.
+struct CaptureInterface {
+  uint16_t link_type = 0;    // LINKTYPE_ value
+  uint32_t snap_length = 0;  // 0: none
+  uint8_t fcs_length = 0;    // octets of frame check sequence that the file declares behind each frame
+};
+
+// Block types of pcapng.
+namespace block {
+inline constexpr uint32_t kSection = 0x0a0d0d0a;
+inline constexpr uint32_t kInterface = 1;
+inline constexpr uint32_t kPacket = 2;  // obsolete
+inline constexpr uint32_t kSimplePacket = 3;
+inline constexpr uint32_t kEnhancedPacket = 6;
+}  // namespace block
+
+// Parts of records whose place is fixed.
+inline constexpr size_t kPcapHeader = 24, kPcapSnapLength = 16, kPcapLinkType = 20, kPcapFrameHeader = 16;
+inline constexpr size_t kBlockHeader = 8, kBlockTrailer = 4;
+inline constexpr size_t kInterfaceOptions = 16, kInterfaceSnapLength = 12;
+inline constexpr size_t kPacketHeader = 28, kSimplePacketHeader = 12;
+inline constexpr uint16_t kOptionEnd = 0, kOptionHash = 3, kOptionFcsLength = 13;
+
+inline constexpr size_t padded(size_t length) {
+  return (length + 3) & ~size_t{3};
+}
+
+struct CaptureRecord {
+  enum class Kind : uint8_t {
+    kSection,    // the header of a pcap file or of a pcapng section
+    kInterface,  // pcapng only
+    kFrame,
+    kOther,  // any other block of pcapng; it is not read, octets is empty
+  };
+
+  Kind kind = Kind::kOther;
+  CaptureFormat format = CaptureFormat::kPcap;
+  FileNumbers numbers;
+  uint32_t block_type = 0;          // pcapng
+  std::span<const uint8_t> octets;  // the whole record as it lies in the file
+
+  // Of frames, and of interfaces themselves.
+  const CaptureInterface* interface = nullptr;
+  std::span<const uint8_t> options;  // pcapng
+
+  // Of frames only.
+  uint64_t number = 0;             // from 1
+  std::span<const uint8_t> frame;  // what was captured of it, without frame check sequence
+  uint32_t original_length = 0;    // on the wire, without frame check sequence
+
+  bool is_cut() const { return frame.size() < original_length; }
+};
+
+}  // namespace psp

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a capture comes from and goes to: open files, or memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace psp {
+
+class Source {
+ public:
+  virtual ~Source() = default;
+  // Reads up to `room` octets, at least one; 0: the end. Throws CaptureFault.
+  virtual size_t read(uint8_t* into, size_t room) = 0;
+};
+
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Takes all octets. Throws CaptureFault.
+  virtual void write(std::span<const uint8_t> octets) = 0;
+};
+
+// An open descriptor, read from where it stands; the caller closes it.
+class FileSource : public Source {
+ public:
+  explicit FileSource(int descriptor) : descriptor_(descriptor) {}
+  size_t read(uint8_t* into, size_t room) override;
+
+ private:
+  int descriptor_;
+};
+
+class FileSink : public Sink {
+ public:
+  explicit FileSink(int descriptor) : descriptor_(descriptor) {}
+  void write(std::span<const uint8_t> octets) override;
+
+ private:
+  int descriptor_;
+};
+
+// Borrows the octets.
+class MemorySource : public Source {
+ public:
+  explicit MemorySource(std::span<const uint8_t> octets) : rest_(octets) {}
+  size_t read(uint8_t* into, size_t room) override;
+
+ private:
+  std::span<const uint8_t> rest_;
+};
+
+class MemorySink : public Sink {
+ public:
+  void write(std::span<const uint8_t> octets) override;
+
+  std::vector<uint8_t> octets;
+};
+
+}  // namespace psp

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every record is laid out whole in the buffer, which goes to the sink when it has no room for another.
+#include "pcap/writer.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+
+namespace psp {
+
+namespace {
+
+constexpr size_t kChunk = 256 * 1024;
+// A record never gets longer than one that was read and the longest frame; growth is small beside the latter.
+constexpr size_t kBuffer = kChunk + kLongestRecord + 2 * kLongestFrame;
+
+constexpr size_t kSectionLength = 16;  // of the length of a section
+constexpr size_t kTimes = 8;           // octets of a pcap frame's time
+
+}  // namespace
+
+CaptureWriter::CaptureWriter(Sink& sink, uint32_t growth)
+    : sink_(sink), growth_(growth), buffer_(new uint8_t[kBuffer]) {}
+
+void CaptureWriter::describe(const CaptureRecord& record) {
+  begin_record();
+  if (record.kind == CaptureRecord::Kind::kInterface) return put_interface(record);
+  uint8_t* const start = buffer_.get() + filled_;
+  put(record.octets);
+  if (record.format == CaptureFormat::kPcapng) {
+    std::memset(start + kSectionLength, 0xff, 8);
+    return;
+  }
+  const uint32_t snap_length = record.numbers.u32(start + kPcapSnapLength);
+  const uint32_t link_type = record.numbers.u32(start + kPcapLinkType);
+  record.numbers.put_u32(start + kPcapSnapLength, grown(snap_length));
+  record.numbers.put_u32(start + kPcapLinkType, link_type & 0xffff);
+}
+
+void CaptureWriter::copy(const CaptureRecord& record) {
+  uint32_t original = record.original_length;
+  // A simple packet block names one length; the other is told by the snap length, which is now another.
+  if (record.block_type == block::kSimplePacket && growth_ > 0) {
+    original = static_cast<uint32_t>(record.frame.size());
+  }
+  put_frame(record, record.frame, original);
+}
+
+void CaptureWriter::replace(const CaptureRecord& record, std::span<const uint8_t> octets) {
+  put_frame(record, octets, static_cast<uint32_t>(octets.size()));
+}
+
+void CaptureWriter::flush() {
+  sink_.write({buffer_.get(), filled_});
+  filled_ = 0;
+}
+
+void CaptureWriter::put_frame(const CaptureRecord& record, std::span<const uint8_t> octets,
+                              uint32_t original) {
+  begin_record();
+  const size_t start = filled_;
+  const auto captured = static_cast<uint32_t>(octets.size());
+  if (record.format == CaptureFormat::kPcap) {
+    put(record.octets.first(kTimes));
+    put_u32(record, captured);
+    put_u32(record, original);
+    return put(octets);
+  }
+  if (record.block_type == block::kSimplePacket) {
+    put(record.octets.first(kBlockHeader));
+    put_u32(record, original);
+    put(octets);
+    put_padding(octets.size());
+  } else {
+    put(record.octets.first(kPacketHeader - 8));
+    put_u32(record, captured);
+    put_u32(record, original);
+    put(octets);
+    put_padding(octets.size());
+    put_options(record, record.options, kOptionHash);
+  }
+  end_block(record, start);
+}
+
+void CaptureWriter::put_interface(const CaptureRecord& record) {
+  const size_t start = filled_;
+  put(record.octets.first(kInterfaceSnapLength));
+  put_u32(record, grown(record.interface->snap_length));
+  put_options(record, record.options, kOptionFcsLength);
+  end_block(record, start);
+}
+
+// Options up to their end or to one that does not fit, without one kind. Comments and all others stay.
+void CaptureWriter::put_options(const CaptureRecord& record, std::span<const uint8_t> options,
+                                uint16_t left_out) {
+  bool any = false;
+  while (options.size() >= 4) {
+    const uint16_t code = record.numbers.u16(options.data());
+    const size_t length = 4 + padded(record.numbers.u16(options.data() + 2));
+    if (code == kOptionEnd || length > options.size()) break;
+    if (code != left_out) {
+      put(options.first(length));
+      any = true;
+    }
+    options = options.subspan(length);
+  }
+  if (any) put_u32(record, kOptionEnd);
+}
+
+uint32_t CaptureWriter::grown(uint32_t snap_length) const {
+  if (snap_length == 0) return 0;
+  return static_cast<uint32_t>(std::min<uint64_t>(uint64_t{snap_length} + growth_, INT_MAX));
+}
+
+void CaptureWriter::begin_record() {
+  if (filled_ >= kChunk) flush();
+}
+
+void CaptureWriter::put(std::span<const uint8_t> octets) {
+  std::copy(octets.begin(), octets.end(), buffer_.get() + filled_);
+  filled_ += octets.size();
+}
+
+void CaptureWriter::put_u32(const CaptureRecord& record, uint32_t value) {
+  record.numbers.put_u32(buffer_.get() + filled_, value);
+  filled_ += sizeof value;
+}
+
+void CaptureWriter::put_padding(size_t length) {
+  std::memset(buffer_.get() + filled_, 0, padded(length) - length);
+  filled_ += padded(length) - length;
+}
+
+void CaptureWriter::end_block(const CaptureRecord& record, size_t start) {
+  const auto length = static_cast<uint32_t>(filled_ + kBlockTrailer - start);
+  put_u32(record, length);
+  record.numbers.put_u32(buffer_.get() + start + 4, length);
+}
+
+}  // namespace psp

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole captures there and back.
+#include "pcap/transcode.h"
+
+#include <gtest/gtest.h>
+
+#include "transcoding.h"
+
+namespace psp::test {
+namespace {
+
+TEST(Transcode, BringsEveryFrameBack) {
+  const Octets tag = {0x81, 0, 0, 5};
+  const Octets file = capture_of({ethernet(udp4(5, 6, 0)), ethernet(udp6(7, 8, 1)), arp(),
+                                  ethernet(udp4(5, 6, 1400), tag), ethernet(udp6(7, 8, 8000), tag + tag)});
+  for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
+    for (const uint8_t version : {0, 1, 2, 3}) {
+      for (const bool cookie : {false, true}) {
+        for (const uint8_t offset : {0, 1, 2}) {
+          SealOptions seal = options(mode, version);
+          if (cookie) seal.cookie = 0x1122334455667788;
+          seal.crypt_offset = version < 2 ? offset : 0;
+          seal.spi = version % 2 ? 0x80000001 : 0x1a345678;
+          const Result sealed = run(file, seal);
+          EXPECT_EQ(sealed.fault, "");
+          EXPECT_EQ(sealed.counts.frames, 5u);
+          EXPECT_EQ(mode == Mode::kTunnel ? sealed.counts.tunnel : sealed.counts.transport, 4u);
+          EXPECT_EQ(sealed.counts.copied, 1u);
+          const Result opened = run(sealed.octets, std::nullopt);
+          EXPECT_EQ(opened.fault, "");
+          EXPECT_EQ(opened.octets, file);
+          EXPECT_EQ(opened.counts.tunnel, sealed.counts.tunnel);
+          EXPECT_EQ(opened.counts.transport, sealed.counts.transport);
+          EXPECT_EQ(opened.counts.copied, 1u);
+        }
+      }
+    }
+  }
+}
+
+TEST(Transcode, LeavesBlocksOutThatAreNoFramesAndCountsThem) {
+  const Ends ends;
+  const Octets start = ends.section() + ends.interface(), frame = ends.enhanced(arp());
+  const Result result =
+      run(start + ends.block(4, Octets(8)) + frame + ends.block(10, Octets(40)), std::nullopt);
+  EXPECT_EQ(result.octets, start + frame);
+  EXPECT_EQ(result.counts.left_out, 2u);
+  EXPECT_EQ(result.counts.frames, 1u);
+  EXPECT_EQ(result.counts.format, CaptureFormat::kPcapng);
+}
+
+TEST(Transcode, CountsIvsUpOverPacketsAndEndsWithTheLast) {
+  const Octets file = capture_of({ethernet(udp4(5, 6, 9)), arp(), ethernet(udp4(5, 6, 9))});
+  SealOptions seal = options();
+  seal.iv = UINT64_MAX - 1;
+  const Result sealed = run(file, seal);
+  ASSERT_EQ(sealed.fault, "");
+  const auto frames = sealed.frames();
+  EXPECT_EQ(load_u64(psp_of(frames[0].octets) + 8), UINT64_MAX - 1);
+  EXPECT_EQ(load_u64(psp_of(frames[2].octets) + 8), UINT64_MAX);
+  EXPECT_FALSE(sealed.counts.next_iv);
+
+  seal.iv = UINT64_MAX;
+  const Result refused = run(file, seal);
+  EXPECT_EQ(refused.frame, 3u);
+  EXPECT_NE(refused.fault.find("IV"), std::string::npos);
+  seal.iv = 7;
+  EXPECT_EQ(run(file, seal).counts.next_iv, 9u);
+}
+
+TEST(Transcode, DropsLinkPaddingAndNothingElse) {
+  const Octets packet = udp4(5, 6, 3);
+  const Result sealed = run(capture_of({ethernet(packet) + Octets(15, 0xee)}), options());
+  EXPECT_EQ(run(sealed.octets, std::nullopt).octets, capture_of({ethernet(packet)}));
+}
+
+}  // namespace
+}  // namespace psp::test
