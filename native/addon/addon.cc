@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the addon exports: native/addon.ts declares it.
+#include <napi.h>
+
+#include "addon/convert.h"
+#include "addon/engine_object.h"
+#include "addon/opened_keys_object.h"
+#include "addon/pcap_worker.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  psp::OpenedKeysObject::define(env);
+  exports.Set("Engine", psp::EngineObject::define(env));
+  exports.Set("pcapTranscode", Napi::Function::New<psp::pcap_transcode>(env, "pcapTranscode"));
+  exports.Set("dropReasons", psp::write_drop_reasons(env));
+  exports.Set("pipes", psp::write_pipes(env));
+  return exports;
+}
+
+NODE_API_MODULE(psp_addon, init)

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command's promise is settled by a `done` made here; arguments are read before anything is done with
+// them. process.exit() skips the environment's hooks and runs C's exit handlers while other threads still
+// run, so engines that run are listed for both.
+#include "addon/engine_object.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "addon/opened_keys_object.h"
+#include "engine/software/software_engine.h"
+
+namespace psp {
+namespace {
+
+constexpr uint8_t kHighestVersion = 3;  // is_known_version
+
+constexpr uint32_t kFlowsPerPage = 65536;
+// 2^53: cursors cross as numbers.
+constexpr uint64_t kCursorAtMost = uint64_t{1} << 53;
+
+// Engines between start and stop; the JavaScript thread's.
+std::vector<EngineObject*> alive;
+
+void halt_one(void* engine) {
+  static_cast<EngineObject*>(engine)->halt();
+}
+
+void halt_all() {
+  for (EngineObject* engine : alive) engine->halt();
+}
+
+std::unique_ptr<Aead> make_aead(CryptoChoice choice) {
+  std::unique_ptr<Aead> aead;
+  if (choice != CryptoChoice::kLibcrypto) aead = make_aead_ipsec_mb();
+  if (aead) return aead;
+  if (choice == CryptoChoice::kIpsecMb) {
+    throw EngineError{"ENGINE_FAILED", "",
+                      "libipsec-mb does not run on this processor or was not there at build time; install "
+                      "libipsec-mb-dev and build again, or set engine.crypto to auto"};
+  }
+  return make_aead_libcrypto();
+}
+
+uint64_t unix_seconds() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
+}
+
+// Settles a promise with what a command came to, written by write(env, result).
+template <typename T, typename Write>
+Done<T> settle(Napi::Promise::Deferred deferred, Write write) {
+  return [deferred, write](std::variant<T, EngineError> outcome) {
+    const Napi::Env env = deferred.Env();
+    if (const auto* error = std::get_if<EngineError>(&outcome)) {
+      deferred.Reject(write_error(env, *error).Value());
+    } else {
+      deferred.Resolve(write(env, std::get<T>(outcome)));
+    }
+  };
+}
+
+Napi::Value write_nothing(Napi::Env env, std::monostate) {
+  return env.Undefined();
+}
+
+}  // namespace
+
+Napi::Function EngineObject::define(Napi::Env env) {
+  return DefineClass(
+      env, "Engine",
+      {InstanceMethod<&EngineObject::start>("start"), InstanceMethod<&EngineObject::stop>("stop"),
+       InstanceMethod<&EngineObject::offer>("offer"), InstanceMethod<&EngineObject::open>("open"),
+       InstanceMethod<&EngineObject::install>("install"), InstanceMethod<&EngineObject::withdraw>("withdraw"),
+       InstanceMethod<&EngineObject::refuse>("refuse"), InstanceMethod<&EngineObject::remove>("remove"),
+       InstanceMethod<&EngineObject::rotate>("rotate"), InstanceMethod<&EngineObject::sampling>("sampling"),
+       InstanceMethod<&EngineObject::flows>("flows"), InstanceMethod<&EngineObject::counters>("counters")});
+}
+
+EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
+  EngineOptions options = read_options(info[0]);
+  on_events_ = Napi::Persistent(options.on_events);
+  on_samples_ = Napi::Persistent(options.on_samples);
+  try {
+    control_ = std::make_unique<Control>(make_software_engine(), make_aead(options.crypto), Keyring(),
+                                         std::move(options.config), options.node,
+                                         std::span<const uint8_t, 32>(options.bus_secret.data(), 32));
+  } catch (const EngineError& error) {
+    throw write_error(info.Env(), error);
+  }
+}
+
+EngineObject::~EngineObject() {
+  halt();
+  std::erase(alive, this);
+}
+
+void EngineObject::halt() {
+  if (worker_.joinable()) worker_.join();
+  end_pump();
+  if (phase_ != Phase::kIdle) control_->stop();
+}
+
+Napi::Value EngineObject::start(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (phase_ != Phase::kIdle) throw Napi::Error::New(env, "an engine starts once");
+  phase_ = Phase::kStarting;
+  Ref();
+  wake_ = Napi::ThreadSafeFunction::New(env, on_events_.Value(), "psp engine", 0, 1,
+                                        [this](Napi::Env) { Unref(); });
+  // After the thread-safe function, whose own hook must run later.
+  napi_add_env_cleanup_hook(env, halt_one, this);
+  static const int registered = std::atexit(halt_all);
+  static_cast<void>(registered);
+  alive.push_back(this);
+  start_ = Napi::Promise::Deferred::New(env);
+  const Napi::Promise promise = start_->Promise();
+  worker_ = std::thread([this] {
+    std::variant<EngineInfo, EngineError> outcome;
+    try {
+      outcome = control_->start();
+    } catch (const EngineError& error) {
+      outcome = error;
+    } catch (const std::exception& error) {
+      outcome = EngineError{"ENGINE_FAILED", "", error.what()};
+    }
+    wake_.NonBlockingCall([this, outcome](Napi::Env env, Napi::Function) { started(env, outcome); });
+  });
+  return promise;
+}
+
+void EngineObject::started(Napi::Env env, const std::variant<EngineInfo, EngineError>& outcome) {
+  worker_.join();
+  if (const auto* error = std::get_if<EngineError>(&outcome)) {
+    start_->Reject(write_error(env, *error).Value());
+    return end(env);
+  }
+  start_->Resolve(write_info(env, std::get<EngineInfo>(outcome), control_->crypto()));
+  phase_ = Phase::kRunning;
+  pump_ = std::thread([this] { pump(); });
+  if (!stops_.empty()) begin_stop();
+}
+
+Napi::Value EngineObject::stop(const Napi::CallbackInfo& info) {
+  stops_.push_back(Napi::Promise::Deferred::New(info.Env()));
+  const Napi::Promise promise = stops_.back().Promise();
+  if (phase_ == Phase::kIdle) phase_ = Phase::kStopped;
+  if (phase_ == Phase::kStopped) settle_stops(info.Env());
+  if (phase_ == Phase::kRunning) begin_stop();
+  return promise;
+}
+
+void EngineObject::begin_stop() {
+  phase_ = Phase::kStopping;
+  worker_ = std::thread([this] {
+    end_pump();
+    control_->stop();
+    wake_.NonBlockingCall([this](Napi::Env env, Napi::Function) { stopped(env); });
+  });
+}
+
+void EngineObject::stopped(Napi::Env env) {
+  worker_.join();
+  control_->abandon();
+  end(env);
+}
+
+void EngineObject::end(Napi::Env env) {
+  phase_ = Phase::kStopped;
+  settle_stops(env);
+  std::erase(alive, this);
+  napi_remove_env_cleanup_hook(env, halt_one, this);
+  on_events_.Reset();
+  on_samples_.Reset();
+  wake_.Release();
+}
+
+void EngineObject::settle_stops(Napi::Env env) {
+  for (const Napi::Promise::Deferred& stop : std::exchange(stops_, {})) stop.Resolve(env.Undefined());
+}
+
+void EngineObject::pump() {
+  while (!ending_) {
+    control_->engine().wait();
+    if (ending_) return;
+    taken_ = false;
+    wake_.NonBlockingCall([this](Napi::Env, Napi::Function) { take(); });
+    // end_pump sets ending_ first, so one of the two is seen. It does not wait until JavaScript has taken
+    // what this wake-up was for, so nothing may be looked at afterwards.
+    if (!ending_) taken_.wait(false);
+  }
+}
+
+void EngineObject::end_pump() {
+  ending_ = true;
+  rearm();
+  if (!pump_.joinable()) return;
+  control_->engine().interrupt();
+  pump_.join();
+}
+
+void EngineObject::take() {
+  control_->complete();
+  const bool telling = !events_.empty();
+  Event event;
+  while (control_->next_event(&event)) events_.push_back(event);
+  if (!telling && !events_.empty()) {
+    wake_.NonBlockingCall([this](Napi::Env env, Napi::Function on_events) { tell(env, on_events); });
+  }
+  if (!control_->samples_due()) return rearm();
+  // The pump wakes JavaScript again only after these: so whoever is slow with samples finds no more of them
+  // queued than this, and the event loop turns in between.
+  wake_.NonBlockingCall([this](Napi::Env env, Napi::Function) { tell_samples(env); });
+}
+
+void EngineObject::rearm() {
+  taken_ = true;
+  taken_.notify_one();
+}
+
+void EngineObject::tell(Napi::Env env, Napi::Function on_events) {
+  const std::vector<Event> events = std::exchange(events_, {});
+  try {
+    on_events.Call({write_events(env, events)});
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
+  }
+}
+
+void EngineObject::tell_samples(Napi::Env env) {
+  if (phase_ == Phase::kStopped) return;
+  samples_.resize(kSampleBatch);
+  size_t count = 0;
+  while (count < samples_.size() && control_->next_sample(&samples_[count])) ++count;
+  try {
+    if (count > 0) on_samples_.Call({write_samples(env, samples_, count)});
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
+  }
+  rearm();
+}
+
+Control& EngineObject::running(const Napi::CallbackInfo& info) {
+  if (phase_ != Phase::kRunning) throw Napi::Error::New(info.Env(), "the engine does not run");
+  return *control_;
+}
+
+uint16_t EngineObject::read_peer(Napi::Value value) {
+  const size_t peers = control_->config().peers.size();
+  if (peers == 0) throw Napi::TypeError::New(value.Env(), "there are no peers");
+  return static_cast<uint16_t>(read_number(value, peers - 1, "peer"));
+}
+
+Napi::Value EngineObject::offer(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  std::vector<FlowKey> flows = read_flows(info[0], "flows");
+  const uint16_t peer = read_peer(info[1]);
+  const auto version = static_cast<uint8_t>(read_number(info[2], kHighestVersion, "version"));
+  SealContext binding = read_binding(info[3]);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.offer(std::move(flows), peer, version, std::move(binding),
+                settle<SealedOffers>(deferred, write_offers));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  std::vector<FlowKey> flows = read_flows(info[0], "flows");
+  std::vector<Offer> offers = read_offers(info[1]);
+  if (!offers.empty() && offers.size() != flows.size()) {
+    throw Napi::TypeError::New(info.Env(), "offers must be one for each flow, or none");
+  }
+  SealContext binding = read_binding(info[2]);
+  const Seal seal = read_seal(info[3]);
+  try {
+    return OpenedKeysObject::create(
+        info.Env(), control.open(std::move(flows), std::move(offers), std::move(binding), seal));
+  } catch (const EngineError& error) {
+    throw write_error(info.Env(), error);
+  }
+}
+
+Napi::Value EngineObject::install(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  OpenedKeysObject* object = OpenedKeysObject::of(info[0]);
+  const std::vector<uint32_t> rows = read_rows(info[1], object->count());
+  const uint16_t peer = read_peer(info[2]);
+  std::optional<OpenedKeys> keys = object->take();
+  if (!keys) throw Napi::Error::New(info.Env(), "these keys were installed or released before");
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  const auto settled = settle<std::vector<InstallResult>>(deferred, write_results);
+  const auto busy = std::make_shared<bool>(false);
+  control.install(*keys, rows, peer, unix_seconds(),
+                  [settled, busy](std::variant<std::vector<InstallResult>, EngineError> outcome) {
+                    const auto* error = std::get_if<EngineError>(&outcome);
+                    *busy = error != nullptr && error->code == "ENGINE_BUSY";
+                    settled(std::move(outcome));
+                  });
+  if (*busy) object->give_back(std::move(*keys));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::withdraw(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  WithdrawCommand command = read_withdraw(info[0], info[1]);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.withdraw(std::move(command), settle<std::monostate>(deferred, write_nothing));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::refuse(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  RefuseCommand command{
+      .flows = read_flows(info[0], "flows"),
+      .refusal = read_refusal(info[1]),
+      .hold_down_ms = static_cast<uint32_t>(read_number(info[2], UINT32_MAX, "holdDownMs"))};
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.refuse(std::move(command), settle<std::monostate>(deferred, write_nothing));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::remove(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  RemoveCommand command{.flows = read_flows(info[0], "flows")};
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.remove(std::move(command), settle<std::monostate>(deferred, write_nothing));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::rotate(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.rotate(settle<uint32_t>(deferred, [](Napi::Env env, uint32_t generation) {
+    auto result = Napi::Object::New(env);
+    result.Set("generation", generation);
+    return result;
+  }));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::sampling(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  SamplingCommand command;
+  command.egress_log2 = read_rate(info[0], "egressLog2");
+  if (!info[1].IsUndefined()) command.peer = read_peer(info[1]);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.sampling(command, settle<std::monostate>(deferred, write_nothing));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::flows(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  const uint64_t cursor = read_number(info[0], kCursorAtMost, "cursor");
+  const auto limit = static_cast<uint32_t>(read_number(info[1], kFlowsPerPage, "limit"));
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.flows(cursor, limit, settle<FlowsCommand>(deferred, write_flow_page));
+  return deferred.Promise();
+}
+
+Napi::Value EngineObject::counters(const Napi::CallbackInfo& info) {
+  return write_counters(info.Env(), running(info).engine().counts());
+}
+
+}  // namespace psp

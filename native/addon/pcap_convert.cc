@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// In the order of native/addon.ts.
+#include "addon/pcap_convert.h"
+
+#include <algorithm>
+#include <climits>
+#include <string>
+
+#include "addon/convert.h"
+#include "psp/header.h"
+
+namespace psp {
+namespace {
+
+[[noreturn]] void refuse_type(Napi::Env env, const std::string& what, const char* expected) {
+  throw Napi::TypeError::New(env, what + " must be " + expected);
+}
+
+Napi::Object read_object(Napi::Value value, const char* what) {
+  if (!value.IsObject()) refuse_type(value.Env(), what, "an object");
+  return value.As<Napi::Object>();
+}
+
+uint64_t read_u64(Napi::Value value, const char* what) {
+  bool lossless = false;
+  const uint64_t number = value.IsBigInt() ? value.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  if (!lossless) refuse_type(value.Env(), what, "a bigint from 0 to 2^64 - 1");
+  return number;
+}
+
+// The octets of a Uint8Array of that length, as they lie there.
+template <size_t length>
+std::span<uint8_t, length> read_octets(Napi::Value value, const char* what) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
+      value.As<Napi::Uint8Array>().ByteLength() != length) {
+    refuse_type(value.Env(), what, ("a Uint8Array of " + std::to_string(length) + " octets").c_str());
+  }
+  return std::span<uint8_t, length>(value.As<Napi::Uint8Array>().Data(), length);
+}
+
+Address read_address(Napi::Value value, const char* what) {
+  const auto octets = read_octets<16>(value, what);
+  Address address;
+  std::copy(octets.begin(), octets.end(), address.begin());
+  return address;
+}
+
+std::unique_ptr<CaptureKeys> read_and_wipe_keys(Napi::Value value) {
+  const auto octets = read_octets<kMasterKeysLength>(value, "masterKeys");
+  auto keys = std::make_unique<CaptureKeys>(octets);
+  wipe(octets.data(), octets.size());
+  return keys;
+}
+
+Mode read_mode(Napi::Value value) {
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text == "tunnel") return Mode::kTunnel;
+  if (text == "transport") return Mode::kTransport;
+  refuse_type(value.Env(), "encrypt.mode", "tunnel or transport");
+}
+
+SealOptions read_seal(Napi::Object encrypt) {
+  SealOptions seal;
+  seal.spi = static_cast<uint32_t>(read_number(encrypt.Get("spi"), UINT32_MAX, "encrypt.spi"));
+  seal.mode = read_mode(encrypt.Get("mode"));
+  seal.version = static_cast<uint8_t>(read_number(encrypt.Get("version"), 3, "encrypt.version"));
+  seal.crypt_offset =
+      static_cast<uint8_t>(read_number(encrypt.Get("cryptOffset"), kMaxCryptOffset, "encrypt.cryptOffset"));
+  const Napi::Value cookie = encrypt.Get("cookie"), outer = encrypt.Get("outer");
+  if (!cookie.IsUndefined()) seal.cookie = read_u64(cookie, "encrypt.cookie");
+  seal.iv = read_u64(encrypt.Get("iv"), "encrypt.iv");
+  if (!outer.IsUndefined()) {
+    const Napi::Object ends = read_object(outer, "encrypt.outer");
+    seal.outer = {read_address(ends.Get("source"), "encrypt.outer.source"),
+                  read_address(ends.Get("destination"), "encrypt.outer.destination")};
+  }
+  return seal;
+}
+
+const char* code_of(CaptureFaultKind kind) {
+  switch (kind) {
+    case CaptureFaultKind::kMalformed:
+      return "CAPTURE_MALFORMED";
+    case CaptureFaultKind::kNotSealed:
+      return "FRAME_NOT_ENCRYPTED";
+    case CaptureFaultKind::kNotOpened:
+      return "FRAME_NOT_DECRYPTED";
+    case CaptureFaultKind::kRead:
+      return "FILE_UNREADABLE";
+    default:
+      return "FILE_UNWRITABLE";
+  }
+}
+
+}  // namespace
+
+TranscodeOptions read_transcode_options(Napi::Value value) {
+  const Napi::Object options = read_object(value, "options");
+  TranscodeOptions result;
+  result.keys = read_and_wipe_keys(options.Get("masterKeys"));
+  result.input = static_cast<int>(read_number(options.Get("input"), INT_MAX, "input"));
+  result.output = static_cast<int>(read_number(options.Get("output"), INT_MAX, "output"));
+  const Napi::Value encrypt = options.Get("encrypt");
+  if (!encrypt.IsUndefined()) result.seal = read_seal(read_object(encrypt, "encrypt"));
+  return result;
+}
+
+Napi::Object write_transcode_counts(Napi::Env env, const TranscodeCounts& counts) {
+  auto result = Napi::Object::New(env);
+  const auto set = [&](const char* name, uint64_t value) {
+    result.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  result.Set("format", counts.format == CaptureFormat::kPcap ? "pcap" : "pcapng");
+  set("frames", counts.frames);
+  set("tunnel", counts.tunnel);
+  set("transport", counts.transport);
+  set("copied", counts.copied);
+  set("leftOut", counts.left_out);
+  if (counts.next_iv) result.Set("nextIv", Napi::BigInt::New(env, *counts.next_iv));
+  return result;
+}
+
+Napi::Error write_capture_fault(Napi::Env env, const CaptureFault& fault) {
+  auto data = Napi::Object::New(env);
+  data.Set("detail", fault.detail);
+  if (fault.frame > 0) data.Set("frame", Napi::Number::New(env, static_cast<double>(fault.frame)));
+  Napi::Error result = Napi::Error::New(env, std::string(code_of(fault.kind)) + ": " + fault.detail);
+  result.Set("code", code_of(fault.kind));
+  result.Set("data", data);
+  return result;
+}
+
+}  // namespace psp
