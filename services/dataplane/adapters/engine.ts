@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine as the dataplane speaks to it: rows instead of columns, facts instead of events, PspErrors instead
+// of native ones. No key byte is ever seen: keys stay sealed or behind a handle. Commands are carried out in
+// the order in which these methods are called, whether or not earlier ones have been answered.
+import {
+  type EngineEvent,
+  type EngineInfo,
+  loadAddon,
+  type NativeEngine,
+  type OpenedKeys,
+  refusals,
+  type SampleColumns,
+  type SealBinding,
+} from '../../../native/addon.js';
+import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
+import type { FlowKey } from '../../shared/address.js';
+import { isErrorCode, PspError } from '../../shared/errors.js';
+import type { DataplaneConfig } from '../config.js';
+import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
+import { SampleRates } from '../core/sample_rates.js';
+import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
+
+export type {
+  EngineCounters,
+  EngineInfo,
+  NativeEngine,
+  OpenedKeys,
+  SampleColumns,
+  SealBinding,
+} from '../../../native/addon.js';
+export { samplePoints } from '../../../native/addon.js';
+
+export interface SealedOffers {
+  offers: Offer[];
+  seal: Seal;
+  generation: number;
+}
+
+/** What an engine tells by itself. */
+export interface EngineListener {
+  onFact(fact: Fact): void;
+  /** Packets were sampled; the columns are the listener's to keep. */
+  onSamples(samples: SampleColumns): void;
+  /** The engine stopped by itself. */
+  onFailed(message: string): void;
+}
+
+type Refuse = Extract<Action, { type: 'refuse' }>;
+
+function nativeEngine() {
+  try {
+    return loadAddon().Engine;
+  } catch (cause) {
+    throw new PspError('ENGINE_FAILED', { detail: (cause as Error).message }, { cause });
+  }
+}
+
+/** Opens the native engine; nothing is touched before `start`. @throws PspError ENGINE_FAILED */
+export function openEngine(config: DataplaneConfig, epoch: bigint, listener: EngineListener): Engine {
+  const { engine, busSecret, peers } = config;
+  const Native = nativeEngine();
+  const onEvents = (events: EngineEvent[]) => tell(events, listener);
+  const onSamples = (samples: SampleColumns) => listener.onSamples(samples);
+  try {
+    const native = new Native({ ...engine, epoch, busSecret, onEvents, onSamples });
+    return new Engine(native, peers, ratesOf(engine));
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** What an engine that was opened with these options samples. */
+export const ratesOf = ({ sampling, peers }: DataplaneConfig['engine']): SampleRates =>
+  new SampleRates(
+    sampling.egressLog2,
+    peers.map((peer) => peer.sampling),
+  );
+
+/** Why packets are dropped, by the number in the samples' column of reasons: "ingress/icv_failure". */
+export function dropReasons(): string[] {
+  try {
+    return loadAddon().dropReasons.map(({ direction, name }) => `${direction}/${name}`);
+  } catch (cause) {
+    throw new PspError('ENGINE_FAILED', { detail: (cause as Error).message }, { cause });
+  }
+}
+
+/** Passes events on, misses that lie together as one fact, so that they can share exchanges. */
+export function tell(events: readonly EngineEvent[], listener: EngineListener): void {
+  let misses: Miss[] = [];
+  const tellMisses = () => {
+    if (misses.length > 0) listener.onFact({ type: 'missed', misses });
+    misses = [];
+  };
+  for (const event of events) {
+    if (event.type === 'missed') {
+      misses.push({ flow: flowsIn(event.flow)[0] as FlowKey, peer: event.peer });
+      continue;
+    }
+    tellMisses();
+    if (event.type === 'failed') listener.onFailed(event.message);
+    else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
+  }
+  tellMisses();
+}
+
+/** Native errors with a code of ours as PspErrors; anything else as it is. */
+function translated(error: unknown): unknown {
+  const { code, data } = error as { code?: unknown; data?: Record<string, string | number> };
+  return typeof code === 'string' && isErrorCode(code)
+    ? new PspError(code, data ?? {}, { cause: error })
+    : error;
+}
+
+async function translating<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+export class Engine {
+  /** @param rates what the native engine was opened with. */
+  constructor(
+    private readonly native: NativeEngine,
+    private readonly peers: readonly string[],
+    private readonly rates: SampleRates,
+  ) {}
+
+  /** One of 2^n packets that leave, or that leave towards this peer, is sampled; undefined: none. */
+  samplingLog2(peer?: number): number | undefined {
+    return this.rates.of(peer);
+  }
+
+  /** @throws PspError for a port, a driver or a right that is missing, an MTU that is too small. */
+  start(): Promise<EngineInfo> {
+    return translating(() => this.native.start());
+  }
+
+  stop(): Promise<void> {
+    return this.native.stop();
+  }
+
+  /** Offers the reverse of each flow. @throws PspError SPI_EXHAUSTED, TABLE_FULL or ENGINE_BUSY. */
+  offer(
+    flows: readonly FlowKey[],
+    peer: number,
+    version: number,
+    binding: SealBinding,
+  ): Promise<SealedOffers> {
+    return translating(async () => {
+      const { offers, seal, generation } = await this.native.offer(columnOf(flows), peer, version, binding);
+      return { offers: offersIn(offers), seal: sealOf(seal), generation };
+    });
+  }
+
+  /** @throws PspError SEAL_INVALID or REPLAY. */
+  open(flows: readonly FlowKey[], offers: readonly Offer[], binding: SealBinding, seal: Seal): OpenedKeys {
+    try {
+      return this.native.open(columnOf(flows), columnsOf(offers), binding, seal);
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+
+  /** @returns one result for each of rows. @throws PspError ENGINE_BUSY: then the handle can be used again. */
+  install(keys: OpenedKeys, rows: readonly number[], peer: number): Promise<InstallResult[]> {
+    return translating(async () =>
+      Array.from(
+        await this.native.install(keys, Uint32Array.from(rows), peer),
+        (result): InstallResult => result,
+      ),
+    );
+  }
+
+  /** @throws PspError ENGINE_BUSY. */
+  withdraw(offers: readonly MadeOffer[]): Promise<void> {
+    const inbound = columnOf(offers.map(({ inbound }) => inbound));
+    return translating(() =>
+      this.native.withdraw(
+        inbound,
+        Uint32Array.from(offers, ({ spi }) => spi),
+      ),
+    );
+  }
+
+  /** @throws PspError ENGINE_BUSY. */
+  refuse({ flows, refusal, holdDownMs }: Refuse): Promise<void> {
+    return translating(() => this.native.refuse(columnOf(flows), refusals[refusal], holdDownMs));
+  }
+
+  /** @returns the new generation. @throws PspError ENGINE_BUSY. */
+  rotate(): Promise<number> {
+    return translating(async () => (await this.native.rotate()).generation);
+  }
+
+  /**
+   * Samples one of 2^egressLog2 packets that leave, 0 to 16, towards one peer or all; undefined: none.
+   * @returns the rate that this one took the place of, and whether anything changed. @throws PspError ENGINE_BUSY.
+   */
+  sampling(
+    egressLog2: number | undefined,
+    peer?: number,
+  ): Promise<{ from: number | undefined; changed: boolean }> {
+    return translating(async () => {
+      await this.native.sampling(egressLog2, peer);
+      const from = this.rates.of(peer);
+      return { from, changed: this.rates.set(egressLog2, peer) };
+    });
+  }
+
+  /** @throws PspError ENGINE_BUSY. */
+  flows(cursor: bigint, limit: number): Promise<FlowsPage> {
+    return translating(async () => {
+      const page = await this.native.flows(Number(cursor), limit);
+      return { rows: rowsIn(page, this.peers), nextCursor: BigInt(page.nextCursor) };
+    });
+  }
+
+  counters() {
+    return this.native.counters();
+  }
+}

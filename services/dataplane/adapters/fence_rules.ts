@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of the fence as nft reads them. Out of the secured port go, in whole packets and in fragments: UDP/1000
+// from our outer address; UDP/1000 from our VIPs when a peer's mode is transport; what the bypass names, from our
+// VIPs; ARP and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses and protocol
+// are known; what it belongs to is of use to nobody without the first one, which is judged in full.
+//
+// What follows the IPv6 header is named by its bits from there: of frames that lie scattered in memory, as a packet
+// socket's ring sends them, the kernel finds no IPv6 transport header at this hook, and it reads payloads up to their
+// 256th octet only. Protocols stand as numbers, because nft asks /etc/protocols for their names, and a small
+// system has no such file.
+import { familyOf, formatAddress, formatPrefix, parsePrefix } from '../../shared/address.js';
+import type { NodeConfig } from '../../shared/config.js';
+
+/** What may leave by the secured port. */
+export interface Passage {
+  /** Our outer address. */
+  address: string;
+  vips: readonly string[];
+  /** Some peer's mode is transport: PSP leaves from VIPs too. */
+  transport: boolean;
+  bypass: NodeConfig['bypass'];
+}
+
+export const passageOf = ({
+  secured,
+  vips,
+  peers,
+  bypass,
+}: Pick<NodeConfig, 'secured' | 'vips' | 'peers' | 'bypass'>): Passage => ({
+  address: formatAddress(parsePrefix(secured.address).address),
+  vips,
+  transport: Object.values(peers).some(({ mode }) => mode === 'transport'),
+  bypass,
+});
+
+interface Table {
+  name: string;
+  interface: string;
+  comment: string;
+}
+
+type Family = 4 | 6;
+
+const udp = 17;
+const fragment = 44;
+/** Hop-by-hop options, routing header, destination options: all that stands before UDP in transport mode. */
+const extensions = [0, 43, 60];
+const pspPort = 1000;
+const ipv6Header = 40;
+/** Of the header that is still reached: its fields up to the 4th octet, and those of UDP behind a fragment header. */
+const deepestUdp = 248;
+const deepestFragment = deepestUdp - 8;
+
+/** The octets of the packet from `octet` on, `bits` long. */
+const at = (octet: number, bits: number): string => `@nh,${octet * 8},${bits}`;
+
+/** The rules of one interface; the first two lines make the third a replacement. */
+export function renderTable({ name, interface: port, comment }: Table, passage?: Passage): string {
+  const hook = (way: string, rules: string[]) =>
+    chain(way, [`type filter hook ${way} device "${port}" priority -500; policy drop;`, ...rules]);
+  const leaving = passage === undefined ? [] : [...declarations(passage), ...hook('egress', egress(passage))];
+  const body = [`comment "${comment}"`, ...hook('ingress', []), ...leaving];
+  const table = `table netdev ${name}`;
+  return [`${table} {}`, `delete ${table}`, `${table} {`, ...indented(body), '}', ''].join('\n');
+}
+
+const indented = (lines: string[]): string[] => lines.map((line) => `  ${line}`);
+const chain = (name: string, rules: string[]): string[] => [`chain ${name} {`, ...indented(rules), '}'];
+
+function egress({ address }: Passage): string[] {
+  const own: Family = address.includes(':') ? 6 : 4;
+  return [
+    'ether type arp accept',
+    `ip6 nexthdr 58 ${at(ipv6Header, 8)} { 135, 136 } accept`,
+    ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${rule}`),
+    'ip saddr @vips4 jump from_vips4',
+    'ip6 saddr @vips6 jump from_vips6',
+  ];
+}
+
+const addresses = (family: Family): string => (family === 4 ? 'ip' : 'ip6');
+
+/** PSP behind an IPv4 header with or without options, or behind an IPv6 header without extensions. */
+const psp = (family: Family): string[] =>
+  upperLayer(family, udp, pspPort).map((condition) => `${condition} accept`);
+
+/** Conditions for a protocol and a destination port: whole or first fragment, later fragment. */
+function upperLayer(family: Family, protocol: number, port?: number): string[] {
+  if (family === 4) {
+    if (port === undefined) return [`ip protocol ${protocol}`];
+    return [`ip protocol ${protocol} th dport ${port}`, `ip protocol ${protocol} ip frag-off & 0x1fff != 0`];
+  }
+  const whole = `ip6 nexthdr ${protocol}`;
+  const part = `ip6 nexthdr ${fragment} ${at(ipv6Header, 8)} ${protocol}`;
+  if (port === undefined) return [whole, part];
+  return [
+    `${whole} ${at(ipv6Header + 2, 16)} ${port}`,
+    `${part} ${firstFragment(ipv6Header)} ${at(ipv6Header + 8 + 2, 16)} ${port}`,
+    `${part} ${laterFragment(ipv6Header)}`,
+  ];
+}
+
+/** Extension headers of a bypassed packet, in a fragment too: the protocol behind them is not looked for. */
+const hidden = ((walked: string) => [
+  `ip6 nexthdr ${walked}`,
+  `ip6 nexthdr ${fragment} ${at(ipv6Header, 8)} ${walked}`,
+])(`{ ${[...extensions, 51].join(', ')} }`);
+
+const firstFragment = (header: number): string => `${at(header + 2, 16)} & 0xfff8 == 0`;
+const laterFragment = (header: number): string => `${at(header + 2, 16)} & 0xfff8 != 0`;
+
+function declarations({ vips, transport, bypass }: Passage): string[] {
+  const bypassed = ({ prefix, protocol, port }: Passage['bypass'][number]): string[] => {
+    const family = familyOf(parsePrefix(prefix).address);
+    const behind =
+      protocol === undefined
+        ? ['']
+        : [...upperLayer(family, protocol, port), ...(family === 6 ? hidden : [])];
+    return behind.map((condition) => `${addresses(family)} daddr ${prefix} ${condition} accept`);
+  };
+  const side = (family: Family): string[] => {
+    const ours = vips.map(parsePrefix).filter(({ address }) => familyOf(address) === family);
+    const sealed = transport && ours.length > 0;
+    const clear = bypass.filter(({ prefix }) => familyOf(parsePrefix(prefix).address) === family);
+    return [
+      ...prefixSet(`vips${family}`, family, ours.map(formatPrefix)),
+      ...(sealed && family === 6 ? extensionChains() : []),
+      ...chain(`from_vips${family}`, [
+        ...(sealed ? psp(family) : []),
+        ...clear.flatMap(bypassed),
+        ...(sealed && family === 6
+          ? [`ip6 nexthdr { ${extensions.join(', ')} } goto ${extensionChain(ipv6Header, 1)}`]
+          : []),
+      ]),
+    ];
+  };
+  return [...side(4), ...side(6)];
+}
+
+function prefixSet(name: string, family: Family, prefixes: string[]): string[] {
+  const type = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const elements = prefixes.length === 0 ? [] : [`elements = { ${prefixes.join(', ')} }`];
+  return [`set ${name} {`, ...indented([`type ${type}; flags interval; auto-merge;`, ...elements]), '}'];
+}
+
+/**
+ * PSP behind IPv6 extension headers. There is a chain for each place where the first, second or third of them may
+ * stand, which goes on by what the header says comes next and how long it is itself, in units of 8 octets behind
+ * the first 8.
+ */
+function extensionChains(): string[] {
+  const places = (first: number, last: number) =>
+    Array.from({ length: (last - first) / 8 + 1 }, (_, i) => first + i * 8);
+  const nextTo = (place: number, number: number): string[] =>
+    places(place + 8, deepestUdp).flatMap((next) => {
+      const says = (protocol: number) => (protocol << 8) | ((next - place) / 8 - 1);
+      const another = number < extensions.length && next < deepestUdp;
+      return [
+        `${says(udp)} : goto udp${next}`,
+        ...(next > deepestFragment ? [] : [`${says(fragment)} : goto fragment${next}`]),
+        ...(another
+          ? extensions.map((one) => `${says(one)} : goto ${extensionChain(next, number + 1)}`)
+          : []),
+      ];
+    });
+  const extensionsAt = (number: number): string[] =>
+    (number === 1 ? [ipv6Header] : places(ipv6Header + 8 * (number - 1), deepestUdp - 8)).flatMap((place) =>
+      chain(extensionChain(place, number), [`${at(place, 16)} vmap { ${nextTo(place, number).join(', ')} }`]),
+    );
+  const udpAt = (place: number) => `${at(place + 2, 16)} ${pspPort} accept`;
+  const saysUdp = (place: number) => `${at(place, 8)} ${udp}`;
+  return [
+    ...places(ipv6Header + 8, deepestUdp).flatMap((place) => chain(`udp${place}`, [udpAt(place)])),
+    ...places(ipv6Header + 8, deepestFragment).flatMap((place) =>
+      chain(`fragment${place}`, [
+        `${saysUdp(place)} ${firstFragment(place)} ${udpAt(place + 8)}`,
+        `${saysUdp(place)} ${laterFragment(place)} accept`,
+      ]),
+    ),
+    // A chain stands before those that go to it.
+    ...extensionsAt(3),
+    ...extensionsAt(2),
+    ...extensionsAt(1),
+  ];
+}
+
+const extensionChain = (place: number, number: number): string => `extension${number}_${place}`;

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Samples from columns, as they cross the border from C++, to rows, as they travel on the bus. A row is made only
+// once it is known that it will travel; its copy is a view of the columns' octets.
+import { type Sample, SamplePoint } from '../../../proto/gen/bus.js';
+import { unmapped } from '../../shared/address.js';
+import { unixUsAt } from '../../shared/clock.js';
+import { type SampleColumns, samplePoints } from './engine.js';
+
+/** In the column of rates: drawn by the sender. */
+const drawnElsewhere = 255;
+
+const pointOf: Record<number, SamplePoint> = {
+  [samplePoints.egressSealed]: SamplePoint.SAMPLE_POINT_EGRESS_SEALED,
+  [samplePoints.ingressOpened]: SamplePoint.SAMPLE_POINT_INGRESS_OPENED,
+  [samplePoints.egressPlain]: SamplePoint.SAMPLE_POINT_EGRESS_PLAIN,
+  [samplePoints.ingressFailed]: SamplePoint.SAMPLE_POINT_INGRESS_FAILED,
+  [samplePoints.egressFailed]: SamplePoint.SAMPLE_POINT_EGRESS_FAILED,
+};
+
+/** The rows of these points, oldest first. */
+export function rowsAt({ count, points }: SampleColumns, wanted: ReadonlySet<number>): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < count; row++) if (wanted.has(points[row] as number)) rows.push(row);
+  return rows;
+}
+
+/** Makes samples of these columns. @param peers names by peer number. @param reasons names of drop reasons by number. */
+export function sampleReader(
+  columns: SampleColumns,
+  peers: readonly string[],
+  reasons: readonly string[] = [],
+): (row: number) => Sample {
+  const { flows, octets, copied } = columns;
+  const starts = new Uint32Array(columns.count + 1);
+  for (let row = 0; row < columns.count; row++) {
+    starts[row + 1] = (starts[row] as number) + (copied[row] as number);
+  }
+  const addressAt = (at: number) => Buffer.from(unmapped(flows.subarray(at, at + 16)));
+  return (row) => {
+    const rate = columns.rates[row] as number;
+    return {
+      point: pointOf[columns.points[row] as number] ?? SamplePoint.SAMPLE_POINT_UNSPECIFIED,
+      atUs: unixUsAt(columns.atNs[row] as bigint),
+      flow: { source: addressAt(row * 32), destination: addressAt(row * 32 + 16) },
+      protocol: columns.protocols[row] as number,
+      sourcePort: columns.sourcePorts[row] as number,
+      destinationPort: columns.destinationPorts[row] as number,
+      peer: peers[columns.peers[row] as number] ?? '',
+      spi: columns.spis[row] as number,
+      rateLog2: rate === drawnElsewhere ? undefined : rate,
+      originalLength: columns.originalLengths[row] as number,
+      reason: reasons[columns.reasons[row] as number] ?? '',
+      copy: Buffer.from(octets.buffer, octets.byteOffset + (starts[row] as number), copied[row] as number),
+    };
+  };
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
+// are read once, before rights are given up.
+import type { EngineOptions, PeerOptions } from '../../native/addon.js';
+import { Mode } from '../../proto/gen/bus.js';
+import {
+  contains,
+  type Flow,
+  flowKeyOf,
+  mapped,
+  networkOf,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+} from '../shared/address.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
+import { readBusSecret, readPassword } from '../shared/bus_secret.js';
+import { bypassRule } from '../shared/bypass.js';
+import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config.js';
+import { type ConfigWarning, warningsOf } from '../shared/config_warnings.js';
+import type { Miss } from './core/facts.js';
+
+export interface DataplaneConfig {
+  node: string;
+  engine: Omit<EngineOptions, 'epoch' | 'busSecret' | 'onEvents' | 'onSamples'>;
+  /** Names by peer number. */
+  peers: readonly string[];
+  /** By peer number. */
+  terms: readonly Terms[];
+  /** Entries of `bypass`, in the engine's order. */
+  bypass: readonly string[];
+  /** What passes unencrypted or unchecked because the node file says so. */
+  warnings: readonly ConfigWarning[];
+  /** Flows wanted from the start. */
+  configured: readonly Miss[];
+  times: { holdMs: number; exchangeMs: number; drainMs: number; rotateGraceMs: number };
+  bus: {
+    /** host:port of nats-server. */
+    server: string;
+    password: string;
+  };
+  audit: AuditSlice;
+  /** 32 octets; the engine takes them over and wipes them. */
+  busSecret: Buffer;
+}
+
+/** On which terms keys are exchanged with a peer. */
+export interface Terms {
+  /** PSP versions that are spoken with it, the one of our own offers first. */
+  versions: readonly number[];
+  mode: Mode;
+  authOnly: boolean;
+  cookie: boolean;
+  cryptOffset: number;
+  /** 0: that of the secured port. */
+  mtu: number;
+}
+
+const modeOf = { tunnel: Mode.MODE_TUNNEL, transport: Mode.MODE_TRANSPORT } as const;
+
+/** DESIGN bounds: held packets, open wants, receive SPIs of one flow. */
+const limits = {
+  heldPerFlow: 64,
+  heldPerSource: 1024,
+  heldTotal: 8192,
+  wantsPerPeer: 4096,
+  spisPerFlow: 8,
+};
+
+/** 17 octets: the address, IPv4 mapped, then the length counted in that form. */
+function prefixOctets({ address, length }: Prefix): Uint8Array {
+  const octets = new Uint8Array(17);
+  octets.set(mapped(address));
+  octets[16] = mappedLength(address, length);
+  return octets;
+}
+
+const mappedLength = (address: Uint8Array, length: number): number =>
+  address.length === 4 ? length + 96 : length;
+
+const prefixes = (texts: readonly string[]): Uint8Array =>
+  Buffer.concat(texts.map((text) => prefixOctets(parsePrefix(text))));
+
+/** The peer with the longest prefix that holds the address. */
+function peerOf(address: Uint8Array, peers: NodeConfig['peers']): number {
+  let longest = { length: -1, peer: -1 };
+  for (const [peer, { vips }] of Object.values(peers).entries()) {
+    for (const prefix of vips.map(parsePrefix)) {
+      if (contains(networkOf(prefix), address) && prefix.length > longest.length) {
+        longest = { length: prefix.length, peer };
+      }
+    }
+  }
+  return longest.peer;
+}
+
+/** What `tunnels:` names; both ends were checked when the node file was loaded. */
+function configuredFlows({ tunnels, peers }: NodeConfig): Miss[] {
+  return tunnels.map(({ local, remote }) => {
+    const flow: Flow = { source: parseAddress(local), destination: parseAddress(remote) };
+    return { flow: flowKeyOf(flow), peer: peerOf(flow.destination, peers) };
+  });
+}
+
+const termsOf = (peer: PeerConfig, versions: readonly number[]): Terms => ({
+  versions: versionsWith(versions, peer),
+  mode: modeOf[peer.mode],
+  authOnly: peer.authOnly,
+  cookie: peer.cookie,
+  cryptOffset: peer.cryptOffset,
+  mtu: peer.mtu ?? 0,
+});
+
+const peerOptions = (name: string, peer: PeerConfig): PeerOptions => ({
+  name,
+  vips: prefixes(peer.vips),
+  mode: peer.mode,
+  cookie: peer.cookie,
+  cryptOffset: peer.cryptOffset,
+  ...(peer.mtu !== undefined && { mtu: peer.mtu }),
+  ...(peer.sampling !== undefined && { sampling: peer.sampling }),
+});
+
+function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
+  const own = parsePrefix(secured.address);
+  const { sourcePorts, dscp, gateway } = secured;
+  return {
+    device: secured.port,
+    address: mapped(own.address),
+    prefixLength: mappedLength(own.address, own.length),
+    ...(gateway !== undefined && { gateway: mapped(parseAddress(gateway)) }),
+    hopLimit: secured.hopLimit,
+    ...(dscp !== 'copy' && { dscp }),
+    udpChecksum: secured.udpChecksum,
+    sourcePorts: typeof sourcePorts === 'string' ? sourcePorts : Uint16Array.from(sourcePorts),
+  };
+}
+
+/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
+export function sliceOf(config: NodeConfig): DataplaneConfig {
+  const { engine, sampling, unsecured, peers, files } = config;
+  return {
+    node: config.node,
+    engine: {
+      node: config.node,
+      unsecured: { device: unsecured.port, gateways: prefixes(unsecured.gateway) },
+      secured: securedOptions(config),
+      vips: prefixes(config.vips),
+      peers: Object.entries(peers).map(([name, peer]) => peerOptions(name, peer)),
+      ingressAcl: config.ingressAcl,
+      bypass: config.bypass.map(({ prefix, protocol = 0, port = 0 }) => ({
+        prefix: prefixes([prefix]),
+        protocol,
+        port,
+      })),
+      capture: config.capture,
+      polling: engine.polling,
+      crypto: engine.crypto,
+      maxFlows: engine.maxFlows,
+      retireMs: engine.retireMs,
+      limits,
+      sampling: {
+        snapBytes: sampling.snapBytes,
+        sealed: sampling.points.includes('sealed'),
+        plain: sampling.points.includes('plain'),
+        ...(sampling.egressLog2 !== undefined && { egressLog2: sampling.egressLog2 }),
+      },
+    },
+    peers: Object.keys(peers),
+    terms: Object.values(peers).map((peer) => termsOf(peer, config.versions)),
+    bypass: config.bypass.map(bypassRule),
+    warnings: warningsOf(config),
+    configured: configuredFlows(config),
+    times: {
+      holdMs: engine.holdMs,
+      exchangeMs: config.keyExchange.exchangeMs,
+      drainMs: engine.drainMs,
+      rotateGraceMs: engine.rotateGraceMs,
+    },
+    bus: {
+      server: config.bus.listen,
+      password: readPassword(files.passwords, 'dataplane'),
+    },
+    audit: auditSliceOf(config),
+    busSecret: readBusSecret(files.busSecret),
+  };
+}

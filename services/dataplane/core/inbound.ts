@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inbound flows: those for which a peer was, or may have been, given an offer of ours. After a rotation each
+// needs proof that its peer has an offer of the active generation before the next rotation may wipe the older
+// key. Proof is an answer to an exchange that carried such an offer, or a packet under one. A peer that
+// numbers nothing might go back to an older offer, so there only the packet is enough. What a reply carried
+// proves nothing: the reply may be lost. Memory is bounded: forgotten first is the oldest flow whose peer
+// never showed that it has any offer of it.
+import type { FlowKey } from '../../shared/address.js';
+import type { MadeOffer } from './facts.js';
+
+/** As many offers of one flow as the engine keeps alive. */
+const offersRemembered = 8;
+
+type Needs = 'nothing' | 'answer' | 'packet';
+
+interface Inbound {
+  peer: number;
+  /** The peer once answered an exchange of this flow, or a packet of it came. */
+  proven: boolean;
+  needs: Needs;
+  /** Newest last. */
+  offers: { spi: number; generation: number }[];
+}
+
+export class InboundFlows {
+  /** Oldest first. */
+  readonly #flows = new Map<FlowKey, Inbound>();
+  /** Those that are not proven, oldest first. */
+  readonly #unproven = new Set<FlowKey>();
+  #unanswered = 0;
+
+  constructor(private readonly maxFlows: number) {}
+
+  get size(): number {
+    return this.#flows.size;
+  }
+
+  /** Flows without the proof that the last rotation asks for. */
+  get unanswered(): number {
+    return this.#unanswered;
+  }
+
+  /** The peer once showed that it has an offer of this flow. */
+  isProven(inbound: FlowKey): boolean {
+    return this.#flows.get(inbound)?.proven === true;
+  }
+
+  offersOf(inbound: FlowKey): readonly { spi: number; generation: number }[] {
+    return this.#flows.get(inbound)?.offers ?? [];
+  }
+
+  /**
+   * An offer was made and may reach the peer.
+   * @param current false when it is of an older generation than the active one.
+   * @returns the flow that was forgotten for it, if any.
+   */
+  offered(
+    { inbound, spi }: MadeOffer,
+    peer: number,
+    generation: number,
+    current: boolean,
+  ): FlowKey | undefined {
+    const known = this.#flows.get(inbound);
+    const forgotten = known === undefined ? this.#makeRoom() : undefined;
+    const flow: Inbound = known ?? { peer, proven: false, needs: 'nothing', offers: [] };
+    if (known === undefined) {
+      this.#flows.set(inbound, flow);
+      this.#unproven.add(inbound);
+    }
+    flow.offers.push({ spi, generation });
+    if (flow.offers.length > offersRemembered) flow.offers.shift();
+    if (!current) this.#need(flow, 'answer');
+    return forgotten;
+  }
+
+  /** The peer does not have, or will not use, this offer. A flow without any other is none. */
+  withdrawn({ inbound, spi }: MadeOffer): void {
+    const flow = this.#flows.get(inbound);
+    if (flow === undefined) return;
+    flow.offers = flow.offers.filter((offer) => offer.spi !== spi);
+    if (flow.offers.length === 0 && flow.needs === 'nothing') this.#forget(inbound, flow);
+  }
+
+  /**
+   * The peer answered an exchange that carried an offer.
+   * @param current whether it was of the active generation. @returns whether that was the news that was missing.
+   */
+  answered(inbound: FlowKey, numbered: boolean, current: boolean): boolean {
+    const flow = this.#flows.get(inbound);
+    if (flow === undefined) return false;
+    this.#prove(inbound, flow);
+    if (!current || flow.needs !== 'answer') return false;
+    this.#need(flow, numbered ? 'nothing' : 'packet');
+    return true;
+  }
+
+  /** A packet came under an SPI. @returns whether that was the proof that was missing. */
+  seen(inbound: FlowKey, spi: number, generation: number): boolean {
+    const flow = this.#flows.get(inbound);
+    if (flow === undefined) return false;
+    this.#prove(inbound, flow);
+    if (flow.needs === 'nothing') return false;
+    if (!flow.offers.some((offer) => offer.spi === spi && offer.generation === generation)) return false;
+    this.#need(flow, 'nothing');
+    return true;
+  }
+
+  /**
+   * Every flow needs proof anew. @returns each with its peer, and whether it is cut: its peer used an offer of ours
+   * and has none yet that still opens.
+   */
+  rotated(generation: number): { inbound: FlowKey; peer: number; isCut: boolean }[] {
+    return Array.from(this.#flows, ([inbound, flow]) => {
+      const isCut = flow.proven && flow.needs !== 'nothing';
+      flow.offers = flow.offers.filter((offer) => offer.generation >= generation - 1);
+      this.#need(flow, 'answer');
+      return { inbound, peer: flow.peer, isCut };
+    });
+  }
+
+  #makeRoom(): FlowKey | undefined {
+    if (this.#flows.size < this.maxFlows) return undefined;
+    const [oldest] = this.#unproven.size > 0 ? this.#unproven : this.#flows.keys();
+    const flow = oldest === undefined ? undefined : this.#flows.get(oldest);
+    if (oldest === undefined || flow === undefined) return undefined;
+    this.#forget(oldest, flow);
+    return oldest;
+  }
+
+  #forget(inbound: FlowKey, flow: Inbound): void {
+    this.#need(flow, 'nothing');
+    this.#flows.delete(inbound);
+    this.#unproven.delete(inbound);
+  }
+
+  #prove(inbound: FlowKey, flow: Inbound): void {
+    flow.proven = true;
+    this.#unproven.delete(inbound);
+  }
+
+  #need(flow: Inbound, needs: Needs): void {
+    this.#unanswered += Number(needs !== 'nothing') - Number(flow.needs !== 'nothing');
+    flow.needs = needs;
+  }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where peers reach us. Who calls is decided by the client certificate alone: its one URI names a configured
+// peer, or the call ends with PEER_UNKNOWN whatever it asks for. Failures become statuses here, and are
+// reported here, once.
+import {
+  Server,
+  type ServerCredentials,
+  type ServerUnaryCall,
+  type StatusObject,
+  type sendUnaryData,
+} from '@grpc/grpc-js';
+import type {
+  KeyRotationRequest,
+  KeyRotationResponse,
+  MultiTunnelRequest,
+  MultiTunnelResponse,
+} from '../../../proto/gen/psp_gateway.js';
+import { monotonicNs } from '../../shared/clock.js';
+import { PspError } from '../../shared/errors.js';
+import { soleIdentityOf } from '../../shared/identity.js';
+import { foreignText } from '../core/outcome.js';
+import { readAddress } from '../core/parameters.js';
+import { atOnce, type Peer } from '../core/rules.js';
+import type { Call } from './answerer.js';
+import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
+import type { Refusals } from './refusals.js';
+import type { Report } from './report.js';
+
+/** Answers a request of an authenticated peer. */
+export type Answer = (peer: Peer, request: MultiTunnelRequest, call: Call) => Promise<MultiTunnelResponse>;
+
+const certificatesRemembered = 1024;
+
+const serverOptions = {
+  'grpc.max_receive_message_length': maxMessageLength,
+  'grpc.max_concurrent_streams': 2 * atOnce,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+};
+
+export class PeerServer {
+  readonly #server = new Server(serverOptions);
+  readonly #byIdentity: ReadonlyMap<string, Peer>;
+  /** Identities by the fingerprint of the certificate, so that each is parsed once. */
+  readonly #identities = new Map<string, string | undefined>();
+  #answer: Answer = async () => {
+    throw new PspError('SERVICE_DOWN', { service: 'dataplane' });
+  };
+
+  constructor(
+    peers: Iterable<Peer>,
+    private readonly report: Report,
+    private readonly refusals: Pick<Refusals, 'given'>,
+  ) {
+    this.#byIdentity = new Map(Array.from(peers, (peer) => [peer.identity, peer]));
+    this.#server.addService(peerProtocol, {
+      requestMultipleTunnelParams: (
+        call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
+        callback: sendUnaryData<MultiTunnelResponse>,
+      ) => void this.#exchange(call, callback),
+      requestKeyRotation: (
+        call: ServerUnaryCall<KeyRotationRequest, KeyRotationResponse>,
+        callback: sendUnaryData<KeyRotationResponse>,
+      ) => void this.#rotate(call, callback),
+    });
+  }
+
+  /**
+   * Listens; until `serve` every request ends with SERVICE_DOWN.
+   * @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE.
+   */
+  bind(listen: string, credentials: ServerCredentials): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(listen, credentials, (error, port) => {
+        if (error === null) resolve(port);
+        else reject(listenError(listen, error));
+      });
+    });
+  }
+
+  serve(answer: Answer): void {
+    this.#answer = answer;
+  }
+
+  /** Takes no more calls; those in flight may end until the deadline, then they are cut. */
+  async stop(deadlineMs: number): Promise<void> {
+    const cut = setTimeout(() => this.#server.forceShutdown(), deadlineMs);
+    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    clearTimeout(cut);
+  }
+
+  async #exchange(
+    call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
+    callback: sendUnaryData<MultiTunnelResponse>,
+  ): Promise<void> {
+    const startNs = monotonicNs();
+    let peer: Peer | undefined;
+    this.report.tally.count('requests');
+    try {
+      peer = this.#peerOf(call);
+      const response = await this.#answer(peer, call.request, {
+        timeoutMs: Number(call.getDeadline()) - Date.now(),
+        isCancelled: () => call.cancelled,
+      });
+      this.report.tally.count('requestsAnswered');
+      this.report.tally.answer.took(Number(monotonicNs() - startNs) / 1e9);
+      callback(null, response);
+    } catch (error) {
+      if (!(error instanceof PspError)) throw error;
+      this.report.failure(error, {
+        peer: peer?.name,
+        ...flowFields(call.request),
+        ms: Math.round(Number(monotonicNs() - startNs) / 1e6),
+      });
+      this.refusals.given(error, peer?.name);
+      callback(statusOf(error));
+    } finally {
+      wipeRequest(call.request);
+    }
+  }
+
+  async #rotate(
+    call: ServerUnaryCall<KeyRotationRequest, KeyRotationResponse>,
+    callback: sendUnaryData<KeyRotationResponse>,
+  ): Promise<void> {
+    let peer: Peer | undefined;
+    try {
+      peer = this.#peerOf(call);
+      throw new PspError('ROTATION_NOT_ALLOWED', { peer: peer.name });
+    } catch (error) {
+      if (!(error instanceof PspError)) throw error;
+      this.report.failure(error, { peer: peer?.name, ms: 0 });
+      this.refusals.given(error, peer?.name);
+      callback(statusOf(error));
+    }
+  }
+
+  /** @throws PspError PEER_UNKNOWN */
+  #peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>): Peer {
+    const certificate = call.getAuthContext().sslPeerCertificate;
+    const identity = certificate && this.#identityOf(certificate.fingerprint256, certificate.raw);
+    const peer = this.#byIdentity.get(identity ?? '');
+    if (peer !== undefined) return peer;
+    throw new PspError('PEER_UNKNOWN', {
+      identity: identity === undefined ? 'without exactly one URI' : foreignText(identity),
+    });
+  }
+
+  #identityOf(fingerprint: string, der: Buffer): string | undefined {
+    if (!this.#identities.has(fingerprint)) {
+      if (this.#identities.size >= certificatesRemembered) this.#identities.clear();
+      this.#identities.set(fingerprint, soleIdentityOf(der));
+    }
+    return this.#identities.get(fingerprint);
+  }
+}
+
+const statusOf = (error: PspError): Pick<StatusObject, 'code' | 'details'> => ({
+  code: error.grpcStatus,
+  details: `${error.code}: ${error.message}`,
+});
+
+/** What a line may say about a request that nobody has checked. */
+function flowFields({ tunnels }: MultiTunnelRequest): { flow: string } | { count: number } {
+  const [only] = tunnels;
+  const named = tunnels.length === 1 && only && readAddress(only.virtSrcIp) && readAddress(only.virtDstIp);
+  return named ? { flow: `${only.virtSrcIp} -> ${only.virtDstIp}` } : { count: tunnels.length };
+}
+
+function listenError(address: string, cause: Error): PspError {
+  const detail = /\bE[A-Z]{3,}\b/.exec(cause.message)?.[0] ?? cause.message;
+  const data = { address, key: 'keyExchange.listen', detail };
+  return new PspError(detail === 'EADDRINUSE' ? 'ADDRESS_TAKEN' : 'ADDRESS_UNUSABLE', data, { cause });
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client way, end to end: a want is heard, its peer asked once, the answer or the refusal handed to the
+// dataplane. An unknown outcome is reported and nothing more: the dataplane wants again. Wants of one peer
+// never wait for those of another.
+import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
+import { formatFlow } from '../../shared/address.js';
+import { monotonicMs, monotonicNs, unixMs } from '../../shared/clock.js';
+import { PspError } from '../../shared/errors.js';
+import { isRefusal } from '../core/outcome.js';
+import type { Peer, Rules } from '../core/rules.js';
+import type { CounterName } from '../core/tally.js';
+import { callTimeoutMs, type Egress, egressOf, isFresh, peerOf, requestOf } from '../core/want.js';
+import type { Dataplane, WantContract } from './dataplane.js';
+import { InFlight } from './in_flight.js';
+import type { PeerClient } from './peer_client.js';
+import type { Report } from './report.js';
+
+const counterOf: Partial<Record<InstallResult, CounterName>> = {
+  [InstallResult.INSTALL_RESULT_INSTALLED]: 'tunnelsInstalled',
+  [InstallResult.INSTALL_RESULT_NOT_IN_FLIGHT]: 'tunnelsNotInFlight',
+  [InstallResult.INSTALL_RESULT_SUPERSEDED]: 'tunnelsSuperseded',
+  [InstallResult.INSTALL_RESULT_TABLE_FULL]: 'tunnelsTableFull',
+};
+
+export class Requester {
+  #requestId = 0n;
+  #stopped = false;
+  readonly #inFlight = new InFlight();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(
+    private readonly rules: Rules,
+    private readonly dataplane: Dataplane,
+    private readonly clients: ReadonlyMap<string, PeerClient>,
+    private readonly report: Report,
+  ) {}
+
+  /** Begins to hear wants. */
+  start(): void {
+    this.dataplane.onWant((want, contract) => {
+      if (this.#stopped) return;
+      const running = this.#run(want, contract).finally(() => this.#running.delete(running));
+      this.#running.add(running);
+    });
+  }
+
+  /** Takes no more wants; resolves when those in flight have ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#running);
+  }
+
+  async #run(want: FlowWanted, contract: WantContract): Promise<void> {
+    const { tally } = this.report;
+    const startMs = monotonicMs();
+    const report = (error: unknown) => {
+      if (!(error instanceof PspError)) throw error;
+      if (error.code === 'REPLAY') return tally.count('wantsReplayed');
+      this.report.failure(error, { peer: want.peer, ...flowFields(want), ms: monotonicMs() - startMs });
+    };
+    tally.count('wants');
+    try {
+      const peer = peerOf(want, this.rules, contract.subject);
+      const isExpired = () => !isFresh(want, this.rules, monotonicNs());
+      if (isExpired()) return tally.count('wantsExpired');
+      // Opened before it waits: the window of the seals moves on meanwhile.
+      const keys = this.dataplane.openWant(want, contract);
+      try {
+        await this.#inFlight.run(peer.name, want.flows.length, async () => {
+          if (isExpired()) return tally.count('wantsExpired');
+          await this.#exchange(want, keys, peer, report);
+        });
+      } finally {
+        for (const key of keys) key.fill(0);
+      }
+    } catch (error) {
+      report(error);
+    }
+  }
+
+  async #exchange(
+    want: FlowWanted,
+    keys: Buffer[],
+    peer: Peer,
+    report: (error: unknown) => void,
+  ): Promise<void> {
+    const { tally } = this.report;
+    tally.began(peer.name);
+    let egress: Egress;
+    try {
+      egress = await this.#ask(want, keys, peer);
+    } catch (error) {
+      report(error);
+      const { code } = error as PspError;
+      if (!isRefusal(code)) return tally.failed(peer.name, unixMs());
+      tally.refused(peer.name);
+      return this.dataplane.refuse(want, code);
+    }
+    tally.answered(peer.name, unixMs());
+    const results = await this.dataplane.install(want, egress);
+    if (results.includes(InstallResult.INSTALL_RESULT_INSTALLED)) {
+      tally.exchange.took(Number(monotonicNs() - want.publishedNs) / 1e9);
+    }
+    for (const result of results) tally.count(counterOf[result] ?? 'tunnelsNotInFlight');
+    if (results.includes(InstallResult.INSTALL_RESULT_TABLE_FULL)) {
+      throw new PspError('TABLE_FULL', { table: 'flow table' });
+    }
+  }
+
+  #ask(want: FlowWanted, keys: Buffer[], peer: Peer): Promise<Egress> {
+    const client = this.clients.get(peer.name) as PeerClient;
+    this.#requestId += 1n;
+    return client.ask(
+      requestOf(want, keys, peer, this.#requestId),
+      callTimeoutMs(want, this.rules, monotonicNs()),
+      (response) => egressOf(response, want, peer, this.rules),
+    );
+  }
+}
+
+function flowFields({ flows }: FlowWanted): { flow: string } | { count: number } {
+  const [only] = flows;
+  const isAddress = ({ length }: Buffer) => length === 4 || length === 16;
+  const named = flows.length === 1 && only && isAddress(only.source) && isAddress(only.destination);
+  return named ? { flow: formatFlow(only) } : { count: flows.length };
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slice of the node file that the key exchange needs, and the small files beside it. All of them are read
+// once, before rights are given up.
+import { Mode } from '../../proto/gen/bus.js';
+import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
+import { readBusSecret, readPassword } from '../shared/bus_secret.js';
+import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config.js';
+import type { Rules } from './core/rules.js';
+import { type Owner, ourselves, VipTable } from './core/vip_table.js';
+
+export interface KeyExchangeConfig {
+  rules: Rules;
+  /** The URI that our own certificate must hold. */
+  identity: string;
+  /** host:port on which peers reach us. */
+  listen: string;
+  audit: AuditSlice;
+  tls: Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
+  bus: {
+    /** host:port of nats-server. */
+    server: string;
+    password: string;
+    /** The node's bus secret, 32 octets. */
+    secret: Buffer;
+  };
+}
+
+const modeOf = { tunnel: Mode.MODE_TUNNEL, transport: Mode.MODE_TRANSPORT } as const;
+
+const prefixes = (texts: readonly string[]): Prefix[] => texts.map(parsePrefix);
+
+export function rulesOf(config: NodeConfig): Rules {
+  const peers = Object.entries(config.peers);
+  const owned: [Owner, Prefix[]][] = peers.map(([name, { vips }]) => [name, prefixes(vips)]);
+  return {
+    node: config.node,
+    outerFamily: familyOf(parsePrefix(config.secured.address).address),
+    vips: new VipTable([[ourselves, prefixes(config.vips)], ...owned]),
+    peers: new Map(
+      peers.map(([name, peer]) => [
+        name,
+        {
+          name,
+          endpoint: peer.endpoint,
+          identity: identityOf(config.trustDomain, name),
+          underlay: prefixes(peer.underlay),
+          versions: versionsWith(config.versions, peer),
+          mode: modeOf[peer.mode],
+        },
+      ]),
+    ),
+    exchangeMs: config.keyExchange.exchangeMs,
+    callMs: config.keyExchange.callMs,
+  };
+}
+
+/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
+export function sliceOf(config: NodeConfig): KeyExchangeConfig {
+  return {
+    rules: rulesOf(config),
+    identity: identityOf(config.trustDomain, config.node),
+    listen: config.keyExchange.listen,
+    audit: auditSliceOf(config),
+    tls: config.files,
+    bus: {
+      server: config.bus.listen,
+      password: readPassword(config.files.passwords, 'keyexchange'),
+      secret: readBusSecret(config.files.busSecret),
+    },
+  };
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server way: what a peer's request asks of our dataplane, and what it is answered. A batch is checked
+// whole: the first fault refuses all of it, before anything applies.
+import type { Flow as FlowMessage, Offer } from '../../../proto/gen/bus.js';
+import type {
+  MultiTunnelRequest,
+  MultiTunnelResponse,
+  SingleTunnelRequest,
+  TunnelParameters,
+} from '../../../proto/gen/psp_gateway.js';
+import { type Address, familyOf, flowKeyOf, formatAddress } from '../../shared/address.js';
+import { PspError } from '../../shared/errors.js';
+import { modeMismatch, parametersOf, readAddress, readOffer, repeatsSpi } from './parameters.js';
+import { maxBatch, type Peer, type Rules } from './rules.js';
+import { ourselves } from './vip_table.js';
+
+/** A request that was checked. */
+export interface Acceptance {
+  /** Version of the offers to be made. */
+  version: number;
+  peerEpoch: bigint | undefined;
+  /** Ours towards the peer: the reverses of what the peer asked for. */
+  flows: FlowMessage[];
+  /** Egress keys for flows, one for each or none at all. */
+  egress: Offer[];
+  /** Keys of egress; borrowed from the request. */
+  keys: Buffer[];
+}
+
+const malformed = (detail: string) => new PspError('REQUEST_INVALID', { detail });
+
+/** The first version of the requester's order that we allow. @throws PspError VERSION_NOT_SPOKEN */
+function versionOf(request: MultiTunnelRequest, { versions }: Peer): number {
+  const version = request.pspVersionsAccepted.find((offered) => versions.includes(offered));
+  if (version !== undefined) return version;
+  throw new PspError('VERSION_NOT_SPOKEN', {
+    offered: request.pspVersionsAccepted.slice(0, 16).join(','),
+    spoken: versions.join(','),
+  });
+}
+
+function flowOf(tunnel: SingleTunnelRequest, peer: Peer, rules: Rules): FlowMessage {
+  const vip = (text: string, field: string): Address => {
+    const address = readAddress(text);
+    if (address === undefined || familyOf(address) !== tunnel.innerType) {
+      throw malformed(`${field} is no address of inner_type ${tunnel.innerType}`);
+    }
+    return address;
+  };
+  const theirs = vip(tunnel.virtSrcIp, 'virt_src_ip');
+  const ours = vip(tunnel.virtDstIp, 'virt_dst_ip');
+  if (rules.vips.ownerOf(theirs) !== peer.name) {
+    throw new PspError('VIP_NOT_PEERS', { peer: peer.name, vip: formatAddress(theirs) });
+  }
+  if (rules.vips.ownerOf(ours) !== ourselves)
+    throw new PspError('VIP_NOT_OURS', { vip: formatAddress(ours) });
+  return { source: Buffer.from(ours), destination: Buffer.from(theirs) };
+}
+
+function egressOf(parameters: TunnelParameters, peer: Peer, rules: Rules): Offer {
+  const read = readOffer(parameters, peer, rules);
+  if ('offer' in read) return read.offer;
+  const { kind, detail } = read.flaw;
+  if (kind === 'underlay') throw new PspError('UNDERLAY_NOT_ALLOWED', { peer: peer.name, address: detail });
+  if (kind === 'mode') throw modeMismatch(peer, read.flaw.mode);
+  if (kind === 'form') throw malformed(`reverse_params with ${detail}`);
+  throw new PspError('VERSION_NOT_SPOKEN', {
+    offered: parameters.pspVersion,
+    spoken: peer.versions.join(','),
+  });
+}
+
+/**
+ * Checks a request of an authenticated peer.
+ * @throws PspError REQUEST_INVALID, VERSION_NOT_SPOKEN, MODE_MISMATCH, VIP_NOT_PEERS, VIP_NOT_OURS or
+ * UNDERLAY_NOT_ALLOWED.
+ */
+export function acceptanceOf(request: MultiTunnelRequest, peer: Peer, rules: Rules): Acceptance {
+  const { tunnels } = request;
+  if (tunnels.length === 0 || tunnels.length > maxBatch) {
+    throw malformed(`${tunnels.length} tunnels, 1 to ${maxBatch} are taken`);
+  }
+  const version = versionOf(request, peer);
+  const flows = tunnels.map((tunnel) => flowOf(tunnel, peer, rules));
+  if (new Set(flows.map(flowKeyOf)).size !== flows.length) throw malformed('a tunnel is named twice');
+  const reverse = tunnels.flatMap((tunnel) => tunnel.reverseParams ?? []);
+  if (reverse.length !== 0 && reverse.length !== tunnels.length) {
+    throw malformed('reverse_params for some tunnels only');
+  }
+  const egress = reverse.map((parameters) => egressOf(parameters, peer, rules));
+  if (repeatsSpi(egress)) throw malformed('reverse_params with one SPI for two tunnels');
+  return {
+    version,
+    peerEpoch: request.epoch,
+    flows,
+    egress,
+    keys: reverse.map((parameters) => parameters.encryptionKey),
+  };
+}
+
+/** The answer. @param keys those of offers; taken over, not copied. */
+export function responseOf(
+  requestId: bigint,
+  epoch: bigint,
+  offers: readonly Offer[],
+  keys: readonly Buffer[],
+): MultiTunnelResponse {
+  return {
+    requestId,
+    epoch,
+    tunnelsParams: offers.map((offer, i) => parametersOf(offer, keys[i] as Buffer)),
+  };
+}

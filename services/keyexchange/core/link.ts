@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of the channel to a peer, as operators mean it: "connected"; "failed" from the moment it broke or
+// could not be made until it is connected again, however often it is tried meanwhile; "connecting" only before
+// the first outcome, and not for long: an address that swallows packets is a failure too.
+
+export type LinkState = 'connected' | 'connecting' | 'failed';
+
+/** What the channel says of itself. */
+export type ChannelState = 'idle' | 'connecting' | 'ready' | 'failed';
+
+/** A first attempt that takes longer than this has failed. */
+export const patienceMs = 3000;
+
+/** One moment, on the clock that ages are counted on and on the one that people read. */
+export interface Moment {
+  monotonicMs: number;
+  unixMs: number;
+}
+
+export interface Link {
+  readonly state: LinkState;
+  readonly since: Moment;
+}
+
+export const newLink = (now: Moment): Link => ({ state: 'connecting', since: now });
+
+/** @returns the same link where nothing changed. */
+export function linkAfter(link: Link, channel: ChannelState, now: Moment): Link {
+  const state = stateAfter(link, channel, now.monotonicMs);
+  return state === link.state ? link : { state, since: now };
+}
+
+function stateAfter({ state, since }: Link, channel: ChannelState, nowMs: number): LinkState {
+  if (channel === 'ready') return 'connected';
+  if (channel === 'failed' || state === 'connected') return 'failed';
+  return state === 'connecting' && nowMs - since.monotonicMs > patienceMs ? 'failed' : state;
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// TunnelParameters of the peer protocol and offers of the bus, one into the other. What a peer sends is
+// believed only after `readOffer`: a version that we allow and a key that fits it, an SPI whose low 31
+// bits are not zero (PSP specification, "SPI"), the mode that we use with the peer, our outer family, an underlay
+// address that is the peer's, a unicast MAC address. Peers that know no modes, NVIDIA's own application among
+// them, mean tunnels.
+import { type Flow as FlowMessage, Mode, type Offer } from '../../../proto/gen/bus.js';
+import type { TunnelParameters } from '../../../proto/gen/psp_gateway.js';
+import {
+  type Address,
+  contains,
+  familyOf,
+  formatAddress,
+  formatMac,
+  mapped,
+  parseAddress,
+  parseMac,
+  unmapped,
+} from '../../shared/address.js';
+import { PspError } from '../../shared/errors.js';
+import { keyLengthOf } from '../../shared/seal.js';
+import type { Peer, Rules } from './rules.js';
+
+/** Why parameters are not taken. */
+export type Flaw =
+  | { kind: 'version'; detail: string }
+  | { kind: 'underlay'; detail: string }
+  | { kind: 'mode'; detail: string; mode: Mode }
+  | { kind: 'form'; detail: string };
+
+/** An address in its usual text; undefined for what is none, IPv4 inside IPv6 among it. */
+export function readAddress(text: string): Address | undefined {
+  try {
+    const address = parseAddress(text);
+    return unmapped(mapped(address)).length === address.length ? address : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A unicast address that is not all zeros; undefined for what is none. */
+function readUnicastMac(text: string): Uint8Array | undefined {
+  try {
+    const mac = parseMac(text);
+    return ((mac[0] ?? 1) & 1) === 0 && mac.some((octet) => octet !== 0) ? mac : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The modes that there are, by their number on the wire and on the bus. */
+const modeNames: ReadonlyMap<number, string> = new Map([
+  [Mode.MODE_TUNNEL, 'tunnel'],
+  [Mode.MODE_TRANSPORT, 'transport'],
+]);
+
+/** What is said of a peer that offers another mode than ours. */
+export const modeMismatch = ({ name, mode }: Peer, offered: Mode): PspError =>
+  new PspError('MODE_MISMATCH', {
+    peer: name,
+    offered: modeNames.get(offered) ?? offered,
+    ours: modeNames.get(mode) ?? mode,
+  });
+
+/**
+ * Reads what a peer offers; the key stays behind.
+ * @returns the offer, or the first flaw found.
+ */
+export function readOffer(
+  parameters: TunnelParameters,
+  peer: Peer,
+  rules: Rules,
+): { offer: Offer } | { flaw: Flaw } {
+  const { pspVersion: version, encryptionKey, spi, encapType } = parameters;
+  const malformed = (detail: string) => ({ flaw: { kind: 'form', detail } as const });
+  if (!peer.versions.includes(version)) {
+    const detail = `PSP version ${version}, allowed are [${peer.versions}]`;
+    return { flaw: { kind: 'version', detail } };
+  }
+  if (encryptionKey.length !== keyLengthOf(version)) {
+    return malformed(`a key of ${encryptionKey.length} octets for PSP version ${version}`);
+  }
+  if ((spi & 0x7fffffff) === 0) return malformed('an SPI whose low 31 bits are zero');
+  const mode: Mode = parameters.mode ?? Mode.MODE_TUNNEL;
+  const modeName = modeNames.get(mode);
+  if (modeName === undefined) return malformed(`mode ${mode}`);
+  if (mode !== peer.mode) return { flaw: { kind: 'mode', detail: `${modeName} mode`, mode } };
+  if (encapType !== rules.outerFamily) {
+    return malformed(`encap_type ${encapType}, ours is ${rules.outerFamily}`);
+  }
+  const address = readAddress(parameters.ipAddr);
+  if (address === undefined || familyOf(address) !== rules.outerFamily) {
+    return malformed(`an ip_addr that is no IPv${rules.outerFamily} address`);
+  }
+  if (!peer.underlay.some((prefix) => contains(prefix, address))) {
+    return { flaw: { kind: 'underlay', detail: formatAddress(address) } };
+  }
+  const mac = readUnicastMac(parameters.macAddr);
+  if (mac === undefined) return malformed('a mac_addr that is no unicast MAC address');
+  return {
+    offer: {
+      spi,
+      version,
+      number: parameters.offerNumber,
+      cookie: parameters.virtCookie,
+      mode,
+      address: Buffer.from(address),
+      mac: Buffer.from(mac),
+    },
+  };
+}
+
+/** Whether each flow has its offer, and all modes and addresses their form, so that a seal can bind them. */
+export function pairUp(flows: readonly FlowMessage[], offers: readonly Offer[]): boolean {
+  const isAddress = ({ length }: Uint8Array) => length === 4 || length === 16;
+  return (
+    flows.length === offers.length &&
+    flows.every(({ source, destination }) => isAddress(source) && source.length === destination.length) &&
+    offers.every(({ address, mac, mode }) => isAddress(address) && mac.length === 6 && modeNames.has(mode))
+  );
+}
+
+/** Whether one SPI stands in two offers of a batch: one key would be taken for two tunnels. */
+export const repeatsSpi = (offers: readonly Offer[]): boolean =>
+  new Set(offers.map(({ spi }) => spi)).size !== offers.length;
+
+/** Our offer as the peer is told; `key` is taken over, not copied. */
+export function parametersOf(offer: Offer, key: Buffer): TunnelParameters {
+  return {
+    macAddr: formatMac(offer.mac),
+    ipAddr: formatAddress(offer.address),
+    pspVersion: offer.version,
+    spi: offer.spi,
+    encryptionKey: key,
+    virtCookie: offer.cookie,
+    encapType: familyOf(offer.address),
+    offerNumber: offer.number,
+    mode: offer.mode,
+  };
+}

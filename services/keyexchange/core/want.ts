@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client way: from a want of the dataplane to a request, and from the peer's answer to egress keys. A want
+// older than half the exchange deadline is not worth starting, because the dataplane is about to repeat it;
+// deadlines count from its publication.
+import type { FlowWanted, Offer } from '../../../proto/gen/bus.js';
+import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
+import { familyOf, formatAddress } from '../../shared/address.js';
+import { PspError } from '../../shared/errors.js';
+import { modeMismatch, pairUp, parametersOf, readOffer, repeatsSpi } from './parameters.js';
+import type { Peer, Rules } from './rules.js';
+
+const ageMs = (want: FlowWanted, nowNs: bigint): number =>
+  Math.max(0, Number(nowNs - want.publishedNs) / 1e6);
+
+/** @param nowNs CLOCK_MONOTONIC. */
+export const isFresh = (want: FlowWanted, rules: Rules, nowNs: bigint): boolean =>
+  ageMs(want, nowNs) <= rules.exchangeMs / 2;
+
+/** How long the call to the peer may take: what is left of the exchange, `callMs` at most. */
+export const callTimeoutMs = (want: FlowWanted, rules: Rules, nowNs: bigint): number =>
+  Math.max(1, Math.min(rules.callMs, rules.exchangeMs - ageMs(want, nowNs)));
+
+/**
+ * The peer that a want names.
+ * @throws PspError PAYLOAD_INVALID when there is none, or flows and offers do not pair.
+ */
+export function peerOf(want: FlowWanted, rules: Rules, subject: string): Peer {
+  const peer = rules.peers.get(want.peer);
+  if (peer === undefined) {
+    throw new PspError('PAYLOAD_INVALID', { subject, detail: `peer ${want.peer} is not configured` });
+  }
+  if (want.flows.length === 0 || !pairUp(want.flows, want.offers)) {
+    throw new PspError('PAYLOAD_INVALID', {
+      subject,
+      detail: `${want.flows.length} flows do not pair with ${want.offers.length} offers`,
+    });
+  }
+  return peer;
+}
+
+/** The request that a want becomes. @param keys those of want.offers; taken over, not copied. */
+export function requestOf(
+  want: FlowWanted,
+  keys: readonly Buffer[],
+  peer: Peer,
+  requestId: bigint,
+): MultiTunnelRequest {
+  return {
+    requestId,
+    pspVersionsAccepted: [...peer.versions],
+    epoch: want.epoch,
+    tunnels: want.flows.map((flow, i) => ({
+      virtSrcIp: formatAddress(flow.source),
+      virtDstIp: formatAddress(flow.destination),
+      innerType: familyOf(flow.source),
+      reverseParams: parametersOf(want.offers[i] as Offer, keys[i] as Buffer),
+    })),
+  };
+}
+
+/** Egress keys for the flows of a want, in their order. */
+export interface Egress {
+  peerEpoch: bigint | undefined;
+  offers: Offer[];
+  keys: Buffer[];
+}
+
+/** @throws PspError RESPONSE_INVALID or MODE_MISMATCH when any part of the answer cannot be used; then none is. */
+export function egressOf(response: MultiTunnelResponse, want: FlowWanted, peer: Peer, rules: Rules): Egress {
+  const given = response.tunnelsParams;
+  const invalid = (detail: string) => new PspError('RESPONSE_INVALID', { peer: peer.name, detail });
+  if (given.length !== want.flows.length) {
+    throw invalid(`parameters for ${given.length} tunnels instead of ${want.flows.length}`);
+  }
+  const offers = given.map((parameters) => {
+    const read = readOffer(parameters, peer, rules);
+    if ('offer' in read) return read.offer;
+    const { kind, detail } = read.flaw;
+    if (kind === 'mode') throw modeMismatch(peer, read.flaw.mode);
+    throw invalid(kind === 'underlay' ? `address ${detail} outside its underlay prefixes` : detail);
+  });
+  if (repeatsSpi(offers)) throw invalid('one SPI for two tunnels');
+  return {
+    peerEpoch: response.epoch,
+    offers,
+    keys: given.map((parameters) => parameters.encryptionKey),
+  };
+}

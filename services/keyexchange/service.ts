@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Wires the key exchange and orders its life. Start: listen, give up rights, join the bus, serve. Stop: in
+// reverse, each step with a deadline.
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
+import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
+import { Bus } from '../shared/bus.js';
+import { contracts } from '../shared/contracts.js';
+import type { Logger } from '../shared/log.js';
+import type { Dropped } from '../shared/privileges.js';
+import { version } from '../shared/version.js';
+import { within } from '../shared/within.js';
+import { Answerer } from './adapters/answerer.js';
+import { loadCredentials } from './adapters/credentials.js';
+import { Dataplane } from './adapters/dataplane.js';
+import { PeerClient } from './adapters/peer_client.js';
+import { PeerServer } from './adapters/peer_server.js';
+import { Refusals } from './adapters/refusals.js';
+import { Report } from './adapters/report.js';
+import { Requester } from './adapters/requester.js';
+import type { KeyExchangeConfig } from './config.js';
+
+export interface KeyExchange {
+  /** Port on which peers reach us. */
+  port: number;
+  stop(): Promise<void>;
+}
+
+const stepMs = 1500;
+const statsMs = 1000;
+/** For the last events to reach the stream; what does not stays on disk. */
+const auditMs = 500;
+
+/**
+ * Starts the service; waits for the bus as long as it takes.
+ * @param onListening called once nothing is left that needs more rights.
+ * @throws PspError FILE_UNREADABLE, ADDRESS_TAKEN or ADDRESS_UNUSABLE.
+ */
+export async function startKeyExchange(
+  config: KeyExchangeConfig,
+  log: Logger,
+  onListening: () => Dropped = () => ({ dropped: true }),
+): Promise<KeyExchange> {
+  // gRPC would write lines of its own beside ours.
+  setLogVerbosity(logVerbosity.NONE);
+  const { rules } = config;
+  const report = new Report(rules, log);
+  const credentials = loadCredentials(config);
+  const refusals = new Refusals();
+  const server = new PeerServer(rules.peers.values(), report, refusals);
+  const port = await server.bind(config.listen, credentials.server);
+  const auditFolder = makeAuditFolder(config.audit.stateDir, 'keyexchange');
+  const rights = onListening();
+  if (!rights.dropped) log.info({ reason: rights.reason }, 'rights kept');
+  const audit = await AuditTrail.begin(rules.node, 'keyexchange', auditFolder, config.audit);
+  refusals.useTrail(audit);
+  report.useAudit(audit);
+  const bus = await Bus.connect({
+    ...config.bus,
+    node: rules.node,
+    user: 'keyexchange',
+    onState: (connected) => {
+      report.busState(connected);
+      audit.busState(connected);
+    },
+    onWaiting: ({ code, message }) => log.warn({ code, err: message }, 'waiting for the bus'),
+    onFault: (subject, err) => log.error({ subject, err }, 'bus message failed'),
+  });
+  report.useBus(bus.counters);
+  audit.useBus(bus);
+  log.info('bus connected');
+  const id = await bus.announce('Exchanges keys with other gateways', version);
+  const dataplane = new Dataplane(bus, rules.node, config.bus.secret);
+  const clients = new Map(
+    Array.from(rules.peers.values(), (peer) => [peer.name, new PeerClient(peer, credentials.towards(peer))]),
+  );
+  report.usePeers(clients);
+  const requester = new Requester(rules, dataplane, clients, report);
+  const answerer = new Answerer(rules, dataplane, report.tally);
+  requester.start();
+  server.serve((peer, request, call) => answerer.answer(peer, request, call));
+  bus.respond(contracts.keyExchangeStatus, () => report.status(id));
+  const stats = setInterval(() => {
+    refusals.tick();
+    for (const client of clients.values()) client.tend();
+    bus.publish(contracts.keyExchangeStats, report.stats(id), id);
+  }, statsMs);
+  await bus.flush();
+  log.info({ listen: config.listen }, 'key exchange started');
+  return {
+    port,
+    stop: async () => {
+      clearInterval(stats);
+      await Promise.all([server.stop(stepMs), within(stepMs, requester.stop())]);
+      for (const client of clients.values()) client.close();
+      refusals.tick(true);
+      await within(stepMs, audit.end('asked', auditMs));
+      await within(stepMs, bus.close());
+      config.bus.secret.fill(0);
+      log.info('key exchange stopped');
+    },
+  };
+}

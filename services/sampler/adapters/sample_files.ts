@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ring of sample files on disk, as an outlet for packets. The first packet opens a file, so that a sampler
+// without samples makes none; a file that is full, or that another replica removed, is followed by a new one. A
+// chunk is written whole or taken back, so that a full disk leaves no torn packet; while an old file cannot be
+// removed, none is added. Copies are tenants' data: folder and files are for the sampler alone.
+import { randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Chunk } from '../../shared/backlog.js';
+import { monotonicMs, unixMs } from '../../shared/clock.js';
+import type { Outlet } from '../../shared/outlet.js';
+import { type FileRing, fileName, fits, outdated } from '../core/file_ring.js';
+
+/** A new file is not looked after for so long: replicas that outnumber the ring would do nothing but open files. */
+const undisturbedMs = 1000;
+
+/**
+ * Makes the folder and gives it to the sampler, as far as this process may; what it may not do shows when the
+ * first file is opened.
+ */
+export function prepareFolder(folder: string, { uid, gid }: { uid: number; gid: number }): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    if (process.geteuid?.() === 0) chownSync(folder, uid, gid);
+    chmodSync(folder, 0o750);
+  } catch {
+    // The report says it with the code that opening a file gives.
+  }
+}
+
+interface Current {
+  name: string;
+  handle: FileHandle;
+  size: number;
+  openedMs: number;
+}
+
+export class SampleFiles implements Outlet {
+  readonly counters = { filesOpened: 0, filesRemoved: 0, filesVanished: 0 };
+  readonly #owner = randomBytes(4).toString('hex');
+  #turn = 0;
+  #current: Current | undefined;
+
+  /** @param header what each file begins with. */
+  constructor(
+    private readonly folder: string,
+    private readonly ring: FileRing,
+    private readonly header: Buffer,
+  ) {}
+
+  /** Octets that a chunk may have at most, so that it fits into a file. */
+  get longestChunk(): number {
+    return this.ring.bytes - this.header.length;
+  }
+
+  async write(chunk: Chunk): Promise<void> {
+    const file = await this.#fileFor(chunk.length);
+    await append(file, chunk.octets, chunk.length);
+  }
+
+  /** What was written is on the disk once this resolves. */
+  async close(): Promise<void> {
+    const file = this.#current;
+    this.#current = undefined;
+    await file?.handle.sync();
+    await file?.handle.close();
+  }
+
+  async #fileFor(length: number): Promise<Current> {
+    const file = this.#current;
+    if (file !== undefined) {
+      const vanished = await isGone(file);
+      if (vanished) this.counters.filesVanished++;
+      if (!vanished && fits(file.size, length, this.ring)) return file;
+      this.#current = undefined;
+      await file.handle.close();
+    }
+    this.#current = await this.#open();
+    return this.#current;
+  }
+
+  async #open(): Promise<Current> {
+    const name = fileName(new Date(unixMs()).toISOString(), this.#owner, ++this.#turn);
+    const path = join(this.folder, name);
+    const handle = await open(path, 'wx', 0o640);
+    const file = { name, handle, size: 0, openedMs: monotonicMs() };
+    try {
+      await append(file, this.header, this.header.length);
+      await this.#prune(name);
+    } catch (error) {
+      await handle.close();
+      await rm(path, { force: true });
+      throw error;
+    }
+    this.counters.filesOpened++;
+    return file;
+  }
+
+  async #prune(opened: string): Promise<void> {
+    for (const name of outdated(await readdir(this.folder), opened, this.ring)) {
+      await rm(join(this.folder, name), { force: true });
+      this.counters.filesRemoved++;
+    }
+  }
+}
+
+async function isGone({ handle, openedMs }: Current): Promise<boolean> {
+  return monotonicMs() - openedMs >= undisturbedMs && (await handle.stat()).nlink === 0;
+}
+
+/** Appends all octets, or none and throws. */
+async function append(file: Current, octets: Buffer, length: number): Promise<void> {
+  try {
+    for (let done = 0; done < length; ) {
+      const { bytesWritten } = await file.handle.write(octets, done, length - done, file.size + done);
+      done += bytesWritten;
+    }
+    file.size += length;
+  } catch (error) {
+    await file.handle.truncate(file.size).catch(() => undefined);
+    throw error;
+  }
+}

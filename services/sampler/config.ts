@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slice of the node file that the sampler needs, and the limits that no file changes. The file beside it is
+// read once, before rights are given up.
+import { join } from 'node:path';
+import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
+import { readPassword } from '../shared/bus_secret.js';
+import type { NodeConfig } from '../shared/config.js';
+import { accounts } from '../shared/privileges.js';
+
+export interface SamplerConfig {
+  node: string;
+  files: {
+    /** Where they lie; all replicas share it. */
+    folder: string;
+    /** Who may read and write there: 0750. */
+    owner: { uid: number; gid: number };
+    /** At most so many, of all replicas together. */
+    count: number;
+    /** Octets of one at most. */
+    bytes: number;
+    /** Octets of each packet that are copied, as the files say. */
+    snapBytes: number;
+  };
+  limits: Limits;
+  audit: AuditSlice;
+  bus: {
+    /** host:port of nats-server. */
+    server: string;
+    password: string;
+  };
+}
+
+export interface Limits {
+  /** Octets of lines, and of packets, that may wait to be written. */
+  linesBytes: number;
+  packetsBytes: number;
+}
+
+/** About 30 000 lines and 50 000 packets of 128 octets: a second at the rate that the sampler is made for. */
+const limits: Limits = { linesBytes: 8 * 1024 * 1024, packetsBytes: 16 * 1024 * 1024 };
+
+/** Folder of the samples below the node's stateDir. */
+export const samplesFolder = (stateDir: string): string => join(stateDir, 'samples');
+
+/** @throws PspError FILE_UNREADABLE when the password file is missing. */
+export function sliceOf(config: NodeConfig): SamplerConfig {
+  const { node, stateDir, sampling, bus, files } = config;
+  return {
+    node,
+    files: {
+      folder: samplesFolder(stateDir),
+      owner: accounts.sampler,
+      count: sampling.files,
+      bytes: sampling.fileBytes,
+      snapBytes: sampling.snapBytes,
+    },
+    limits,
+    audit: auditSliceOf(config),
+    bus: { server: bus.listen, password: readPassword(files.passwords, 'sampler') },
+  };
+}

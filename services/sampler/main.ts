@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sampler as a process.
+import { runService } from '../shared/service_process.js';
+import { sliceOf } from './config.js';
+import { startSampler } from './service.js';
+
+await runService('sampler', (node, log, drop) => startSampler(sliceOf(node), log, drop));

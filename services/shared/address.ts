@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Addresses, prefixes and flows as values. On the bus an address is 4 or 16 octets; a FlowKey is the 64 hex
+// digits of source and destination, IPv4 mapped into IPv6, so that both families share one map.
+import { isIP, isIPv4 } from 'node:net';
+import ipaddr from 'ipaddr.js';
+
+export type Address = Uint8Array;
+
+export interface Prefix {
+  address: Address;
+  length: number;
+}
+
+/** Source and destination of one direction of traffic. */
+export interface Flow {
+  source: Address;
+  destination: Address;
+}
+
+/** 64 hex digits: source, then destination, each as 16 octets. */
+export type FlowKey = string;
+
+/** @throws Error when text is no IPv4 or IPv6 address in its usual form. */
+export function parseAddress(text: string): Address {
+  if (!isAddress(text)) throw new Error(`${text} is no IP address`);
+  return isIPv4(text) ? octetsOfIPv4(text) : octetsOfIPv6(text);
+}
+
+export const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%');
+
+const octetsOfIPv4 = (text: string): Uint8Array => new Uint8Array(text.split('.').map(Number));
+
+/** Of a valid address: groups before and after `::`, the last four octets perhaps in dotted decimal. */
+function octetsOfIPv6(text: string): Uint8Array {
+  const [front = '', back = ''] = text.split('::');
+  const octets = new Uint8Array(16);
+  const tail = octetsOfGroups(back);
+  octets.set(octetsOfGroups(front));
+  octets.set(tail, 16 - tail.length);
+  return octets;
+}
+
+function octetsOfGroups(groups: string): number[] {
+  const octets: number[] = [];
+  for (const group of groups === '' ? [] : groups.split(':')) {
+    const value = Number.parseInt(group, 16);
+    if (group.includes('.')) octets.push(...octetsOfIPv4(group));
+    else octets.push(value >> 8, value & 0xff);
+  }
+  return octets;
+}
+
+/** RFC 5952 for IPv6, dotted decimal for IPv4. */
+export function formatAddress(address: Address): string {
+  const parsed = ipaddr.fromByteArray([...address]);
+  return parsed.kind() === 'ipv6' ? (parsed as ipaddr.IPv6).toRFC5952String() : parsed.toString();
+}
+
+export const familyOf = (address: Address): 4 | 6 => (address.length === 4 ? 4 : 6);
+
+/** @throws Error when text is no "address/length"; host bits may be set (see `networkOf`). */
+export function parsePrefix(text: string): Prefix {
+  const [address, length, ...rest] = text.split('/');
+  if (address === undefined || length === undefined || rest.length > 0 || !/^\d{1,3}$/.test(length)) {
+    throw new Error(`${text} is no prefix`);
+  }
+  const octets = parseAddress(address);
+  if (Number(length) > octets.length * 8) throw new Error(`${text} is no prefix`);
+  return { address: octets, length: Number(length) };
+}
+
+/** The prefix with its host bits cleared. */
+export function networkOf({ address, length }: Prefix): Prefix {
+  const octets = address.map((octet, i) => octet & (0xff00 >> Math.min(8, Math.max(0, length - i * 8))));
+  return { address: octets, length };
+}
+
+export const formatPrefix = ({ address, length }: Prefix): string => `${formatAddress(address)}/${length}`;
+
+export function contains({ address, length }: Prefix, candidate: Address): boolean {
+  if (candidate.length !== address.length) return false;
+  const whole = length >> 3;
+  for (let i = 0; i < whole; i++) if (candidate[i] !== address[i]) return false;
+  const mask = 0xff00 >> (length & 7);
+  return (
+    (length & 7) === 0 || ((candidate[whole] ?? 0) & mask & 0xff) === ((address[whole] ?? 0) & mask & 0xff)
+  );
+}
+
+/** The address as 16 octets, IPv4 as ::ffff:a.b.c.d. */
+export function mapped(address: Address): Uint8Array {
+  if (address.length === 16) return address;
+  const octets = new Uint8Array(16);
+  octets.set([0xff, 0xff], 10);
+  octets.set(address, 12);
+  return octets;
+}
+
+/** Undoes `mapped`: a copy of 4 octets for ::ffff:0:0/96, else of the 16 given. */
+export function unmapped(octets: Uint8Array): Address {
+  const isMapped = octets[10] === 0xff && octets[11] === 0xff && octets.subarray(0, 10).every((o) => o === 0);
+  return Uint8Array.from(isMapped ? octets.subarray(12, 16) : octets.subarray(0, 16));
+}
+
+export function flowKeyOf({ source, destination }: Flow): FlowKey {
+  return Buffer.concat([mapped(source), mapped(destination)]).toString('hex');
+}
+
+export function flowOf(key: FlowKey): Flow {
+  const octets = Buffer.from(key, 'hex');
+  return { source: unmapped(octets.subarray(0, 16)), destination: unmapped(octets.subarray(16, 32)) };
+}
+
+export const formatFlow = ({ source, destination }: Flow): string =>
+  `${formatAddress(source)} -> ${formatAddress(destination)}`;
+
+export interface Endpoint {
+  host: string;
+  port: number;
+}
+
+/** "host:port", "[v6]:port"; host is an address or a name. @throws Error otherwise. */
+export function parseEndpoint(text: string): Endpoint {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port < 1 || port > 65535) throw new Error(`${text} is no host:port`);
+  return { host, port };
+}
+
+/** "aa:bb:cc:dd:ee:ff" as 6 octets. @throws Error otherwise. */
+export function parseMac(text: string): Uint8Array {
+  if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(text)) throw new Error(`${text} is no MAC address`);
+  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+}
+
+export const formatMac = (mac: Uint8Array): string =>
+  Array.from(mac, (octet) => octet.toString(16).padStart(2, '0')).join(':');
+
+/** SPIs are shown one way everywhere: 0x and eight hex digits. */
+export const formatSpi = (spi: number): string => `0x${(spi >>> 0).toString(16).padStart(8, '0')}`;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit stream behind the bus, in JetStream's words: store one message and have it acknowledged, find the last
+// one below a subject, make the stream, read it in order. Each call is one attempt; who calls decides whether to
+// try again. Nothing is ever deleted here: the stream drops its oldest messages by itself when it is full.
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  AckPolicy,
+  type ConsumerConfig,
+  DeliverPolicy,
+  DiscardPolicy,
+  ErrorCode,
+  type JetStreamClient,
+  type JetStreamManager,
+  type MsgRequest,
+  type NatsConnection,
+  type NatsError,
+  nanos,
+  ReplayPolicy,
+  RetentionPolicy,
+  StorageType,
+  type StoredMsg,
+} from 'nats';
+import { auditStream, auditSubjectsOf } from './contracts.js';
+import { PspError } from './errors.js';
+
+/** A message that the stream holds. */
+export interface Stored {
+  /** Its place in the stream, from 1. */
+  place: number;
+  subject: string;
+  octets: Uint8Array;
+}
+
+/** Of the stream as a whole. */
+export interface StreamState {
+  /** Places of the oldest and of the newest message; 0 and 0 while there never was one. */
+  first: number;
+  last: number;
+  messages: number;
+  bytes: number;
+}
+
+const answerMs = 2000;
+/** JetStream's code of "no message found", which is an answer; "stream not found" has the same status. */
+const noMessage = 10037;
+const streamMissing = 10059;
+/** Messages that a reader asks for at once, and how long it waits for them. */
+const readAhead = 256;
+const pageMs = 1000;
+const retryMs = 500;
+/** The server forgets a reader that asks for nothing for so long. */
+const forgottenMs = 30_000;
+
+export class BusStream {
+  readonly #client: JetStreamClient;
+  #manager: Promise<JetStreamManager> | undefined;
+
+  constructor(
+    private readonly connection: NatsConnection,
+    private readonly node: string,
+    private readonly isConnected: () => boolean,
+  ) {
+    this.#client = connection.jetstream({ timeout: answerMs });
+  }
+
+  /**
+   * Resolves once the stream holds the message. @param id within two minutes a second message of the same id is
+   * acknowledged, but not stored again. @returns its place. @throws PspError STREAM_UNAVAILABLE; then it is
+   * unknown whether it is stored.
+   */
+  store(subject: string, octets: Uint8Array, id: string): Promise<number> {
+    return this.#attempt(async () => {
+      const expect = { streamName: auditStream };
+      return (await this.#client.publish(subject, octets, { msgID: id, expect })).seq;
+    });
+  }
+
+  /** The newest message below a subject, which may hold wildcards. @throws PspError STREAM_UNAVAILABLE */
+  last(subject: string): Promise<Stored | undefined> {
+    return this.#message({ last_by_subj: subject });
+  }
+
+  /** @throws PspError STREAM_UNAVAILABLE */
+  at(place: number): Promise<Stored | undefined> {
+    return this.#message({ seq: place });
+  }
+
+  /** Makes the stream, or gives it this limit. @throws PspError STREAM_UNAVAILABLE */
+  ensure(maxBytes: number): Promise<void> {
+    return this.#attempt(async (manager) => {
+      const { streams } = manager;
+      const known = await streams.info(auditStream).catch((error: NatsError) => {
+        if (error.api_error?.err_code === streamMissing) return undefined;
+        throw error;
+      });
+      const subjects = [auditSubjectsOf(this.node)];
+      if (known === undefined) {
+        await streams.add({
+          name: auditStream,
+          subjects,
+          storage: StorageType.File,
+          retention: RetentionPolicy.Limits,
+          discard: DiscardPolicy.Old,
+          max_bytes: maxBytes,
+          deny_delete: true,
+          deny_purge: true,
+        });
+      } else if (known.config.max_bytes !== maxBytes || known.config.subjects[0] !== subjects[0]) {
+        await streams.update(auditStream, { ...known.config, subjects, max_bytes: maxBytes });
+      }
+    });
+  }
+
+  /** @throws PspError STREAM_UNAVAILABLE */
+  state(): Promise<StreamState> {
+    return this.#attempt(async (manager) => {
+      const { state } = await manager.streams.info(auditStream);
+      return { first: state.first_seq, last: state.last_seq, messages: state.messages, bytes: state.bytes };
+    });
+  }
+
+  /**
+   * What the stream holds, oldest first, from an instant (unix milliseconds) on. While the bus is away it waits.
+   * @param follow false: ends behind the message that was the newest at the call; true: goes on until `signal`.
+   * @throws PspError STREAM_UNAVAILABLE at the start, and later unless it follows.
+   */
+  async *read(
+    { sinceMs, follow }: { sinceMs?: number; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<Stored> {
+    const { last, messages } = await this.state();
+    if (!follow && messages === 0) return;
+    let next: number | undefined;
+    while (!signal.aborted) {
+      try {
+        for await (const message of this.#pages(next, sinceMs, follow, signal)) {
+          next = message.place + 1;
+          yield message;
+          if (!follow && message.place >= last) return;
+        }
+        if (!follow) return;
+      } catch (error) {
+        if (!follow || !(error instanceof PspError)) throw error;
+        await delay(retryMs, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Reads through one consumer; ends when there is nothing, or when one of its messages got lost on the way. */
+  async *#pages(
+    next: number | undefined,
+    sinceMs: number | undefined,
+    follow: boolean,
+    signal: AbortSignal,
+  ): AsyncGenerator<Stored> {
+    const info = await this.#attempt((manager) =>
+      manager.consumers.add(auditStream, {
+        name: randomBytes(8).toString('hex'),
+        ack_policy: AckPolicy.None,
+        replay_policy: ReplayPolicy.Instant,
+        mem_storage: true,
+        inactive_threshold: nanos(forgottenMs),
+        ...startOf(next, sinceMs),
+      }),
+    );
+    if (!follow && info.num_pending === 0) return;
+    const consumer = this.#client.consumers.getPullConsumerFor(info);
+    for (let delivered = 0; !signal.aborted; ) {
+      const page = await this.#attempt(() => consumer.fetch({ max_messages: readAhead, expires: pageMs }));
+      const leave = () => void page.close();
+      signal.addEventListener('abort', leave);
+      try {
+        for await (const { seq, subject, data, info } of page) {
+          if (info.deliverySequence !== ++delivered) return;
+          yield { place: seq, subject, octets: data };
+        }
+      } catch (cause) {
+        throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
+      } finally {
+        signal.removeEventListener('abort', leave);
+      }
+    }
+  }
+
+  #message(query: MsgRequest): Promise<Stored | undefined> {
+    return this.#attempt(async (manager) => {
+      const found: StoredMsg | undefined = await manager.streams
+        .getMessage(auditStream, query)
+        .catch((error: NatsError) => {
+          if (error.api_error?.err_code === noMessage) return undefined;
+          throw error;
+        });
+      return found && { place: found.seq, subject: found.subject, octets: found.data };
+    });
+  }
+
+  async #attempt<T>(work: (manager: JetStreamManager) => Promise<T>): Promise<T> {
+    if (!this.isConnected()) throw new PspError('STREAM_UNAVAILABLE', { detail: 'the bus is away' });
+    try {
+      this.#manager ??= this.connection.jetstreamManager({ timeout: answerMs, checkAPI: false });
+      return await work(await this.#manager);
+    } catch (cause) {
+      throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
+    }
+  }
+}
+
+function startOf(next: number | undefined, sinceMs: number | undefined): Partial<ConsumerConfig> {
+  if (next !== undefined) return { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: next };
+  if (sinceMs === undefined) return { deliver_policy: DeliverPolicy.All };
+  const opt_start_time = new Date(sinceMs).toISOString();
+  return { deliver_policy: DeliverPolicy.StartTime, opt_start_time };
+}
+
+function detailOf(error: NatsError): string {
+  if (error.api_error) return error.api_error.description;
+  if (error.code === ErrorCode.NoResponders) return 'nobody takes its messages';
+  return error.code === ErrorCode.Timeout ? `no answer within ${answerMs} ms` : error.message;
+}

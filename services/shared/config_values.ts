@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the keys of the node file may hold: names, addresses, prefixes, endpoints, numbers. Each says in a fault what
+// it expects, and gives addresses in canonical text.
+import { z } from 'zod';
+import {
+  formatAddress,
+  formatPrefix,
+  isAddress,
+  networkOf,
+  parseAddress,
+  parseEndpoint,
+  parsePrefix,
+} from './address.js';
+
+const accepts = (parse: (text: string) => unknown) => (text: string) => {
+  try {
+    parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+export const text = (check: (value: string) => boolean, expected: string) =>
+  z.string({ error: expected }).refine(check, { error: expected });
+
+/** Names of nodes: one label of a host name, so that they fit subjects, files and identities alike. */
+export const isNodeName = (value: string): boolean => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(value);
+
+export const name = text(isNodeName, 'a name of a-z, 0-9 and -, at most 63 characters');
+export const address = text(isAddress, 'an IPv4 or IPv6 address').transform((value) =>
+  formatAddress(parseAddress(value)),
+);
+/** An address of ours with the length of its connected prefix; the prefix itself is no address. */
+export const interfaceAddress = text((value) => {
+  if (!accepts(parsePrefix)(value)) return false;
+  const { address, length } = parsePrefix(value);
+  const isPrefix = formatPrefix(networkOf({ address, length })) === formatPrefix({ address, length });
+  return !isPrefix || length >= address.length * 8 - 1;
+}, 'our address with the length of its prefix, as in 192.0.2.1/24').transform((value) =>
+  formatPrefix(parsePrefix(value)),
+);
+export const prefix = text(
+  (value) =>
+    accepts(parsePrefix)(value) &&
+    formatPrefix(networkOf(parsePrefix(value))) === formatPrefix(parsePrefix(value)),
+  'a prefix (address/length with no host bits set)',
+).transform((value) => formatPrefix(parsePrefix(value)));
+export const prefixes = () =>
+  z.array(prefix, { error: 'a list of prefixes' }).min(1, { error: 'at least one prefix' });
+export const endpoint = text(accepts(parseEndpoint), 'host:port or [v6]:port');
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isAddress(host) && host.startsWith('127.'));
+export const loopback = text(
+  (value) => accepts(parseEndpoint)(value) && isLoopback(parseEndpoint(value).host),
+  'host:port on loopback, because the bus is not encrypted',
+);
+export const device = text((value) => value !== '', 'an interface, a PCI address or a DPDK device string');
+/** A map with these keys and no others. */
+export const section = <Shape extends z.core.$ZodShape>(shape: Shape) => {
+  const keys = Object.keys(shape).join(', ');
+  return z.strictObject(shape, {
+    error: ({ code }) => (code === 'unrecognized_keys' ? `one of ${keys}` : `a section with ${keys}`),
+  });
+};
+/** A whole number; `expected` says which where the bounds alone do not. */
+export const count = (low: number, high: number, expected = `a whole number from ${low} to ${high}`) =>
+  z
+    .number({ error: expected })
+    .int({ error: expected })
+    .min(low, { error: expected })
+    .max(high, { error: expected });
+export const milliseconds = (low: number, high: number) =>
+  count(low, high, `whole milliseconds from ${low} to ${high}`);
+export const flag = z.boolean({ error: 'true or false' });
+/** A whole number, or the one word that stands for something else. */
+export const countOr = <Word extends string>(low: number, high: number, word: Word) => {
+  const error = `a whole number from ${low} to ${high}, or ${word}`;
+  return z.union([count(low, high, error), z.literal(word, { error })], { error });
+};

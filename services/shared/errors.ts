@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one table of expected failures: code, message, whether trying again makes sense, and the gRPC status a
+// peer is given. Adapters translate foreign errors into these at the door; the core only sees codes.
+import { status } from '@grpc/grpc-js';
+
+interface ErrorRow {
+  /** Message template; `{name}` is replaced from the error's data, by "unknown" where that lacks it. */
+  message: string;
+  retryable: boolean;
+  /** What a peer is told when this ends its request. */
+  grpc?: status;
+}
+
+const table = {
+  // Between gateways.
+  PEER_UNKNOWN: {
+    message: 'certificate {identity} is that of no configured peer',
+    retryable: false,
+    grpc: status.PERMISSION_DENIED,
+  },
+  VIP_NOT_PEERS: {
+    message: 'peer {peer} may not speak for {vip}',
+    retryable: false,
+    grpc: status.PERMISSION_DENIED,
+  },
+  VIP_NOT_OURS: { message: '{vip} is not behind this gateway', retryable: false, grpc: status.NOT_FOUND },
+  VERSION_NOT_SPOKEN: {
+    message: 'none of the PSP versions [{offered}] is spoken here, only [{spoken}]',
+    retryable: false,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  MODE_MISMATCH: {
+    message: 'peer {peer} offers {offered} mode, the mode with it is {ours} here',
+    retryable: false,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  UNDERLAY_NOT_ALLOWED: {
+    message: 'address {address} of peer {peer} lies outside its underlay prefixes',
+    retryable: false,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  REQUEST_INVALID: {
+    message: 'malformed request: {detail}',
+    retryable: false,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  ROTATION_NOT_ALLOWED: {
+    message: 'peer {peer} has no right to rotate our keys',
+    retryable: false,
+    grpc: status.PERMISSION_DENIED,
+  },
+  RESPONSE_INVALID: { message: 'peer {peer} answered with {detail}', retryable: true },
+  PEER_REFUSED: { message: 'peer {peer} refused: {detail}', retryable: true },
+  PEER_DOWN: { message: 'peer {peer} cannot be reached: {detail}', retryable: true },
+  PEER_TIMEOUT: { message: 'peer {peer} did not answer within {ms} ms', retryable: true },
+  BREAKER_OPEN: { message: 'peer {peer} failed too often and rests until its next trial', retryable: true },
+  SERVICE_DOWN: {
+    message: '{service} cannot be reached on the bus',
+    retryable: true,
+    grpc: status.UNAVAILABLE,
+  },
+  SERVICE_TIMEOUT: {
+    message: '{service} did not answer within {ms} ms',
+    retryable: true,
+    grpc: status.UNAVAILABLE,
+  },
+  OVERLOADED: { message: 'too much work in flight', retryable: true, grpc: status.UNAVAILABLE },
+  // Between dataplane and key exchange, on the bus.
+  STALE: { message: 'epoch {epoch} is not the current one', retryable: true, grpc: status.UNAVAILABLE },
+  REPLAY: { message: 'request was seen before', retryable: false, grpc: status.INTERNAL },
+  SEAL_INVALID: { message: 'seal does not open', retryable: false, grpc: status.INTERNAL },
+  PAYLOAD_INVALID: {
+    message: 'payload of {subject} is malformed: {detail}',
+    retryable: false,
+    grpc: status.INTERNAL,
+  },
+  TABLE_FULL: { message: 'the {table} is full', retryable: true, grpc: status.RESOURCE_EXHAUSTED },
+  SPI_EXHAUSTED: {
+    message: 'the active master key has no SPI left; rotate',
+    retryable: true,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  ENGINE_BUSY: {
+    message: 'the engine takes no more commands at the moment',
+    retryable: true,
+    grpc: status.UNAVAILABLE,
+  },
+  ROTATION_PENDING: {
+    message: 'the last rotation is not over: {unanswered} flows unanswered, {ms} ms of drain left',
+    retryable: true,
+  },
+  STREAM_UNAVAILABLE: { message: 'the audit stream cannot be reached: {detail}', retryable: true },
+  BUS_UNAVAILABLE: { message: 'the bus at {server} cannot be reached: {detail}', retryable: true },
+  // At start.
+  CONFIG_INVALID: { message: '{file}:\n{faults}', retryable: false },
+  FILE_UNREADABLE: { message: '{file} cannot be read ({detail}); {remedy}', retryable: false },
+  FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
+  ADDRESS_TAKEN: {
+    message: '{address} is taken by another process; free it or change {key}',
+    retryable: false,
+  },
+  ADDRESS_UNUSABLE: {
+    message: '{address} cannot be listened on ({detail}); give {key} an address of this machine',
+    retryable: false,
+  },
+  RIGHTS_MISSING: { message: '{what} needs {right}; start as root or grant it', retryable: false },
+  INTERFACE_MISSING: { message: 'there is no interface {name}; create it or change {key}', retryable: false },
+  PORT_TAKEN: { message: 'port {name} is in use by another process', retryable: false },
+  DRIVER_MISSING: {
+    message: 'no DPDK driver for {name}; install it (Debian: librte-net-*) or change {key}',
+    retryable: false,
+  },
+  PORT_FAILED: { message: 'port {name} cannot be opened: {detail}', retryable: false },
+  MTU_TOO_SMALL: {
+    message: 'the wire {name} has MTU {mtu}, but its IP version needs {need}; raise it',
+    retryable: false,
+  },
+  FENCE_FAILED: { message: 'the fence on {name} cannot be set: {detail}', retryable: false },
+  ENGINE_FAILED: { message: 'the engine failed: {detail}', retryable: false },
+  // Of tools for capture files.
+  CAPTURE_MALFORMED: { message: '{file} is no whole capture: {detail}', retryable: false },
+  FRAME_NOT_ENCRYPTED: {
+    message: 'frame {frame} of {file} cannot be encrypted: {detail}',
+    retryable: false,
+  },
+  FRAME_NOT_DECRYPTED: { message: 'frame {frame} of {file} does not open: {detail}', retryable: false },
+} satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof table;
+
+/** All codes, in the order of the table. */
+export const errorCodes = Object.keys(table) as ErrorCode[];
+
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(table, code);
+
+/** An expected failure. `code` is stable; `data` fills the message and never holds a key byte. */
+export class PspError extends Error {
+  override readonly name = 'PspError';
+
+  constructor(
+    readonly code: ErrorCode,
+    readonly data: Readonly<Record<string, string | number | bigint>> = {},
+    options?: { cause?: unknown },
+  ) {
+    super(
+      (table[code] as ErrorRow).message.replace(/\{(\w+)\}/g, (_, name: string) =>
+        String(data[name] ?? 'unknown'),
+      ),
+      options,
+    );
+  }
+
+  /** Whether the same attempt may succeed later without a change. */
+  get retryable(): boolean {
+    return (table[this.code] as ErrorRow).retryable;
+  }
+
+  /** The status a peer is given; INTERNAL where the table says nothing. */
+  get grpcStatus(): status {
+    return (table[this.code] as ErrorRow).grpc ?? status.INTERNAL;
+  }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Identities of gateways in certificates: spiffe://<trustDomain>/gateway/<name>, a URI among the subject
+// alternative names. A certificate speaks for a gateway only when it holds exactly one URI; what cannot be
+// read for certain holds none.
+import { X509Certificate } from 'node:crypto';
+
+/** One entry of Node's `subjectAltName`: a label, then a value that is quoted as JSON where it is not plain. */
+const entry = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
+
+/** The URIs of a `subjectAltName` text as Node prints it; undefined when the text cannot be read as a whole. */
+export function urisOf(subjectAltName: string): string[] | undefined {
+  const uris: string[] = [];
+  entry.lastIndex = 0;
+  while (entry.lastIndex < subjectAltName.length) {
+    const match = entry.exec(subjectAltName);
+    if (match === null) return undefined;
+    const [, label, value = ''] = match;
+    if (label === 'URI') uris.push(value.startsWith('"') ? String(JSON.parse(value)) : value);
+  }
+  return uris;
+}
+
+/** The identity that a certificate (DER) holds: its only URI, else undefined. */
+export function soleIdentityOf(der: Uint8Array): string | undefined {
+  try {
+    const uris = urisOf(new X509Certificate(der).subjectAltName ?? '');
+    return uris?.length === 1 ? uris[0] : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seals of the bus: how key bytes travel between dataplane and keyexchange (docs/contracts.md, "Seals"). Each
+// start of a process derives a key of its own from the node's secret; everything in the message that is not
+// a key is bound as associated data. The dataplane's half is native/psp/bus_seal.h, byte for byte the same.
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import type { Flow as FlowMessage, Offer, Seal } from '../../proto/gen/bus.js';
+import { mapped } from './address.js';
+import { PspError } from './errors.js';
+
+/** What the sealed keys are for. */
+export type KeyRole = 'offer' | 'egress';
+const roleOctet: Record<KeyRole, number> = { offer: 1, egress: 2 };
+
+/** Everything in a message that a seal binds. */
+export interface SealContext {
+  /** Subject of the contract (its row's `subject`); with "/reply" behind it for the answer. */
+  contract: string;
+  node: string;
+  sender: 'dataplane' | 'keyexchange';
+  epoch: bigint;
+  /** The request that an answer belongs to; absent in events and requests, which are bound by their own seal. */
+  request?: { start: Uint8Array; counter: bigint };
+  role: KeyRole;
+  peer: string;
+  /** 0 where the message has none. */
+  exchange: bigint;
+  peerEpoch: bigint | undefined;
+  flows: readonly FlowMessage[];
+  /** The keys lie in the seal in this order. */
+  offers: readonly Offer[];
+}
+
+const startLength = 32;
+const tagLength = 16;
+const replayWindow = 1024;
+const startsRemembered = 64;
+
+/** Octets of the key that a PSP version needs (PSP specification, "Packet Encryption"). */
+export const keyLengthOf = (version: number): number => (version & 1 ? 32 : 16);
+
+/**
+ * The associated data: fields in the order below, texts with a length octet in front, integers big-endian,
+ * addresses as 16 octets with IPv4 mapped.
+ */
+export function associatedData(context: SealContext, own: { start: Uint8Array; counter: bigint }): Buffer {
+  const parts: Uint8Array[] = [];
+  const octets = (...values: number[]) => parts.push(Uint8Array.from(values));
+  const u32 = (value: number) => {
+    const part = Buffer.alloc(4);
+    part.writeUInt32BE(value);
+    parts.push(part);
+  };
+  const u64 = (value: bigint) => {
+    const part = Buffer.alloc(8);
+    part.writeBigUInt64BE(value);
+    parts.push(part);
+  };
+  const text = (value: string) => {
+    const part = Buffer.from(value);
+    octets(part.length);
+    parts.push(part);
+  };
+  const optional = (value: bigint | undefined) => {
+    octets(value === undefined ? 0 : 1);
+    u64(value ?? 0n);
+  };
+  text('psp bus seal v1');
+  text(context.contract);
+  text(context.node);
+  text(context.sender);
+  u64(context.epoch);
+  parts.push((context.request ?? own).start);
+  u64((context.request ?? own).counter);
+  octets(roleOctet[context.role]);
+  text(context.peer);
+  u64(context.exchange);
+  optional(context.peerEpoch);
+  u32(context.flows.length);
+  for (const flow of context.flows) parts.push(mapped(flow.source), mapped(flow.destination));
+  u32(context.offers.length);
+  for (const offer of context.offers) {
+    octets(offer.version);
+    u32(offer.spi);
+    optional(offer.number);
+    u64(offer.cookie);
+    octets(offer.mode);
+    parts.push(mapped(offer.address), offer.mac);
+  }
+  return Buffer.concat(parts);
+}
+
+function keyOf(secret: Uint8Array, start: Uint8Array, node: string, sender: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, start, `psp bus seal v1|${node}|${sender}`, 32));
+}
+
+function nonceOf(counter: bigint): Buffer {
+  const nonce = Buffer.alloc(12);
+  nonce.writeBigUInt64BE(counter, 4);
+  return nonce;
+}
+
+/** Makes seals: one per start of a process, its counter only rises. */
+export class Sealer {
+  readonly #start = randomBytes(startLength);
+  readonly #key: Buffer;
+  #counter = 0n;
+
+  constructor(secret: Uint8Array, node: string, sender: SealContext['sender']) {
+    this.#key = keyOf(secret, this.#start, node, sender);
+  }
+
+  /** @param keys the key bytes of context.offers, in their order; they are wiped. */
+  seal(context: SealContext, keys: readonly Uint8Array[]): Seal {
+    this.#counter += 1n;
+    const counter = this.#counter;
+    const cipher = createCipheriv('aes-256-gcm', this.#key, nonceOf(counter));
+    cipher.setAAD(associatedData(context, { start: this.#start, counter }));
+    const plain = Buffer.concat(keys as Uint8Array[]);
+    const box = Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+    plain.fill(0);
+    for (const key of keys) key.fill(0);
+    return { start: this.#start, counter, box };
+  }
+}
+
+interface Sender {
+  key: Buffer;
+  highest: bigint;
+  /** Bit i: counter highest - i was seen. */
+  seen: bigint;
+}
+
+/** Opens seals, each once: a window of 1024 counters for each of the last 64 starts. */
+export class Opener {
+  readonly #starts = new Map<string, Sender>();
+
+  constructor(
+    private readonly secret: Uint8Array,
+    private readonly node: string,
+    private readonly sender: SealContext['sender'],
+  ) {}
+
+  /**
+   * @returns the keys of context.offers in their order; the caller wipes them.
+   * @throws PspError SEAL_INVALID, or REPLAY for what was opened before or is too old to tell.
+   */
+  open(context: SealContext, seal: Seal | undefined): Buffer[] {
+    if (seal === undefined || seal.start.length !== startLength || seal.box.length < tagLength) {
+      throw new PspError('SEAL_INVALID');
+    }
+    const id = Buffer.from(seal.start).toString('latin1');
+    const sender = this.#starts.get(id) ?? {
+      key: keyOf(this.secret, seal.start, this.node, this.sender),
+      highest: 0n,
+      seen: 0n,
+    };
+    const plain = this.#decrypt(sender.key, context, seal);
+    const offset = seal.counter - sender.highest;
+    if (offset > 0n) {
+      sender.seen = BigInt.asUintN(replayWindow, (offset < replayWindow ? sender.seen << offset : 0n) | 1n);
+      sender.highest = seal.counter;
+    } else {
+      const bit = 1n << -offset;
+      if (-offset >= replayWindow || (sender.seen & bit) !== 0n) {
+        plain.fill(0);
+        throw new PspError('REPLAY');
+      }
+      sender.seen |= bit;
+    }
+    this.#starts.delete(id);
+    this.#starts.set(id, sender);
+    if (this.#starts.size > startsRemembered) {
+      const oldest = this.#starts.keys().next().value as string;
+      this.#starts.get(oldest)?.key.fill(0);
+      this.#starts.delete(oldest);
+    }
+    return split(plain, context.offers);
+  }
+
+  #decrypt(key: Buffer, context: SealContext, seal: Seal): Buffer {
+    try {
+      const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(seal.counter), {
+        authTagLength: tagLength,
+      });
+      decipher.setAAD(associatedData(context, seal));
+      decipher.setAuthTag(seal.box.subarray(-tagLength));
+      return Buffer.concat([decipher.update(seal.box.subarray(0, -tagLength)), decipher.final()]);
+    } catch (cause) {
+      throw new PspError('SEAL_INVALID', {}, { cause });
+    }
+  }
+}
+
+function split(plain: Buffer, offers: readonly Offer[]): Buffer[] {
+  const lengths = offers.map((offer) => keyLengthOf(offer.version));
+  if (lengths.reduce((sum, length) => sum + length, 0) !== plain.length) {
+    plain.fill(0);
+    throw new PspError('SEAL_INVALID');
+  }
+  let offset = 0;
+  const keys = lengths.map((length) => {
+    const key = Buffer.alloc(length, plain.subarray(offset, offset + length));
+    offset += length;
+    return key;
+  });
+  plain.fill(0);
+  return keys;
+}

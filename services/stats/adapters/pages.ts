@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The four pages. /livez: this process answers. /readyz: it hears the node, so its metrics are true. /healthz:
+// how every service fares. /metrics: for Prometheus.
+import { monotonicMs, unixMs } from '../../shared/clock.js';
+import { familiesOf } from '../core/families.js';
+import type { LastWords, Moment } from '../core/last_words.js';
+import { nodeHealthOf } from '../core/node_health.js';
+import { expositionOf, expositionType } from './exposition.js';
+import type { Page, Pages } from './http_server.js';
+import { ownProcessFamilies } from './own_process.js';
+
+export interface Sources {
+  node: string;
+  words: LastWords;
+  startedMs: number;
+  isBusConnected(): boolean;
+}
+
+export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
+
+const text = (status: number, body: string): Page => ({
+  status,
+  type: 'text/plain; charset=utf-8',
+  body: `${body}\n`,
+});
+
+export function pagesOf({ node, words, startedMs, isBusConnected }: Sources): Pages {
+  return {
+    '/livez': () => text(200, 'ok'),
+    '/readyz': () => {
+      if (!isBusConnected()) return text(503, 'the bus is not connected');
+      if (words.up('dataplane', moment()).length === 0) return text(503, 'the dataplane is silent');
+      return text(200, 'ok');
+    },
+    '/healthz': () => {
+      const health = nodeHealthOf(node, words, moment());
+      return {
+        status: health.ok ? 200 : 503,
+        type: 'application/json; charset=utf-8',
+        body: `${JSON.stringify(health, undefined, 2)}\n`,
+      };
+    },
+    '/metrics': async () => ({
+      status: 200,
+      type: expositionType,
+      body: await expositionOf([...familiesOf(words, moment()), ...ownProcessFamilies(startedMs)]),
+    }),
+  };
+}

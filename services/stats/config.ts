@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slice of the node file that the stats service needs. It holds no secret but its password of the bus.
+import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
+import { readPassword } from '../shared/bus_secret.js';
+import { bypassRule } from '../shared/bypass.js';
+import type { NodeConfig } from '../shared/config.js';
+
+export interface StatsConfig {
+  node: string;
+  /** Names of the peers: the only ones that become labels. */
+  peers: readonly string[];
+  /** Entries of `bypass`, which become labels too. */
+  bypass: readonly string[];
+  /** host:port of the pages. */
+  listen: string;
+  audit: AuditSlice;
+  bus: {
+    /** host:port of nats-server. */
+    server: string;
+    password: string;
+  };
+}
+
+/** @throws PspError FILE_UNREADABLE when the password beside the node file is missing. */
+export function sliceOf(config: NodeConfig): StatsConfig {
+  const { node, peers, metrics, bus, files } = config;
+  return {
+    node,
+    peers: Object.keys(peers),
+    bypass: config.bypass.map(bypassRule),
+    listen: metrics.listen,
+    audit: auditSliceOf(config),
+    bus: { server: bus.listen, password: readPassword(files.passwords, 'stats') },
+  };
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// What may become a series: names from the node file or a fixed table, everything else within a shape and a
+// number. So no service, however wrong, makes the metrics grow without end or a scrape fail: rows beyond a bound,
+// rows that come twice and rows that contradict themselves are left out and counted, the rest is kept.
+import { type Health, type Histogram, Mode, type ServiceStats } from '../../../proto/gen/bus.js';
+
+/** What each list of a word may have at most. */
+export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, buckets: 32 } as const;
+const longestText = 500;
+
+const roles = new Set(['unsecured', 'secured']);
+const directions = new Set(['egress', 'ingress']);
+export const breakerStates = ['closed', 'half-open', 'open'] as const;
+export const linkStates = ['connected', 'connecting', 'failed'] as const;
+/** Durations that become histograms, by the name in the word. */
+export const durations = ['exchange', 'answer'] as const;
+
+const isId = (text: string): boolean => /^[A-Za-z0-9_-]{1,64}$/.test(text);
+const isCounterName = (text: string): boolean => /^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(text);
+const isTableName = (text: string): boolean => /^[a-z][a-z0-9_]{0,63}$/.test(text);
+const shortText = (text: string): string => (/^[\w.+ -]{0,64}$/.test(text) ? text : '');
+const isOneOf = (table: readonly string[], text: string): boolean => table.includes(text);
+
+/** Whether a word says who speaks: the service that its subject names, with an id that fits a label. */
+export const isFrom = (service: string, stats: ServiceStats): boolean =>
+  stats.service === service && isId(stats.id);
+
+/** Names in the node file that may become labels. */
+export interface Named {
+  peers: ReadonlySet<string>;
+  /** Entries of `bypass`, as `bypassRule` writes them. */
+  bypass: ReadonlySet<string>;
+}
+
+/** @returns the word within its bounds, and how many of its rows were left out. */
+export function bounded(
+  stats: ServiceStats,
+  { peers, bypass }: Named,
+): { stats: ServiceStats; leftOut: number } {
+  let leftOut = 0;
+  const keep = <T>(
+    rows: readonly T[],
+    limit: number,
+    fits: (row: T) => boolean,
+    keyOf: (row: T) => string,
+  ) => {
+    const seen = new Set<string>();
+    const kept = rows.filter((row) => {
+      if (seen.size >= limit || !fits(row) || seen.has(keyOf(row))) return false;
+      seen.add(keyOf(row));
+      return true;
+    });
+    leftOut += rows.length - kept.length;
+    return kept;
+  };
+  const keepLines = (lines: readonly Health[]) =>
+    keep(
+      lines.map(({ part, message, sinceMs }) => ({
+        part: part.slice(0, longestText),
+        message: message.slice(0, longestText),
+        sinceMs,
+      })),
+      limits.health,
+      () => true,
+      ({ part, message }) => `${part}: ${message}`,
+    );
+  const isPeer = ({ name }: { name: string }) => peers.has(name);
+  const nameOf = ({ name }: { name: string }) => name;
+  const dropOf = ({ direction, reason }: { direction: string; reason: string }) => `${direction}/${reason}`;
+  const kept = {
+    ...stats,
+    version: shortText(stats.version),
+    crypto: shortText(stats.crypto),
+    counters: keep(stats.counters, limits.counters, ({ name }) => isCounterName(name), nameOf),
+    health: keepLines(stats.health),
+    notices: keepLines(stats.notices),
+    pipes: keep(
+      stats.pipes,
+      limits.pipes,
+      ({ pipe }) => isTableName(pipe),
+      ({ pipe }) => pipe,
+    ),
+    drops: keep(
+      stats.drops,
+      limits.drops,
+      ({ direction, reason }) => directions.has(direction) && isTableName(reason),
+      dropOf,
+    ),
+    ports: keep(
+      stats.ports,
+      roles.size,
+      ({ role }) => roles.has(role),
+      ({ role }) => role,
+    ),
+    traffic: keep(stats.traffic, peers.size, isPeer, nameOf),
+    bypass: keep(
+      stats.bypass,
+      bypass.size,
+      ({ rule }) => bypass.has(rule),
+      ({ rule }) => rule,
+    ),
+    terms: keep(stats.terms, peers.size, (terms) => isPeer(terms) && isMode(terms.mode), nameOf),
+    peers: keep(
+      stats.peers,
+      peers.size,
+      (peer) => isPeer(peer) && isOneOf(breakerStates, peer.breaker) && isOneOf(linkStates, peer.link),
+      nameOf,
+    ),
+    histograms: keep(stats.histograms, durations.length, isSound, nameOf),
+  };
+  return { stats: kept, leftOut };
+}
+
+/** The modes by their name in labels. */
+export const modeNames: Partial<Record<Mode, string>> = {
+  [Mode.MODE_TUNNEL]: 'tunnel',
+  [Mode.MODE_TRANSPORT]: 'transport',
+};
+const isMode = (mode: Mode): boolean => modeNames[mode] !== undefined;
+
+const isSound = ({ name, upperBounds, counts, sum }: Histogram): boolean =>
+  isOneOf(durations, name) &&
+  upperBounds.length <= limits.buckets &&
+  counts.length === upperBounds.length + 1 &&
+  Number.isFinite(sum) &&
+  sum >= 0 &&
+  upperBounds.every((bound, i) => Number.isFinite(bound) && bound > (upperBounds[i - 1] ?? 0)) &&
+  counts.every((count, i) => count >= (counts[i - 1] ?? 0n));

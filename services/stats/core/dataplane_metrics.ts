@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packets in numbers: pipes, drops, ports, peers, keys and sampling, from the word of the dataplane.
+import { modeNames } from './bounds.js';
+import { atSeconds, counter, gauge, type Metric } from './metric.js';
+
+const ratioOf = (log2: number | undefined): number => (log2 === undefined ? 0 : 2 ** -log2);
+
+export const dataplaneMetrics: readonly Metric[] = [
+  counter('psp_pipe_packets_total', ['pipe', 'outcome'], 'Packets by pipe; outcome is hit or miss.', (word) =>
+    word.stats.pipes.flatMap(({ pipe, hit, miss }) => [
+      [[pipe, 'hit'], hit],
+      [[pipe, 'miss'], miss],
+    ]),
+  ),
+  counter(
+    'psp_dropped_packets_total',
+    ['direction', 'reason'],
+    'Packets dropped, by direction and reason.',
+    (word) => word.stats.drops.map(({ direction, reason, packets }) => [[direction, reason], packets]),
+  ),
+  counter('psp_port_received_packets_total', ['port'], 'Frames received by a port.', (word) =>
+    word.stats.ports.map(({ role, rxPackets }) => [[role], rxPackets]),
+  ),
+  counter('psp_port_received_bytes_total', ['port'], 'Octets received by a port.', (word) =>
+    word.stats.ports.map(({ role, rxBytes }) => [[role], rxBytes]),
+  ),
+  counter('psp_port_sent_packets_total', ['port'], 'Frames sent by a port.', (word) =>
+    word.stats.ports.map(({ role, txPackets }) => [[role], txPackets]),
+  ),
+  counter('psp_port_sent_bytes_total', ['port'], 'Octets sent by a port.', (word) =>
+    word.stats.ports.map(({ role, txBytes }) => [[role], txBytes]),
+  ),
+  gauge('psp_port_mtu_bytes', ['port'], 'MTU of a port.', (word) =>
+    word.stats.ports.map(({ role, mtu }) => [[role], mtu]),
+  ),
+  counter('psp_peer_packets_total', ['peer', 'direction'], 'Packets to (egress) and from a peer.', (word) =>
+    word.stats.traffic.flatMap(({ name, egressPackets, ingressPackets }) => [
+      [[name, 'egress'], egressPackets],
+      [[name, 'ingress'], ingressPackets],
+    ]),
+  ),
+  counter('psp_peer_bytes_total', ['peer', 'direction'], 'Octets to (egress) and from a peer.', (word) =>
+    word.stats.traffic.flatMap(({ name, egressBytes, ingressBytes }) => [
+      [[name, 'egress'], egressBytes],
+      [[name, 'ingress'], ingressBytes],
+    ]),
+  ),
+  gauge(
+    'psp_peer_last_packet_timestamp_seconds',
+    ['peer', 'direction'],
+    'When the last packet to (egress) or from a peer passed; absent while none did.',
+    (word) =>
+      word.stats.traffic.flatMap(({ name, lastEgressMs, lastIngressMs }) => [
+        ...atSeconds([name, 'egress'], lastEgressMs),
+        ...atSeconds([name, 'ingress'], lastIngressMs),
+      ]),
+  ),
+  gauge(
+    'psp_peer_flows',
+    ['peer', 'direction'],
+    'Flows with a key (egress) and flows that the peer may send (ingress).',
+    (word) =>
+      word.stats.traffic.flatMap(({ name, keyedFlows, inboundFlows }) => [
+        [[name, 'egress'], keyedFlows],
+        [[name, 'ingress'], inboundFlows],
+      ]),
+  ),
+  gauge(
+    'psp_peer_last_key_timestamp_seconds',
+    ['peer'],
+    'When the newest egress key of a peer came; absent while none did.',
+    (word) => word.stats.traffic.flatMap(({ name, lastKeyMs }) => atSeconds([name], lastKeyMs)),
+  ),
+  gauge(
+    'psp_peer_info',
+    ['peer', 'mode', 'auth_only', 'cookie'],
+    'Always 1; how packets to and from a peer are wrapped. auth_only true: they are NOT ENCRYPTED.',
+    (word) =>
+      word.stats.terms.map(({ name, mode, authOnly, cookie }) => [
+        [name, modeNames[mode] ?? '', String(authOnly), String(cookie)],
+        1,
+      ]),
+  ),
+  gauge(
+    'psp_peer_crypt_offset_bytes',
+    ['peer'],
+    'Octets behind the IV of what we send to a peer that stay readable; 0: none.',
+    (word) => word.stats.terms.map(({ name, cryptOffset }) => [[name], 4 * cryptOffset]),
+  ),
+  gauge(
+    'psp_peer_sampling_ratio',
+    ['peer'],
+    'Share of the packets that leave towards a peer that is sampled; 0: none.',
+    (word) => word.stats.terms.map(({ name, samplingLog2 }) => [[name], ratioOf(samplingLog2)]),
+  ),
+  counter(
+    'psp_bypass_packets_total',
+    ['rule', 'direction'],
+    'Packets that passed unencrypted, by entry of bypass.',
+    (word) =>
+      word.stats.bypass.flatMap(({ rule, egressPackets, ingressPackets }) => [
+        [[rule, 'egress'], egressPackets],
+        [[rule, 'ingress'], ingressPackets],
+      ]),
+  ),
+  gauge(
+    'psp_ingress_acl_enabled',
+    [],
+    'Whether packets are let in only on the flows that their SPI was made for; 0: all that is authentic is.',
+    ({ stats }) => (stats.ingressAcl === undefined ? [] : [[[], Number(stats.ingressAcl)]]),
+  ),
+  gauge('psp_master_key_generation', [], 'Generation of the active master key.', (word) => [
+    [[], word.stats.generation],
+  ]),
+  gauge('psp_master_key_created_timestamp_seconds', [], 'When the active master key was made.', (word) =>
+    atSeconds([], word.stats.generationMs),
+  ),
+  gauge(
+    'psp_sampling_ratio',
+    [],
+    'Share of the packets that leave that is sampled, towards peers without a rate of their own; 0: none.',
+    (word) => [[[], ratioOf(word.stats.samplingLog2)]],
+  ),
+  gauge('psp_engine_info', ['crypto'], 'Always 1; the cryptographic library of the engine.', (word) => [
+    [[word.stats.crypto], 1],
+  ]),
+];

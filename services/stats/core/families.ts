@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// All metrics of a node at one moment, from the last words alone: two stats replicas that heard the same say the
+// same.
+import { services } from '../../shared/contracts.js';
+import { dataplaneMetrics } from './dataplane_metrics.js';
+import { keyExchangeMetrics } from './keyexchange_metrics.js';
+import type { LastWords, Moment } from './last_words.js';
+import { type Family, familyOf } from './metric.js';
+import { serviceMetrics } from './service_metrics.js';
+import { specMetrics } from './spec_metrics.js';
+
+export function familiesOf(words: LastWords, now: Moment): Family[] {
+  const replicas = words.replicas('keyexchange', now);
+  return [
+    upFamily(words, now),
+    ...dataplaneMetrics.map((metric) => familyOf(metric, words.replicas('dataplane', now))),
+    ...specMetrics.map((metric) => familyOf(metric, words.replicas('dataplane', now))),
+    ...keyExchangeMetrics.map((metric) => familyOf(metric, replicas)),
+    ...serviceMetrics.map((metric) =>
+      familyOf(
+        metric,
+        services.flatMap((service) => words.replicas(service, now)),
+      ),
+    ),
+  ];
+}
+
+const upFamily = (words: LastWords, now: Moment): Family => ({
+  name: 'psp_service_replicas',
+  type: 'gauge',
+  help: 'Replicas of a service that were heard within the last 5 seconds; 0: it is down.',
+  samples: services.map((service) => ({
+    suffix: '',
+    labels: { service },
+    value: words.up(service, now).length,
+  })),
+});

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a metric is: a name and a unit by Prometheus's rules, a fixed list of labels, and how its values are read
+// from the last word of a service. A family is a metric with the samples of one moment.
+import type { Histogram } from '../../../proto/gen/bus.js';
+import type { Word } from './last_words.js';
+
+export type MetricType = 'counter' | 'gauge' | 'histogram';
+
+/** Values of the labels in order, and the value. */
+export type Row = readonly [labels: readonly string[], value: number | bigint];
+
+export interface Metric {
+  name: string;
+  type: MetricType;
+  /** Labels in the order of rows; a replica's label follows by itself. */
+  labels: readonly string[];
+  help: string;
+  read: (word: Word) => readonly Row[];
+  /** Of a histogram, in place of rows. */
+  readHistogram?: (word: Word) => Histogram | undefined;
+}
+
+export interface Sample {
+  /** Behind the family's name: "_bucket", "_sum", "_count" or nothing. */
+  suffix: string;
+  labels: Record<string, string>;
+  value: number;
+}
+
+export interface Family {
+  name: string;
+  type: MetricType;
+  help: string;
+  samples: Sample[];
+}
+
+type Read = Metric['read'];
+const metric =
+  (type: MetricType) =>
+  (name: string, labels: readonly string[], help: string, read: Read): Metric => ({
+    name,
+    type,
+    labels,
+    help,
+    read,
+  });
+export const counter = metric('counter');
+export const gauge = metric('gauge');
+export const histogram = (
+  name: string,
+  help: string,
+  readHistogram: (word: Word) => Histogram | undefined,
+): Metric => ({ name, type: 'histogram', labels: [], help, read: () => [], readHistogram });
+
+/** Unix milliseconds as seconds; nothing where it never was. */
+export const atSeconds = (labels: readonly string[], unixMs: bigint): Row[] =>
+  unixMs === 0n ? [] : [[labels, Number(unixMs) / 1000]];
+
+/** The samples of one metric. Those of replicas carry their id; there is one dataplane, whose carry none. */
+export function familyOf(metric: Metric, words: readonly Word[]): Family {
+  const { name, type, help } = metric;
+  return { name, type, help, samples: words.flatMap((word) => samplesOf(metric, word)) };
+}
+
+function samplesOf({ labels, read, readHistogram }: Metric, word: Word): Sample[] {
+  const replica: Record<string, string> = word.service === 'dataplane' ? {} : { replica: word.stats.id };
+  const rows = read(word).map(([values, value]) => ({
+    suffix: '',
+    labels: { ...Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ''])), ...replica },
+    value: Number(value),
+  }));
+  const observed = readHistogram?.(word);
+  return observed === undefined ? rows : [...rows, ...bucketsOf(observed, replica)];
+}
+
+function bucketsOf({ upperBounds, counts, sum }: Histogram, labels: Record<string, string>): Sample[] {
+  const bounds = [...upperBounds.map(String), '+Inf'];
+  const buckets = bounds.map((le, i) => ({
+    suffix: '_bucket',
+    labels: { le, ...labels },
+    value: Number(counts[i] ?? 0n),
+  }));
+  return [
+    ...buckets,
+    { suffix: '_sum', labels, value: sum },
+    { suffix: '_count', labels, value: Number(counts.at(-1) ?? 0n) },
+  ];
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every service tells alike: that it is there, what is wrong, and its counters by name. What stands for now
+// rather than for ever is a level; the table below says which those are.
+import type { Service } from '../../shared/contracts.js';
+import { specCounters } from '../../shared/spec_counters.js';
+import type { Word } from './last_words.js';
+import { atSeconds, counter, gauge, type Metric } from './metric.js';
+
+/** Counters of docs/operations.md that may fall again, of one service and of all. */
+const levels: Readonly<Record<Service, readonly string[]>> = {
+  dataplane: [
+    'held',
+    'wanted',
+    'keyed',
+    'inboundFlows',
+    'receiveSpis',
+    'fragmentsWaiting',
+    'neighbours',
+    'neighbourQueued',
+    'missesWaiting',
+    'unlockedBytes',
+    'wants',
+    'heldDownFlows',
+    'exchangesRemembered',
+    'unansweredFlows',
+  ],
+  keyexchange: [],
+  sampler: ['linesWaitingBytes', 'packetsWaitingBytes'],
+  stats: ['replicas'],
+};
+const levelsOfAll = ['auditBacklog'];
+
+const isLevel = (service: Service, name: string): boolean =>
+  levels[service].includes(name) || levelsOfAll.includes(name);
+
+/** It has a metric of its own: spec_metrics.ts. */
+const hasOwn = (service: Service, name: string): boolean =>
+  service === 'dataplane' && specCounters.some(({ counter }) => counter === name);
+
+const named = (word: Word, level: boolean) =>
+  word.stats.counters
+    .filter(({ name }) => !hasOwn(word.service, name) && isLevel(word.service, name) === level)
+    .map(({ name, value }) => [[word.service, name], value] as const);
+
+export const serviceMetrics: readonly Metric[] = [
+  counter('psp_service_events_total', ['service', 'name'], 'Counters of a service, by name.', (word) =>
+    named(word, false),
+  ),
+  gauge('psp_service_level', ['service', 'name'], 'Levels of a service, by name.', (word) =>
+    named(word, true),
+  ),
+  gauge('psp_service_faults', ['service'], 'Things that are wrong by what a service says itself.', (word) => [
+    [[word.service], word.stats.health.length],
+  ]),
+  gauge('psp_service_start_time_seconds', ['service'], 'When a service started.', (word) =>
+    atSeconds([word.service], word.stats.startedMs),
+  ),
+  gauge('psp_build_info', ['service', 'version'], 'Always 1; the version that a service runs.', (word) => [
+    [[word.service, word.stats.version], 1],
+  ]),
+];
