@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers sample.egress and does nothing else, not even decode it: what a bus alone can carry. Arguments: server,
+// password. Says "ready" on stdout.
+import { Bus } from '../../services/shared/bus.js';
+import { contracts } from '../../services/shared/contracts.js';
+
+const [server = '', password = ''] = process.argv.slice(2);
+const bus = await Bus.connect({ node: 'a', server, user: 'sampler', password });
+await bus.announce('a bench', '0.1.0');
+const opaque = {
+  encode: (octets: Uint8Array) => ({ finish: () => octets }),
+  decode: (octets: Uint8Array) => octets,
+};
+bus.respond({ ...contracts.sampleEgress, payload: opaque }, () => ({}));
+await bus.flush();
+console.log('ready');

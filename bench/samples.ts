@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many samples a second reach samplers with none lost. This process is the dataplane's way to the bus as it is
+// (adapters/sampler), fed at an even rate with made-up columns in place of an engine; behind it are a real
+// nats-server and real samplers, one and then two, which write their files to disk and their lines to /dev/null.
+// First the rate to reach, then higher ones until samples are lost. The measure beside them is the bus alone: the
+// same batches, encoded beforehand, to a receiver that answers and does nothing. A rate below the one to reach
+// ends with exit code 1; `--json FILE` writes what is printed.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { SampleBatch } from '../proto/gen/bus.js';
+import { Sampler } from '../services/dataplane/adapters/sampler.js';
+import { sampleReader } from '../services/dataplane/adapters/samples.js';
+import type { Bus } from '../services/shared/bus.js';
+import { contracts } from '../services/shared/contracts.js';
+import { fromPackageRoot } from '../services/shared/package_root.js';
+import { NatsServer } from '../test/adapters/nats_server.js';
+import { sampleColumns } from '../test/adapters/sample_columns.js';
+import { ended, until } from '../test/e2e/namespace.js';
+
+const reachPerS = 50_000;
+const reachSeconds = 10;
+const stepSeconds = 4;
+const stepFactor = 1.25;
+/** What the engine hands over at once, at most. */
+const burst = 256;
+
+const { values: options } = parseArgs({ options: { json: { type: 'string' } } });
+const folder = mkdtempSync(join(tmpdir(), 'psp-bench-'));
+chmodSync(folder, 0o755);
+const nats = await NatsServer.start('a');
+const dataplane = await nats.connect('dataplane');
+const operator = await nats.connect('operator');
+const columns = sampleColumns({ count: burst });
+const children = new Set<ChildProcess>();
+
+function start(file: string, args: string[], stdout: 'ignore' | 'pipe'): ChildProcess {
+  const child = spawn(process.execPath, [fromPackageRoot(file), ...args], {
+    stdio: ['ignore', stdout, 'inherit'],
+  });
+  children.add(child);
+  return child;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  children.delete(child);
+  child.kill('SIGTERM');
+  await ended(child);
+}
+
+/** Samples a second that the bus carries by itself, with as many batches on their way as a window holds. */
+async function busAlone(bus: Bus): Promise<number> {
+  const receiver = start('dist/bench/agents/bare_sampler.js', [nats.listen, nats.passwords.sampler], 'pipe');
+  await once(receiver.stdout as NodeJS.ReadableStream, 'data');
+  const sampleAt = sampleReader(columns, ['b']);
+  const batch = SampleBatch.encode({
+    samples: Array.from({ length: burst }, (_, row) => sampleAt(row)),
+  }).finish();
+  const opaque = {
+    encode: (octets: Uint8Array) => ({ finish: () => octets }),
+    decode: (octets: Uint8Array) => octets,
+  };
+  const untilMs = performance.now() + stepSeconds * 1000;
+  let carried = 0;
+  const one = async () => {
+    for (; performance.now() < untilMs; carried += burst) {
+      await bus.request({ ...contracts.sampleEgress, payload: opaque }, batch, 5000);
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, one));
+  await end(receiver);
+  return Math.round(carried / stepSeconds);
+}
+
+interface Run {
+  /** Samples that were fed in all, and those of them that did not reach a sampler, or were not written by it. */
+  fed: number;
+  lost: number;
+  /** Part of the samples that each sampler took. */
+  shares: number[];
+  /** Cores that the dataplane's way to the bus took. */
+  cores: number;
+}
+
+/** Feeds samples at a rate to samplers that run. */
+async function run(samplers: number, perS: number, seconds: number): Promise<Run> {
+  const before = await takenBySamplers(samplers);
+  const way = new Sampler(['b']);
+  way.useBus(dataplane);
+  let fed = 0;
+  const startMs = performance.now();
+  const startCpu = process.cpuUsage();
+  for (let ms = 0; ms < seconds * 1000; ms = performance.now() - startMs) {
+    for (let due = Math.floor((perS * ms) / 1000) - fed; due > 0; due -= burst) {
+      const count = Math.min(due, burst);
+      way.take({ ...columns, count });
+      fed += count;
+    }
+    await delay(1);
+  }
+  const { user, system } = process.cpuUsage(startCpu);
+  await way.finish();
+  const after = await until('all is written', async () => {
+    const now = await takenBySamplers(samplers);
+    return now.every(({ waiting }) => waiting === 0) && now;
+  });
+  const grown = after.map((one) => {
+    const old = before.find(({ id }) => id === one.id) as Taken;
+    return { taken: one.taken - old.taken, dropped: one.dropped - old.dropped };
+  });
+  const { samplesDropped, samplesUnanswered } = way.counters;
+  const dropped = grown.reduce((sum, one) => sum + one.dropped, 0);
+  return {
+    fed,
+    lost: samplesDropped + samplesUnanswered + dropped,
+    cores: (user + system) / 1e6 / seconds,
+    shares: grown.map(({ taken }) => Number((taken / fed).toFixed(2))),
+  };
+}
+
+interface Taken {
+  id: string;
+  taken: number;
+  dropped: number;
+  waiting: number;
+}
+
+async function takenBySamplers(expected: number): Promise<Taken[]> {
+  return until(`${expected} samplers answer`, async () => {
+    const all = await operator.requestAll(contracts.samplerStatus, {}, 300);
+    if (all.length !== expected) return false;
+    return all.map(({ id, counters }) => {
+      const named = new Map(counters.map(({ name, value }) => [name, Number(value)]));
+      const sum = (...names: string[]) =>
+        names.reduce((total, name) => total + (named.get(name) ?? Number.NaN), 0);
+      return {
+        id,
+        taken: sum('samplesTaken'),
+        dropped: sum('linesDropped', 'packetsDropped', 'overrun', 'malformed'),
+        waiting: sum('linesWaitingBytes', 'packetsWaitingBytes'),
+      };
+    });
+  });
+}
+
+/** Highest rate of those tried at which nothing is lost, and what happened at the rate to reach. */
+async function measure(samplers: number) {
+  const running = Array.from({ length: samplers }, () =>
+    start('dist/services/sampler/main.js', ['--config', join(folder, 'node.yaml')], 'ignore'),
+  );
+  await takenBySamplers(samplers);
+  await run(samplers, reachPerS / 2, 2);
+  const reached = await run(samplers, reachPerS, reachSeconds);
+  let perS = reached.lost === 0 ? reachPerS : 0;
+  for (let more = perS > 0; more; ) {
+    const next = Math.round((perS * stepFactor) / 1000) * 1000;
+    more = (await run(samplers, next, stepSeconds)).lost === 0;
+    if (more) perS = next;
+  }
+  for (const child of running) await end(child);
+  return { ...reached, perS };
+}
+
+try {
+  mkdirSync(join(folder, 'nats'));
+  writeFileSync(join(folder, 'nats/sampler.password'), nats.passwords.sampler);
+  const example = readFileSync(fromPackageRoot('deploy/examples/two-nodes/a.yaml'), 'utf8');
+  const changes = `stateDir: ${join(folder, 'state')}\nbus: { listen: "${nats.listen}" }\nlog: { level: warn }\n`;
+  writeFileSync(join(folder, 'node.yaml'), `${example}${changes}`);
+  const alonePerS = await busAlone(dataplane);
+  const rows = [
+    { what: 'the bus alone', perS: alonePerS, ratioToBus: 1, lostAt50k: '', coresAt50k: '', shares: '' },
+  ];
+  for (const samplers of [1, 2]) {
+    const { perS, fed, lost, cores, shares } = await measure(samplers);
+    rows.push({
+      what: samplers === 1 ? 'one sampler' : 'two samplers',
+      perS,
+      ratioToBus: Number((perS / alonePerS).toFixed(2)),
+      lostAt50k: `${lost} of ${fed}`,
+      coresAt50k: cores.toFixed(2),
+      shares: shares.join(' '),
+    });
+    if (lost > 0) process.exitCode = 1;
+  }
+  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), node: process.version };
+  console.log(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}`);
+  console.table(rows);
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
+  }
+} finally {
+  for (const child of children) await end(child);
+  await Promise.all([dataplane.close(), operator.close()]);
+  await nats.remove();
+  rmSync(folder, { recursive: true });
+}

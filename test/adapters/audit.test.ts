@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// Audit events on a real nats-server with JetStream: each there once and in order, whatever falls meanwhile.
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Leftover, Leftovers } from '../../services/shared/audit_leftovers.js';
+import { AuditRig, upTo } from './audit_rig.js';
+import { streamBytes } from './nats_server.js';
+
+let rig: AuditRig;
+beforeEach(async () => {
+  rig = await AuditRig.start();
+});
+afterEach(() => rig.end());
+
+describe('the audit', () => {
+  it('brings events into the stream in order, as CloudEvents of their producer', async () => {
+    const producer = await rig.producer('dataplane');
+    producer.record(500);
+    await expect.poll(() => producer.counter('auditPublished')).toBe(500);
+    const events = await rig.events();
+    expect(events.map(({ sequence }) => sequence)).toEqual(upTo(500));
+    expect(events[41]).toMatchObject({
+      id: `${producer.incarnation}-42`,
+      source: 'psp:/a/dataplane',
+      type: 'keys.rotated',
+      incarnation: producer.incarnation,
+      data: { generation: 42, by: 'operator' },
+    });
+    expect(producer.counter('auditBacklog')).toBe(0);
+    expect(producer.trail.health()).toEqual([]);
+  });
+
+  it('waits for a bus and a stream that are not there yet', async () => {
+    await rig.nats.stop('SIGKILL');
+    rmSync(rig.nats.streamFolder, { recursive: true });
+    const producer = await rig.producer('stats', { onBus: false });
+    producer.record(20);
+    await producer.trail.flush();
+    expect(producer.counter('auditRecorded')).toBe(20);
+    await rig.nats.start({ stream: false });
+    await producer.join();
+    await delay(400);
+    expect(producer.counter('auditPublished')).toBe(0);
+    await expect.poll(() => rig.operator.connected).toBe(true);
+    await rig.operator.stream.ensure(streamBytes);
+    await expect.poll(() => rig.numbers(producer)).toEqual(upTo(20));
+  });
+
+  it('loses and doubles nothing while nats-server is killed 20 times under two producers', async () => {
+    const producers = [await rig.producer('dataplane'), await rig.producer('keyexchange')];
+    let going = true;
+    const stream = (async () => {
+      for (let n = 0; going; n++) {
+        for (const producer of producers) producer.record(1 + (n % 7));
+        await delay(5);
+      }
+    })();
+    for (let kill = 0; kill < 20; kill++) {
+      await delay(100 + 17 * kill);
+      await rig.nats.stop('SIGKILL');
+      await rig.nats.start({ stream: false });
+    }
+    going = false;
+    await stream;
+    for (const producer of producers) {
+      await producer.trail.flush();
+      await expect.poll(() => producer.counter('auditBacklog')).toBe(0);
+      const recorded = producer.counter('auditRecorded');
+      expect(recorded).toBeGreaterThan(200);
+      expect(await rig.numbers(producer)).toEqual(upTo(recorded));
+    }
+  });
+
+  it('fills a stream again that went back in time', async () => {
+    const producer = await rig.producer('dataplane');
+    producer.record(30);
+    await expect.poll(() => producer.counter('auditPublished')).toBe(30);
+    await rig.nats.stop('SIGKILL');
+    cpSync(rig.nats.streamFolder, `${rig.nats.streamFolder}.old`, { recursive: true });
+    await rig.nats.start();
+    producer.record(50);
+    await expect.poll(() => producer.counter('auditPublished')).toBe(80);
+    await rig.nats.stop('SIGKILL');
+    rmSync(rig.nats.streamFolder, { recursive: true });
+    cpSync(`${rig.nats.streamFolder}.old`, rig.nats.streamFolder, { recursive: true });
+    await rig.nats.start();
+    await expect.poll(() => rig.numbers(producer).catch(() => [])).toEqual(upTo(80));
+  });
+
+  it('does not take for a stream gone back what dropped its oldest messages', async () => {
+    const idle = await rig.producer('stats');
+    const busy = await rig.producer('dataplane', { spoolBytes: 16 * 1024 * 1024 });
+    idle.record(3);
+    await expect.poll(() => idle.counter('auditPublished')).toBe(3);
+    await rig.operator.stream.ensure(100_000);
+    busy.record(500);
+    await expect.poll(() => busy.counter('auditPublished')).toBe(500);
+    expect(await rig.numbers(idle)).toEqual([]);
+    await rig.nats.stop('SIGKILL');
+    await rig.nats.start();
+    busy.record(1);
+    await expect.poll(() => busy.counter('auditPublished')).toBe(501);
+    await delay(200);
+    expect(await rig.numbers(idle)).toEqual([]);
+    expect(idle.counter('auditPublished')).toBe(3);
+  });
+
+  it('says exactly what is missing when its spool ran full, and only once', async () => {
+    await rig.nats.stop('SIGKILL');
+    const producer = await rig.producer('sampler', { onBus: false, spoolBytes: 65_536, keepMs: 0 });
+    for (let i = 0; i < 50; i++) {
+      producer.record(10);
+      await producer.trail.flush();
+    }
+    const lost = producer.counter('auditLost');
+    const kept = producer.counter('auditRecorded');
+    expect(lost).toBeGreaterThan(100);
+    expect(kept + lost).toBe(500);
+    expect(producer.trail.health().map(({ message }) => message)).toEqual([
+      expect.stringContaining(`lost since number ${kept + 1}`),
+    ]);
+    await rig.nats.start();
+    await producer.join();
+    await expect.poll(() => producer.counter('auditRecorded')).toBe(kept + 1);
+    producer.record(1);
+    await expect.poll(() => rig.numbers(producer)).toEqual([...upTo(kept), 501, 502]);
+    const events = await rig.events();
+    expect(events.filter(({ type }) => type === 'audit.lost').map(({ data }) => data)).toEqual([
+      { first: kept + 1, last: 500, count: lost, reason: 'spoolFull' },
+    ]);
+    expect(producer.trail.health()).toEqual([]);
+  });
+});
+
+describe('a disk without room', () => {
+  it('costs the events that it does not take, and they are told once it takes some again', async () => {
+    const folder = rig.folder('stats');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', folder]);
+    try {
+      const ballast = join(folder, 'ballast');
+      const producer = await rig.producer('stats', { onBus: false });
+      producer.record(3);
+      await producer.trail.flush();
+      try {
+        writeFileSync(ballast, Buffer.alloc(256 * 1024));
+      } catch {
+        // As much as fits.
+      }
+      producer.record(50);
+      await expect.poll(() => producer.counter('auditLost')).toBeGreaterThan(0);
+      expect(producer.trail.health().map(({ message }) => message)).toContainEqual(
+        expect.stringContaining('ENOSPC'),
+      );
+      rmSync(ballast);
+      await expect.poll(() => producer.trail.health()).toEqual([]);
+      const lost = producer.counter('auditLost');
+      await producer.join();
+      await expect.poll(() => producer.counter('auditBacklog')).toBe(0);
+      const kept = 53 - lost;
+      expect(await rig.numbers(producer)).toEqual([...upTo(kept), 54]);
+      const told = (await rig.events()).find(({ type }) => type === 'audit.lost');
+      expect(told?.data).toMatchObject({ first: kept + 1, last: 53, count: lost });
+      await producer.leave();
+    } finally {
+      execFileSync('umount', ['-l', folder]);
+    }
+  });
+});
+
+describe('a disk that is full already', () => {
+  it('keeps no service from starting, and what is lost is told once there is room', async () => {
+    const folder = rig.folder('stats');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder]);
+    try {
+      const ballast = join(folder, 'ballast');
+      try {
+        writeFileSync(ballast, Buffer.alloc(256 * 1024));
+      } catch {
+        // As much as fits.
+      }
+      const producer = await rig.producer('stats');
+      producer.record(3);
+      await expect.poll(() => producer.counter('auditLost')).toBe(3);
+      expect(producer.trail.health()).not.toEqual([]);
+      rmSync(ballast);
+      await expect.poll(() => rig.numbers(producer)).toEqual([4]);
+      expect((await rig.events()).map(({ data }) => data)).toEqual([
+        { first: 1, last: 3, count: 3, reason: 'spoolFull' },
+      ]);
+      producer.record(2);
+      await expect.poll(() => rig.numbers(producer)).toEqual([4, 5, 6]);
+      await producer.leave();
+    } finally {
+      execFileSync('umount', ['-l', folder]);
+    }
+  });
+});
+
+describe('what a process leaves', () => {
+  /** Ends a producer as SIGKILL would: nothing is told, nothing let go. */
+  const crash = async (service: 'dataplane' | 'keyexchange', count: number, spoolBytes = 1024 * 1024) => {
+    const producer = await rig.producer(service, { onBus: false, tendMs: 3_600_000, spoolBytes });
+    producer.record(count);
+    await producer.trail.flush();
+    return producer;
+  };
+
+  it('is published by the next one, which then removes it', async () => {
+    const dead = await crash('dataplane', 40);
+    const next = await rig.producer('dataplane', { keepMs: 300 });
+    next.record(2);
+    await expect.poll(() => rig.numbers(dead)).toEqual(upTo(40));
+    await expect.poll(() => readdirSync(rig.folder('dataplane'))).toEqual([next.incarnation]);
+    expect(await rig.numbers(next)).toEqual([1, 2]);
+  });
+
+  it('goes on behind what the stream holds of it already', async () => {
+    const dead = await rig.producer('dataplane', { tendMs: 3_600_000 });
+    dead.record(10);
+    await expect.poll(() => dead.counter('auditPublished')).toBe(10);
+    dead.trail.busState(false);
+    dead.record(5);
+    await dead.trail.flush();
+    await rig.producer('dataplane');
+    await expect.poll(() => rig.numbers(dead)).toEqual(upTo(15));
+  });
+
+  it('ends at a torn line', async () => {
+    const dead = await crash('dataplane', 10);
+    const folder = join(rig.folder('dataplane'), dead.incarnation);
+    appendFileSync(join(folder, '0000000001.log'), 'deadbeef {"id":"half an ev');
+    await rig.producer('dataplane');
+    await expect.poll(() => rig.numbers(dead)).toEqual(upTo(10));
+  });
+
+  it('tells what it had lost and did not live to tell', async () => {
+    const dead = await crash('dataplane', 500, 65_536);
+    const kept = dead.counter('auditRecorded');
+    await rig.producer('dataplane', { spoolBytes: 1024 * 1024 });
+    await expect.poll(() => rig.numbers(dead)).toEqual([...upTo(kept), 501]);
+    expect((await rig.events()).find(({ type }) => type === 'audit.lost')?.data).toMatchObject({
+      first: kept + 1,
+      last: 500,
+    });
+  });
+
+  it('is taken at once after an orderly end, and from a silent one only when it is silent', async () => {
+    const orderly = await rig.producer('keyexchange', { onBus: false });
+    orderly.record(3);
+    await orderly.leave();
+    const alive = await rig.producer('keyexchange', { onBus: false });
+    alive.record(4);
+    const next = await rig.producer('keyexchange', { silentMs: 60_000 });
+    await expect.poll(() => rig.numbers(orderly)).toEqual(upTo(3));
+    await delay(1200);
+    expect(await rig.numbers(alive)).toEqual([]);
+    await alive.join();
+    await expect.poll(() => rig.numbers(alive)).toEqual(upTo(4));
+    expect(existsSync(join(rig.folder('keyexchange'), next.incarnation))).toBe(true);
+  });
+
+  it('is given back to a producer that was only slow', async () => {
+    const slow = await rig.producer('keyexchange', { tendMs: 1500 });
+    const taker = await rig.producer('keyexchange', { tendMs: 50, silentMs: 200 });
+    slow.record(5);
+    await delay(2500);
+    slow.record(5);
+    await expect.poll(() => rig.numbers(slow)).toEqual(upTo(10));
+    taker.record(1);
+    await expect.poll(() => rig.numbers(taker)).toEqual([1]);
+  });
+
+  it('is published although another folder cannot be taken, and that is told', async () => {
+    const dead = await crash('dataplane', 5);
+    writeFileSync(join(rig.folder('dataplane'), '0000000000000000'), 'no folder');
+    const next = await rig.producer('dataplane');
+    await expect.poll(() => rig.numbers(dead)).toEqual(upTo(5));
+    expect(next.trail.health().map(({ message }) => message)).toEqual([
+      expect.stringMatching(/cannot be taken over: .*0000000000000000 \(ENOTDIR\)/),
+    ]);
+  });
+
+  it('is not removed for want of room while its producer goes on', async () => {
+    const folder = rig.folder('stats');
+    const slow = await rig.producer('stats', { onBus: false, tendMs: 3_600_000 });
+    slow.record(3);
+    await slow.trail.flush();
+    const taken: Leftover[] = [];
+    const leftovers = new Leftovers({
+      folder,
+      incarnation: 'f'.repeat(16),
+      silentMs: 0,
+      keepMs: 60_000,
+      lossEvent: () => '',
+      monotonicMs: () => performance.now(),
+      unixMs: () => Date.now(),
+      onTaken: (leftover) => taken.push(leftover),
+      onLeft: () => undefined,
+      onRetaken: async () => undefined,
+    });
+    await leftovers.begin();
+    await leftovers.tend(true);
+    await leftovers.tend(true);
+    taken[0]?.confirm(3);
+    slow.record(2);
+    await slow.trail.flush();
+    await leftovers.makeRoom();
+    await slow.join();
+    await expect.poll(() => rig.numbers(slow)).toEqual(upTo(5));
+  });
+});

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real nats-server with the audit stream, and producers with folders of their own below one folder.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type AuditEvent, readEvent } from '../../services/shared/audit_event.js';
+import {
+  type AuditOptions,
+  type AuditSlice,
+  AuditTrail,
+  makeAuditFolder,
+} from '../../services/shared/audit_trail.js';
+import type { Bus } from '../../services/shared/bus.js';
+import type { Service } from '../../services/shared/contracts.js';
+import { NatsServer } from './nats_server.js';
+
+export class AuditRig {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'psp-audit-'));
+  readonly #producers: Producer[] = [];
+
+  private constructor(
+    readonly nats: NatsServer,
+    readonly operator: Bus,
+  ) {}
+
+  static async start(): Promise<AuditRig> {
+    const nats = await NatsServer.start('a');
+    const operator = await nats.connect('operator');
+    return new AuditRig(nats, operator);
+  }
+
+  /** Where all producers of a service spool. */
+  folder(service: Service): string {
+    return makeAuditFolder(this.#folder, service);
+  }
+
+  /** A start of a service. @param options `onBus: false` leaves the bus out. */
+  async producer(
+    service: Service,
+    options: Partial<AuditOptions> & { onBus?: boolean } = {},
+  ): Promise<Producer> {
+    const { onBus = true, ...rest } = options;
+    const trail = await AuditTrail.open({
+      node: 'a',
+      service,
+      folder: this.folder(service),
+      spoolBytes: 1024 * 1024,
+      tendMs: 50,
+      silentMs: 500,
+      ...rest,
+    });
+    const producer = new Producer(service, trail, this.nats);
+    this.#producers.push(producer);
+    if (onBus) await producer.join();
+    return producer;
+  }
+
+  /** All that the stream holds, in its order. */
+  async events(): Promise<AuditEvent[]> {
+    const events: AuditEvent[] = [];
+    for await (const { octets } of this.operator.stream.read(
+      { follow: false },
+      new AbortController().signal,
+    )) {
+      events.push(readEvent(octets) as AuditEvent);
+    }
+    return events;
+  }
+
+  /** Numbers of one producer's events in the order in which the stream holds them. */
+  async numbers({ incarnation }: Pick<Producer, 'incarnation'>): Promise<number[]> {
+    const events = await this.events();
+    return events.filter((each) => each.incarnation === incarnation).map(({ sequence }) => sequence);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#producers.map((producer) => producer.leave()));
+    await this.operator.close();
+    await this.nats.remove();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+export class Producer {
+  #bus: Bus | undefined;
+  #recorded = 0;
+
+  constructor(
+    readonly service: Service,
+    readonly trail: AuditTrail,
+    private readonly nats: NatsServer,
+  ) {}
+
+  get incarnation(): string {
+    return this.trail.producer.incarnation;
+  }
+
+  async join(): Promise<void> {
+    this.#bus = await this.nats.connect(this.service, {
+      onState: (connected) => this.trail.busState(connected),
+    });
+    this.trail.useBus(this.#bus);
+  }
+
+  /** Records so many events. */
+  record(count = 1): void {
+    for (let i = 0; i < count; i++) {
+      const [generation, by] = [++this.#recorded, 'operator'] as const;
+      this.trail.record('keys.rotated', { generation, by, reofferedFlows: 0, cutFlows: 0 });
+    }
+  }
+
+  counter(name: string): number {
+    return Number(this.trail.counters().find((each) => each.name === name)?.value);
+  }
+
+  async leave(): Promise<void> {
+    await this.trail.close(500);
+    await this.#bus?.close();
+  }
+}
+
+/** 1, 2, ... n */
+export const upTo = (n: number, first = 1): number[] =>
+  Array.from({ length: n - first + 1 }, (_, i) => first + i);
+
+/** What a service's slice says of its audit, with a state folder that goes when the test file ends. */
+export function auditSlice(): AuditSlice {
+  const stateDir = mkdtempSync(join(tmpdir(), 'psp-audit-'));
+  process.once('exit', () => rmSync(stateDir, { recursive: true, force: true }));
+  const gist: AuditSlice['gist'] = {
+    sha256: '0'.repeat(64),
+    vips: [],
+    peers: [],
+    vipCount: 0,
+    peerCount: 0,
+    tunnels: 0,
+    trustDomain: 'psp',
+    versions: [1, 0],
+    samplingEgressLog2: null,
+    authOnlyPeers: [],
+    cryptOffsetPeers: [],
+    ingressAcl: true,
+    bypass: 0,
+    captureEgress: false,
+  };
+  return { stateDir, spoolBytes: 1024 * 1024, gist };
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a gateway must bear: garbage on both ports, and scans of whole prefixes, unknown and known. It goes on,
+// counts everything, stays within its bounds, and serves the next flow.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { signal, until } from './namespace.js';
+import { grew, type Numbers, unaccounted } from './numbers.js';
+import { garbage, sendFrames } from './raw_frames.js';
+import { hostInterface, Topology } from './topology.js';
+import { ping } from './traffic.js';
+
+interface Base {
+  numbers: Numbers;
+  memory: number;
+}
+
+let net: Topology;
+/** Before the first scan. */
+let base: Base;
+
+beforeAll(async () => {
+  // Room for two scans inside the peer's prefix.
+  net = await Topology.create({
+    edit: (_, yaml) => yaml.replace('10.2.0.0/24', '10.2.0.0/15'),
+    environment: ['NODE_OPTIONS=--max-semi-space-size=1'],
+  });
+  net.addAddresses(1);
+  await net.start();
+  expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
+  expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
+});
+afterAll(() => net?.close());
+
+const scan = async (prefix: string) => {
+  const args = [fromPackageRoot('dist/test/e2e/agents/udp_scan.js'), prefix];
+  return Number((await net.host1.namespace.try(process.execPath, args)).stdout);
+};
+
+/** Resident memory of gateway a's dataplane in MiB. */
+const memory = (): number => {
+  const status = readFileSync(`/proc/${net.a.pidOf('dataplane')}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+};
+
+/** Undefined where a busy service did not answer in time. */
+const reading = () => net.a.numbers().catch(() => undefined);
+
+/** The counters once nothing moves. */
+const atRest = () =>
+  until(
+    'nothing is held any more',
+    async () => {
+      const first = await reading();
+      const second = await reading();
+      if (first === undefined || second === undefined) return false;
+      const still = first.ports.unsecured?.rxPackets === second.ports.unsecured?.rxPackets;
+      const idle = ['held', 'wanted', 'wants'].every((name) => second.values[name] === 0);
+      return still && idle && second;
+    },
+    120_000,
+    300,
+  );
+
+const dropped = (before: Numbers, after: Numbers, reason: string): number =>
+  (after.drops[reason] ?? 0) - (before.drops[reason] ?? 0);
+
+it('bears 10 seconds of garbage on both ports, counts each frame, and carries on', async () => {
+  const pid = net.a.pidOf('dataplane');
+  const [inside, outside] = [
+    await net.capture('good-inside', { at: [net.host1.namespace, hostInterface] }),
+    await net.capture('good-outside'),
+  ];
+  for (const to of [net.host2.v4, net.host2.v6]) await ping(net.host1.namespace, to, { count: 2 });
+  await Promise.all([inside.stop(), outside.stop()]);
+  // Only frames that go towards the gateway are good raw material.
+  const mac = (namespace: typeof net.wire, port: string) =>
+    Buffer.from(namespace.run('cat', `/sys/class/net/${port}/address`).trim().replaceAll(':', ''), 'hex');
+  const towards = (address: Buffer, frames: { octets: Buffer }[]) =>
+    frames.map(({ octets }) => octets).filter((octets) => octets.subarray(0, 6).equals(address));
+  const plain = towards(mac(net.a.namespace, 'veth-host'), inside.frames());
+  const psp = towards(mac(net.a.namespace, 'veth-wire'), outside.frames());
+  expect(plain.length).toBeGreaterThan(2);
+  expect(psp.length).toBeGreaterThan(2);
+
+  const before = await atRest();
+  const seconds = 10;
+  const sent = await Promise.all([
+    sendFrames(
+      net.host1.namespace,
+      hostInterface,
+      garbage(plain, 700, 1),
+      join(net.folder, 'inside'),
+      seconds,
+    ),
+    sendFrames(net.wire, 'to-a', garbage(psp, 700, 2), join(net.folder, 'outside'), seconds),
+  ]);
+  for (const { stdout, stderr } of sent) expect(Number(stdout), stderr).toBeGreaterThan(10_000);
+  const after = await atRest();
+  expect(unaccounted(before, after)).toBe(0);
+  const reasons = Object.keys(after.drops).filter(
+    (reason) => (after.drops[reason] ?? 0) > (before.drops[reason] ?? 0),
+  );
+  for (const reason of [
+    'egress/vlan',
+    'ingress/vlan',
+    'egress/truncated',
+    'ingress/truncated',
+    'ingress/icv_failure',
+  ]) {
+    expect(reasons).toContain(reason);
+  }
+  expect(net.a.pidOf('dataplane')).toBe(pid);
+  expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
+  expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
+});
+
+it('makes no key, no event and no memory of a scan of 65 536 unknown addresses', async () => {
+  base = { numbers: await atRest(), memory: memory() };
+  const before = base.numbers;
+  let after = before;
+  // Frames that come faster than the port is read are lost before anything counts them: again until so many came.
+  while (dropped(before, after, 'egress/no_peer') < 65_536) {
+    expect(await scan('10.9')).toBe(65_536);
+    after = await atRest();
+  }
+  for (const name of ['missEvents', 'keyed', 'receiveSpis', 'wanted'])
+    expect(grew(before, after, name)).toBe(0);
+  expect(after.peers.b?.exchanges).toBe(before.peers.b?.exchanges);
+  expect(memory() - base.memory).toBeLessThan(8);
+});
+
+/**
+ * What the dataplane may hold, in MiB, however many addresses were scanned since `base`. Garbage is paid once and not
+ * per scan: V8's young generation is kept small here, the old one grows by a part of what lives. What is there to
+ * stay is bounded by maxFlows: measured 1 KiB for each receive SPI (those that a peer may have heard of without an
+ * answer are among them) and up to 3 KiB for each flow that is agreed on, in the engine and in JavaScript.
+ */
+const garbageMiB = 48;
+function bound({ memory, numbers }: Base, now: Numbers): number {
+  const keptKiB = grew(numbers, now, 'receiveSpis') * 1.25 + grew(numbers, now, 'keyed') * 3;
+  return memory + garbageMiB + keptKiB / 1024;
+}
+
+/** Scans a /16 of the peer and holds gateway a to its bounds meanwhile, however fast it is. */
+async function scanPeer(prefix: string): Promise<{ before: Numbers; after: Numbers }> {
+  const before = await atRest();
+  let most = memory();
+  let running = true;
+  const scanned = scan(prefix).finally(() => {
+    running = false;
+  });
+  const watched = (async () => {
+    for (; running; await sleep(100)) most = Math.max(most, memory());
+  })();
+  const bounded = (numbers: Numbers): Numbers => {
+    expect(numbers.values.held).toBeLessThanOrEqual(8192);
+    expect(numbers.values.wanted).toBeLessThanOrEqual(4096);
+    return numbers;
+  };
+  while (running) {
+    const numbers = await reading();
+    if (numbers) bounded(numbers);
+  }
+  expect(await scanned).toBe(65_536);
+  await watched;
+  const after = bounded(await atRest());
+  most = Math.max(most, memory());
+  expect(unaccounted(before, after)).toBe(0);
+  expect(after.values).toMatchObject({ wants: 0, eventsLost: before.values.eventsLost });
+  expect(dropped(before, after, 'egress/want_limit')).toBeGreaterThan(0);
+  expect(most).toBeLessThan(bound(base, after));
+  return { before, after };
+}
+
+it('stays within its bounds when 65 536 addresses of a peer are scanned, and serves the next flow', async () => {
+  const { before, after } = await scanPeer('10.2');
+  expect(grew(before, after, 'keyed')).toBeGreaterThan(0);
+  expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
+  expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
+});
+
+it('pays for a second scan, of other addresses, only what its flows take', async () => {
+  const { before, after } = await scanPeer('10.3');
+  expect(grew(before, after, 'keyed')).toBeGreaterThan(0);
+});
+
+it('rotates after scans: each flow that they left is answered, and traffic goes on', async () => {
+  const { keyed = 0 } = (await net.a.numbers()).values;
+  const pinged = ping(net.host1.namespace, net.host2.v4, { count: 20 });
+  await net.a.rotate();
+  await until(
+    'every flow is answered',
+    async () => {
+      const now = await reading();
+      return now?.unansweredFlows === 0 && now.drainLeftMs === 0;
+    },
+    240_000,
+  );
+  expect((await pinged).received).toBe(20);
+  const after = await atRest();
+  // Those that were never answered have their key now, too.
+  expect(after.values.keyed).toBeGreaterThanOrEqual(keyed);
+  expect(after.values.wants).toBe(0);
+  expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
+  expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
+});
+
+it('frees what a scan towards a dead peer left, and serves the next flow once the peer is back', async () => {
+  const stopped = net.b.namespace.processes();
+  for (const pid of stopped) signal(pid, 'SIGSTOP');
+  const { before, after } = await scanPeer('10.3').finally(() => {
+    for (const pid of stopped) signal(pid, 'SIGCONT');
+  });
+  expect(grew(before, after, 'unanswered')).toBeGreaterThan(0);
+  expect(grew(before, after, 'keyed')).toBe(0);
+  expect(after.values).toMatchObject({ held: 0, wanted: 0, wants: 0 });
+  expect(dropped(before, after, 'egress/no_answer')).toBeGreaterThan(0);
+  expect(after.peers.b?.lastCode).toMatch(/^PEER_(DOWN|TIMEOUT)$/);
+  await until('the next flow works', async () => {
+    const next = await ping(net.host1.namespace, '10.2.0.100', { source: '10.1.0.100', waitS: 2 });
+    return next.received === 1;
+  });
+});

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// A story with 100 tunnels, three rotations and five refusals between two gateways, while their nats-servers are
+// killed 20 times (40 in the long form): afterwards every event is in the audit of its node, once and in order.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expectSchema } from '../json_schema.js';
+import { long } from '../long.js';
+import type { Gateway } from './gateway.js';
+import { until } from './namespace.js';
+import { hostInterface, Topology } from './topology.js';
+import { ping } from './traffic.js';
+
+interface Event {
+  id: string;
+  source: string;
+  type: string;
+  incarnation: string;
+  sequence: string;
+  data: Record<string, unknown>;
+}
+
+const addresses = 10;
+/** At each node. */
+const kills = long ? 20 : 10;
+const strangers = [1, 2, 3, 4, 5].map((i) => `10.1.0.20${i}`);
+const ends = Array.from({ length: addresses }, (_, i) => i);
+const pairs = ends.flatMap((i) => ends.map((j) => [`10.1.0.${100 + i}`, `10.2.0.${100 + j}`] as const));
+
+let net: Topology;
+beforeAll(async () => {
+  // b knows half of a's prefix only, so that it refuses what comes from the other.
+  net = await Topology.create({
+    edit: (node, yaml) => (node === 'b' ? yaml.replace('10.1.0.0/24', '10.1.0.0/25') : yaml),
+  });
+  net.addAddresses(addresses);
+  for (const address of strangers) {
+    net.host1.namespace.ip('address', 'add', `${address}/32`, 'dev', hostInterface);
+  }
+  await net.start();
+});
+afterAll(() => net?.close());
+
+async function eventsOf(gateway: Gateway): Promise<Event[]> {
+  const { code, stdout } = await gateway.ask('audit', '--json');
+  if (code !== 0) return [];
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Event);
+}
+const ofType = (events: Event[], type: string) => events.filter((event) => event.type === `psp.${type}`);
+const tunnelsIn = (events: Event[]) =>
+  ofType(events, 'tunnel.up').map(({ data: { local, remote } }) => `${local} ${remote}`);
+
+/** Runs whatever falls meanwhile until it succeeds. */
+/** What fails while a bus is away is asked for again: a re-offer to a peer that failed often waits up to 30 s. */
+const insist = (what: string, work: () => Promise<boolean>) => until(what, work, 300_000, 200);
+
+async function connect(): Promise<void> {
+  for (const [from, to] of pairs) {
+    await insist(`${from} reaches ${to}`, async () => {
+      return (await ping(net.host1.namespace, to, { source: from, waitS: 2 })).received === 1;
+    });
+  }
+}
+
+async function rotate(gateway: Gateway, times: number): Promise<void> {
+  for (let done = 0; done < times; done++) {
+    let said = '';
+    await insist('a rotation is taken', async () => {
+      const { code, stderr } = await gateway.ask('rotate');
+      said = stderr;
+      return code === 0;
+    }).catch((error) => {
+      throw new Error(`${error.message}; at last: ${said}`, { cause: error });
+    });
+    await sleep(2000);
+  }
+}
+
+const refusalsIn = (events: Event[]) =>
+  ofType(events, 'tunnel.refused').filter(({ data }) => data.by === 'peer');
+
+async function beRefused(): Promise<void> {
+  for (const source of strangers) {
+    await insist(`${source} is refused`, async () => {
+      await ping(net.host1.namespace, net.host2.v4, { source, waitS: 1 });
+      return refusalsIn(await eventsOf(net.a)).some(({ data }) => data.local === source);
+    });
+  }
+}
+
+/** Ever later, as `psp up` restarts what keeps ending ever later. */
+async function killNats(gateway: Gateway): Promise<void> {
+  let dead: number | undefined;
+  for (let kill = 0; kill < kills; kill++) {
+    await until(
+      'nats-server runs again',
+      () => {
+        const pid = gateway.pidOf('nats-server');
+        return pid !== undefined && pid !== dead;
+      },
+      30_000,
+    );
+    await sleep(200 + 50 * kill);
+    dead = gateway.kill('nats-server');
+  }
+}
+
+it(`tells every event of the story once and in order, though nats-server dies ${2 * kills} times`, async () => {
+  const story = [connect(), beRefused(), rotate(net.a, 1), rotate(net.b, 2)];
+  await Promise.all([...story, killNats(net.a), killNats(net.b)]);
+
+  const told = async (gateway: Gateway, tunnels: readonly string[], rotations: number) => {
+    const events = await eventsOf(gateway);
+    const up = new Set(tunnelsIn(events));
+    return (
+      tunnels.every((tunnel) => up.has(tunnel)) &&
+      ofType(events, 'keys.rotated').length === rotations &&
+      events
+    );
+  };
+  const forth = pairs.map(([from, to]) => `${from} ${to}`);
+  const back = pairs.map(([from, to]) => `${to} ${from}`);
+  const a = await until('a has told all', () => told(net.a, forth, 1), 120_000, 500);
+  const b = await until('b has told all', () => told(net.b, back, 2), 120_000, 500);
+
+  for (const [events, tunnels] of [
+    [a, forth],
+    [b, back],
+  ] as const) {
+    expect(tunnelsIn(events).sort()).toEqual([...tunnels].sort());
+    for (const event of events) expectSchema('audit', event);
+    expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+    const producers = new Map<string, number[]>();
+    for (const { source, incarnation, sequence } of events) {
+      const numbers = producers.get(`${source} ${incarnation}`) ?? [];
+      producers.set(`${source} ${incarnation}`, [...numbers, Number(sequence)]);
+    }
+    // No service ended with the bus: each has one start.
+    expect(producers.size).toBe(4);
+    for (const numbers of producers.values()) expect(numbers).toEqual(numbers.map((_, i) => i + 1));
+  }
+  const refusals = refusalsIn(a);
+  expect(refusals.map(({ data }) => data.local).sort()).toEqual([...strangers].sort());
+  const given = ofType(b, 'peer.stranger').reduce((sum, { data }) => sum + Number(data.count), 0);
+  expect(given).toBeGreaterThanOrEqual(strangers.length);
+
+  for (const gateway of [net.a, net.b]) {
+    const { code, stdout } = await gateway.psp('audit', 'verify', '--json');
+    const verdict = JSON.parse(stdout);
+    expectSchema('audit_verify', verdict);
+    expect([code, verdict.whole]).toEqual([0, true]);
+  }
+}, 600_000);
+
+it('goes on after the whole node was restarted, with the end of each service told', async () => {
+  const before = await eventsOf(net.a);
+  await net.a.stop();
+  await net.a.start();
+  const after = await until(
+    'the new start is told',
+    async () => {
+      const events = await eventsOf(net.a);
+      return ofType(events, 'service.started').length === 8 && events;
+    },
+    60_000,
+    500,
+  );
+  expect(after.slice(0, before.length)).toEqual(before);
+  expect(new Set(ofType(after, 'service.stopped').map(({ source }) => source)).size).toBe(4);
+  expect((await net.a.psp('audit', 'verify')).code).toBe(0);
+}, 600_000);

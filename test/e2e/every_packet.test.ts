@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// What hosts do, through two gateways in each mode over each family outside: ping at every size with and without
+// DF, traceroute, iperf3, a copy with extension headers. First with the same MTU on the wire as on the hosts'
+// links, so that full packets do not fit once they are sealed; then with jumbo frames, where all do.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { long } from '../long.js';
+import {
+  copyWithExtensions,
+  type Echo,
+  type EchoOptions,
+  echo,
+  forgetPaths,
+  Iperf,
+  learnedMtu,
+  traceroute,
+} from './host_tools.js';
+import { grew, newDrops } from './numbers.js';
+import { octetsOf6 } from './packet_octets.js';
+import { createPair, egressFlow, type Family, type Mode, overheadOf } from './packet_pairs.js';
+import { pspFrames } from './psp_frames.js';
+import { hostInterface, type Topology } from './topology.js';
+
+const sizes = [0, 1, 8, 100, 1372, 1400, 1424, 1472, 1473, 2000, 4000, 9000];
+const icmpHeader = 8;
+const ipHeader = { 4: 20, 6: 40 };
+const families = [4, 6] as const;
+const every = (['tunnel', 'transport'] as const).flatMap((mode) =>
+  families.map((outer): { mode: Mode; outer: Family } => ({ mode, outer })),
+);
+
+const mebibyte = 1 << 20;
+/** By iperf3, whose receiver stops counting when the last octet was handed to the sender's kernel. */
+const streamed = 16 * mebibyte;
+const both = (peer: string) => ({ a: { peer }, b: { peer } });
+
+/** A port that takes no more is no fault of ours: TCP finds out how fast that is on a slow machine. */
+const blamed = (drops: Record<string, number>): string[] =>
+  Object.keys(drops).filter((drop) => !drop.endsWith('/tx_full'));
+
+const answered: Echo = { answered: true, told: undefined, refused: undefined };
+
+describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', ({ mode, outer }) => {
+  const mtu = 1500;
+  /** Octets of a packet that the wire takes. */
+  const room = mtu - overheadOf(mode, outer);
+  let net: Topology;
+
+  beforeAll(async () => {
+    net = await createPair({ outer, wireMtu: mtu, hostMtu: mtu, terms: both(`mode: ${mode}`) });
+    await net.start();
+  });
+  afterAll(() => net?.close());
+
+  const target = (family: Family) => (family === 4 ? net.host2.v4 : net.host2.v6);
+  const ping = (family: Family, options: EchoOptions) => echo(net.host1.namespace, target(family), options);
+  const forget = () => {
+    for (const { namespace } of [net.host1, net.host2]) forgetPaths(namespace);
+  };
+  /** Messages to hosts so far, of both gateways. */
+  const told = async () => {
+    const numbers = await Promise.all([net.a.numbers(), net.b.numbers()]);
+    return numbers.reduce((sum, { values }) => sum + (values.icmpSent ?? 0), 0);
+  };
+
+  it('carries IPv4 of every size without DF: the gateway cuts what does not fit', async () => {
+    const before = await net.a.numbers();
+    for (const size of sizes) {
+      expect({ size, ...(await ping(4, { size, discovery: 'dont' })) }).toEqual({ size, ...answered });
+    }
+    const after = await net.a.numbers();
+    // Of 1472 octets and more; in tunnel mode 1424, too; each host fragment of a longer one by itself.
+    expect(grew(before, after, 'packetsFragmented')).toBeGreaterThanOrEqual(5);
+    expect(newDrops(before, after)).toEqual({});
+    expect(await told()).toBe(0);
+    expect((await egressFlow(net.a, net.host1.v4, net.host2.v4)).mode).toBe(mode);
+  });
+
+  it.each(families)('carries IPv%s that must not be cut, or tells the host what fits', async (family) => {
+    for (const size of sizes) {
+      const length = size + icmpHeader + ipHeader[family];
+      if (length <= room) {
+        expect({ size, ...(await ping(family, { size, discovery: 'do' })) }).toEqual({ size, ...answered });
+        continue;
+      }
+      forget();
+      const came = await ping(family, { size, discovery: 'do' });
+      // Longer than the host's own link: nothing was sent, and nothing learned.
+      const [told, refused] = length <= mtu ? [room, undefined] : [undefined, mtu];
+      expect({ size, ...came }).toEqual({ size, answered: false, told, refused });
+      expect(learnedMtu(net.host1.namespace, target(family))).toBe(told);
+    }
+  });
+
+  it('loses no IPv6 packet that its host may cut without telling it', async () => {
+    forget();
+    const before = await told();
+    let lost = 0;
+    for (const size of sizes) {
+      for (let attempt = 0; ; attempt++) {
+        // Only a reply that was too big is waited for in vain: host 2 is told of it, not we.
+        const came = await ping(6, { size, waitS: 10 });
+        if (came.answered) break;
+        lost++;
+        expect({ size, attempt }).not.toEqual({ size, attempt: 2 });
+      }
+    }
+    expect(lost).toBeGreaterThan(0);
+    expect((await told()) - before).toBe(lost);
+  });
+
+  it.each(['udp', 'icmp'] as const)('is no hop on the way, by traceroute over %s', async (by) => {
+    for (const family of families) {
+      expect(await traceroute(net.host1.namespace, target(family), by)).toEqual([target(family)]);
+    }
+  });
+
+  it('carries iperf3 over TCP, whose hosts learn the path, and over UDP', async () => {
+    forget();
+    const before = await net.a.numbers();
+    const server = await Iperf.start(net.host2.namespace);
+    for (const family of families) {
+      const tcp = await server.carry(net.host1.namespace, target(family), 'tcp', streamed);
+      expect(tcp.sent).toBeGreaterThanOrEqual(streamed);
+      expect(tcp.received).toBeGreaterThan(mebibyte);
+      expect(learnedMtu(net.host1.namespace, target(family))).toBe(room);
+      const datagrams = await server.carry(net.host1.namespace, target(family), 'udp', mebibyte / 2);
+      expect(datagrams.sent).toBeGreaterThanOrEqual(mebibyte / 2);
+      expect(datagrams.received).toBeGreaterThan(0);
+    }
+    await server.stop();
+    const after = await net.a.numbers();
+    expect(blamed(newDrops(before, after))).toEqual(['egress/too_big']);
+    expect(grew(before, after, 'icmpSent')).toBeGreaterThan(0);
+  });
+
+  it('copies a file over IPv6 with extension headers in every packet', async () => {
+    forget();
+    const [wire, arrived] = [
+      await net.capture('extensions-wire', { filter: 'ip6 or udp' }),
+      await net.capture('extensions-host', { filter: 'ip6', at: [net.host2.namespace, hostInterface] }),
+    ];
+    const { host1, host2, folder } = net;
+    const copy = await copyWithExtensions(host1.namespace, host2.namespace, host2.v6, {
+      file: `${folder}/content`,
+      bytes: 2 * mebibyte,
+    });
+    expect(copy).toEqual({ sent: copy.received, received: copy.received, bytes: 2 * mebibyte });
+    await Promise.all([wire.stop(), arrived.stop()]);
+    // Next header: hop-by-hop, then destination options, then TCP, behind the 40 octets of IPv6.
+    const at = 14 + 40;
+    const segments = arrived
+      .frames()
+      .filter(({ octets }) => octets.subarray(22, 38).equals(octetsOf6(host1.v6)));
+    const extended = segments.filter(
+      ({ octets }) => octets[20] === 0 && octets[at] === 60 && octets[at + 8] === 6,
+    );
+    expect(extended.length).toBeGreaterThan((2 * mebibyte) / mtu);
+    // In transport mode nodes on the way still find hop-by-hop options, and nothing else (RFC 8200 section 4.3).
+    const shown = pspFrames(wire.frames()).filter(({ outer: { octets } }) => octets[6] === 0);
+    if (mode === 'tunnel') expect(shown).toEqual([]);
+    else {
+      expect(shown.length).toBeGreaterThan((2 * mebibyte) / mtu);
+      expect(new Set(shown.map(({ nextHeader }) => nextHeader))).toEqual(new Set([60]));
+    }
+  });
+
+  it('dropped nothing but what it told of', async () => {
+    for (const gateway of [net.a, net.b]) {
+      const now = await gateway.numbers();
+      expect(
+        blamed(newDrops({ ...now, drops: {} }, now)).filter((drop) => drop !== 'egress/too_big'),
+      ).toEqual([]);
+    }
+  });
+});
+
+describe.each(long ? every : every.filter(({ mode, outer }) => (mode === 'tunnel') === (outer === 4)))(
+  '$mode mode, IPv$outer outside, jumbo frames',
+  ({ mode, outer }) => {
+    const mtu = 9000;
+    let net: Topology;
+
+    beforeAll(async () => {
+      net = await createPair({ outer, wireMtu: 9100, hostMtu: mtu, terms: both(`mode: ${mode}`) });
+      await net.start();
+    });
+    afterAll(() => net?.close());
+
+    it.each(families)('carries IPv%s of every size, whole where the host sent it whole', async (family) => {
+      const target = family === 4 ? net.host2.v4 : net.host2.v6;
+      const fullest = mtu - icmpHeader - ipHeader[family];
+      for (const size of [...sizes, fullest]) {
+        const whole = await echo(net.host1.namespace, target, { size, discovery: 'do' });
+        expect({ size, ...whole }).toEqual(
+          size <= fullest ? { size, ...answered } : { size, answered: false, told: undefined, refused: mtu },
+        );
+        const free = await echo(net.host1.namespace, target, {
+          size,
+          discovery: family === 4 ? 'dont' : 'want',
+        });
+        expect({ size, ...free }).toEqual({ size, ...answered });
+      }
+    });
+
+    it('carries iperf3 over TCP in full segments', async () => {
+      const server = await Iperf.start(net.host2.namespace);
+      for (const target of [net.host2.v4, net.host2.v6]) {
+        const { sent, received } = await server.carry(net.host1.namespace, target, 'tcp', streamed);
+        expect(sent).toBeGreaterThanOrEqual(streamed);
+        expect(received).toBeGreaterThan(mebibyte);
+        expect(learnedMtu(net.host1.namespace, target)).toBeUndefined();
+      }
+      await server.stop();
+    });
+
+    it('dropped nothing and told nobody', async () => {
+      for (const gateway of [net.a, net.b]) {
+        const now = await gateway.numbers();
+        expect(blamed(newDrops({ ...now, drops: {} }, now))).toEqual([]);
+        expect(now.values.icmpSent).toBe(0);
+      }
+    });
+  },
+);

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first packet of a tunnel: held, not lost, whichever side begins, in every family of inner and outer, and
+// with many flows missing at once.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Capture } from './capture.js';
+import { until } from './namespace.js';
+import { grew, newDrops } from './numbers.js';
+import { hostInterface, Topology } from './topology.js';
+import { Listener, ping, send, transfer } from './traffic.js';
+
+const marker = 'PSP-E2E-MARKER-1';
+/** Of a datagram: behind the headers of Ethernet, IPv4 and UDP. */
+const payloadAt = 14 + 20 + 8;
+/** Packets are held for as long as keys take, however slow the machine. */
+const patient = (_node: string, yaml: string) => `${yaml}engine: { holdMs: 20000 }\n`;
+
+describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer outside', ({ outer }) => {
+  let net: Topology;
+  let wire: Capture;
+
+  beforeAll(async () => {
+    net = await Topology.create({ outer, edit: patient });
+    wire = await net.capture('wire');
+    await net.start();
+  });
+  afterAll(() => net?.close());
+
+  it('carries the first packet from host 1, IPv4 inside', async () => {
+    const before = await net.a.numbers();
+    const result = await ping(net.host1.namespace, net.host2.v4, { marker });
+    expect(result.received).toBe(1);
+    const after = await net.a.numbers();
+    expect(grew(before, after, 'missEvents')).toBe(1);
+    expect(grew(before, after, 'resubmitted')).toBe(1);
+    expect(newDrops(before, after)).toEqual({});
+  });
+
+  it('carries the first packet from host 2, IPv6 inside', async () => {
+    const before = await net.b.numbers();
+    const result = await ping(net.host2.namespace, net.host1.v6, { marker });
+    expect(result.received).toBe(1);
+    const after = await net.b.numbers();
+    expect(grew(before, after, 'missEvents')).toBe(1);
+    expect(grew(before, after, 'resubmitted')).toBe(1);
+    expect(newDrops(before, after)).toEqual({});
+  });
+
+  it('has asked for each tunnel once, from the side that sent first', async () => {
+    const [a, b] = await Promise.all([net.a.numbers(), net.b.numbers()]);
+    expect([a.peers.b?.answered, b.peers.a?.answered]).toEqual([1, 1]);
+    expect([a.values.keyed, b.values.keyed]).toEqual([2, 2]);
+  });
+
+  it('carries TCP both ways at once with equal content', async () => {
+    const bytes = 16 << 20;
+    const carried = await Promise.all([
+      transfer(net.host1.namespace, net.host2.namespace, net.host2.v4, { bytes, marker, port: 5001 }),
+      transfer(net.host2.namespace, net.host1.namespace, net.host1.v6, { bytes, marker, port: 5002 }),
+    ]);
+    expect(carried.map(({ equal }) => equal)).toEqual([true, true]);
+  });
+
+  it('showed the wire nothing but PSP, ARP and neighbour discovery, and no marker', async () => {
+    await wire.stop();
+    const sight = wire.sight([marker]);
+    expect(sight).toMatchObject({ others: [], marked: 0, lost: 0 });
+    expect(sight.psp).toBeGreaterThan(20_000);
+  });
+});
+
+describe('many tunnels', () => {
+  const pairs = 50;
+  const address = (side: 1 | 2, i: number) => `10.${side}.0.${100 + i}`;
+  let net: Topology;
+
+  beforeAll(async () => {
+    net = await Topology.create({ edit: patient });
+    net.addAddresses(2 * pairs);
+    await net.start();
+  });
+  afterAll(() => net?.close());
+
+  /** One row for each pair, from a side; datagrams carry "source destination number". */
+  const plan = (side: 1 | 2, first: number, count: number, from = 0) =>
+    Array.from({ length: pairs }, (_, i) => ({
+      source: address(side, first + i),
+      destination: address(side === 1 ? 2 : 1, first + i),
+      port: 7000,
+      count,
+      from,
+    }));
+
+  it('opens 50 that miss in the same millisecond, and keeps the order of each', async () => {
+    const before = await net.a.numbers();
+    // Released at once they are more than a socket takes in, so a capture counts them where they arrive.
+    const listener = await Listener.start(net.host2.namespace, 7000);
+    const arrived = await net.capture('arrived', {
+      filter: 'udp dst port 7000',
+      at: [net.host2.namespace, hostInterface],
+    });
+    await send(net.host1.namespace, plan(1, 0, 20));
+    await until('all have arrived', () => arrived.frames().length >= pairs * 20);
+    await Promise.all([arrived.stop(), listener.stop()]);
+    const after = await net.a.numbers();
+    expect(grew(before, after, 'missEvents')).toBe(pairs);
+    expect(newDrops(before, after)).toEqual({});
+    const texts = arrived.frames().map(({ octets }) => octets.subarray(payloadAt).toString().split(' '));
+    for (const { source } of plan(1, 0, 1)) {
+      const numbers = texts.filter(([from]) => from === source).map(([, , number]) => Number(number));
+      expect(numbers).toEqual(Array.from({ length: 20 }, (_, i) => i));
+    }
+  });
+
+  it('opens 50 from both sides at once, and all carry both ways, now and after 10 idle seconds', async () => {
+    const left = await Listener.start(net.host1.namespace, 7000);
+    const right = await Listener.start(net.host2.namespace, 7000);
+    const both = (from: number) =>
+      Promise.all([
+        send(net.host1.namespace, plan(1, pairs, 1, from)),
+        send(net.host2.namespace, plan(2, pairs, 1, from)),
+      ]);
+    await both(0);
+    await until('the first have arrived', () => left.heard.length >= pairs && right.heard.length >= pairs);
+    await new Promise((resolve) => setTimeout(resolve, 10_000));
+    await both(1);
+    await until(
+      'the second have arrived',
+      () => left.heard.length >= 2 * pairs && right.heard.length >= 2 * pairs,
+    );
+    await Promise.all([left.stop(), right.stop()]);
+    for (const heard of [left.heard, right.heard]) {
+      expect(heard.length).toBe(2 * pairs);
+      expect(new Set(heard.map(({ text }) => text)).size).toBe(2 * pairs);
+    }
+    const [a, b] = await Promise.all([net.a.numbers(), net.b.numbers()]);
+    expect(newDrops({ ...a, drops: {} }, a)).toEqual({});
+    expect(newDrops({ ...b, drops: {} }, b)).toEqual({});
+  });
+});

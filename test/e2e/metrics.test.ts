@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// What monitoring sees of two real nodes: the fast path and no loss in numbers, two stats replicas that agree, a
+// peer that is idle and one that is down, and pages that come back with their service.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { exposed } from '../adapters/stats_rig.js';
+import { expectSchema } from '../json_schema.js';
+import type { Gateway } from './gateway.js';
+import { ended, signal, until } from './namespace.js';
+import { Topology } from './topology.js';
+import { ping } from './traffic.js';
+
+const first = '127.0.0.1:9464';
+const second = '127.0.0.1:9465';
+let net: Topology;
+
+beforeAll(async () => {
+  net = await Topology.create();
+  await net.start();
+});
+afterAll(() => net?.close());
+
+interface Page {
+  status: number;
+  body: string;
+}
+
+/** A page as somebody in the gateway's namespace gets it; undefined while nobody serves it. */
+async function page({ namespace }: Gateway, path: string, listen = first): Promise<Page | undefined> {
+  const script = `fetch('http://${listen}${path}').then(async (answer) => {
+    process.stdout.write(JSON.stringify({ status: answer.status, body: await answer.text() }));
+  })`;
+  const { code, stdout } = await namespace.try(process.execPath, ['-e', script], 10_000);
+  return code === 0 ? (JSON.parse(stdout) as Page) : undefined;
+}
+
+async function series(gateway: Gateway, listen = first): Promise<Record<string, number>> {
+  const answer = await page(gateway, '/metrics', listen);
+  return answer === undefined ? {} : exposed(answer.body).series;
+}
+const startingWith = (values: Record<string, number>, start: string): number | undefined =>
+  Object.entries(values).find(([key]) => key.startsWith(start))?.[1];
+const connected = async () => startingWith(await series(net.a), 'psp_peer_connected{peer="b"');
+
+describe('monitoring', () => {
+  it('finds an idle node well, its peer connected although nothing was ever sent to it', async () => {
+    const health = await until('all is well', async () => {
+      const answer = await page(net.a, '/healthz');
+      return answer?.status === 200 && answer;
+    });
+    expectSchema('healthz', JSON.parse(health.body));
+    expect((await page(net.a, '/readyz'))?.status).toBe(200);
+    expect(await connected()).toBe(1);
+    const values = await series(net.a);
+    expect(startingWith(values, 'psp_peer_last_packet_timestamp_seconds')).toBeUndefined();
+    expect(values['psp_service_events_total{service="dataplane",name="forwardedEgress"}']).toBe(0);
+  });
+
+  it('sees the fast path: hits, no drops of what was sent, the last packets, how long the exchange took', async () => {
+    const packets = 20;
+    const beforeSeconds = Date.now() / 1000;
+    const sent = await ping(net.host1.namespace, net.host2.v4, { count: packets, intervalMs: 20 });
+    expect(sent.received).toBe(packets);
+    // Each service tells once a second, each at a moment of its own.
+    const values = await until('the words of that second came', async () => {
+      const now = await series(net.a);
+      const hits = (pipe: string) => now[`psp_pipe_packets_total{pipe="${pipe}",outcome="hit"}`] ?? 0;
+      const exchanges = startingWith(now, 'psp_exchange_duration_seconds_count');
+      return hits('egress_acl') >= packets && hits('ingress_acl') >= packets && exchanges === 1 && now;
+    });
+    expect(values['psp_peer_packets_total{peer="b",direction="egress"}']).toBeGreaterThanOrEqual(packets);
+    expect(values['psp_peer_flows{peer="b",direction="egress"}']).toBe(1);
+    for (const direction of ['egress', 'ingress']) {
+      const last = values[`psp_peer_last_packet_timestamp_seconds{peer="b",direction="${direction}"}`];
+      expect(last).toBeGreaterThan(beforeSeconds - 1);
+      expect(last).toBeLessThan(Date.now() / 1000 + 1);
+    }
+    expect(values['psp_peer_last_key_timestamp_seconds{peer="b"}']).toBeGreaterThan(beforeSeconds - 1);
+    expect(values['psp_dropped_packets_total{direction="egress",reason="no_answer"}']).toBe(0);
+    await until('the peer tells of its answer', async () => {
+      return startingWith(await series(net.b), 'psp_answer_duration_seconds_count') === 1;
+    });
+    expect(startingWith(values, 'psp_service_events_total{service="stats",name="rowsLeftOut"')).toBe(0);
+  });
+
+  it("passes promtool's rules", async () => {
+    const { body } = (await page(net.a, '/metrics')) as Page;
+    const told = spawnSync('promtool', ['check', 'metrics'], { input: body, encoding: 'utf8' });
+    expect([told.status, `${told.stdout}${told.stderr}`]).toEqual([0, '']);
+  });
+
+  it('is told the same by two stats replicas', async () => {
+    const main = fromPackageRoot('dist/services/stats/main.js');
+    const other = net.a.namespace.spawn(
+      'env',
+      [`PSP_METRICS_LISTEN=${second}`, process.execPath, main, '--config', join(net.a.files, 'node.yaml')],
+      'ignore',
+    );
+    const node = (values: Record<string, number>) =>
+      Object.entries(values).filter(([key]) => !/^process_|service="stats"/.test(key));
+    await until('both have heard of both and say the same', async () => {
+      const [here, there] = await Promise.all([series(net.a, first), series(net.a, second)]);
+      const replicas = 'psp_service_replicas{service="stats"}';
+      if (here[replicas] !== 2 || there[replicas] !== 2) return false;
+      return JSON.stringify(node(here)) === JSON.stringify(node(there)) && node(here).length > 100;
+    });
+    const gone = ended(other);
+    for (const pid of net.a.namespace.processes()) {
+      const command = net.a.namespace.run('cat', `/proc/${pid}/environ`);
+      if (command.includes(`PSP_METRICS_LISTEN=${second}`)) signal(pid, 'SIGTERM');
+    }
+    await gone;
+    expect(other.exitCode).toBe(0);
+  });
+
+  it('gets its pages back when the service dies', async () => {
+    net.a.kill('stats');
+    await until(
+      'it is restarted and knows the node again',
+      async () => (await page(net.a, '/readyz'))?.status === 200,
+    );
+    expect(await connected()).toBe(1);
+  });
+
+  it('sees that a peer is down within seconds, and that it is back', async () => {
+    await net.b.stop();
+    await until('the peer counts as down', async () => (await connected()) === 0);
+    const health = JSON.parse((await page(net.a, '/healthz'))?.body ?? '');
+    expect(health.ok).toBe(false);
+    expect(JSON.stringify(health.services.keyexchange)).toContain('"part":"peer b"');
+    expect((await page(net.a, '/readyz'))?.status).toBe(200);
+    expect((await net.a.psp('status')).stdout).toMatch(/^! peer b \(for \d+ s\): no connection to /);
+    await net.b.start();
+    await until('the peer counts as connected', async () => (await connected()) === 1);
+  });
+});

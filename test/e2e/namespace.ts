@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// One network namespace of a test: made, used to run commands in, and deleted with everything that still runs
+// inside it. Names carry a prefix of the test's own, so that nothing else is ever touched.
+import { type ChildProcess, execFile, execFileSync, type StdioOptions, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const execute = promisify(execFile);
+
+export interface Result {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command outside all namespaces. @throws Error with its stderr when it fails. */
+export function run(command: string, ...args: string[]): string {
+  try {
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (cause) {
+    const stderr = (cause as { stderr?: string }).stderr?.trim();
+    throw new Error(`${command} ${args.join(' ')}: ${stderr || (cause as Error).message}`, { cause });
+  }
+}
+
+export class Namespace {
+  constructor(readonly name: string) {
+    run('ip', 'netns', 'add', name);
+    this.ip('link', 'set', 'lo', 'up');
+  }
+
+  /** `ip -n NAME ...` */
+  ip(...args: string[]): string {
+    return run('ip', '-n', this.name, ...args);
+  }
+
+  /** Runs a command in here to its end. @throws Error when it fails. */
+  run(command: string, ...args: string[]): string {
+    return run('ip', 'netns', 'exec', this.name, command, ...args);
+  }
+
+  /** Runs a command in here to its end without blocking; its exit status is part of the result. */
+  async try(command: string, args: string[], timeoutMs = 60_000): Promise<Result> {
+    try {
+      const { stdout, stderr } = await execute('ip', ['netns', 'exec', this.name, command, ...args], {
+        encoding: 'utf8',
+        timeout: timeoutMs,
+        killSignal: 'SIGKILL',
+        maxBuffer: 256 << 20,
+      });
+      return { code: 0, stdout, stderr };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code?: unknown; stdout?: string; stderr?: string };
+      return { code: typeof code === 'number' ? code : -1, stdout: stdout ?? '', stderr: stderr ?? '' };
+    }
+  }
+
+  /** Starts a command in here. It leads a process group of its own: a Ctrl-C at the terminal is not for it. */
+  spawn(command: string, args: string[], stdio: StdioOptions = ['ignore', 'pipe', 'pipe']): ChildProcess {
+    return spawn('ip', ['netns', 'exec', this.name, command, ...args], { stdio, detached: true });
+  }
+
+  /** Processes that run in here. */
+  processes(): number[] {
+    return run('ip', 'netns', 'pids', this.name).split('\n').filter(Boolean).map(Number);
+  }
+
+  /** Ends what still runs in here, then takes the namespace away; its interfaces go with it. */
+  async delete(): Promise<void> {
+    for (let attempt = 0; attempt < 50; attempt++) {
+      const left = this.processes();
+      if (left.length === 0) break;
+      for (const pid of left) signal(pid, 'SIGKILL');
+      await sleep(20);
+    }
+    run('ip', 'netns', 'delete', this.name);
+  }
+}
+
+/** Sends a signal; a process that is gone is no fault. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Resolves once the child has ended. */
+export async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  await new Promise<void>((resolve) => child.once('exit', () => resolve()));
+}
+
+/**
+ * Asks again every `everyMs` until `probe` gives a value. It waits longer than anything takes on a slow and busy machine.
+ * @throws Error that names what was waited for.
+ */
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined | false> | T | undefined | false,
+  timeoutMs = 60_000,
+  everyMs = 50,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await probe();
+    if (value !== undefined && value !== false) return value as T;
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${what}`);
+    await sleep(everyMs);
+  }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// IP packets made of the fuzzer's octets. A mutator rarely guesses a checksum, and behind a wrong one little
+// code is reached: targets look at each packet as it came and once more with its checksums mended.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "input.h"
+#include "psp/ip_packet.h"
+#include "psp/octets.h"
+
+namespace psp::fuzz {
+
+// RFC 1071 as its text says it, one word after another.
+inline uint16_t plain_checksum(const uint8_t* octets, size_t length, uint32_t sum = 0) {
+  for (size_t i = 0; i < length; i += 2) {
+    sum += static_cast<uint32_t>(octets[i] << 8 | (i + 1 < length ? octets[i + 1] : 0));
+    sum = (sum & 0xffff) + (sum >> 16);
+  }
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
+
+// Sets the IPv4 header checksum where the header is all there.
+inline void mend_ipv4(uint8_t* packet, size_t length) {
+  if (length < 20 || packet[0] >> 4 != 4) return;
+  const size_t header = (packet[0] & 15) * size_t{4};
+  if (header < 20 || header > length) return;
+  store_u16(packet + 10, 0);
+  store_u16(packet + 10, plain_checksum(packet, header));
+}
+
+// And the checksum of ICMP, ICMPv6, TCP or UDP where the packet is whole.
+inline void mend(uint8_t* octets, size_t length) {
+  mend_ipv4(octets, length);
+  IpPacket packet;
+  if (read_ip(octets, length, &packet) != IpFault::kNone || packet.fragment) return;
+  const size_t there = packet.length - packet.payload_offset;
+  size_t field = 2;
+  if (packet.protocol == kProtocolTcp) field = 16;
+  if (packet.protocol == kProtocolUdp) field = 6;
+  const bool icmp = packet.version == 4 && packet.protocol == kProtocolIcmp;
+  if (field == 2 && !icmp && packet.protocol != kProtocolIcmpv6) return;
+  if (there < field + 2) return;
+  uint8_t* const layer4 = octets + packet.payload_offset;
+  const uint32_t pseudo = icmp ? 0 : pseudo_header_sum(packet, static_cast<uint32_t>(there));
+  store_u16(layer4 + field, 0);
+  store_u16(layer4 + field, plain_checksum(layer4, there, pseudo));
+}
+
+inline Octets mended(Octets octets) {
+  mend(octets.data(), octets.size());
+  return octets;
+}
+
+// Whether `ecn` says more of the packet than the other one's ECN and the checksum that follows from it.
+inline bool equal_but_ecn(Octets one, Octets other) {
+  for (Octets* packet : {&one, &other}) {
+    if (packet->size() < 20) continue;
+    if ((*packet)[0] >> 4 == 4) {
+      (*packet)[1] &= 0xfc;
+      mend_ipv4(packet->data(), packet->size());
+    } else {
+      (*packet)[1] &= 0xcf;
+    }
+  }
+  return one == other;
+}
+
+}  // namespace psp::fuzz

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealing any packet that read_ip accepts under any header, in both modes: the result is a packet that opens
+// to the original, and both AEAD libraries make the same octets.
+//
+//   u8 what | u8 crypt offset | u8 DSCP | u8 hop limit | u16 port | u16 identification | u32 SPI | u64 IV |
+//   u64 cookie | IP packet, whose checksums are mended
+#include <cstring>
+
+#include "keys.h"
+#include "packets.h"
+#include "psp/ecn.h"
+#include "psp/transport.h"
+#include "psp/tunnel.h"
+
+namespace psp::fuzz {
+namespace {
+
+constexpr size_t kFrontAtMost = 40 + 8 + 16 + 8;
+
+struct Case {
+  explicit Case(Input& input) {
+    const uint8_t what = input.u8();
+    header.version = what & 3;
+    header.has_cookie = what & 4;
+    header.sample = what & 8;
+    header.drop = what & 16;
+    outer.udp_checksum = what & 32;
+    outer.dont_fragment = what & 64;
+    const bool ipv6 = what & 128;
+    header.crypt_offset = input.u8();
+    const uint8_t dscp = input.u8();
+    if (dscp < 64) outer.dscp = dscp;
+    outer.hop_limit = input.u8();
+    outer.udp_source = input.u16();
+    outer.identification = input.u16();
+    header.spi = input.u32();
+    header.iv = input.u64();
+    header.cookie = header.has_cookie ? input.u64() : 0;
+    static constexpr uint8_t kFrom[4] = {192, 0, 2, 1}, kTo[4] = {192, 0, 2, 2};
+    outer.source = ipv6 ? Address{0xfd, 9, 1} : mapped(kFrom);
+    outer.destination = ipv6 ? Address{0xfd, 9, 2} : mapped(kTo);
+    packet = mended(input.rest());
+  }
+  Header header;
+  Outer outer;
+  Octets packet;
+};
+
+// The sealed packet, in memory of exactly the room that sealing asks for; empty when it is too long.
+Octets seal(const Case& c, const Cipher& cipher, bool transport, const IpPacket& ip,
+            const TransportCut& cut) {
+  const bool cookie = c.header.has_cookie;
+  const size_t front = transport ? transport_front(cookie) : tunnel_front(!is_ipv4(c.outer.source), cookie);
+  Octets room(front + ip.length + kIcvLength);
+  uint8_t* const packet = room.data() + front;
+  std::memcpy(packet, c.packet.data(), ip.length);
+  void* const key = cipher.key(c.header.version);
+  uint8_t* const start = transport ? seal_transport(*cipher.aead, key, cut, c.outer.udp_source,
+                                                    c.outer.udp_checksum, c.header, packet)
+                                   : seal_tunnel(*cipher.aead, key, c.outer, ip, c.header, packet);
+  if (start == nullptr) return {};
+  require(start == room.data(), "sealing fills the room it asked for");
+  return room;
+}
+
+void look_at_header(const Case& c, const Header& header, size_t behind_iv) {
+  const bool encrypts = is_encrypting(c.header.version);
+  const size_t most = std::min<size_t>({c.header.crypt_offset, kMaxCryptOffset, behind_iv / 4});
+  require(header.crypt_offset == (encrypts ? most : 0), "crypt offset");
+  require(header.version == c.header.version && header.spi == c.header.spi && header.iv == c.header.iv,
+          "version, SPI, IV");
+  require(header.sample == c.header.sample && header.drop == c.header.drop, "S and D");
+  require(header.has_cookie == c.header.has_cookie && header.cookie == c.header.cookie, "cookie");
+}
+
+void look_at_outer(const Case& c, const IpPacket& outer, const IpPacket& inner, const Octets& sealed) {
+  require(outer.source == c.outer.source && outer.destination == c.outer.destination, "outer addresses");
+  const uint8_t marks = static_cast<uint8_t>(c.outer.dscp.value_or(inner.traffic_class >> 2) << 2 |
+                                             (inner.traffic_class & kEcnMask));
+  require(outer.traffic_class == marks, "DSCP and ECN of the outer header");
+  require(sealed[outer.version == 4 ? 8 : 7] == c.outer.hop_limit, "outer hop limit");
+}
+
+// Versions 0 and 1: behind the crypt offset no plaintext is left where it was.
+void look_for_plaintext(const Case& c, const Octets& sealed, const Header& header, size_t length) {
+  const size_t hidden = kHeaderLength + sealed_payload_octets(length, header.has_cookie) -
+                        (kHeaderLength + size_t{4} * header.crypt_offset);
+  if (!is_encrypting(header.version) || length < 16 || hidden < length) return;
+  const size_t end = sealed.size() - kIcvLength;
+  require(!std::equal(sealed.begin() + static_cast<ptrdiff_t>(end - length),
+                      sealed.begin() + static_cast<ptrdiff_t>(end),
+                      c.packet.begin() + static_cast<ptrdiff_t>(c.packet.size() - length)),
+          "no plaintext");
+}
+
+void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPacket& inner,
+                const TransportCut& cut, const Octets& sealed) {
+  Octets copy = sealed;
+  IpPacket outer;
+  require(read_ip(copy.data(), copy.size(), &outer) == IpFault::kNone, "a sealed packet is an IP packet");
+  require(outer.length == copy.size() && outer.protocol == kProtocolUdp && !outer.fragment, "of UDP, whole");
+  uint8_t* const udp = copy.data() + outer.payload_offset;
+  require(load_u16(udp) == c.outer.udp_source && load_u16(udp + 2) == kUdpPort, "UDP ports");
+  // With a routing header the final destination is not the one that read_ip sees.
+  if (!transport || cut.final_destination) require(udp_checksum_ok(outer, copy.data()), "UDP checksum");
+  if (!c.outer.udp_checksum) require(load_u16(udp + 6) == 0, "no UDP checksum when none is wanted");
+  const size_t length = load_u16(udp + 4) - kUdpHeaderLength;
+  require(outer.payload_offset + kUdpHeaderLength + length == copy.size(), "UDP length");
+  if (!transport) look_at_outer(c, outer, inner, sealed);
+
+  Header header;
+  uint8_t* const payload = udp + kUdpHeaderLength;
+  require(read_header(payload, length, &header) == HeaderFault::kNone, "the header is read back");
+  void* const key = cipher.key(c.header.version);
+  uint8_t* opened = nullptr;
+  IpPacket ip;
+  const OpenFault fault =
+      transport ? open_transport(*cipher.aead, key, &header, outer, copy.data(), length, &opened, &ip)
+                : open_tunnel(*cipher.aead, key, &header, payload, length, &opened, &ip);
+  require(fault == OpenFault::kNone, "what was sealed opens");
+  require(ip.length == inner.length && std::memcmp(opened, c.packet.data(), ip.length) == 0,
+          "it opens to the original");
+  const size_t carried = length - header.length() - kIcvLength;
+  look_at_header(c, header, sealed_payload_octets(carried, header.has_cookie));
+  look_for_plaintext(c, sealed, header, carried);
+}
+
+void look_at(const Case& c, bool transport, const IpPacket& ip, const TransportCut& cut) {
+  const std::vector<Cipher>& all = ciphers();
+  const Octets sealed = seal(c, all[0], transport, ip, cut);
+  for (const Cipher& other : all) {
+    require(seal(c, other, transport, ip, cut) == sealed, "both AEAD libraries agree");
+    if (!sealed.empty()) open_again(c, other, transport, ip, cut, sealed);
+  }
+  if (sealed.empty()) require(ip.length + kFrontAtMost + kIcvLength > UINT16_MAX, "only what is too long");
+}
+
+}  // namespace
+}  // namespace psp::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
+  using namespace psp;
+  using namespace psp::fuzz;
+  Input input(data, length);
+  Case c(input);
+  IpPacket ip;
+  if (read_ip(c.packet.data(), c.packet.size(), &ip) != IpFault::kNone) return 0;
+  c.packet.resize(ip.length);
+  look_at(c, false, ip, {});
+  TransportCut cut;
+  if (read_transport(ip, c.packet.data(), &cut) == TransportFault::kNone) look_at(c, true, ip, cut);
+  return 0;
+}

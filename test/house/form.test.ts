@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every file owes its reader: a licence line, a sentence on what it is for, and no promises.
+import { describe, expect, it } from 'vitest';
+import { files, read } from './sources.js';
+
+const sources = files().filter((path) =>
+  /\.(ts|mts|mjs|cc|h|proto|sh)$|CMakeLists\.txt$|^\.ci\/run$/.test(path),
+);
+
+describe('source files', () => {
+  it('open with the SPDX line and then say what they are for', () => {
+    const lacking = sources.filter((path) => {
+      const lines = read(path)
+        .split('\n')
+        .filter((line) => !line.startsWith('#!'));
+      return (
+        !/^(\/\/|#) SPDX-License-Identifier: Apache-2\.0$/.test(lines[0] ?? '') ||
+        !/^(\/\/|#) \S/.test(lines[1] ?? '')
+      );
+    });
+    expect(lacking).toEqual([]);
+  });
+
+  it('promise nothing for later', () => {
+    const promise = new RegExp(['TO' + 'DO', 'FIX' + 'ME', 'X'.repeat(3)].join('|'));
+    expect(sources.filter((path) => promise.test(read(path)))).toEqual([]);
+  });
+
+  it('are named as lower_snake nouns', () => {
+    const names = sources.filter(
+      (path) => /^(services|cli|native|test)\//.test(path) && !path.endsWith('CMakeLists.txt'),
+    );
+    expect(
+      names.filter((path) => !/^[a-z0-9_]+(\.test)?\.[a-z]+$/.test(path.split('/').at(-1) ?? '')),
+    ).toEqual([]);
+  });
+
+  it('have no room without a purpose', () => {
+    expect(
+      sources.filter((path) => /(^|\/)(utils?|helpers?|common|managers?|handlers?)(\/|\.|_)/.test(path)),
+    ).toEqual([]);
+  });
+});
+
+describe('the example', () => {
+  it('has node files of at most 12 lines', () => {
+    for (const node of ['a', 'b']) {
+      expect(read(`deploy/examples/two-nodes/${node}.yaml`).trimEnd().split('\n').length).toBeLessThanOrEqual(
+        12,
+      );
+    }
+  });
+});
+
+describe('links of the documentation', () => {
+  it('lead to files that exist', () => {
+    const known = new Set(files());
+    const broken = files()
+      .filter((path) => path.endsWith('.md'))
+      .flatMap((path) => {
+        const folder = path.includes('/') ? path.slice(0, path.lastIndexOf('/') + 1) : '';
+        return [...read(path).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
+          .map(([, target]) => new URL(target as string, `file:///${folder}`).pathname.slice(1))
+          .filter((target) => !known.has(target) && ![...known].some((file) => file.startsWith(target)))
+          .map((target) => `${path} -> ${target}`);
+      });
+    expect(broken).toEqual([]);
+  });
+});

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command that prints JSON has a schema in docs/schemas, and every schema there belongs to a command or is
+// told in the documentation; all of them are strict.
+import type { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { createProgram } from '../../cli/program.js';
+import { schemaOf } from '../json_schema.js';
+import { files, read } from './sources.js';
+
+/** Runs until it is stopped, and prints one word. */
+const withoutJson = ['up'];
+
+const namesBelow = (command: Command, prefix = ''): string[] =>
+  command.commands.flatMap((each) => {
+    const name = `${prefix}${each.name()}`;
+    const below = namesBelow(each, `${name}_`);
+    // A command with others below it is a command itself only where it does something by itself.
+    const acts = (each as unknown as { _actionHandler: unknown })._actionHandler !== null;
+    return acts ? [name, ...below] : below;
+  });
+
+const commands = namesBelow(createProgram()).filter((name) => !withoutJson.includes(name));
+const schemas = files()
+  .map((path) => /^docs\/schemas\/(\w+)\.json$/.exec(path)?.[1])
+  .filter((name) => name !== undefined);
+
+describe('schemas', () => {
+  it('stand for every command', () => {
+    expect(commands.length).toBeGreaterThan(6);
+    expect(commands.filter((name) => !schemas.includes(name))).toEqual([]);
+  });
+
+  it('stand for nothing else, but what operations.md leads to', () => {
+    const told = read('docs/operations.md');
+    const others = schemas.filter((name) => !commands.includes(name));
+    expect(others.filter((name) => !told.includes(`(schemas/${name}.json)`))).toEqual([]);
+  });
+
+  it.each(schemas)('%s is one, and says whose', (name) => {
+    expect(() => schemaOf(name)).not.toThrow();
+    const schema = JSON.parse(read(`docs/schemas/${name}.json`));
+    expect(schema.$schema).toBe('https://json-schema.org/draft/2020-12/schema');
+    expect(schema.title).toMatch(/\w+ \w+/);
+  });
+
+  it.each(schemas)('%s allows no keys that it does not tell', (name) => {
+    const loose: string[] = [];
+    const visit = (part: unknown, path: string): void => {
+      if (typeof part !== 'object' || part === null) return;
+      const { type, additionalProperties } = part as { type?: unknown; additionalProperties?: unknown };
+      if (type === 'object' && additionalProperties !== false) loose.push(path);
+      for (const [key, value] of Object.entries(part)) visit(value, `${path}/${key}`);
+    };
+    visit(JSON.parse(read(`docs/schemas/${name}.json`)), name);
+    expect(loose).toEqual([]);
+  });
+});

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables of the house stand once and are told everywhere alike: subjects, error codes, drop reasons, pipes,
+// configuration keys, and NVIDIA's field numbers.
+import { describe, expect, it } from 'vitest';
+import { loadAddon } from '../../native/addon.js';
+import { auditTypes } from '../../services/shared/audit_event.js';
+import { contracts } from '../../services/shared/contracts.js';
+import { errorCodes } from '../../services/shared/errors.js';
+import { files, read } from './sources.js';
+
+const sources = files().filter((path) => /^(services|cli|native)\/.*\.(ts|cc|h)$/.test(path));
+
+describe('subjects', () => {
+  it('stand only in the contract table', () => {
+    const rows = Object.values(contracts).map(({ subject }) => subject);
+    const named = sources
+      .filter((path) => path !== 'services/shared/contracts.ts' && !path.includes('/contracts.test'))
+      .filter((path) =>
+        rows.some((subject) => read(path).includes(`'${subject}'`) || read(path).includes(`psp.v1.`)),
+      );
+    expect(named).toEqual([]);
+  });
+
+  it('are each told in docs/contracts.md, and no others', () => {
+    const told = [
+      ...read('docs/contracts.md').matchAll(/^\| `((?:evt|cmd|query|stats|sample|capture|audit)\.[a-z.]+)/gm),
+    ].map(([, s]) => s);
+    expect(told.sort()).toEqual(
+      Object.values(contracts)
+        .map(({ subject }) => subject)
+        .sort(),
+    );
+  });
+});
+
+describe('audit events', () => {
+  it('are each told in docs/contracts.md, and no others', () => {
+    const told = [...read('docs/contracts.md').matchAll(/^\| `psp\.([a-z.]+)` \|/gm)].map(([, type]) => type);
+    expect([...new Set(told)].sort()).toEqual([...auditTypes].sort());
+  });
+});
+
+describe('error codes', () => {
+  const sections = [
+    ...read('docs/errors.md').matchAll(/^### `([A-Z_]+)`\n\n([\s\S]*?)(?=\n### |\n## |$(?![\s\S]))/gm),
+  ];
+
+  it('are each told in docs/errors.md in the order of the table, and no others', () => {
+    expect(sections.map(([, code]) => code)).toEqual([...errorCodes]);
+  });
+
+  it('each have a cause and a remedy', () => {
+    const lacking = sections.filter(
+      ([, , text]) => !/Cause: \S/.test(text ?? '') || !/Remedy: \S/.test(text ?? ''),
+    );
+    expect(lacking.map(([, code]) => code)).toEqual([]);
+  });
+
+  it('that the native side raises are in the table', () => {
+    const raised = files()
+      .filter((path) => /^native\/(engine|addon)\/.*\.cc$/.test(path))
+      .flatMap((path) =>
+        [...read(path).matchAll(/EngineError\{\s*"([A-Z_]+)"/g)].map(([, code]) => code as string),
+      );
+    expect(raised.filter((code) => !(errorCodes as string[]).includes(code))).toEqual([]);
+  });
+});
+
+describe('drop reasons', () => {
+  /** Rows of docs/drops.md: direction (by section), name, cause, remedy. */
+  const told = () => {
+    const rows: { name: string; direction: string; cause: string; remedy: string }[] = [];
+    let direction = '';
+    for (const line of read('docs/drops.md').split('\n')) {
+      direction = /^## .*\((egress|ingress)\)/.exec(line)?.[1] ?? direction;
+      const row = /^\| `([a-z_]+)` \| (.+?) \| (.+?) \|$/.exec(line);
+      if (row)
+        rows.push({ name: row[1] as string, direction, cause: row[2] as string, remedy: row[3] as string });
+    }
+    return rows;
+  };
+
+  it('are told in docs/drops.md word for word as the engine has them, with cause and remedy', () => {
+    expect(told()).toEqual(
+      loadAddon().dropReasons.map(({ name, direction, cause, remedy }) => ({
+        name,
+        direction,
+        cause,
+        remedy,
+      })),
+    );
+  });
+
+  it('are unique in each direction', () => {
+    const names = loadAddon().dropReasons.map(({ name, direction }) => `${direction}/${name}`);
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
+
+describe('pipes', () => {
+  it('have the names that the documentation gives them', () => {
+    const design = read('docs/design.md');
+    expect(
+      loadAddon()
+        .pipes.map(({ name }) => name)
+        .filter((name) => !design.includes(`\`${name}\``)),
+    ).toEqual([]);
+  });
+});
+
+describe('configuration', () => {
+  it('tells every key in docs/config.md with what a change takes', () => {
+    const keys = [
+      ...read('services/shared/config_schema.ts').matchAll(
+        /\/\*\* (?:[^*]|\*(?!\/))*?\b(reload|restart)\b[^*]*\*\/\s+(\w+)[:,]/g,
+      ),
+    ].map(([, takes, key]) => ({ key: key as string, takes: takes as string }));
+    expect(keys.length).toBeGreaterThan(20);
+    const rows = read('docs/config.md')
+      .split('\n')
+      .filter((line) => line.startsWith('| `'));
+    const lacking = keys.filter(
+      ({ key, takes }) =>
+        !rows.some((row) => new RegExp(`[.\`]${key}(\\[\\])?\``).test(row) && row.includes(takes)),
+    );
+    expect(lacking).toEqual([]);
+  });
+});
+
+describe('the peer protocol', () => {
+  /** message name -> field -> [type, number]. */
+  const messages = (): Record<string, Record<string, [string, number]>> => {
+    const proto = read('proto/psp_gateway.proto').replace(/\/\/.*$/gm, '');
+    return Object.fromEntries(
+      [...proto.matchAll(/message (\w+) \{([^}]*)\}/g)].map(([, name, body]) => [
+        name as string,
+        Object.fromEntries(
+          [...(body as string).matchAll(/((?:repeated |optional )?\w+) (\w+) = (\d+);/g)].map(
+            ([, type, field, number]) => [field as string, [type as string, Number(number)]],
+          ),
+        ),
+      ]),
+    );
+  };
+
+  it("keeps NVIDIA's messages, types and field numbers", () => {
+    const theirs = Object.fromEntries(
+      Object.entries(messages()).map(([name, fields]) => [
+        name,
+        Object.fromEntries(Object.entries(fields).filter(([, [, number]]) => number < 1000)),
+      ]),
+    );
+    expect(theirs).toEqual({
+      TunnelParameters: {
+        mac_addr: ['string', 1],
+        ip_addr: ['string', 2],
+        psp_version: ['uint32', 3],
+        spi: ['uint32', 4],
+        encryption_key: ['bytes', 5],
+        virt_cookie: ['uint64', 6],
+        encap_type: ['uint32', 7],
+      },
+      SingleTunnelRequest: {
+        virt_src_ip: ['string', 1],
+        virt_dst_ip: ['string', 2],
+        inner_type: ['uint32', 3],
+        reverse_params: ['TunnelParameters', 4],
+      },
+      MultiTunnelRequest: {
+        request_id: ['uint64', 1],
+        psp_versions_accepted: ['repeated uint32', 2],
+        tunnels: ['repeated SingleTunnelRequest', 3],
+      },
+      MultiTunnelResponse: { request_id: ['uint64', 1], tunnels_params: ['repeated TunnelParameters', 2] },
+      KeyRotationRequest: { request_id: ['uint64', 1], issue_new_keys: ['bool', 2] },
+      KeyRotationResponse: { request_id: ['uint64', 1] },
+    });
+  });
+
+  it('keeps the names that a peer calls', () => {
+    const proto = read('proto/psp_gateway.proto');
+    expect(proto).toMatch(/^package psp_gateway;$/m);
+    expect(proto).toMatch(/service PSP_Gateway \{/);
+    expect(proto).toMatch(
+      /rpc RequestMultipleTunnelParams\(MultiTunnelRequest\) returns \(MultiTunnelResponse\);/,
+    );
+    expect(proto).toMatch(/rpc RequestKeyRotation\(KeyRotationRequest\) returns \(KeyRotationResponse\);/);
+  });
+
+  it('puts what is ours into optional fields numbered from 1000', () => {
+    const ours = Object.values(messages()).flatMap((fields) =>
+      Object.values(fields).filter(([, number]) => number >= 1000),
+    );
+    expect(ours.every(([type]) => type.startsWith('optional '))).toBe(true);
+  });
+});
