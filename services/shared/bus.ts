@@ -52,6 +52,9 @@ export interface BusOptions {
 const inFlightLimit = 4096;
 /** Between attempts to connect for the first time. */
 const firstConnectWaitMs = 100;
+/** How long one attempt to connect may take: services have time, a dial given up too soon only makes another one. */
+const toolDialMs = 2000;
+const serviceDialMs = 10_000;
 /** How long close waits for handlers and for the server. */
 const closeMs = 2000;
 
@@ -325,10 +328,22 @@ export class Bus {
     await this.connection.close();
   }
 
+  /**
+   * Follows the connection. A dial that the client gave up stays open, and when it ends at last the client takes
+   * that for the loss of the connection in use: it dials anew and leaves the old one open beside. The server would
+   * send half of all requests there, and their answers, which come by the new one, would be nobody's to give.
+   */
   async #watch(): Promise<void> {
+    let inUse = transportOf(this.connection);
     for await (const status of this.connection.status()) {
-      if (status.type === Events.Disconnect) this.#state(false);
-      if (status.type === Events.Reconnect) this.#state(true);
+      if (status.type === Events.Disconnect) {
+        await inUse.close();
+        this.#state(false);
+      }
+      if (status.type === Events.Reconnect) {
+        inUse = transportOf(this.connection);
+        this.#state(true);
+      }
     }
     if (this.#closing === undefined) this.#state(false);
   }
@@ -402,7 +417,14 @@ export class Bus {
   }
 }
 
-const dial = ({ server, user, password }: BusOptions): Promise<NatsConnection> =>
+/** One socket of a client, and its end. Closing it twice is no fault. The client gives out none: bus.test.ts tells when it changes. */
+interface Transport {
+  close(): Promise<void>;
+}
+const transportOf = (connection: NatsConnection): Transport =>
+  (connection as unknown as { protocol: { transport: Transport } }).protocol.transport;
+
+const dial = ({ server, user, password, waitOnFirstConnect }: BusOptions): Promise<NatsConnection> =>
   connect({
     servers: server,
     user,
@@ -416,7 +438,7 @@ const dial = ({ server, user, password }: BusOptions): Promise<NatsConnection> =
     maxPingOut: 2,
     noAsyncTraces: true,
     ignoreAuthErrorAbort: true,
-    timeout: 2000,
+    timeout: waitOnFirstConnect === false ? toolDialMs : serviceDialMs,
   });
 
 function unavailable({ server }: BusOptions, cause: unknown): PspError {

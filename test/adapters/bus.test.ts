@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bus against a real nats-server: what a service sees when messages, handlers and the server misbehave.
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect as connectTo, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect, type NatsConnection } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -380,6 +380,51 @@ describe('the connection', () => {
     await expect.poll(() => dataplane.connected).toBe(false);
     process.kill(server.pid, 'SIGCONT');
     await expect.poll(() => dataplane.connected).toBe(true);
+  });
+});
+
+describe('a server that is slow to take a connection', () => {
+  it('is left with one, however late another one that was given up comes to be and ends', async () => {
+    const [host, port] = server.listen.split(':');
+    const sockets = new Set<Socket>();
+    let isSlow = false;
+    let late: () => void = () => undefined;
+    const slow = createServer((socket) => {
+      sockets.add(socket);
+      socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
+      const meet = () => {
+        const far = connectTo(Number(port), host).on('error', () => undefined);
+        far.on('close', () => socket.destroy());
+        socket.on('close', () => far.destroy());
+        socket.pipe(far).pipe(socket);
+      };
+      if (isSlow) late = meet;
+      else meet();
+      isSlow = false;
+    }).listen(0, '127.0.0.1');
+    await once(slow, 'listening');
+    const through = `127.0.0.1:${(slow.address() as { port: number }).port}`;
+    const states: boolean[] = [];
+    const dataplane = await serve('dataplane', {
+      server: through,
+      waitOnFirstConnect: false,
+      onState: (connected) => states.push(connected),
+    });
+    dataplane.respond(contracts.keysRotate, () => KeysRotated.create({ generation: 5 }));
+    await dataplane.flush();
+    const operator = await join('operator');
+    isSlow = true;
+    for (const socket of sockets) socket.destroy();
+    await expect.poll(() => states).toEqual([false, true]);
+    // The server ends a connection that says nothing.
+    late();
+    await expect.poll(() => states.slice(0, 3)).toEqual([false, true, false]);
+    await expect.poll(() => [sockets.size, dataplane.connected]).toEqual([1, true]);
+    await dataplane.flush();
+    for (let i = 0; i < 30; i++) {
+      expect((await operator.request(contracts.keysRotate, {}, longMs)).generation).toBe(5);
+    }
+    slow.close();
   });
 });
 
