@@ -96,7 +96,7 @@ export async function startDataplane(
   log.info({ crypto: info.crypto, mtu: info.secured.mtu }, 'engine runs');
   for (const { kind, path, message } of config.warnings) {
     if (kind !== 'cryptOffset')
-      log.warn({ key: formatPath(path), err: message }, 'less protection by configuration');
+      log.warn({ err: `${formatPath(path)}: ${message}` }, 'less protection by configuration');
   }
 
   const leaving = new AbortController();

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { signal, until } from './namespace.js';
-import { grew, type Numbers, unaccounted } from './numbers.js';
+import { dropped, grew, type Numbers, unaccounted } from './numbers.js';
 import { garbage, sendFrames } from './raw_frames.js';
 import { hostInterface, Topology } from './topology.js';
 import { ping } from './traffic.js';
@@ -63,9 +63,6 @@ const atRest = () =>
     120_000,
     300,
   );
-
-const dropped = (before: Numbers, after: Numbers, reason: string): number =>
-  (after.drops[reason] ?? 0) - (before.drops[reason] ?? 0);
 
 it('bears 10 seconds of garbage on both ports, counts each frame, and carries on', async () => {
   const pid = net.a.pidOf('dataplane');

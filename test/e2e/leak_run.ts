@@ -8,8 +8,8 @@ import type { Child, Gateway } from './gateway.js';
 import { type Gatekeeper, type Judgement, judge } from './leak_wire.js';
 import { type Namespace, signal, until } from './namespace.js';
 import { type PacketKind, packetKinds } from './packet_kinds.js';
-import { type End, filled, fragments4, frame, ipv4, macOf, udp } from './packet_octets.js';
-import { type RunningFrames, sendFrames, startFrames } from './raw_frames.js';
+import { type End, filled, fragments4, frame, ipv4, udp } from './packet_octets.js';
+import { macIn, type RunningFrames, sendFrames, startFrames } from './raw_frames.js';
 import { hostInterface, Topology, type TopologyOptions } from './topology.js';
 import { ping } from './traffic.js';
 
@@ -127,9 +127,6 @@ function widen(net: Topology, mtu: number): void {
 }
 
 const addressOf = (outer: 4 | 6, n: 1 | 2): string => (outer === 4 ? `192.0.2.${n}` : `fd00:99::${n}`);
-
-const macIn = (namespace: Namespace, port: string): Buffer =>
-  macOf((JSON.parse(namespace.ip('-json', 'link', 'show', 'dev', port)) as [{ address: string }])[0].address);
 
 const gatekeepers = (net: Topology, { outer }: LeakOptions): Gatekeeper[] => [
   { mac: macIn(net.a.namespace, 'veth-wire'), address: addressOf(outer, 1) },

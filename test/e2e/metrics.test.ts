@@ -5,10 +5,9 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
-import { exposed } from '../adapters/stats_rig.js';
 import { expectSchema } from '../json_schema.js';
-import type { Gateway } from './gateway.js';
 import { ended, signal, until } from './namespace.js';
+import { type Page, page, series } from './pages.js';
 import { Topology } from './topology.js';
 import { ping } from './traffic.js';
 
@@ -22,24 +21,6 @@ beforeAll(async () => {
 });
 afterAll(() => net?.close());
 
-interface Page {
-  status: number;
-  body: string;
-}
-
-/** A page as somebody in the gateway's namespace gets it; undefined while nobody serves it. */
-async function page({ namespace }: Gateway, path: string, listen = first): Promise<Page | undefined> {
-  const script = `fetch('http://${listen}${path}').then(async (answer) => {
-    process.stdout.write(JSON.stringify({ status: answer.status, body: await answer.text() }));
-  })`;
-  const { code, stdout } = await namespace.try(process.execPath, ['-e', script], 10_000);
-  return code === 0 ? (JSON.parse(stdout) as Page) : undefined;
-}
-
-async function series(gateway: Gateway, listen = first): Promise<Record<string, number>> {
-  const answer = await page(gateway, '/metrics', listen);
-  return answer === undefined ? {} : exposed(answer.body).series;
-}
 const startingWith = (values: Record<string, number>, start: string): number | undefined =>
   Object.entries(values).find(([key]) => key.startsWith(start))?.[1];
 const connected = async () => startingWith(await series(net.a), 'psp_peer_connected{peer="b"');

@@ -10,6 +10,7 @@ interface StatusJson {
     pipes: { pipe: string; hit: number; miss: number }[];
     drops: { reason: string; direction: string; packets: number }[];
     counters: { name: string; value: number }[];
+    bypass: BypassNumbers[];
     unansweredFlows: number;
     drainLeftMs: number;
   } | null;
@@ -35,6 +36,12 @@ export interface PortNumbers {
   txBytes: number;
 }
 
+export interface BypassNumbers {
+  rule: string;
+  egressPackets: number;
+  ingressPackets: number;
+}
+
 export interface Numbers {
   /** What is wrong, one line each. */
   health: string[];
@@ -53,6 +60,8 @@ export interface Numbers {
   ports: Record<string, PortNumbers>;
   /** By peer: how exchanges of ours ended, and the last code. */
   peers: Record<string, PeerNumbers>;
+  /** By entry of bypass, as the node writes it. */
+  bypass: Record<string, BypassNumbers>;
   unansweredFlows: number;
   drainLeftMs: number;
 }
@@ -77,6 +86,7 @@ export function numbersOf(status: StatusJson): Numbers {
     exchange,
     ports: byName(dataplane.ports.map((port) => [port.role, port])),
     peers: byName(keyExchange.flatMap(({ peers }) => peers).map((peer) => [peer.name, peer])),
+    bypass: byName(dataplane.bypass.map((row) => [row.rule, row])),
     unansweredFlows: dataplane.unansweredFlows,
     drainLeftMs: dataplane.drainLeftMs,
   };
@@ -102,6 +112,10 @@ export function newDrops(before: Numbers, after: Numbers): Record<string, number
       .filter(([reason, count]) => count > 0 && !chatter.has(reason)),
   );
 }
+
+/** How many packets more were dropped for a reason, as "direction/reason". */
+export const dropped = (before: Numbers, after: Numbers, reason: string): number =>
+  (after.drops[reason] ?? 0) - (before.drops[reason] ?? 0);
 
 /** How much a counter or gauge of the dataplane grew. */
 export const grew = (before: Numbers, after: Numbers, name: string): number =>

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import type { Namespace, Result } from './namespace.js';
+import { macOf } from './packet_octets.js';
 
 /** Each frame as two octets of length and its octets; then the same again until the time is over or SIGTERM. */
 const sender = `
@@ -68,16 +69,23 @@ export function startFrames(
   };
 }
 
+/** MAC address of an interface. */
+export const macIn = (namespace: Namespace, port: string): Buffer => macOf(linkOf(namespace, port).address);
+
+const linkOf = (namespace: Namespace, port: string): { ifindex: number; address: string } => {
+  const [link] = JSON.parse(namespace.ip('-json', 'link', 'show', 'dev', port));
+  return link;
+};
+
 /** Writes the file that the sender reads. @returns its first arguments. */
 function written(namespace: Namespace, port: string, frames: readonly Buffer[], file: string): string[] {
-  const [link] = JSON.parse(namespace.ip('-json', 'link', 'show', 'dev', port)) as [{ ifindex: number }];
   const records = frames.flatMap((frame) => {
     const length = Buffer.alloc(2);
     length.writeUInt16BE(frame.length);
     return [length, frame];
   });
   writeFileSync(file, Buffer.concat(records));
-  return [file, `${link.ifindex}`];
+  return [file, `${linkOf(namespace, port).ifindex}`];
 }
 
 /** xorshift32. @returns a function that draws a whole number below its argument. */

@@ -8,9 +8,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { credentials } from '@grpc/grpc-js';
-import { type MultiTunnelResponse, PSP_GatewayClient } from '../../../proto/gen/psp_gateway.js';
+import { requestTunnel } from './tunnel_request.js';
 
 const [tls, endpoint, versionText] = process.argv.slice(2) as [string, string, string];
 const version = Number(versionText);
@@ -23,40 +21,18 @@ const own = {
 const question = 'a packet made by hand';
 const udpPort = 7777;
 
-const read = (name: string) => readFileSync(join(tls, name));
-const channel = credentials.createSsl(read('ca.crt'), read('node.key'), read('node.crt'), {
-  checkServerIdentity: () => undefined,
+const asked = await requestTunnel({
+  tls,
+  endpoint,
+  version,
+  source: own.inner,
+  destination: '10.1.0.2',
+  mac: readFileSync('/sys/class/net/veth-wire/address', 'utf8').trim(),
+  address: own.address,
+  spi: own.spi,
+  key: own.key,
 });
-const client = new PSP_GatewayClient(endpoint, channel);
-const request = {
-  requestId: 42n,
-  pspVersionsAccepted: [version],
-  tunnels: [
-    {
-      virtSrcIp: own.inner,
-      virtDstIp: '10.1.0.2',
-      innerType: 4,
-      reverseParams: {
-        macAddr: readFileSync('/sys/class/net/veth-wire/address', 'utf8').trim(),
-        ipAddr: own.address,
-        pspVersion: version,
-        spi: own.spi,
-        encryptionKey: own.key,
-        virtCookie: 0n,
-        encapType: 4,
-      },
-    },
-  ],
-};
-const response = await new Promise<MultiTunnelResponse>((resolve, reject) => {
-  client.requestMultipleTunnelParams(
-    request as Parameters<typeof client.requestMultipleTunnelParams>[0],
-    (error, answer) => (error ? reject(error) : resolve(answer)),
-  );
-});
-client.close();
-const [given] = response.tunnelsParams;
-if (given === undefined) throw new Error('no parameters were given');
+const { given } = asked;
 
 const cipherOf = (key: Uint8Array) => (key.length === 16 ? 'aes-128-gcm' : 'aes-256-gcm');
 
@@ -106,7 +82,7 @@ const [back] = (await once(socket, 'message')) as [Buffer];
 socket.close();
 process.stdout.write(
   `${JSON.stringify({
-    requestId: Number(response.requestId),
+    requestId: Number(asked.requestId),
     given: {
       version: given.pspVersion,
       spi: given.spi,

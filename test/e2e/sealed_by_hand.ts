@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames of the wire sealed by the implementation that makes the vectors, under keys that a gateway gave to who asked
+// in its peer's name: what an honest peer would never send.
+import { join } from 'node:path';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { type IpFields, ipPacket, udp } from '../vectors/ip.js';
+import { sealPacket } from '../vectors/packet.js';
+import type { Gateway } from './gateway.js';
+import { frame, octetsOf4 } from './packet_octets.js';
+import { macIn } from './raw_frames.js';
+import type { Topology } from './topology.js';
+
+/** One direction of a pair over IPv4, as who has its keys sees it. */
+export interface Way {
+  into: Gateway;
+  /** The addresses of its peer and of itself on the wire, and the port of the wire that leads into it. */
+  from: string;
+  to: string;
+  fromMac: Buffer;
+  toMac: Buffer;
+  port: 'to-a' | 'to-b';
+  /** Behind the gateway, and behind its peer: the flow that was agreed, and an address beside it. */
+  host: string;
+  agreed: string;
+  other: string;
+  spi: number;
+  version: number;
+  key: Buffer;
+}
+
+/** Asks a gateway for a tunnel in its peer's name. */
+export async function keysInto(net: Topology, into: 'a' | 'b'): Promise<Way> {
+  const [own, from] = into === 'a' ? [1, 2] : [2, 1];
+  const peer = into === 'a' ? net.b : net.a;
+  const way = {
+    into: net[into],
+    from: `192.0.2.${from}`,
+    to: `192.0.2.${own}`,
+    fromMac: macIn(peer.namespace, 'veth-wire'),
+    toMac: macIn(net[into].namespace, 'veth-wire'),
+    port: `to-${into}` as const,
+    host: `10.${own}.0.2`,
+    agreed: `10.${from}.0.50`,
+    other: `10.${from}.0.51`,
+  };
+  const agent = fromPackageRoot('dist/test/e2e/agents/tunnel_asker.js');
+  const mac = macIn(peer.namespace, 'veth-wire')
+    .toString('hex')
+    .replace(/..(?=.)/g, '$&:');
+  const args = [join(peer.files, 'tls'), `198.51.100.${own}:3000`, way.agreed, way.host, way.from, mac];
+  const { code, stdout, stderr } = await peer.namespace.try(process.execPath, [agent, ...args]);
+  if (code !== 0) throw new Error(`asking for a tunnel failed: ${stderr}`);
+  const given = JSON.parse(stdout) as { spi: number; version: number; key: string };
+  return { ...way, ...given, key: Buffer.from(given.key, 'hex') };
+}
+
+let iv = 1n;
+
+/** A frame of the wire with a datagram sealed in it, from an address behind the peer. */
+export function sealed(way: Way, source: string, port: number, text: string): Buffer {
+  const ends = (from: string, to: string): IpFields => ({
+    source: octetsOf4(from),
+    destination: octetsOf4(to),
+    trafficClass: 0,
+    hopLimit: 64,
+  });
+  const inner = ends(source, way.host);
+  const packet = ipPacket(inner, udp(40_000, port, Buffer.from(text), inner));
+  const header = {
+    version: way.version,
+    spi: way.spi,
+    iv: iv++,
+    cryptOffset: 0,
+    sample: false,
+    drop: false,
+    cookie: undefined,
+    extension: Buffer.alloc(0),
+    reserved: 0,
+  };
+  const sealing = { key: way.key, header, udpSource: 50_000, udpChecksum: false };
+  const octets = sealPacket(packet, { ...sealing, outer: ends(way.from, way.to) });
+  return frame(way.toMac, way.fromMac, 0x0800, octets);
+}
