@@ -44,6 +44,7 @@ class Counter {
   X(kConsumed, "consumed")                     \
   X(kMissEvents, "missEvents")                 \
   X(kEventsLost, "eventsLost")                 \
+  X(kEventsDelayed, "eventsDelayed")           \
   X(kSamplesTaken, "samplesTaken")             \
   X(kSamplesLost, "samplesLost")               \
   X(kCapturesTaken, "capturesTaken")           \

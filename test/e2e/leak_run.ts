@@ -4,22 +4,24 @@
 // tempted: they may forward, and have a route and a neighbour for all that reaches them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from './capture.js';
-import type { Child, Gateway } from './gateway.js';
+import type { Gateway } from './gateway.js';
+import { carries, type FullRings, roundMs, troubles } from './leak_troubles.js';
 import { type Gatekeeper, type Judgement, judge } from './leak_wire.js';
-import { type Namespace, signal, until } from './namespace.js';
+import { type Namespace, until } from './namespace.js';
 import { type PacketKind, packetKinds } from './packet_kinds.js';
 import { type End, filled, fragments4, frame, ipv4, udp } from './packet_octets.js';
-import { macIn, type RunningFrames, sendFrames, startFrames } from './raw_frames.js';
-import { hostInterface, Topology, type TopologyOptions } from './topology.js';
-import { ping } from './traffic.js';
+import { macIn, type RunningFrames, startFrames } from './raw_frames.js';
+import { type Host, hostInterface, Topology, type TopologyOptions } from './topology.js';
 
 export interface LeakOptions {
   outer: 4 | 6;
   mode: 'tunnel' | 'transport';
   /** Of the hosts' links; that of the wire is 100 more. */
   mtu: number;
-  /** How often each trouble comes. */
-  rounds: number;
+  /** Which gateways are in trouble, one after the other. */
+  troubled: readonly ('a' | 'b')[];
+  /** With the troubles that take long. */
+  long: boolean;
 }
 
 export interface LeakResult {
@@ -32,6 +34,8 @@ export interface LeakResult {
   kinds: number;
   /** Frames with a marker that reached a host from the other one. */
   arrived: number;
+  /** Of each gateway that was in trouble. */
+  full: FullRings[];
   /** When each trouble began, in milliseconds since the epoch. */
   phases: { name: string; from: number }[];
 }
@@ -39,7 +43,6 @@ export interface LeakResult {
 const marker = 'PSP-LEAK-MARKER!';
 const controlMarker = 'PSP-LEAK-CONTROL';
 export const controls = 2;
-const roundMs = 150;
 const ports = ['to-a', 'to-b'] as const;
 
 /** Runs it all. @param begun is called with the topology as soon as there is something to take away. */
@@ -64,12 +67,14 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
   ];
   await sleep(2 * roundMs);
   await startOneAfterTheOther(net, phase);
-  for (let round = 0; round < options.rounds; round++) {
-    for (const gateway of round % 2 === 0 ? [net.a, net.b] : [net.b, net.a]) {
-      await troubles(net, gateway, round, framesOf(hostKinds), phase);
-      // A short run troubles one gateway only.
-      if (options.rounds === 1) break;
-    }
+  const full: FullRings[] = [];
+  for (const node of options.troubled) {
+    const [gateway, host, kinds, peer] =
+      node === 'a' ? [net.a, net.host1, hostKinds, net.b] : [net.b, net.host2, far, net.a];
+    const newFlows = options.long ? floodOf(host, gateway) : [];
+    const small = framesOf(kinds.filter(({ name }) => name === 'udp'));
+    const troubled = { gateway, host, peer, frames: framesOf(kinds), small, newFlows };
+    full.push(await troubles(net, troubled, (name) => phase(`${name}, at ${node}`), options));
   }
   const sent = await end(net, senders, phase);
   const arrived = await markedIn(heard);
@@ -77,20 +82,23 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
   await control(net);
   const wire = {} as LeakResult['wire'];
   let lost = 0;
+  await Promise.all([...captures.values()].map((capture) => capture.stop()));
   for (const [port, capture] of captures) {
-    await capture.stop();
     lost += capture.sight([]).lost;
     wire[port] = judge(capture.frames(), gatekeepers(net, options), [marker, controlMarker]);
   }
-  return { wire, lost, sent, kinds: hostKinds.length, arrived, phases };
+  return { wire, lost, sent, kinds: hostKinds.length, arrived, full, phases };
 }
 
-/** The faults, each with the trouble in which it came; without those of the control. */
+/**
+ * The faults, each with the trouble in which it came; without those from the control on, which takes a fence away: then
+ * the kernel behind it may speak.
+ */
 export function leaksOf({ wire, phases }: LeakResult): string[] {
-  const control = Buffer.from(controlMarker, 'latin1').toString('hex');
+  const control = phases.findLast(({ name }) => name === 'control')?.from ?? Number.POSITIVE_INFINITY;
   return ports.flatMap((port) =>
     wire[port].faults
-      .filter(({ octets }) => !octets.includes(control))
+      .filter(({ time }) => time < control)
       .map(({ what, time, octets }) => {
         const during = phases.findLast(({ from }) => from <= time)?.name ?? 'start';
         return `${port} during "${during}": ${what} ${octets}`;
@@ -107,13 +115,40 @@ export const controlsSeen = ({ wire }: LeakResult): number[] => {
   );
 };
 
-function topologyOf({ outer, mode, mtu }: LeakOptions): TopologyOptions {
+/** Peers that nobody ever hears, with so many addresses that wants for them fill a ring of events. */
+const absent = ['c', 'd', 'e'];
+const absentPrefix = (i: number) => `10.${100 + i}`;
+
+/** Each gateway prefers another version, so both are on the wire. */
+function topologyOf({ outer, mode, mtu, long }: LeakOptions): TopologyOptions {
+  const absents = absent.map(
+    (name, i) => `  ${name}: { endpoint: "198.51.100.9:3000", vips: [${absentPrefix(i)}.0.0/16] }\n`,
+  );
   return {
     outer,
     wireMtu: mtu + 100,
-    edit: (_, yaml) =>
-      mode === 'tunnel' ? yaml : yaml.replace(/(vips: \[[^\]]*\]) \}/, `$1, mode: ${mode} }`),
+    edit: (node, yaml) => {
+      const peer = /(vips: \[[^\]]*\]) \}\n/;
+      const terms = yaml.replace(peer, `$1, mode: ${mode} }\n${long ? absents.join('') : ''}`);
+      return `${terms}versions: ${node === 'a' ? '[0, 1]' : '[1, 0]'}\n`;
+    },
   };
+}
+
+/** One packet to each of 4096 addresses of every absent peer, as many as may be wanted. */
+function floodOf({ namespace, v4 }: Host, gateway: Gateway): Buffer[] {
+  const [to, from] = [macIn(gateway.namespace, 'veth-host'), macIn(namespace, hostInterface)];
+  return absent.flatMap((_, i) =>
+    Array.from({ length: 4096 }, (_, n) => {
+      const address = `${absentPrefix(i)}.${n >> 8}.${n & 255}`;
+      return frame(
+        to,
+        from,
+        0x0800,
+        ipv4({ from: v4, to: address, protocol: 17, payload: udp(5001, filled(marker, 64)) }),
+      );
+    }),
+  );
 }
 
 function widen(net: Topology, mtu: number): void {
@@ -167,15 +202,6 @@ function tempt({ namespace }: Gateway): void {
   namespace.ip('route', 'replace', 'default', 'via', hop, 'dev', 'veth-wire', 'onlink');
 }
 
-const carries = (net: Topology, what: string) =>
-  until(
-    what,
-    async () =>
-      (await ping(net.host1.namespace, net.host2.v4)).received === 1 &&
-      (await ping(net.host1.namespace, net.host2.v6)).received === 1,
-    60_000,
-  );
-
 async function startOneAfterTheOther(net: Topology, phase: (name: string) => void): Promise<void> {
   phase('boot of a, no key for anything, no peer');
   await net.a.start();
@@ -187,48 +213,6 @@ async function startOneAfterTheOther(net: Topology, phase: (name: string) => voi
   await carries(net, 'both carry');
   phase('steady');
   await sleep(2 * roundMs);
-}
-
-const children: Child[] = ['keyexchange', 'nats-server', 'sampler', 'stats', 'dataplane'];
-
-/** One gateway's processes die one after another, its bus hangs, its keys rotate, its rings are full. */
-async function troubles(
-  net: Topology,
-  gateway: Gateway,
-  round: number,
-  frames: Buffer[],
-  phase: (name: string) => void,
-): Promise<void> {
-  phase(`rotation ${round}`);
-  await gateway.rotate();
-  await sleep(2 * roundMs);
-  for (const child of children) {
-    phase(`SIGKILL of ${child} ${round}`);
-    const dead = gateway.kill(child);
-    await until(`${child} is back`, () => ![undefined, dead].includes(gateway.pidOf(child)), 60_000);
-  }
-  await carries(net, 'they carry again');
-  phase(`nats-server hangs ${round}`);
-  await stopped(gateway, 'nats-server', () => sleep(4 * roundMs));
-  phase(`full rings ${round}`);
-  // More than the port's ring takes waits for the engine when it goes on.
-  const times = Math.ceil(3000 / frames.length);
-  await stopped(gateway, 'dataplane', async () => {
-    const many = Array.from({ length: times }, () => frames).flat();
-    await sendFrames(net.host1.namespace, hostInterface, many, `${net.folder}/flood`, 1);
-  });
-  await carries(net, 'they carry after full rings');
-}
-
-async function stopped(gateway: Gateway, child: Child, work: () => Promise<void>): Promise<void> {
-  const pid = gateway.pidOf(child);
-  if (pid === undefined) throw new Error(`${child} does not run`);
-  signal(pid, 'SIGSTOP');
-  try {
-    await work();
-  } finally {
-    signal(pid, 'SIGCONT');
-  }
 }
 
 /** The peer goes down, keys rotate without it, then the other gateway stops too; hosts send all the while. */

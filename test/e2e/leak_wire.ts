@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Judges what was captured on a wire between two gateways: each frame must be UDP/1000 or a gateway's own ARP or
-// neighbour discovery, and none may show a marker. Fragments are put together first and judged as the packets that
-// they were; nothing here is shared with the gateway's own code.
+// neighbour discovery, none may show a marker, and no IV may come twice under an SPI of one gateway. Fragments are put
+// together first and judged as the packets that they were; nothing here is shared with the gateway's own code.
 import type { Frame } from './capture.js';
 import { octetsOf4, octetsOf6 } from './packet_octets.js';
 
 export interface Fault {
   /** What is wrong with it. */
-  what: 'not psp' | 'marker' | 'not the gateway';
+  what: 'not psp' | 'marker' | 'not the gateway' | 'the same IV again';
   /** Milliseconds since the epoch. */
   time: number;
   /** Hex of its first octets. */
@@ -23,6 +23,9 @@ export interface Judgement {
   /** Packets of which not all fragments came, but the first one did. */
   unfinished: number;
   neighbours: number;
+  /** Versions of what is PSP, and its SPIs by the gateway that they lead to. */
+  versions: Set<number>;
+  spis: Set<string>;
   faults: Fault[];
 }
 
@@ -50,25 +53,43 @@ export function judge(
   markers: readonly string[],
 ): Judgement {
   const needles = markers.map((marker) => Buffer.from(marker, 'latin1'));
-  const result: Judgement = { frames: 0, psp: 0, reassembled: 0, unfinished: 0, neighbours: 0, faults: [] };
+  const result: Judgement = {
+    frames: 0,
+    psp: 0,
+    reassembled: 0,
+    unfinished: 0,
+    neighbours: 0,
+    versions: new Set(),
+    spis: new Set(),
+    faults: [],
+  };
   const parts = new Map<string, { time: number; pieces: Map<number, Piece> }>();
+  const seen = new Set<string>();
   const blame = (what: Fault['what'], time: number, octets: Buffer) =>
     result.faults.push({ what, time: time * 1000, octets: octets.subarray(0, shown).toString('hex') });
-  const settle = (protocol: number, payload: Buffer, time: number) => {
-    if (isPsp(protocol, payload)) result.psp++;
-    else blame('not psp', time, payload);
+  const settle = (protocol: number, payload: Buffer, time: number, mac: string) => {
+    if (!isPsp(protocol, payload)) return blame('not psp', time, payload);
+    result.psp++;
+    result.versions.add(((payload[11] ?? 0) >> 2) & 15);
+    // By the gateway that it goes to: the key of an SPI is that of its receiver.
+    const spi = `${mac} ${payload.toString('hex', 12, 16)}`;
+    const nonce = `${spi} ${payload.toString('hex', 16, 24)}`;
+    if (seen.has(nonce)) blame('the same IV again', time, payload);
+    result.spis.add(spi);
+    seen.add(nonce);
   };
   for (const { octets, time } of frames) {
     result.frames++;
     if (needles.some((needle) => octets.includes(needle))) blame('marker', time, octets);
     const packet = packetOf(octets);
+    const mac = octets.toString('hex', 0, 6);
     if (isNeighbourTalk(octets, packet)) {
       result.neighbours++;
       if (!gateways.some((gateway) => isFrom(octets, gateway))) blame('not the gateway', time, octets);
     } else if (packet === undefined) {
       blame('not psp', time, octets);
     } else if (packet.fragment === undefined) {
-      settle(packet.protocol, packet.payload, time);
+      settle(packet.protocol, packet.payload, time, mac);
     } else {
       const { key, offset, more } = packet.fragment;
       const part = parts.get(key) ?? { time, pieces: new Map<number, Piece>() };
@@ -78,7 +99,7 @@ export function judge(
       if (whole === undefined) continue;
       parts.delete(key);
       result.reassembled++;
-      settle(part.pieces.get(0)?.protocol ?? 0, whole, time);
+      settle(part.pieces.get(0)?.protocol ?? 0, whole, time, mac);
       if (needles.some((needle) => whole.includes(needle))) blame('marker', time, whole);
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames of the wire sealed by the implementation that makes the vectors, under keys that a gateway gave to who asked
 // in its peer's name: what an honest peer would never send.
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { type IpFields, ipPacket, udp } from '../vectors/ip.js';
@@ -28,8 +29,20 @@ export interface Way {
   key: Buffer;
 }
 
-/** Asks a gateway for a tunnel in its peer's name. */
-export async function keysInto(net: Topology, into: 'a' | 'b'): Promise<Way> {
+/** What a peer offers for the way back. */
+export interface Offer {
+  spi: number;
+  /** Of version 1. */
+  key: Buffer;
+}
+
+/** Asks a gateway for a tunnel in its peer's name; several times: with the same offer each time. */
+export async function keysInto(
+  net: Topology,
+  into: 'a' | 'b',
+  { spi, key }: Offer = { spi: 0x1234_5678, key: randomBytes(32) },
+  times = 1,
+): Promise<Way> {
   const [own, from] = into === 'a' ? [1, 2] : [2, 1];
   const peer = into === 'a' ? net.b : net.a;
   const way = {
@@ -43,12 +56,23 @@ export async function keysInto(net: Topology, into: 'a' | 'b'): Promise<Way> {
     agreed: `10.${from}.0.50`,
     other: `10.${from}.0.51`,
   };
+  const request = {
+    tls: join(peer.files, 'tls'),
+    endpoint: `198.51.100.${own}:3000`,
+    version: 1,
+    source: way.agreed,
+    destination: way.host,
+    address: way.from,
+    mac: way.fromMac.toString('hex').replace(/..(?=.)/g, '$&:'),
+    spi,
+    key: key.toString('hex'),
+    times,
+  };
   const agent = fromPackageRoot('dist/test/e2e/agents/tunnel_asker.js');
-  const mac = macIn(peer.namespace, 'veth-wire')
-    .toString('hex')
-    .replace(/..(?=.)/g, '$&:');
-  const args = [join(peer.files, 'tls'), `198.51.100.${own}:3000`, way.agreed, way.host, way.from, mac];
-  const { code, stdout, stderr } = await peer.namespace.try(process.execPath, [agent, ...args]);
+  const { code, stdout, stderr } = await peer.namespace.try(process.execPath, [
+    agent,
+    JSON.stringify(request),
+  ]);
   if (code !== 0) throw new Error(`asking for a tunnel failed: ${stderr}`);
   const given = JSON.parse(stdout) as { spi: number; version: number; key: string };
   return { ...way, ...given, key: Buffer.from(given.key, 'hex') };

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and who may see them: a plain client of the peer protocol gets keys that work, none of their octets ever
-// passes the bus in the open or lands in a sample, and neither another user of the bus nor another user of the
-// system reaches more than is his.
+// passes the bus in the open or lands in a sample, neither another user of the bus nor another user of the system
+// reaches more than is his, and no IV comes twice under one.
+import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contracts, services, subjectOf } from '../../services/shared/contracts.js';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { accounts, keysGroup } from '../../services/shared/privileges.js';
-import type { Capture } from './capture.js';
+import type { Capture, Frame } from './capture.js';
 import { until } from './namespace.js';
-import { Topology } from './topology.js';
+import { frame, ipv4, udp } from './packet_octets.js';
+import { pspFrames } from './psp_frames.js';
+import { macIn, startFrames } from './raw_frames.js';
+import { keysInto } from './sealed_by_hand.js';
+import { hostInterface, Topology } from './topology.js';
 
 const agent = (name: string) => fromPackageRoot(`dist/test/e2e/agents/${name}.js`);
 let net: Topology;
@@ -206,5 +211,51 @@ describe('files of a node', () => {
       const { uid } = accounts[child];
       expect(/^Uid:\s+(.*)$/m.exec(status)?.[1]?.split(/\s+/)).toEqual(Array(4).fill(`${uid}`));
     }
+  });
+});
+
+describe('a peer that offers one key again and again', () => {
+  it('is sent no IV twice under it, across installs and across starts of the dataplane', async () => {
+    const offer = { spi: 0x2345_6789, key: randomBytes(32) };
+    const wire = await net.capture('one-key', { filter: 'udp dst port 1000 and src host 192.0.2.1' });
+    const { host1, a } = net;
+    const datagram = ipv4({
+      from: host1.v4,
+      to: '10.2.0.50',
+      protocol: 17,
+      payload: udp(7500, Buffer.from('x')),
+    });
+    const packet = frame(
+      macIn(a.namespace, 'veth-host'),
+      macIn(host1.namespace, hostInterface),
+      0x0800,
+      datagram,
+    );
+    const sender = startFrames(host1.namespace, hostInterface, [packet], join(net.folder, 'one-key'), 1);
+    // So many installs that several fall into one second.
+    const installs = 40;
+    await keysInto(net, 'a', offer, installs);
+    const { epoch } = await a.numbers();
+    const killedAt = Date.now() / 1000;
+    a.kill('dataplane');
+    await until('the dataplane is back', async () => {
+      const now = await a.numbers().catch(() => undefined);
+      return now !== undefined && now.epoch !== epoch;
+    });
+    await keysInto(net, 'a', offer, installs);
+    await sender.stop();
+    await wire.stop();
+    const under = (frames: readonly Frame[]) =>
+      pspFrames(frames)
+        .filter(({ spi }) => spi === offer.spi)
+        .map(({ iv }) => iv);
+    const frames = wire.frames();
+    const [before, after] = [
+      under(frames.filter(({ time }) => time < killedAt)),
+      under(frames.filter(({ time }) => time >= killedAt)),
+    ];
+    expect(before.length + after.length - new Set([...before, ...after]).size).toBe(0);
+    for (const ivs of [before, after]) expect(ivs.length).toBeGreaterThan(installs);
+    expect(a.log().match(/"msg":"engine runs"/g)?.length).toBe(2);
   });
 });

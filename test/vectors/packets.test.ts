@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { fromMasterKeys, type KeyOf } from './derivation.js';
+import { readIp } from './ip.js';
 import { type Mode, openPacket, sealPacket } from './packet.js';
 import { pspHeader, Refused } from './psp.js';
 import { absent, cell, hex, type Row, readTable, unhex } from './table.js';
@@ -216,33 +217,23 @@ describe('a packet that was cut off or whose outer headers are wrong', () => {
 });
 
 describe('one wrong bit from the first octet of the PSP header to the last of the ICV is refused in', () => {
-  const some = [
-    'tunnel_v4_in_v4_0_offset0',
-    'tunnel_v6_in_v4_1_vc_offset12',
-    'tunnel_v4_in_v6_0_vc_offset1',
-    'tunnel_v4_in_v4_1_offset13',
-    'tunnel_v6_in_v6_2_vc_offset0',
-    'tunnel_v4_in_v4_3_offset0',
-    'transport_v4_1_vc_offset4',
-    'transport_v6_0_offset0',
-    'transport_v6_3_vc_offset0',
-    'transport_v4_0_header_alone',
-    'tunnel_v6_in_v6_1_hdrextlen5_vc',
-  ];
+  const opened = rows.filter(
+    (row) => cell(row, 'verdict') === 'opened' && octets(row, 'sealed').length <= 1000,
+  );
 
-  it.each(some)('%s', (name) => {
-    const row = rows.find((one) => one.name === name);
-    if (!row) throw new Error(`no row ${name}`);
+  it.each(named(opened))('%s', (_, row) => {
     const wire = octets(row, 'sealed');
-    const psp = (wire.readUInt8(0) >> 4 === 4 ? 20 : 40) + 8;
-    expect(verdictOn(wire, keyOf(row), modeOf(row))).toBe('opened');
+    const udp = readIp(wire).all.length;
+    const psp = udp + 8;
+    const end = udp + wire.readUInt16BE(udp + 4);
+    const key = keyOf(row);
+    expect(verdictOn(wire, key, modeOf(row))).toBe('opened');
     const accepted: string[] = [];
-    for (let at = psp; at < wire.length; at++) {
+    for (let at = psp; at < end; at++) {
       for (let bit = 0; bit < 8; bit++) {
         const wrong = Buffer.from(wire);
         wrong.writeUInt8(wrong.readUInt8(at) ^ (1 << bit), at);
-        if (verdictOn(wrong, keyOf(row), modeOf(row)) === 'opened')
-          accepted.push(`octet ${at - psp}, bit ${bit}`);
+        if (verdictOn(wrong, key, modeOf(row)) === 'opened') accepted.push(`octet ${at - psp}, bit ${bit}`);
       }
     }
     expect(accepted).toEqual([]);

@@ -54,7 +54,12 @@ struct Worker {
     rte_pktmbuf_free(packet.mbuf);
     counters[reason].add();
   }
-  bool tell(Event event) { return events.push(event); }
+  // False when the ring is full: then it is told later, by whoever has it to tell.
+  bool tell(Event event) {
+    const bool taken = events.push(event);
+    if (!taken) counters[Value::kEventsDelayed].add();
+    return taken;
+  }
   // Gives a sample with a copy of these octets to the control side. Time, protocol and ports are filled here.
   void tell_sample(SampleFacts& facts, const Packet& packet, const uint8_t* octets, uint32_t length);
 

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks a gateway for one tunnel in the name of its peer, and prints what it is given as one JSON line: { spi, version,
-// key }, the key in hex. For tests only: it prints a key. Arguments: folder of the peer's certificates, the gateway's
-// endpoint, inner source and destination, the peer's outer address and MAC address.
-import { randomBytes } from 'node:crypto';
-import { requestTunnel } from './tunnel_request.js';
+// Asks a gateway for one tunnel in the name of its peer, so many times with one offer, and prints what it was given last
+// as one JSON line: { spi, version, key }, the key in hex. For tests only: it prints a key. Argument: a TunnelRequest as
+// JSON with its key in hex, and times.
+import { requestTunnel, type TunnelRequest } from './tunnel_request.js';
 
-const [tls, endpoint, source, destination, address, mac] = process.argv.slice(2) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string,
-];
-const offer = { address, mac, spi: 0x1234_5678, key: randomBytes(32) };
-const { given } = await requestTunnel({ tls, endpoint, version: 1, source, destination, ...offer });
-const { spi, pspVersion, encryptionKey } = given;
-const key = Buffer.from(encryptionKey).toString('hex');
-process.stdout.write(`${JSON.stringify({ spi, version: pspVersion, key })}\n`);
+type Argument = Omit<TunnelRequest, 'key'> & { key: string; times: number };
+
+const { times, key, ...request } = JSON.parse(process.argv[2] ?? '') as Argument;
+let given: Awaited<ReturnType<typeof requestTunnel>>['given'] | undefined;
+for (let i = 0; i < times; i++) {
+  ({ given } = await requestTunnel({ ...request, key: Buffer.from(key, 'hex') }));
+}
+if (given !== undefined) {
+  const { spi, pspVersion, encryptionKey } = given;
+  const hex = Buffer.from(encryptionKey).toString('hex');
+  process.stdout.write(`${JSON.stringify({ spi, version: pspVersion, key: hex })}\n`);
+}

@@ -129,6 +129,7 @@ TEST(Egress, RepeatsAMissThatAFullRingDidNotTake) {
     gateway.host_sends(from_host("10.1.0.5", "10.2.0." + std::to_string(i), "x"));
   }
   EXPECT_EQ(gateway.value(Value::kMissesWaiting), 3u);
+  EXPECT_GT(gateway.value(Value::kEventsDelayed), 0u);
   EXPECT_EQ(gateway.missed().size(), 2u);
   gateway.turn(1);
   EXPECT_EQ(gateway.missed().size(), 2u);

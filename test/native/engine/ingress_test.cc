@@ -56,6 +56,7 @@ TEST(Ingress, TellsOfAnSpiAgainWhenTheRingWasFull) {
   EXPECT_TRUE(gateway.seen().empty());
   gateway.wire_sends(sealed(key_of(17, 0), inner("x"), 2));
   EXPECT_EQ(gateway.seen().size(), 1u);
+  EXPECT_EQ(gateway.value(Value::kEventsDelayed), 1u);
   EXPECT_EQ(gateway.value(Value::kEventsLost), 0u);
 }
 

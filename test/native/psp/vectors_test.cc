@@ -144,9 +144,18 @@ std::vector<Row> sent_rows() {
   return rows;
 }
 
+// That open, and are not so long that all their bits take long.
+std::vector<Row> opened_rows() {
+  std::vector<Row> rows = all_rows();
+  std::erase_if(rows, [](const Row& row) {
+    return row.at("verdict") != "opened" || row.at("sealed").size() > 2 * 1000;
+  });
+  return rows;
+}
+
 class PacketVector : public testing::TestWithParam<Row> {};
 class SentPacketVector : public testing::TestWithParam<Row> {};
-class VectorBits : public testing::TestWithParam<std::string> {};
+class VectorBits : public testing::TestWithParam<Row> {};
 
 TEST_P(PacketVector, DerivesItsKey) {
   const Row& row = GetParam();
@@ -211,16 +220,17 @@ TEST_P(PacketVector, OpensToItsVerdict) {
 }
 
 TEST_P(VectorBits, EachAloneIsRefusedWhenItIsWrong) {
-  const std::vector<Row> rows = all_rows();
-  const auto row = std::ranges::find(rows, GetParam(), [](const Row& one) { return one.at("name"); });
-  ASSERT_NE(row, rows.end());
-  const Octets wire = unhex(row->at("sealed"));
-  const size_t psp = (wire[0] >> 4 == 4 ? 20 : 40) + kUdpHeaderLength;
-  const Receiver receiver(*row);
+  const Row& row = GetParam();
+  const Octets wire = unhex(row.at("sealed"));
+  IpPacket outer;
+  ASSERT_EQ(read_ip(wire.data(), wire.size(), &outer), IpFault::kNone);
+  const size_t psp = outer.payload_offset + kUdpHeaderLength;
+  const size_t end = outer.payload_offset + load_u16(&wire[outer.payload_offset + size_t{4}]);
+  const Receiver receiver(row);
   for (const auto& aead : all_aeads()) {
     SCOPED_TRACE(aead->name());
     ASSERT_EQ(open(*aead, receiver, wire).verdict, "opened");
-    for (size_t bit = psp * 8; bit < wire.size() * 8; bit++) {
+    for (size_t bit = psp * 8; bit < end * 8; bit++) {
       Octets wrong = wire;
       wrong[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
       EXPECT_NE(open(*aead, receiver, wrong).verdict, "opened")
@@ -232,14 +242,7 @@ TEST_P(VectorBits, EachAloneIsRefusedWhenItIsWrong) {
 const auto name_of = [](const testing::TestParamInfo<Row>& info) { return info.param.at("name"); };
 INSTANTIATE_TEST_SUITE_P(Table, PacketVector, testing::ValuesIn(all_rows()), name_of);
 INSTANTIATE_TEST_SUITE_P(Table, SentPacketVector, testing::ValuesIn(sent_rows()), name_of);
-INSTANTIATE_TEST_SUITE_P(Table, VectorBits,
-                         testing::Values("tunnel_v4_in_v4_0_offset0", "tunnel_v6_in_v4_1_vc_offset12",
-                                         "tunnel_v4_in_v6_0_vc_offset1", "tunnel_v4_in_v4_1_offset13",
-                                         "tunnel_v6_in_v6_2_vc_offset0", "tunnel_v4_in_v4_3_offset0",
-                                         "transport_v4_1_vc_offset4", "transport_v6_0_offset0",
-                                         "transport_v6_3_vc_offset0", "transport_v4_0_header_alone",
-                                         "tunnel_v6_in_v6_1_hdrextlen5_vc"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Table, VectorBits, testing::ValuesIn(opened_rows()), name_of);
 
 }  // namespace
 }  // namespace psp::test
