@@ -33,8 +33,8 @@ inline size_t tunnel_overhead(bool outer_ipv6, bool cookie) {
 // header and extension length are set here, the crypt offset as seal_payload says. ECN is copied to the outer
 // header (RFC 6040 section 4.1, normal mode); the inner packet stays as it is, its hop limit too. Returns the
 // start of the outer packet; null, with nothing written, when its lengths would not fit 16 bits.
-uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, const IpPacket& inner_packet,
-                     Header header, uint8_t* inner);
+[[nodiscard]] uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer,
+                                   const IpPacket& inner_packet, Header header, uint8_t* inner);
 
 // Opens `length` octets of UDP payload in place that read_header accepted with a known version. When the ICV
 // is right, header->cookie is in the clear. On success *inner points at the inner packet inside the payload,

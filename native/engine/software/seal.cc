@@ -64,8 +64,9 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
   return outer;
 }
 
-// Seals in place; the mbuf then holds the frame that goes out, its destination open. False: it has no room.
-bool seal_in_place(Worker& worker, const Way& way, Packet& packet) {
+// Seals in place; the mbuf then holds the frame that goes out, its destination open. False: it has no room,
+// or the sealed packet no form; then it must not leave.
+[[nodiscard]] bool seal_in_place(Worker& worker, const Way& way, Packet& packet) {
   EgressFlow& flow = worker.flows[way.flow];
   const bool cookie = flow.cookie != 0;
   const bool tunnel = flow.mode == Mode::kTunnel;
@@ -78,18 +79,23 @@ bool seal_in_place(Worker& worker, const Way& way, Packet& packet) {
   void* const key = expanded_key(worker, way.flow);
   const uint16_t source_port = udp_source(worker.config.outer, packet.ip, octets);
   const Header header = header_of(worker, flow, packet.sampled);
-  if (tunnel) {
-    seal_tunnel(worker.aead, key, outer_of(worker, flow, way, source_port), packet.ip, header, octets);
-  } else {
-    seal_transport(worker.aead, key, way.cut, source_port, worker.config.outer.udp_checksum, header, octets);
+  const uint8_t* const sealed =
+      tunnel
+          ? seal_tunnel(worker.aead, key, outer_of(worker, flow, way, source_port), packet.ip, header, octets)
+          : seal_transport(worker.aead, key, way.cut, source_port, worker.config.outer.udp_checksum, header,
+                           octets);
+  // Nothing leaves but what begins where sealing says that the sealed packet does.
+  if (sealed != packet.layer3()) {
+    rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(front));
+    return false;
   }
   write_ethernet(packet.frame(), worker.secured.info.mac, way.outer_ipv6);
   flow.packets++;
   flow.bytes += packet.ip.length;
   worker.counters.peers[flow.peer].count_egress(packet.ip.length, worker.now_ms);
-  const size_t sealed = packet.ip.length - (tunnel ? size_t{0} : way.cut.front);
+  const size_t payload = packet.ip.length - (tunnel ? size_t{0} : way.cut.front);
   worker.counters[Value::kTxPackets].add();
-  worker.counters[Value::kTxBytes].add(sealed_payload_octets(sealed, cookie));
+  worker.counters[Value::kTxBytes].add(sealed_payload_octets(payload, cookie));
   if (packet.sampled) copy_sealed(worker, way.flow, way.hop, packet);
   return true;
 }

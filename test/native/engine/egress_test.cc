@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host to wire: hold, install, drain, refuse, and every bound on the way.
+#include "engine/software/pipes.h"
 #include "gateway.h"
 
 namespace psp {
@@ -447,6 +448,27 @@ TEST(Egress, AFrameInSeveralSegmentsIsPutTogetherOrIsTooBig) {
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", std::string(20'000, 'w')));
   EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 1u);
   gateway.expect_conservation();
+}
+
+// No mbuf holds a packet that sealing refuses for its length: only its record can claim to be that long.
+TEST(Egress, WhatSealingRefusesDoesNotLeave) {
+  Gateway gateway;
+  gateway.know_next_hop();
+  gateway.install(kFlow, egress_key(5));
+  const Frame frame = from_host("10.1.0.5", "10.2.0.7", "plain");
+  Packet packet;
+  packet.mbuf = rte_pktmbuf_alloc(gateway.worker->control_pool.get());
+  std::memcpy(rte_pktmbuf_append(packet.mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
+              frame.size());
+  ASSERT_EQ(read_ip(packet.layer3(), packet.layer3_length(), &packet.ip), IpFault::kNone);
+  packet.ip.length = UINT16_MAX;
+  packet.reassembled = true;
+  seal(*gateway.worker, gateway.worker->flows.find(kFlow), packet);
+  gateway.turn();
+  EXPECT_TRUE(gateway.secured.sent.empty());
+  EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 1u);
+  EXPECT_EQ(gateway.value(Value::kTxError), 1u);
+  EXPECT_EQ(gateway.value(Value::kTxPackets), 0u);
 }
 
 TEST(Egress, LongestPrefixDecidesBetweenPeersAndOurselves) {

@@ -207,7 +207,7 @@ inline Frame sealed(const EgressKey& key, const Frame& inner, uint64_t iv = 1, u
   outer.source = address(from);
   outer.destination = address(to);
   outer.udp_source = 50000;
-  seal_tunnel(*aead, expanded, outer, packet, header, &room[front]);
+  EXPECT_EQ(seal_tunnel(*aead, expanded, outer, packet, header, &room[front]), room.data());
   aead->destroy(expanded);
   std::free(expanded);
   return ethernet(kSecuredMac, kPeerMac, ipv6 ? 0x86dd : 0x0800, room);
