@@ -18,8 +18,8 @@ import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { transcode } from '../cli/pcap.js';
-import { fromPackageRoot } from '../services/shared/package_root.js';
 import { hostPacket, hostUdp } from '../test/vectors/cases.js';
+import { nativeBench } from './shared/bench.js';
 
 const reachPerS = 300_000;
 const frameOctets = 1400;
@@ -69,12 +69,8 @@ async function rateOf(out: string, work: () => Promise<unknown> | unknown): Prom
 }
 
 function aeadAlone(): { library: string; perS: number } {
-  const build = fromPackageRoot('build/native');
-  execFileSync('ninja', ['-C', build, '--quiet', 'aead_bench'], { stdio: ['ignore', 'ignore', 'inherit'] });
   const args = [String(frameOctets - 14)];
-  const [library = '', perS] = execFileSync(join(build, 'aead_bench'), args, { encoding: 'utf8' }).split(
-    '\n',
-  );
+  const [library = '', perS] = execFileSync(nativeBench('aead'), args, { encoding: 'utf8' }).split('\n');
   return { library, perS: Number(perS) };
 }
 

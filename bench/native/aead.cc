@@ -1,40 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the AEAD alone seals on one core: packets of so many octets a second under one key, in place, each
-// with a nonce of its own. Prints the library and the rate.
-//   cmake --build build/native --target aead_bench && build/native/aead_bench OCTETS
+// What the libraries seal and open on one core, both key sizes, by their own calls and by our interface over
+// them; one line for each case. With OCTETS as argument: our interface alone, library and packets a second of
+// that length, for other benches.
+//   cmake --build build/native --target aead_bench && build/native/aead_bench [OCTETS]
 #include "psp/aead.h"
 
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
+#include <algorithm>
 
-#include "psp/octets.h"
+#include "raw_aead.h"
+
+namespace psp {
+namespace {
+
+constexpr int kRounds = 31;
+constexpr double kRoundNs = 4e6;  // of one measurement, about
+
+// The interface that the engine uses, measured as the libraries are.
+class Ours final : public RawAead {
+ public:
+  explicit Ours(std::unique_ptr<Aead> aead) : aead_(std::move(aead)) {
+    key_ = std::aligned_alloc(kAeadKeyAlignment, (aead_->expanded_size() + 63) / 64 * 64);
+    aead_->construct(key_);
+  }
+  ~Ours() override {
+    aead_->destroy(key_);
+    std::free(key_);
+  }
+  std::string name() const override { return aead_->name(); }
+  void set_key(const uint8_t* key, bool long_key) override { aead_->expand(key_, key, long_key ? 1 : 0); }
+  void seal(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t* tag) override {
+    aead_->seal(key_, nonce, aad, 16, data, length, tag);
+  }
+  void open(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t* tag) override {
+    aead_->open(key_, nonce, aad, 16, data, length, tag);
+  }
+
+ private:
+  std::unique_ptr<Aead> aead_;
+  void* key_;
+};
+
+struct Way {
+  RawAead* library;
+  std::string name;
+  uint64_t ahead;  // packets, of the headers
+};
+
+void compare(const std::vector<Way>& ways, bool long_key, bool seals, size_t octets) {
+  std::vector<std::vector<double>> ns(ways.size());
+  std::vector<uint64_t> counts;
+  const uint8_t key[32] = {1, 2, 3};
+  for (const Way& way : ways) {
+    way.library->set_key(key, long_key);
+    way.library->measure(seals, octets, 1000);
+    counts.push_back(static_cast<uint64_t>(kRoundNs / way.library->measure(seals, octets, 1000)));
+  }
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < ways.size(); ++i) {
+      ns[i].push_back(ways[i].library->measure(seals, octets, counts[i], ways[i].ahead));
+    }
+  }
+  for (size_t i = 0; i < ways.size(); ++i) {
+    Line("aead")
+        .text("library", ways[i].name)
+        .number("keyBits", long_key ? 256 : 128)
+        .text("direction", seals ? "seal" : "open")
+        .number("octets", static_cast<double>(octets))
+        .numbers("ns", ns[i]);
+  }
+}
+
+}  // namespace
+}  // namespace psp
 
 int main(int count, char** words) {
-  using Clock = std::chrono::steady_clock;
-  const size_t length = count > 1 ? std::strtoul(words[1], nullptr, 10) : 1400;
-  std::unique_ptr<psp::Aead> aead = psp::make_aead_ipsec_mb();
-  if (!aead) aead = psp::make_aead_libcrypto();
-  void* const key = std::aligned_alloc(psp::kAeadKeyAlignment, (aead->expanded_size() + 63) / 64 * 64);
-  aead->construct(key);
-  const uint8_t octets[32] = {1, 2, 3};
-  aead->expand(key, octets, 0);
-
-  std::vector<uint8_t> packet(16 + length + psp::kIcvLength);
-  uint64_t sealed = 0;
-  const auto start = Clock::now();
-  double seconds = 0;
-  while (seconds < 2) {
-    for (int i = 0; i < 10000; i++, sealed++) {
-      uint8_t nonce[psp::kNonceLength] = {};
-      psp::store_u64(nonce + 4, sealed);
-      aead->seal(key, nonce, packet.data(), 16, packet.data() + 16, length, packet.data() + 16 + length);
-    }
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  using namespace psp;
+  std::unique_ptr<Aead> aead = make_aead_ipsec_mb();
+  if (!aead) aead = make_aead_libcrypto();
+  Ours ours(std::move(aead));
+  if (count > 1) {
+    const uint8_t key[32] = {1, 2, 3};
+    ours.set_key(key, false);
+    const size_t octets = std::strtoul(words[1], nullptr, 10);
+    std::vector<double> ns;
+    for (int round = 0; round < kRounds; ++round) ns.push_back(ours.measure(true, octets, 50000));
+    std::ranges::sort(ns);
+    std::printf("%s\n%.0f\n", ours.name().c_str(), 1e9 / ns[kRounds / 2]);
+    return 0;
   }
-  std::printf("%s\n%.0f\n", aead->name().c_str(), static_cast<double>(sealed) / seconds);
-  aead->destroy(key);
-  std::free(key);
+  const auto limit = raw_limit();
+  RawOpenssl openssl;
+  for (const bool long_key : {false, true}) {
+    for (const bool seals : {true, false}) {
+      for (const size_t octets : {64, 256, 512, 1420}) {
+        compare({{limit.get(), limit->name(), 32},
+                 {limit.get(), limit->name() + ", header right before", 0},
+                 {&openssl, openssl.name(), 32},
+                 {&ours, "our interface", 32}},
+                long_key, seals, octets);
+      }
+    }
+  }
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an idle engine costs with two ports, and how much later it sees the first packet after a pause than an engine
+// that polls without rest: on veth pairs in a namespace of its own.
+import { execFileSync } from 'node:child_process';
+import { type Figure, figure, nativeBench, report } from './shared/bench.js';
+
+const turns = 3;
+const mostIdlePercent = 2;
+const mostLaterUs = 100;
+const namespace = `psp-bench-${process.pid}`;
+const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+
+interface Line {
+  idlePercent: number;
+  us: number[];
+}
+
+function run(polling: string): Line {
+  const program = nativeBench('cpu');
+  const args = ['netns', 'exec', namespace, program, polling, 'unsecured', 'secured', 'host', 'wire'];
+  return JSON.parse(
+    execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim(),
+  ) as Line;
+}
+
+try {
+  ip('netns', 'add', namespace);
+  for (const [near, far] of [
+    ['unsecured', 'host'],
+    ['secured', 'wire'],
+  ] as const) {
+    ip('-n', namespace, 'link', 'add', near, 'type', 'veth', 'peer', 'name', far);
+    for (const name of [near, far]) {
+      ip('netns', 'exec', namespace, 'sysctl', '-q', `net.ipv6.conf.${name}.disable_ipv6=1`);
+      ip('-n', namespace, 'link', 'set', name, 'mtu', '1600', 'up');
+    }
+  }
+  const [busy, adaptive]: [Line[], Line[]] = [[], []];
+  for (let turn = 0; turn < turns; turn++) {
+    busy.push(run('busy'));
+    adaptive.push(run('adaptive'));
+  }
+  const idle = figure(adaptive.map(({ idlePercent }) => idlePercent));
+  const late = figure(adaptive.flatMap(({ us }) => us));
+  const prompt = figure(busy.flatMap(({ us }) => us));
+  const bound = (median: number): Figure => ({ median, noisePercent: 0 });
+  report({
+    bench: 'cpu',
+    unit: 'percent of a core, or microseconds',
+    against: 'the bound, or an engine that polls without rest',
+    rows: [
+      {
+        what: { what: 'idle with two ports, % of a core' },
+        ours: idle,
+        against: bound(mostIdlePercent),
+        ratio: mostIdlePercent / idle.median,
+        reach: 1,
+      },
+      {
+        what: { what: `first packet after 10 ms, us; at most ${mostLaterUs} later` },
+        ours: late,
+        against: prompt,
+        ratio: (prompt.median + mostLaterUs) / late.median,
+        reach: 1,
+      },
+    ],
+  });
+} finally {
+  ip('netns', 'del', namespace);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's whole way in both directions without I/O: a worker between two ports in memory, beside the
+// library's own AEAD on packets of the same length. What the ports alone take, which make and free the
+// frames, is measured in every round too, and taken off where the lines are read.
+//   cmake --build build/native --target engine_bench && build/native/engine_bench [flows...]
+#include <algorithm>
+
+#include "mill.h"
+#include "raw_aead.h"
+
+namespace psp {
+namespace {
+
+constexpr int kRounds = 21;
+constexpr uint32_t kTurns = 400;
+constexpr uint64_t kPackets = uint64_t{kTurns} * kBurst;
+constexpr size_t kSizes[] = {64, 256, 512, 1420};
+
+// Sealed frames for our host of each flow, made by a library of our own.
+class FromWire {
+ public:
+  FromWire(const Aead& aead, size_t octets, uint32_t flows, uint8_t version) {
+    const MasterKey master{std::span<const uint8_t, 32>(kMasterOctets)};
+    const size_t front = kEthernetLength + tunnel_front(false, false);
+    length_ = front + octets + kIcvLength;
+    frames_.resize(length_ * flows);
+    void* const key = std::aligned_alloc(kAeadKeyAlignment, (aead.expanded_size() + 63) / 64 * 64);
+    aead.construct(key);
+    const Frame text = from_host("10.2.0.0", "10.1.0.0", std::string(octets - 28, 'x'));
+    for (uint32_t n = 0; n < flows; ++n) {
+      uint8_t* const frame = &frames_[length_ * n];
+      uint8_t* const inner = frame + front;
+      std::copy(text.begin() + kEthernetLength, text.end(), inner);
+      const FlowKey flow = nth_flow(n).reversed();
+      std::memcpy(inner + 12, flow.source.data() + 12, 4);
+      std::memcpy(inner + 16, flow.destination.data() + 12, 4);
+      write_ipv4_checksum(inner);
+      IpPacket packet;
+      read_ip(inner, octets, &packet);
+      Header header;
+      header.version = version;
+      header.spi = nth_spi(n);
+      header.iv = n;
+      Outer outer;
+      outer.source = address("192.0.2.2");
+      outer.destination = address("192.0.2.1");
+      outer.udp_source = 50000;
+      uint8_t octets_of_key[32];
+      master.derive(header.spi, version, octets_of_key);
+      aead.expand(key, octets_of_key, version);
+      seal_tunnel(aead, key, outer, packet, header, inner);
+      std::copy(kSecuredMac.begin(), kSecuredMac.end(), frame);
+      write_ethernet(frame, kPeerMac, false);
+    }
+    aead.destroy(key);
+    std::free(key);
+  }
+  Mill::Fill fill() {
+    const auto flows = static_cast<uint32_t>(frames_.size() / length_);
+    return [this, shuffle = Shuffle(flows)](rte_mbuf** packets, uint16_t count) mutable {
+      const uint8_t* frames[kBurst];
+      for (uint16_t i = 0; i < count; ++i) {
+        frames[i] = &frames_[length_ * shuffle.next()];
+        rte_prefetch0(frames[i]);
+      }
+      for (uint16_t i = 0; i < count; ++i) write_frame(packets[i], frames[i], length_);
+    };
+  }
+
+ private:
+  size_t length_;
+  std::vector<uint8_t> frames_;
+};
+
+double ports_alone(Mill& from, Mill& to) {
+  return ns_per(kPackets, [&] {
+    rte_mbuf* packets[kBurst];
+    for (uint32_t turn = 0; turn < kTurns; ++turn) to.tx_burst(packets, from.rx_burst(packets, kBurst));
+  });
+}
+
+void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t octets, uint32_t flows) {
+  Mill& from = egress ? plant.unsecured : plant.secured;
+  Mill& to = egress ? plant.secured : plant.unsecured;
+  std::unique_ptr<FromWire> wire;
+  if (!egress) wire = std::make_unique<FromWire>(*plant.aead, octets, flows, version);
+  std::vector<double> engine, ports, aead;
+  const uint64_t missed = plant.counters[Value::kKeyCacheMisses].value();
+  uint64_t turns = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    if (!egress) plant.know_hosts();
+    from.fill = egress ? from_hosts(octets, flows) : wire->fill();
+    // Once through all flows before the first round, so that none of them is new.
+    const uint32_t before = round == 0 ? 10 + 3 * flows / kBurst : 1;
+    for (uint32_t turn = 0; turn < before; ++turn) {
+      plant.turn();
+      if (turn % 1024 == 0) plant.take_events();
+    }
+    plant.take_events();
+    const uint64_t sent = to.taken;
+    engine.push_back(ns_per(kPackets, [&] {
+      for (uint32_t turn = 0; turn < kTurns; ++turn) plant.turn();
+    }));
+    if (to.taken - sent < kPackets) {
+      std::fprintf(stderr, "engine: %lu of %lu packets came through\n", to.taken - sent, kPackets);
+      for (const DropCount& drop : plant.counters.read().drops) {
+        if (drop.packets != 0) std::fprintf(stderr, "%s: %lu\n", drop.reason.data(), drop.packets);
+      }
+      std::exit(1);
+    }
+    ports.push_back(ports_alone(from, to));
+    from.fill = nullptr;
+    aead.push_back(raw.measure(egress, octets, kPackets));
+    turns += before + kTurns;
+  }
+  const auto misses = static_cast<double>(plant.counters[Value::kKeyCacheMisses].value() - missed);
+  Line("engine")
+      .text("direction", egress ? "encrypt" : "decrypt")
+      .number("version", version)
+      .number("octets", static_cast<double>(octets))
+      .number("flows", flows)
+      .number("keyMisses", misses / static_cast<double>(turns * kBurst))
+      .numbers("withPortsNs", engine)
+      .numbers("portsNs", ports)
+      .numbers("aeadNs", aead);
+}
+
+}  // namespace
+}  // namespace psp
+
+int main(int count, char** words) {
+  using namespace psp;
+  enter_eal(kTestEal);
+  std::vector<uint32_t> flow_counts;
+  for (int i = 1; i < count; ++i) flow_counts.push_back(static_cast<uint32_t>(std::atol(words[i])));
+  if (flow_counts.empty()) flow_counts = {1, 1000, 1000000};
+  const auto raw = raw_limit();
+  const uint8_t key[32] = {1, 2, 3};
+  for (const uint8_t version : {0, 1}) {
+    raw->set_key(key, version == 1);
+    for (const uint32_t flows : flow_counts) {
+      Plant plant(flows, version);
+      for (const bool egress : {true, false}) {
+        for (const size_t octets : kSizes) measure(plant, *raw, egress, version, octets, flows);
+      }
+    }
+  }
+}

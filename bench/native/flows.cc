@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// What flows cost by number: memory and time to install ten million, look-ups among them beside plain reads
+// of as much memory, flows replaced while packets of others fly, and the memory of a million offers. One
+// worker, no threads; memory is what the process has resident.
+//   cmake --build build/native --target flows_bench && build/native/flows_bench [flows]
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "measure.h"
+#include "mill.h"
+
+namespace psp {
+namespace {
+
+constexpr int kRounds = 15;
+constexpr uint32_t kAtOnce = 1000;
+constexpr uint32_t kOffers = 1'000'000;
+
+double resident() {
+  double pages = 0, ignored = 0;
+  std::ifstream("/proc/self/statm") >> ignored >> pages;
+  return pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+// Commands are made before the clock starts: they are the control side's.
+void measure_install(Plant& plant, uint32_t flows) {
+  const double before = resident();
+  std::vector<double> ns;
+  for (uint32_t first = 0; first < flows; first += 100 * kAtOnce) {
+    std::vector<InstallCommand> commands;
+    for (uint32_t at = first; at < first + 100 * kAtOnce && at < flows; at += kAtOnce) {
+      commands.push_back(plant.install_of(at, std::min(flows, at + kAtOnce), 0));
+    }
+    ns.push_back(ns_per(commands.size() * kAtOnce, [&] {
+      for (InstallCommand& command : commands) plant.obey(std::move(command));
+    }));
+  }
+  Line("flows").text("what", "install").number("flows", flows).numbers("ns", ns);
+  Line("flows")
+      .text("what", "memory")
+      .number("flows", flows)
+      .number("resident", resident())
+      .number("each", (resident() - before) / flows);
+}
+
+void measure_look_ups(Plant& plant, uint32_t flows, double table_octets) {
+  struct alignas(64) CacheLine {
+    uint64_t word;
+  };
+  const auto lines = static_cast<uint32_t>(table_octets / sizeof(CacheLine));
+  std::vector<CacheLine> memory(lines, CacheLine{1});
+  constexpr uint32_t kLookUps = 320'000;
+  Shuffle among_flows(flows), among_lines(lines);
+  std::vector<double> ns, read_ns;
+  uint64_t found = 0, read = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    ns.push_back(ns_per(kLookUps, [&] {
+      for (uint32_t i = 0; i < kLookUps; ++i)
+        found += plant.worker->flows.find(nth_flow(among_flows.next())) != 0;
+    }));
+    read_ns.push_back(ns_per(kLookUps, [&] {
+      for (uint32_t i = 0; i < kLookUps; ++i) read += memory[among_lines.next()].word;
+    }));
+  }
+  if (found != uint64_t{kRounds} * kLookUps || read != found) std::abort();
+  Line("flows").text("what", "look-up").number("flows", flows).numbers("ns", ns).numbers("readNs", read_ns);
+}
+
+// A thousand flows send; each turn others are removed and installed anew.
+void measure_changes(Plant& plant, uint32_t flows) {
+  constexpr uint32_t kSending = 1000, kTurns = 2000, kChanged = 16;
+  std::vector<double> with, without;
+  uint32_t at = kSending;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<RemoveCommand> removes(kTurns);
+    std::vector<InstallCommand> installs;
+    for (RemoveCommand& remove : removes) {
+      if (at + kChanged > flows) at = kSending;
+      for (uint32_t n = at; n < at + kChanged; ++n) remove.flows.push_back(nth_flow(n));
+      installs.push_back(plant.install_of(at, at + kChanged, 0));
+      at += kChanged;
+    }
+    plant.unsecured.fill = from_hosts(512, kSending);
+    without.push_back(ns_per(kTurns, [&] {
+      for (uint32_t turn = 0; turn < kTurns; ++turn) plant.turn();
+    }));
+    with.push_back(ns_per(kTurns, [&] {
+      for (uint32_t turn = 0; turn < kTurns; ++turn) {
+        plant.turn();
+        plant.obey(std::move(removes[turn]));
+        plant.obey(std::move(installs[turn]));
+      }
+    }));
+    plant.unsecured.fill = nullptr;
+  }
+  Line("flows")
+      .text("what", "change")
+      .number("flows", flows)
+      .number("changed", kChanged)
+      .numbers("withNs", with)
+      .numbers("withoutNs", without);
+}
+
+void measure_offers() {
+  Plant plant(kOffers);
+  std::vector<AdmitCommand> commands;
+  for (uint32_t at = 0; at < kOffers; at += kAtOnce) commands.push_back(plant.admit_of(at, at + kAtOnce, 0));
+  const double before = resident();
+  const double ns = ns_per(kOffers, [&] {
+    for (AdmitCommand& command : commands) plant.obey(std::move(command));
+  });
+  Line("flows")
+      .text("what", "offers")
+      .number("flows", kOffers)
+      .number("each", (resident() - before) / kOffers)
+      .numbers("ns", {ns});
+}
+
+}  // namespace
+}  // namespace psp
+
+int main(int count, char** words) {
+  using namespace psp;
+  const auto flows = static_cast<uint32_t>(count > 1 ? std::atol(words[1]) : 10'000'000);
+  enter_eal(kTestEal);
+  measure_offers();
+  Plant plant(flows);
+  const double empty = resident();
+  measure_install(plant, flows);
+  measure_look_ups(plant, flows, resident() - empty);
+  measure_changes(plant, flows);
+}

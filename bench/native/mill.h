@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// A gateway between two mills, ports in memory that hand out frames for ever and swallow what they are given,
+// and the traffic that the benches send through it: UDP of any number of flows in random order.
+#pragma once
+
+#include <functional>
+
+#include "psp/octets.h"
+#include "test/native/engine/gateway.h"
+
+namespace psp {
+
+// Frames come from a pool, and `fill` writes them; those that leave are counted and freed.
+class Mill : public Port {
+ public:
+  using Fill = std::function<void(rte_mbuf** packets, uint16_t count)>;
+
+  explicit Mill(PortInfo info) : info_(info), pool_("mill", 4095, 2304) {}
+  PortInfo info() const override { return info_; }
+  uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override {
+    if (!fill || rte_pktmbuf_alloc_bulk(pool_.get(), packets, count) != 0) return 0;
+    fill(packets, count);
+    return count;
+  }
+  uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override {
+    rte_pktmbuf_free_bulk(packets, count);
+    taken += count;
+    return count;
+  }
+  int descriptor() const override { return -1; }
+
+  Fill fill;
+  uint64_t taken = 0;
+
+ private:
+  const PortInfo info_;
+  Pool pool_;
+};
+
+// Flow n goes from one of a thousand hosts in 10.1.0.0/16 to one in 10.2.0.0/16.
+// The first of them is not the gateway itself.
+inline constexpr uint32_t kHosts = 1000, kFirstHost = 2;
+inline Address host_address(uint8_t net, uint32_t host) {
+  const uint8_t octets[4] = {10, net, static_cast<uint8_t>(host >> 8), static_cast<uint8_t>(host)};
+  return mapped(octets);
+}
+inline FlowKey nth_flow(uint32_t n) {
+  return {host_address(1, kFirstHost + n % kHosts), host_address(2, kFirstHost + n / kHosts)};
+}
+inline uint32_t nth_spi(uint32_t n) {
+  return 0x10000 + n;
+}
+inline EgressKey nth_egress_key(uint32_t n, uint8_t version) {
+  EgressKey key = egress_key(nth_spi(n));
+  key.version = version;
+  key.mac = kPeerMac;
+  std::memcpy(key.key.data(), &n, sizeof n);
+  return key;
+}
+
+// Numbers in random order, the same ones in every run.
+class Shuffle {
+ public:
+  explicit Shuffle(uint32_t bound) : bound_(bound) {}
+  uint32_t next() {
+    state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
+    return static_cast<uint32_t>((state_ >> 32) * bound_ >> 32);
+  }
+
+ private:
+  uint64_t bound_, state_ = 88172645463325252;
+};
+
+// Whole frames, copied.
+inline void write_frame(rte_mbuf* packet, const uint8_t* frame, size_t length) {
+  packet->data_len = static_cast<uint16_t>(length);
+  packet->pkt_len = static_cast<uint32_t>(length);
+  std::memcpy(rte_pktmbuf_mtod(packet, void*), frame, length);
+}
+
+// Packets of `octets` from hosts, of flows drawn at random: headers are written anew, payloads are what the
+// buffer held last.
+inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
+  const Frame frame = from_host("10.1.0.0", "10.2.0.0", std::string(octets - 28, 'x'));
+  return [frame, shuffle = Shuffle(flows)](rte_mbuf** packets, uint16_t count) mutable {
+    constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30;
+    const auto base = static_cast<uint16_t>(~load_u16(&frame[kChecksum]));
+    for (uint16_t i = 0; i < count; ++i) {
+      write_frame(packets[i], frame.data(), kHeaders);
+      packets[i]->data_len = static_cast<uint16_t>(frame.size());
+      packets[i]->pkt_len = static_cast<uint32_t>(frame.size());
+      auto* const at = rte_pktmbuf_mtod(packets[i], uint8_t*);
+      const uint32_t n = shuffle.next();
+      const auto source = static_cast<uint16_t>(kFirstHost + n % kHosts);
+      const auto destination = static_cast<uint16_t>(kFirstHost + n / kHosts);
+      store_u16(at + kSource + 2, source);
+      store_u16(at + kDestination + 2, destination);
+      store_u16(at + kChecksum, checksum_fold(uint32_t{base} + source + destination));
+    }
+  };
+}
+
+// A worker between two mills.
+class Plant {
+ public:
+  // With room for so many flows; none of them is there yet.
+  explicit Plant(uint32_t max_flows) : aead(fastest()), config(plant_config(max_flows)) {
+    worker =
+        std::make_unique<Worker>(config, *aead, unsecured, secured, 0,
+                                 std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)),
+                                 counters, events, samples, kSeed);
+    turn();
+  }
+  // The first `flows` flows are keyed both ways.
+  Plant(uint32_t flows, uint8_t version) : Plant(flows) {
+    constexpr uint32_t kAtOnce = 1000;
+    for (uint32_t first = 0; first < flows; first += kAtOnce) {
+      obey(install_of(first, std::min(flows, first + kAtOnce), version));
+      obey(admit_of(first, std::min(flows, first + kAtOnce), version));
+    }
+  }
+  // Commands for the flows from `first` to before `end`.
+  static InstallCommand install_of(uint32_t first, uint32_t end, uint8_t version) {
+    InstallCommand install;
+    for (uint32_t n = first; n < end; ++n) {
+      install.flows.push_back(nth_flow(n));
+      install.keys.push_back(nth_egress_key(n, version));
+    }
+    install.results.resize(install.flows.size());
+    return install;
+  }
+  static AdmitCommand admit_of(uint32_t first, uint32_t end, uint8_t version) {
+    AdmitCommand admit;
+    for (uint32_t n = first; n < end; ++n) {
+      admit.entries.push_back({nth_flow(n).reversed(), nth_spi(n), version, 0, 0});
+    }
+    return admit;
+  }
+
+  static std::unique_ptr<Aead> fastest() {
+    auto aead = make_aead_ipsec_mb();
+    return aead ? std::move(aead) : make_aead_libcrypto();
+  }
+
+  template <typename T>
+  void obey(T body) {
+    Command command;
+    command.body = std::move(body);
+    worker->carry_out(command);
+  }
+  void turn() { worker->run_once(now_ns += 3'000); }
+  // All hosts speak, so that they stay known.
+  void know_hosts() {
+    for (uint32_t host = kFirstHost; host < kFirstHost + kHosts; host += kBurst) {
+      unsecured.fill = [host](rte_mbuf** packets, uint16_t count) {
+        for (uint16_t i = 0; i < count; ++i) {
+          const Frame frame = arp(
+              true, kHostMac,
+              "10.1." + std::to_string((host + i) >> 8) + "." + std::to_string((host + i) & 255), "10.1.0.1");
+          write_frame(packets[i], frame.data(), frame.size());
+        }
+      };
+      turn();
+    }
+    unsecured.fill = nullptr;
+    take_events();
+  }
+  void take_events() {
+    for (Event event; events.pop(&event);) {
+    }
+  }
+
+  std::unique_ptr<Aead> aead;
+  EngineConfig config;
+  Mill unsecured{{kUnsecuredMac, 1500}}, secured{{kSecuredMac, 1600}};
+  Counters counters;
+  SpscRing<Event> events{65536};
+  SampleRing samples{8192, 128};
+  std::unique_ptr<Worker> worker;
+  uint64_t now_ns = 1'000'000'000;
+
+ private:
+  static EngineConfig plant_config(uint32_t flows) {
+    EngineConfig config = gateway_config();
+    config.gateways = {prefix("10.1.0.1/16")};
+    config.vips = {prefix("10.1.0.0/16")};
+    config.max_flows = std::max(flows, 4096u);
+    return config;
+  }
+};
+
+}  // namespace psp
