@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages of the tests in TypeScript. A file belongs to exactly one: house rules, packet vectors, adapters
-// (real nats-server, real gRPC), e2e (whole nodes in network namespaces, one file after another), and core for
-// everything else, so that no test file is ever left out.
+// (real nats-server, real gRPC), e2e (whole nodes in network namespaces), and core for everything else, so that no
+// test file is ever left out. Two files of a stage run at a time: what they use is theirs alone.
 import { defineConfig } from 'vitest/config';
 
 const house = ['test/house/**/*.test.ts'];
@@ -14,7 +14,7 @@ const patience = { timeout: 20_000, interval: 20 };
 
 export default defineConfig({
   test: {
-    // Adapters mostly wait; vitest by itself would run one file at a time on two cores.
+    // Vitest by itself would run one file at a time on two cores.
     maxWorkers: 2,
     projects: [
       { test: { name: 'house', include: house } },
@@ -32,6 +32,8 @@ export default defineConfig({
         test: {
           name: 'adapters',
           include: adapters,
+          // They mostly wait.
+          maxWorkers: 4,
           testTimeout: 120_000,
           hookTimeout: 60_000,
           expect: { poll: patience },
@@ -41,7 +43,6 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: e2e,
-          fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 120_000,
         },

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs the native tests twice: as they are built for use, and under the address and undefined behaviour
-# sanitizers. gtest's reports go to the folder given as argument (build/reports by default), one for each
-# program and build.
+# sanitizers, each program in two halves at a time. gtest's reports go to the folder given as argument
+# (build/reports by default), one for each program, build and half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reports="$(mkdir -p "${1:-build/reports}" && cd "${1:-build/reports}" && pwd)"
@@ -10,11 +10,17 @@ failed=0
 
 # run FOLDER NAME: every test program of one build.
 run() {
-  local program
+  local program name half halves
   for program in "$1"/*_test; do
-    echo "native: $(basename "$program"), $2"
-    (cd native/.. && "$program" --gtest_brief=1 --gtest_output="json:$reports/gtest-$2-$(basename "$program").json") ||
-      failed=1
+    name="$(basename "$program")"
+    echo "native: $name, $2"
+    halves=()
+    for half in 0 1; do
+      GTEST_TOTAL_SHARDS=2 GTEST_SHARD_INDEX="$half" "$program" --gtest_brief=1 \
+        --gtest_output="json:$reports/gtest-$2-$name-$half.json" &
+      halves+=($!)
+    done
+    for half in "${halves[@]}"; do wait "$half" || failed=1; done
   done
 }
 

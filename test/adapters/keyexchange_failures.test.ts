@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../proto/gen/psp_gateway.js';
 import { Authority } from './certificates.js';
 import { FakePeer } from './keyexchange_peer.js';
-import { flowOf, freePorts, startNode, type TestNode } from './keyexchange_rig.js';
+import { flowOf, freePorts, startNode, type TestNode, unhurried } from './keyexchange_rig.js';
 import { eventually } from './waiting.js';
 
 // A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
@@ -21,14 +21,19 @@ vi.mock('../../services/keyexchange/core/rules.js', async (original) => ({
 let authority: Authority;
 let ports: Record<string, number>;
 let a: TestNode;
-/** Three times the defaults, so that a busy machine keeps them; some tests wait for them to pass. */
-const times = { exchangeMs: 3000, callMs: 2100 };
+/** Three times the defaults, so that a busy machine keeps them: where a test waits for them to pass. */
+const hurried = { exchangeMs: 3000, callMs: 2100 };
 const closing: (() => Promise<void> | void)[] = [];
+/** From now on a node with these times is `a`. */
+async function startA(times: typeof hurried): Promise<void> {
+  ports = await freePorts('a', 'b', 'c');
+  const started = await startNode('a', authority, { ports, times });
+  closing.push(() => started.stop());
+  a = started;
+}
 beforeEach(async () => {
   authority ??= await Authority.create();
-  ports = await freePorts('a', 'b', 'c');
-  a = await startNode('a', authority, { ports, times });
-  closing.push(() => a.stop());
+  await startA(unhurried);
 });
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
@@ -88,11 +93,12 @@ describe('an outcome that is unknown tells the dataplane nothing:', () => {
   });
 
   it('the peer does not answer within the time of the call', async () => {
+    await startA(hurried);
     await startFake('b');
     const startMs = performance.now();
     a.dataplane.want('b', [flow]);
     await expectUnknown('PEER_TIMEOUT');
-    expect(performance.now() - startMs).toBeGreaterThan(times.callMs - 50);
+    expect(performance.now() - startMs).toBeGreaterThan(hurried.callMs - 50);
   });
 
   it.each([status.UNAVAILABLE, status.CANCELLED])('the peer answers with status %i', async (code) => {
@@ -196,17 +202,27 @@ describe('a dead peer', () => {
     return server;
   }
 
+  const wantMuch = () => {
+    for (let i = 0; i < 500; i++) a.dataplane.want('b', [flowOf('10.1.0.5', `10.2.${i >> 8}.${i & 255}`)]);
+  };
+
   it('delays no other, however much is wanted of it', async () => {
     await startSilent('b');
     const fake = await startFake('c');
     fake.behave = (request, callback) => callback(null, answerTo(request));
     a.dataplane.want('c', [flowOf('10.1.0.5', '10.3.0.1')]);
     await eventually(() => expect(a.dataplane.installs).toHaveLength(1));
-    for (let i = 0; i < 500; i++) a.dataplane.want('b', [flowOf('10.1.0.5', `10.2.${i >> 8}.${i & 255}`)]);
+    wantMuch();
     a.dataplane.want('c', [flowOf('10.1.0.5', '10.3.0.2')]);
     await eventually(() => expect(a.dataplane.installs).toHaveLength(2));
     // Not one of those before it is over yet.
     expect(a.linesOf('PEER_TIMEOUT')).toEqual([]);
+  });
+
+  it('has so many wants tried and no more, and few lines written of them', async () => {
+    await startA(hurried);
+    await startSilent('b');
+    wantMuch();
     const failed = async () => Number((await peerOf('b'))?.failed);
     await eventually(async () => expect((await failed()) + (await a.counter('wantsExpired'))).toBe(500));
     expect(await failed()).toBeGreaterThanOrEqual(64);
@@ -216,12 +232,13 @@ describe('a dead peer', () => {
   });
 
   it('is tried about once a second, however much is wanted of it', async () => {
+    await startA(hurried);
     await startSilent('b');
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 100);
     closing.push(() => clearInterval(wants));
     await eventually(async () => expect(await a.counter('BREAKER_OPEN')).toBeGreaterThan(3));
     // Those that were under way when the breaker opened end first.
-    await new Promise((resolve) => setTimeout(resolve, times.callMs));
+    await new Promise((resolve) => setTimeout(resolve, hurried.callMs));
     const startMs = performance.now();
     const timeouts = await a.counter('PEER_TIMEOUT');
     const trials = await eventually(async () => {
@@ -230,10 +247,11 @@ describe('a dead peer', () => {
       return more;
     });
     // One at a time, however long each takes.
-    expect(trials).toBeLessThanOrEqual(2 + (performance.now() - startMs) / times.callMs);
+    expect(trials).toBeLessThanOrEqual(2 + (performance.now() - startMs) / hurried.callMs);
   });
 
   it('that comes up is keyed by itself', async () => {
+    await startA(hurried);
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 200);
     closing.push(() => clearInterval(wants));
     await eventually(async () => expect((await peerOf('b'))?.breaker).not.toBe('closed'));
@@ -245,6 +263,7 @@ describe('a dead peer', () => {
   });
 
   it('that hung and comes up is reached over a new connection', async () => {
+    await startA(hurried);
     const silent = await startSilent('b');
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 200);
     closing.push(() => clearInterval(wants));
