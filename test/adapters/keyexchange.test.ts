@@ -5,24 +5,22 @@ import { flowKeyOf } from '../../services/shared/address.js';
 import { monotonicNs } from '../../services/shared/clock.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { Authority } from './certificates.js';
-import { flowOf, freePorts, startNode, type TestNode } from './keyexchange_rig.js';
+import { flowOf, freePorts, startNode, type TestNode, unhurried } from './keyexchange_rig.js';
 import { eventually } from './waiting.js';
 
 // A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
 vi.mock('../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
-  commandMs: 2000,
+  commandMs: 5000,
 }));
 
-/** Four times the defaults, so that a busy machine keeps them; two tests wait for them to pass. */
-const times = { exchangeMs: 4000, callMs: 2800 };
 let a: TestNode;
 let b: TestNode;
 beforeAll(async () => {
   const authority = await Authority.create();
   const ports = await freePorts('a', 'b');
-  a = await startNode('a', authority, { ports, times });
-  b = await startNode('b', authority, { ports, times });
+  a = await startNode('a', authority, { ports, times: unhurried });
+  b = await startNode('b', authority, { ports, times: unhurried });
   a.dataplane.announce();
   b.dataplane.announce();
 });
@@ -129,7 +127,8 @@ it('never sends an accept again that was not answered in time', async () => {
 
 it('drops a want that is older than half the exchange deadline, and counts it', async () => {
   const before = b.dataplane.accepts.length;
-  a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.30')], { publishedNs: monotonicNs() - 2_010_000_000n });
+  const halfNs = BigInt(unhurried.exchangeMs / 2) * 1_000_000n;
+  a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.30')], { publishedNs: monotonicNs() - halfNs });
   await eventually(async () => expect(await a.counter('wantsExpired')).toBe(1));
   expect(b.dataplane.accepts.length).toBe(before);
   const want = a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.30')], {
