@@ -126,6 +126,36 @@ describe('a flow that missed', () => {
 describe('a configured flow', () => {
   const configured = [{ flow: f, peer: 0 }];
 
+  it('is asked for at once when the bus comes back, and often again, however long it had backed off', () => {
+    const desk = new Desk({ configured });
+    desk.pass(40_000);
+    desk.tell({ type: 'bus', connected: false });
+    desk.pass(2000);
+    const before = desk.published.length;
+    const back = desk.now;
+    desk.tell({ type: 'bus', connected: true });
+    desk.pass(3000);
+    expect(desk.published.slice(before).map(({ atMs }) => atMs - back)).toEqual([0, 1000, 3000]);
+  });
+
+  it('is asked for no sooner than its exchange had its time, or its hold-down is over, though the bus came back', () => {
+    const desk = new Desk({ configured });
+    const start = desk.now;
+    const blink = () => {
+      desk.tell({ type: 'bus', connected: false });
+      desk.tell({ type: 'bus', connected: true });
+    };
+    desk.pass(500);
+    blink();
+    desk.pass(500);
+    desk.refuse(desk.last);
+    desk.pass(1000);
+    desk.refuse(desk.last);
+    blink();
+    desk.pass(2000);
+    expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000, 4000]);
+  });
+
   it('is asked for from the start, backs off to 30 s and never gives up', () => {
     const desk = new Desk({ configured });
     const start = desk.now;

@@ -140,7 +140,7 @@ export class Arbiter {
     switch (fact.type) {
       case 'bus':
         this.#connected = fact.connected;
-        this.#reschedule();
+        this.#reschedule(nowMs);
         return this.#due(nowMs);
       case 'tick':
         this.#exchanges.forget(nowMs);
@@ -518,11 +518,17 @@ export class Arbiter {
     if (this.#connected) this.#attempts.add(flow, atMs);
   }
 
-  /** Without the bus nothing comes due, so the calendar stays empty, or it would grow with every miss. */
-  #reschedule(): void {
+  /**
+   * Without the bus nothing comes due, so the calendar stays empty, or it would grow with every miss. What failed
+   * before may have failed with the bus, so its return ends every back-off; only hold-downs go on.
+   */
+  #reschedule(nowMs: number): void {
     this.#attempts.clear();
     if (!this.#connected) return;
-    for (const [flow, { nextMs }] of this.#wants) this.#attempts.add(flow, nextMs);
+    for (const [flow, want] of this.#wants) {
+      want.beginAnew();
+      this.#schedule(flow, Math.max(nowMs, want.spareMs, this.#holdDowns.until(flow)));
+    }
   }
 }
 

@@ -2,8 +2,9 @@
 // One flow's wish for an exchange with its peer, and when it is tried next. A want has up to three reasons: a
 // packet is held (tried each second until holdMs is over), the node file names the flow (1, 2, 4 ... 30 s
 // apart, until it has a key), a rotation made the peer's key for us old (likewise until answered, but the
-// first ten attempts a second apart when the peer is known to have used a key of ours). One exchange serves
-// them all; one is in flight at a time, and the next attempt takes its place.
+// first ten attempts a second apart when the peer is known to have used a key of ours). A bus that was away and
+// came back ends the back-off. One exchange serves them all; one is in flight at a time, and the next attempt takes
+// its place.
 import type { Reason } from './facts.js';
 
 /** An exchange is given this long before the next attempt, unless its own deadline is longer. */
@@ -37,6 +38,11 @@ export class Want {
   /** The peer's offer of ours is old; attempts are frequent again. */
   becomeStale(): void {
     this.#stale = true;
+    this.beginAnew();
+  }
+
+  /** Attempts are frequent again. */
+  beginAnew(): void {
     this.#attempts = 0;
   }
 
