@@ -114,6 +114,12 @@ export class Producer {
     return Number(this.trail.counters().find((each) => each.name === name)?.value);
   }
 
+  /** What is wrong with the spool; that events wait for a bus is told after five seconds, which may pass in any test. */
+  spoolTroubles(): string[] {
+    const messages = this.trail.health().map(({ message }) => message);
+    return messages.filter((message) => !/^\d+ events wait on disk: /.test(message));
+  }
+
   async leave(): Promise<void> {
     await this.trail.close(500);
     await this.#bus?.close();
