@@ -52,9 +52,8 @@ export interface BusOptions {
 const inFlightLimit = 4096;
 /** Between attempts to connect for the first time. */
 const firstConnectWaitMs = 100;
-/** How long one attempt to connect may take: services have time, a dial given up too soon only makes another one. */
-const toolDialMs = 2000;
-const serviceDialMs = 10_000;
+/** How long one attempt to connect may take. A server that dies in the middle of one costs this time, too. */
+const dialMs = 2000;
 /** How long close waits for handlers and for the server. */
 const closeMs = 2000;
 
@@ -424,7 +423,7 @@ interface Transport {
 const transportOf = (connection: NatsConnection): Transport =>
   (connection as unknown as { protocol: { transport: Transport } }).protocol.transport;
 
-const dial = ({ server, user, password, waitOnFirstConnect }: BusOptions): Promise<NatsConnection> =>
+const dial = ({ server, user, password }: BusOptions): Promise<NatsConnection> =>
   connect({
     servers: server,
     user,
@@ -438,7 +437,7 @@ const dial = ({ server, user, password, waitOnFirstConnect }: BusOptions): Promi
     maxPingOut: 2,
     noAsyncTraces: true,
     ignoreAuthErrorAbort: true,
-    timeout: waitOnFirstConnect === false ? toolDialMs : serviceDialMs,
+    timeout: dialMs,
   });
 
 function unavailable({ server }: BusOptions, cause: unknown): PspError {

@@ -12,6 +12,7 @@ import {
 } from '../../services/shared/audit_trail.js';
 import type { Bus } from '../../services/shared/bus.js';
 import type { Service } from '../../services/shared/contracts.js';
+import { until } from '../e2e/namespace.js';
 import { NatsServer } from './nats_server.js';
 
 export class AuditRig {
@@ -55,8 +56,9 @@ export class AuditRig {
     return producer;
   }
 
-  /** All that the stream holds, in its order. */
+  /** All that the stream holds, in its order; the operator may have to find a server again that was killed. */
   async events(): Promise<AuditEvent[]> {
+    await until('the operator is on the bus', () => this.operator.connected);
     const events: AuditEvent[] = [];
     for await (const { octets } of this.operator.stream.read(
       { follow: false },

@@ -407,7 +407,6 @@ describe('a server that is slow to take a connection', () => {
     const states: boolean[] = [];
     const dataplane = await serve('dataplane', {
       server: through,
-      waitOnFirstConnect: false,
       onState: (connected) => states.push(connected),
     });
     dataplane.respond(contracts.keysRotate, () => KeysRotated.create({ generation: 5 }));
