@@ -94,13 +94,13 @@ DpdkPort::DpdkPort(const std::string& device, const std::string& role)
     configure();
     if (kind_ != DeviceKind::kPci) find_descriptor();
   } catch (...) {
-    close();
+    release();
     throw;
   }
 }
 
 DpdkPort::~DpdkPort() {
-  close();
+  release();
 }
 
 uint16_t DpdkPort::rx_burst(rte_mbuf** packets, uint16_t count) {
@@ -223,16 +223,18 @@ void DpdkPort::find_descriptor() {
   set(PACKET_ADD_MEMBERSHIP, everything, "receiving frames for every address");
 }
 
-void DpdkPort::close() {
-  if (id_ != RTE_MAX_ETHPORTS) {
-    rte_eth_dev_info device_info{};
-    const bool known = rte_eth_dev_info_get(id_, &device_info) == 0;
-    rte_eth_dev_stop(id_);
-    rte_eth_dev_close(id_);
-    if (known && kind_ != DeviceKind::kPci && device_info.device != nullptr)
-      rte_dev_remove(device_info.device);
-  }
-  pool_.reset();
+void DpdkPort::stop() {
+  if (id_ == RTE_MAX_ETHPORTS) return;
+  rte_eth_dev_info device_info{};
+  const bool known = rte_eth_dev_info_get(id_, &device_info) == 0;
+  rte_eth_dev_stop(id_);
+  rte_eth_dev_close(id_);
+  if (known && kind_ != DeviceKind::kPci && device_info.device != nullptr) rte_dev_remove(device_info.device);
+  id_ = RTE_MAX_ETHPORTS;
+}
+
+void DpdkPort::release() {
+  stop();
   if (lock_ >= 0) ::close(lock_);
   lock_ = -1;
 }

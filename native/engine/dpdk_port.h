@@ -28,6 +28,9 @@ class DpdkPort : public Port {
   uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override;
   int descriptor() const override { return descriptor_; }
 
+  // Ends the device, which gives back what packets it still has, of its own pool and of others. Called before
+  // any pool ends whose packets it was given; nothing may be sent or received behind it.
+  void stop();
   // Raises the MTU of a device that DPDK alone owns. False: it cannot, or the kernel owns the interface.
   bool raise_mtu(uint16_t mtu);
   // Whether the interface behind the port still exists; true for ports without one. Costs a system call.
@@ -40,7 +43,7 @@ class DpdkPort : public Port {
   void probe(const std::string& arguments);
   void configure();
   void find_descriptor();
-  void close();
+  void release();
 
   const std::string device_;
   const DeviceKind kind_;

@@ -155,6 +155,9 @@ class SoftwareEngine : public Engine {
       return;
     }
     run(*worker, *unsecured, *secured);
+    // Both ports have packets of every pool, the worker's and each other's.
+    secured->stop();
+    unsecured->stop();
     worker.reset();
     secured.reset();
     unsecured.reset();

@@ -81,22 +81,25 @@ struct Worker {
   uint64_t now_ns = 0, now_ms = 0;
 
   Peers peers;
+
+  // Memory of packets stands in front of all that packets wait in, and so ends behind it.
+  Pool control_pool;              // ARP and neighbour discovery of our own
+  Pool fragment_pool;             // fragments that we make, ICMP errors
+  Reassembly egress_reassembly;   // of fragments that hosts send towards transport peers
+  Reassembly ingress_reassembly;  // of fragments from the wire
+  FlowTable flows;
+  Hold hold;  // whose packets stand in queues of the flows
+
   Side unsecured, secured;
   UnsecuredRules unsecured_rules;
   SecuredRules secured_rules;
-  Pool control_pool;   // ARP and neighbour discovery of our own
-  Pool fragment_pool;  // fragments that we make, ICMP errors
   Neighbours hosts, next_hops;
 
   Bypass bypass;
   IcmpLimit icmp_limit;
   Identifications identifications;
-  Reassembly egress_reassembly;   // of fragments that hosts send towards transport peers
-  Reassembly ingress_reassembly;  // of fragments from the wire
-  const bool vips_on_wire;        // as ends of transport mode, or by the bypass
+  const bool vips_on_wire;  // as ends of transport mode, or by the bypass
 
-  FlowTable flows;
-  Hold hold;
   Draw draw;
   Capture capture;
   KeyCache egress_keys;
