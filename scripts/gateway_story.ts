@@ -84,9 +84,7 @@ export class GatewayStory {
     story.say(
       'host 1 (10.1.0.2, fd00:1::2) - gateway a = wire, MTU 1600 = gateway b - host 2 (10.2.0.2, fd00:2::2)',
     );
-    story.say(
-      'hosts keep checksum offload; TSO and GSO are off at their interfaces: super-frames do not fit the ports',
-    );
+    story.say('hosts keep all their offloads');
     this.#wire = await this.#net.capture('wire', { snap: 320 });
     await this.#net.start();
     const before = await this.numbers();

@@ -55,6 +55,9 @@ class Counter {
   X(kSpisEvicted, "spisEvicted")               \
   X(kKeyCacheMisses, "keyCacheMisses")         \
   X(kChecksumsCompleted, "checksumsCompleted") \
+  X(kSuperFramesCut, "superFramesCut")         \
+  X(kSuperFramesMade, "superFramesMade")       \
+  X(kFramesRefused, "framesRefused")           \
   X(kSolicitations, "solicitations")           \
   X(kIcmpSent, "icmpSent")                     \
   X(kIcmpSuppressed, "icmpSuppressed")         \

@@ -54,8 +54,9 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kEgressHoldDown, "hold_down", kEgress, "The flow was refused or unanswered a moment ago.",               \
     "As for refused and no_answer; it is tried again by itself.")                                            \
   X(kEgressTooBig, "too_big", kEgress,                                                                       \
-    "The packet is too long for the path once sealed and must not be cut, or is a super-frame (TSO, GSO).",  \
-    "Hosts are told by ICMP; raise the wire's MTU, or turn tso and gso off at the host's interface.")        \
+    "The packet is too long for the path once sealed and must not be cut, or a super-frame that we cannot "  \
+    "cut: of a tunnel of the host's own, or at a port that DPDK drives.",                                    \
+    "Hosts are told by ICMP; raise the wire's MTU, or turn tso and gso off where such super-frames begin.")  \
   X(kEgressTransportIpInIp, "transport_ip_in_ip", kEgress,                                                   \
     "IP in IP (protocol 4 or 41) towards a peer in transport mode, where it would pass for tunnel mode.",    \
     "Set mode: tunnel for the peer, on both sides.")                                                         \
@@ -150,8 +151,9 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kIngressCongestion, "congestion_marked", kIngress,                                                       \
     "Congestion was marked outside a packet whose ends do not speak ECN (RFC 6040).",                        \
     "The path marks packets that it should drop.")                                                           \
-  X(kIngressTooBig, "too_big", kIngress, "The packet does not fit the unsecured port's MTU, or was cut.",    \
-    "Give hosts on both sides the same MTU; turn receive offloads off at the secured port.")                 \
+  X(kIngressTooBig, "too_big", kIngress,                                                                     \
+    "The packet does not fit the unsecured port's MTU, or its frame was longer than the secured port's.",    \
+    "Give hosts on both sides the same MTU; turn receive offloads off at a secured port that DPDK drives.")  \
   X(kIngressNeighbourUnresolved, "neighbour_unresolved", kIngress,                                           \
     "The host does not answer ARP or neighbour discovery.", "Check that the host is up and has the VIP.")    \
   X(kIngressTxFull, "tx_full", kIngress, "The unsecured port took no more packets.",                         \

@@ -102,6 +102,7 @@ struct EngineConfig {
 struct PortInfo {
   MacAddress mac{};
   uint16_t mtu = 0;
+  bool completes_checksums = false;  // of what it receives; without it partial ones come unmarked
 };
 
 struct EngineInfo {

@@ -8,7 +8,9 @@
 //   IPv6 of more           whole     told: packet too big, 1280 at least
 //   put together by us     whole     sealed, then cut, as it came in pieces
 //   in the clear (bypass)  whole     as tunnel, but IPv6 is told always
-//   super-frame            whole     dropped, nothing told: its host would cut it only behind us
+//   super-frame            whole     dropped, nothing told: its host would cut it only behind us. Kernel
+//   ports
+//                                    have cut theirs; only a port of DPDK's may hand one up
 #pragma once
 
 #include <algorithm>

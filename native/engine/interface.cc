@@ -3,7 +3,6 @@
 // interface does, and which the kernel frees with the process.
 #include "engine/interface.h"
 
-#include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -13,15 +12,9 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 #include "engine/engine.h"
-
-#ifndef AF_XDP
-#define AF_XDP 44
-#endif
 
 namespace psp {
 
@@ -53,6 +46,16 @@ uint16_t interface_mtu(const std::string& name) {
   return static_cast<uint16_t>(std::min(answer.ifr_mtu, 65535));
 }
 
+MacAddress interface_mac(const std::string& name) {
+  ifreq answer{};
+  if (!ask(SIOCGIFHWADDR, name, &answer)) {
+    throw EngineError{"PORT_FAILED", name, std::string("its MAC address is unknown: ") + strerror(errno)};
+  }
+  MacAddress mac;
+  std::memcpy(mac.data(), answer.ifr_hwaddr.sa_data, mac.size());
+  return mac;
+}
+
 bool interface_runs(const std::string& name) {
   ifreq answer{};
   return ask(SIOCGIFFLAGS, name, &answer) && (answer.ifr_flags & IFF_UP) && (answer.ifr_flags & IFF_RUNNING);
@@ -82,23 +85,6 @@ void check_packet_rights(const std::string& name) {
     throw EngineError{"RIGHTS_MISSING", "port " + name, "CAP_NET_RAW and CAP_NET_ADMIN"};
   }
   throw EngineError{"PORT_FAILED", name, std::string("packet socket: ") + strerror(errno)};
-}
-
-int find_port_socket(unsigned index) {
-  std::error_code ignored;
-  int xdp = -1;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
-    const int fd = std::atoi(entry.path().filename().c_str());
-    int domain = 0;
-    socklen_t length = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) continue;
-    if (domain == AF_XDP) xdp = fd;
-    sockaddr_ll address{};
-    length = sizeof address;
-    if (domain != AF_PACKET || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) continue;
-    if (address.sll_ifindex == static_cast<int>(index)) return fd;
-  }
-  return xdp;
 }
 
 }  // namespace psp

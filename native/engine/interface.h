@@ -6,11 +6,14 @@
 #include <cstdint>
 #include <string>
 
+#include "psp/address.h"
+
 namespace psp {
 
 // 0 when there is none of this name in our network namespace.
 unsigned interface_index(const std::string& name);
 uint16_t interface_mtu(const std::string& name);
+MacAddress interface_mac(const std::string& name);
 // Up, and with a carrier as far as it can tell.
 bool interface_runs(const std::string& name);
 
@@ -20,9 +23,5 @@ int claim_interface(const std::string& name, unsigned index);
 
 // Throws EngineError RIGHTS_MISSING when this process may not open packet sockets.
 void check_packet_rights(const std::string& name);
-
-// Our packet or XDP socket on this interface, by looking through the process's descriptors; -1 when there is
-// none (packet sockets are told apart by their interface, XDP sockets by being on any queue of it).
-int find_port_socket(unsigned index);
 
 }  // namespace psp

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the engine asks of a port: open, receive a burst, send a burst, say what to wait on. DPDK's ethdev
-// stands behind it today; other ways to reach an interface come in here. Packets are DPDK mbufs everywhere:
-// they know head and tail room, and pools that never allocate.
+// What the engine asks of a port: open, receive a burst, send a burst, say what to wait on. Behind it stand
+// the packet socket of a kernel interface (kernel_port.h) and DPDK's ethdev (dpdk_port.h). Packets are DPDK
+// mbufs everywhere: they know head and tail room, and pools that never allocate.
 #pragma once
 
 #include <rte_mbuf.h>
 
 #include <cstdint>
-#include <string>
 
 #include "engine/engine.h"
 
@@ -19,10 +18,23 @@ class Port {
   virtual PortInfo info() const = 0;
   // Up to `count` received packets, owned by the caller.
   virtual uint16_t rx_burst(rte_mbuf** packets, uint16_t count) = 0;
-  // Takes ownership of the first n returned; the rest stay the caller's.
+  // Takes ownership of the first n returned; the rest stay the caller's. It may put them into another order,
+  // but not those of one flow.
   virtual uint16_t tx_burst(rte_mbuf** packets, uint16_t count) = 0;
   // A descriptor that poll() reports readable when packets wait, or -1: the port must be asked.
   virtual int descriptor() const = 0;
+
+  // Ends the device, which gives back what packets it still has, of its own pool and of others. Called before
+  // any pool ends whose packets it was given; nothing may be sent or received behind it.
+  virtual void stop() {}
+
+  // Raises the MTU of a device that we alone own. False: it cannot, or the kernel owns the interface.
+  virtual bool raise_mtu(uint16_t) { return false; }
+  // Whether the interface behind the port still exists; true for ports without one. May cost a system call.
+  virtual bool is_there() const { return true; }
+  // Whether what is sent leaves: the interface is up and has a carrier; true for ports without one. May cost
+  // system calls.
+  virtual bool is_up() const { return true; }
 };
 
 }  // namespace psp

@@ -18,12 +18,11 @@ void TxQueue::flush() {
   while (waits()) {
     const uint32_t at = head_ % kCapacity;
     const uint32_t run = std::min({tail_ - head_, kCapacity - at, kRun});
-    // A packet that was taken may be gone: its length is read before.
-    std::array<uint32_t, kRun> lengths;
-    for (uint32_t i = 0; i < run; ++i) lengths[i] = packets_[at + i]->pkt_len;
-    const uint16_t sent = port_.tx_burst(&packets_[at], static_cast<uint16_t>(run));
+    // A packet that was taken may be gone, and the others may stand in another order.
     uint64_t octets = 0;
-    for (uint32_t i = 0; i < sent; ++i) octets += lengths[i];
+    for (uint32_t i = 0; i < run; ++i) octets += packets_[at + i]->pkt_len;
+    const uint16_t sent = port_.tx_burst(&packets_[at], static_cast<uint16_t>(run));
+    for (uint32_t i = sent; i < run; ++i) octets -= packets_[at + i]->pkt_len;
     counters_.tx_packets.add(sent);
     counters_.tx_bytes.add(octets);
     head_ += sent;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tools that hosts have anyway, as hosts use them: ping at any size, traceroute, iperf3, a copy over TCP whose
-// packets carry IPv6 extension headers, and what the host's kernel has learned of a path. Results come back as
-// values.
+// packets carry IPv6 extension headers, many datagrams by one call, and what the host's kernel has learned of a path.
+// Results come back as values.
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
@@ -165,4 +165,65 @@ export async function copyWithExtensions(
     bytes: number;
   };
   return { sent: createHash('sha256').update(content).digest('hex'), received: got.sha256, bytes: got.bytes };
+}
+
+/** Sends many datagrams at once, several times, each time by one call: UDP_SEGMENT of Linux (udp(7)). */
+const joinedSender = `
+  use Socket qw(AF_INET AF_INET6 SOCK_DGRAM inet_pton pack_sockaddr_in pack_sockaddr_in6);
+  my ($address, $port, $size, $length, $sends) = @ARGV;
+  my $six = $address =~ /:/;
+  my $octets = inet_pton($six ? AF_INET6 : AF_INET, $address);
+  socket(my $s, $six ? AF_INET6 : AF_INET, SOCK_DGRAM, 17) or die "socket: $!";
+  setsockopt($s, 17, 103, pack("i", $size)) or die "UDP_SEGMENT: $!";
+  connect($s, $six ? pack_sockaddr_in6($port, $octets) : pack_sockaddr_in($port, $octets)) or die "connect: $!";
+  for my $n (1 .. $sends) {
+    send($s, pack("C*", map { ($_ * 7 + $n) % 256 } 1 .. $length), 0) or die "send: $!";
+    select(undef, undef, undef, 0.02);
+  }`;
+
+/** Hears so many datagrams, or those that come within ten seconds. Prints their lengths, then all octets as hex. */
+const datagramReceiver = `
+  use Socket qw(AF_INET6 SOCK_DGRAM pack_sockaddr_in6);
+  $| = 1;
+  my ($port, $count) = @ARGV;
+  socket(my $s, AF_INET6, SOCK_DGRAM, 17) or die "socket: $!";
+  setsockopt($s, 1, 8, pack("i", 1 << 20));
+  bind($s, pack_sockaddr_in6($port, "\\0" x 16)) or die "bind: $!";
+  print "listening\\n";
+  my ($bits, $all, @lengths) = ("", "");
+  vec($bits, fileno($s), 1) = 1;
+  while (@lengths < $count and select(my $ready = $bits, undef, undef, 10)) {
+    recv($s, my $octets, 65536, 0);
+    push @lengths, length $octets;
+    $all .= $octets;
+  }
+  print join(" ", @lengths), "\\n", unpack("H*", $all), "\\n";`;
+
+/** Datagrams of `size` octets, as many as `length` octets make, sent by one call, `sends` times. */
+export async function datagramsOfOneSend(
+  from: Namespace,
+  to: Namespace,
+  address: string,
+  { size, length, sends, port = 5400 }: { size: number; length: number; sends: number; port?: number },
+): Promise<{ lengths: number[]; equal: boolean }> {
+  const receiver = to.spawn('perl', [
+    '-e',
+    datagramReceiver,
+    `${port}`,
+    `${Math.ceil(length / size) * sends}`,
+  ]);
+  const lines = linesOf(receiver);
+  await until('the receiver listens', () => lines.includes('listening'));
+  const numbers = [port, size, length, sends].map(String);
+  const { code, stderr } = await from.try('perl', ['-e', joinedSender, address, ...numbers]);
+  if (code !== 0) throw new Error(`sending datagrams to ${address} failed: ${stderr.trim()}`);
+  await ended(receiver);
+  const hex = await until('the receiver has spoken', () => lines[2]);
+  const sent = Array.from({ length: sends }, (_, n) =>
+    Uint8Array.from({ length }, (_, i) => (i + 1) * 7 + n + 1),
+  );
+  return {
+    lengths: (lines[1] ?? '').split(' ').map(Number),
+    equal: hex === Buffer.concat(sent).toString('hex'),
+  };
 }

@@ -16,7 +16,7 @@ export interface Terms {
   top?: string;
 }
 
-export interface PairOptions extends Pick<TopologyOptions, 'wireMtu'> {
+export interface PairOptions extends Pick<TopologyOptions, 'wireMtu' | 'superFrames'> {
   outer: Family;
   /** MTU of the hosts' links. */
   hostMtu?: number;
@@ -24,14 +24,14 @@ export interface PairOptions extends Pick<TopologyOptions, 'wireMtu'> {
 }
 
 /** A pair whose gateways are not started yet. */
-export async function createPair({ outer, wireMtu, hostMtu = 1500, terms = {} }: PairOptions) {
+export async function createPair({ hostMtu = 1500, terms = {}, ...links }: PairOptions) {
   const edit = (node: 'a' | 'b', yaml: string): string => {
     const { secured = '', peer = '', top = '' } = terms[node] ?? {};
     return `${yaml
       .replace('port: veth-wire,', secured === '' ? '$&' : `$& ${secured},`)
       .replace(/endpoint: /, peer === '' ? '$&' : `${peer}, $&`)}${top === '' ? '' : `${top}\n`}`;
   };
-  const pair = await Topology.create({ outer, edit, ...(wireMtu === undefined ? {} : { wireMtu }) });
+  const pair = await Topology.create({ ...links, edit });
   for (const [host, gateway] of [
     [pair.host1, pair.a],
     [pair.host2, pair.b],

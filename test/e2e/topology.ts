@@ -5,9 +5,9 @@
 //                |                 |                    ---- MTU 1500, plaintext
 //                +------ oob ------+
 //
-// The wire is a namespace of its own with a bridge, where a capture sees what a stranger on the wire would see.
-// Hosts keep their checksum offload; segmentation offload (TSO, GSO) is off at their interfaces, because its
-// super-frames do not fit the gateway's ports.
+// The wire is a namespace of its own with a bridge, where a capture sees what a stranger on the wire would see: the
+// kernel cuts the gateways' super-frames in front of it, as a network card would, unless asked not to. Hosts keep all
+// their offloads.
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,6 +20,8 @@ export interface TopologyOptions {
   /** Family of the outer header. */
   outer?: 4 | 6;
   wireMtu?: number;
+  /** Super-frames go over the wire as they are, as between two gateways that no wire parts. */
+  superFrames?: boolean;
   /** Changes node files before they are made. */
   edit?: Edit;
   log?: GatewayOptions['log'];
@@ -68,10 +70,9 @@ export class Topology {
     }
   }
 
-  #build(
-    id: string,
-    { outer = 4, wireMtu = 1600, edit = (_, yaml) => yaml, log = 'info', environment = [] }: TopologyOptions,
-  ): Parts {
+  #build(id: string, options: TopologyOptions): Parts {
+    const { outer = 4, wireMtu = 1600, superFrames = false, edit = (_, yaml) => yaml } = options;
+    const { log = 'info', environment = [] } = options;
     const namespace = (role: string): Namespace => {
       const made = new Namespace(`psp-${id}-${role}`);
       this.#namespaces.push(made);
@@ -88,6 +89,10 @@ export class Topology {
     link(host2, hostInterface, gwB, 'veth-host', 1500);
     link(wire, 'to-a', gwA, 'veth-wire', wireMtu);
     link(wire, 'to-b', gwB, 'veth-wire', wireMtu);
+    if (!superFrames) {
+      for (const gateway of [gwA, gwB])
+        gateway.run('ethtool', '-K', 'veth-wire', 'tx-udp-segmentation', 'off', 'tx', 'off');
+    }
     link(gwA, 'oob', gwB, 'oob', 1500);
     bridge(wire, wireMtu);
     up(gwA, 'oob', '198.51.100.1/24');
@@ -215,7 +220,6 @@ function bridge(namespace: Namespace, mtu: number): void {
 
 /** Host N: 10.N.0.2 and fd00:N::2 behind the gateway's 10.N.0.1 and fd00:N::1. */
 function host(namespace: Namespace, n: 1 | 2): Host {
-  namespace.run('ethtool', '-K', hostInterface, 'tso', 'off', 'gso', 'off');
   const v4 = `10.${n}.0.2`;
   const v6 = `fd00:${n}::2`;
   up(namespace, hostInterface, `${v4}/24`, `${v6}/64`);

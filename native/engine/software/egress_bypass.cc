@@ -22,7 +22,7 @@ void egress_bypass(Worker& worker, uint32_t rule, Packet& packet) {
     worker.drop(packet, Drop::kEgressNoNextHop);
     return;
   }
-  if (complete_checksum(packet.ip, packet.layer3())) worker.counters[Value::kChecksumsCompleted].add();
+  complete_checksum(worker, packet);
   const bool ipv6 = packet.ip.version == 6;
   const Fitting fitting = fit_clear(to_fit(worker, packet), worker.secured.info.mtu);
   Fragments fragments;

@@ -44,6 +44,11 @@ bool take_over(Worker& worker, Packet& packet, bool done, const Fragments& fragm
 
 }  // namespace
 
+void complete_checksum(Worker& worker, Packet& packet) {
+  if (worker.unsecured.info.completes_checksums) return;
+  if (complete_checksum(packet.ip, packet.layer3())) worker.counters[Value::kChecksumsCompleted].add();
+}
+
 ToFit to_fit(const Worker& worker, const Packet& packet) {
   ToFit question;
   question.length = packet.ip.length;

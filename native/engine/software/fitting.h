@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps that what does not fit the path needs, sealed or in the clear (fit.h has the rules).
+// Steps in front of the seal, or of leaving in the clear: checksums that hosts left to their interface, and
+// what does not fit the path (fit.h has the rules).
 #pragma once
 
 #include "engine/fit.h"
@@ -9,6 +10,9 @@
 namespace psp {
 
 struct Worker;
+
+// Completes a checksum that looks partial, where the host's port does not know which are.
+void complete_checksum(Worker& worker, Packet& packet);
 
 // What the rules ask of a packet that came from a host.
 ToFit to_fit(const Worker& worker, const Packet& packet);

@@ -105,7 +105,8 @@ Edge read_psp(Worker& worker, bool to_us, Packet& packet) {
   if (claimed < kUdpHeaderLength || claimed > packet.ip.length - packet.ip.payload_offset) {
     return Edge::kPspMalformed;
   }
-  if (!udp_checksum_ok(packet.ip, packet.layer3())) return Edge::kUdpChecksum;
+  const bool known_good = packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+  if (!known_good && !udp_checksum_ok(packet.ip, packet.layer3())) return Edge::kUdpChecksum;
 
   uint8_t* const psp = udp + kUdpHeaderLength;
   const size_t length = claimed - kUdpHeaderLength;

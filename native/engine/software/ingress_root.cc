@@ -93,6 +93,7 @@ Edge hear(Neighbours& neighbours, std::optional<NeighbourMessage> message, const
 
 Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Packet& packet) {
   if (packet.mbuf->nb_segs != 1 && rte_pktmbuf_linearize(packet.mbuf) != 0) return Edge::kTooBig;
+  if (packet.mbuf->ol_flags & RTE_MBUF_F_RX_LRO) return Edge::kTooBig;  // a super-frame that cannot be cut
   if (packet.mbuf->data_len < kEthernetLength) return Edge::kTruncated;
   if (!is_for(packet.frame(), side.info.mac)) return Edge::kOtherHost;
   if (!take_tags_off(packet.mbuf)) return Edge::kVlan;

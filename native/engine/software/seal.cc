@@ -147,7 +147,7 @@ void seal_and_cut(Worker& worker, Way& way, Packet& packet) {
 }
 
 // What the fence lets out (services/dataplane/adapters/fence_rules.ts): the kernel finds UDP behind so much
-// and no more, and a frame that it refuses would block the port.
+// and no more, and of a frame that it refuses nobody would be told why.
 bool passes_fence(const TransportCut& cut) {
   constexpr uint16_t kLongestFront = 240;
   constexpr uint8_t kMostExtensions = 3;
@@ -180,7 +180,7 @@ void seal(Worker& worker, uint32_t number, Packet& packet) {
     turn_away(worker, number, packet, Drop::kEgressNoNextHop);
     return;
   }
-  if (complete_checksum(packet.ip, packet.layer3())) worker.counters[Value::kChecksumsCompleted].add();
+  complete_checksum(worker, packet);
   if (!tunnel) {
     const TransportFault fault = read_transport(packet.ip, packet.layer3(), &way.cut);
     if (fault != TransportFault::kNone) {

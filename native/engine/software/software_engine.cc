@@ -17,6 +17,7 @@
 #include "engine/dpdk_port.h"
 #include "engine/eal.h"
 #include "engine/fit.h"
+#include "engine/kernel_port.h"
 #include "engine/software/worker.h"
 #include "engine/wakeup.h"
 #include "psp/tunnel.h"
@@ -58,7 +59,7 @@ EalOptions eal_options(const EngineConfig& config) {
 
 // A packet as large as a host may send should fit the wire once sealed: a wire that we may raise is raised.
 // Elsewhere hosts are told by ICMP what fits; what the outer family needs must be there.
-void check_mtu(const EngineConfig& config, const DpdkPort& unsecured, DpdkPort& secured) {
+void check_mtu(const EngineConfig& config, const Port& unsecured, Port& secured) {
   const bool ipv6 = !is_ipv4(config.secured_address.address);
   const size_t wish = unsecured.info().mtu + tunnel_overhead(ipv6, true);
   if (secured.info().mtu < wish && wish <= UINT16_MAX) secured.raise_mtu(static_cast<uint16_t>(wish));
@@ -136,12 +137,12 @@ class SoftwareEngine : public Engine {
   // The polling thread's whole life.
   void live(const Aead& aead, uint8_t slot, std::unique_ptr<MasterKey> active,
             std::promise<EngineInfo>& started) {
-    std::unique_ptr<DpdkPort> unsecured, secured;
+    std::unique_ptr<Port> unsecured, secured;
     std::unique_ptr<Worker> worker;
     try {
       enter_eal(eal_options(config_));
-      unsecured = std::make_unique<DpdkPort>(config_.unsecured.device, "unsecured");
-      secured = std::make_unique<DpdkPort>(config_.secured.device, "secured");
+      unsecured = open_port(config_.unsecured.device, false);
+      secured = open_port(config_.secured.device, true);
       check_mtu(config_, *unsecured, *secured);
       worker = std::make_unique<Worker>(config_, aead, *unsecured, *secured, slot, std::move(active),
                                         counters_, events_, *samples_, random_seed());
@@ -164,7 +165,12 @@ class SoftwareEngine : public Engine {
     remove_eal_files();
   }
 
-  void run(Worker& worker, DpdkPort& unsecured, DpdkPort& secured) {
+  std::unique_ptr<Port> open_port(const std::string& device, bool sealed) {
+    if (device_kind(device) != DeviceKind::kInterface) return std::make_unique<DpdkPort>(device);
+    return std::make_unique<KernelPort>(device, sealed, counters_);
+  }
+
+  void run(Worker& worker, const Port& unsecured, const Port& secured) {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
     while (!stopping_.load(std::memory_order_relaxed)) {
@@ -198,7 +204,7 @@ class SoftwareEngine : public Engine {
   }
 
   // Sleeps until a packet or a command comes or patience ends.
-  void sleep(Worker& worker, const DpdkPort& unsecured, const DpdkPort& secured) {
+  void sleep(Worker& worker, const Port& unsecured, const Port& secured) {
     pollfd waiting[3] = {{down_.descriptor(), POLLIN, 0},
                          {unsecured.descriptor(), POLLIN, 0},
                          {secured.descriptor(), POLLIN, 0}};
@@ -229,7 +235,7 @@ class SoftwareEngine : public Engine {
 
   // Whether the port's interface ended, which is told then. The kernel does not always report it: an error
   // that was read as the interface went down is not repeated when it goes away.
-  bool gone(const DpdkPort& port, const std::string& device) {
+  bool gone(const Port& port, const std::string& device) {
     if (port.is_there()) return false;
     FailedEvent failed{};
     std::snprintf(failed.message, sizeof failed.message, "interface %s is gone", device.c_str());

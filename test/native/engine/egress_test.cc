@@ -343,6 +343,12 @@ TEST(Egress, SuperFramesAreCountedAsTooBigAndNotHeld) {
   cut.resize(2000);
   gateway.host_sends(cut);
   EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 3u);
+  // One that the port could not cut, however short, from either side.
+  gateway.unsecured.flags = gateway.secured.flags = RTE_MBUF_F_RX_LRO;
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "short"));
+  EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 4u);
+  gateway.wire_sends(arp(true, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  EXPECT_EQ(gateway.dropped(Drop::kIngressTooBig), 1u);
   gateway.expect_conservation();
 }
 

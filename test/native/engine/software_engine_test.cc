@@ -387,6 +387,28 @@ TEST_F(SoftwareEngineTest, WakesForALoneSampleAfterSomeMillisecondsThoughItSleep
   }).join();
 }
 
+// A kernel interface says which checksums are partial: what only looks like one is the host's own.
+TEST_F(SoftwareEngineTest, LeavesAChecksumAloneThatOnlyLooksPartial) {
+  std::thread([this] {
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    Wire host("host"), wire("wire");
+    install_flow();
+    Frame packet = from_host("10.1.0.5", "10.2.0.7", "words");
+    std::copy(info.unsecured.mac.begin(), info.unsecured.mac.end(), packet.begin());
+    IpPacket ip;
+    ASSERT_EQ(read_ip(&packet[14], packet.size() - 14, &ip), IpFault::kNone);
+    put16(packet, 40, static_cast<uint16_t>(~checksum_fold(pseudo_header_sum(ip, 8 + 5))));
+    host.send(packet);
+    const Frame out = wire.receive(0x0800);
+    ASSERT_FALSE(out.empty());
+    EXPECT_EQ(opened(out, egress_key(5)), Frame(packet.begin() + 14, packet.end()));
+    engine->stop();
+  }).join();
+}
+
 TEST_F(SoftwareEngineTest, CarriesJumboFrames) {
   std::thread([this] {
     if (!make_links(9060, 9000)) {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// A port on a kernel interface, by a packet socket that carries checksum and segmentation metadata both ways
+// (PACKET_VNET_HDR): hosts keep their offloads. Super-frames are cut into packets as they come, partial
+// checksums completed; packets of one flow that leave together are joined into super-frames. Plain system
+// calls, one for a burst each way: a ring of shared memory would save neither copy, needs room for 64 KiB in
+// each place, and keeps a frame that the fence refuses at its head for ever. A refused frame is counted here
+// and gone. The socket belongs to no fanout group, so the kernel puts no fragments together in front of us.
+// Of the polling thread.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/counters.h"
+#include "engine/joined_frame.h"
+#include "engine/packet.h"
+#include "engine/pool.h"
+#include "engine/port.h"
+#include "engine/super_frame.h"
+
+namespace psp {
+
+class KernelPort : public Port {
+ public:
+  // Opens it. EAL is up. `sealed`: what leaves is PSP, whose datagrams are joined although they carry no
+  // checksum. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, RIGHTS_MISSING or PORT_FAILED.
+  KernelPort(const std::string& interface, bool sealed, Counters& counters);
+  ~KernelPort() override;
+  KernelPort(const KernelPort&) = delete;
+  KernelPort& operator=(const KernelPort&) = delete;
+
+  PortInfo info() const override { return info_; }
+  uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override;
+  uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override;
+  int descriptor() const override { return socket_; }
+  bool is_there() const override;
+  bool is_up() const override;
+
+ private:
+  // Frames of one system call, and of super-frames while such come: they should still lie in the cache when
+  // they are cut.
+  static constexpr uint32_t kFrames = 32, kSuperFrames = 4;
+
+  // One received frame: the kernel's facts, a packet buffer that ordinary frames fit into, and what of a
+  // super-frame does not.
+  struct Received {
+    FrameFacts facts;
+    rte_mbuf* mbuf = nullptr;
+    std::unique_ptr<uint8_t[]> buffer;
+    std::array<iovec, 3> pieces;
+    alignas(cmsghdr) std::array<uint8_t, 64> auxiliary;
+  };
+  // One frame to be sent: a packet alone, or several in one.
+  struct Sent {
+    JoinedFrame frame;
+    FrameFacts facts;
+    std::array<uint8_t, JoinedFrame::kHeadersAtMost> headers;
+  };
+
+  void open();
+  void close();
+
+  void receive(uint32_t frames);
+  rte_mbuf* next_packet();
+  rte_mbuf* take(Received& received);
+  bool begin_to_cut(Received& received, uint32_t length);
+  rte_mbuf* whole(Received& received, uint32_t length);
+
+  uint32_t join(rte_mbuf** packets, uint16_t count);
+  void write_messages(rte_mbuf** packets, uint32_t frames);
+  uint16_t send_messages(uint32_t frames);
+
+  const std::string interface_;
+  const bool sealed_;
+  Counters& counters_;
+  PortInfo info_;
+  unsigned index_ = 0;
+  int lock_ = -1;  // held for as long as we use the interface
+  int socket_ = -1;
+  uint32_t room_ = 0;      // octets of a frame that a packet buffer takes
+  bool joins_udp_ = true;  // until the kernel says that it does not know such super-frames
+  std::unique_ptr<Pool> pool_;
+
+  std::array<Received, kFrames> received_;
+  std::array<mmsghdr, kFrames> incoming_{};
+  uint32_t at_ = 0, taken_ = 0;  // received frames: the next one to hand up, and how many there are
+  bool begun_ = false;           // the next one is a super-frame that is being cut
+  bool super_frames_ = false;    // came lately
+  Segments segments_;
+
+  std::array<Sent, kBurst> sent_;
+  std::array<mmsghdr, kBurst> outgoing_{};
+  std::array<iovec, 3 * kBurst> slices_;
+};
+
+}  // namespace psp

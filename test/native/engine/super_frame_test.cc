@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Super-frames of hosts come apart into exactly the packets that the host would have sent itself.
+#include "engine/super_frame.h"
+
+#include <gtest/gtest.h>
+
+#include "super_frames.h"
+
+namespace psp {
+namespace {
+
+std::vector<Frame> cut(const FrameFacts& facts, const Frame& frame) {
+  Segments segments;
+  std::vector<Frame> packets;
+  if (!segments.begin(facts, frame.data(), static_cast<uint32_t>(frame.size()))) return packets;
+  while (!segments.done()) {
+    Frame packet(segments.longest());
+    packet.resize(segments.next(packet.data()));
+    packets.push_back(std::move(packet));
+  }
+  EXPECT_EQ(packets.size(), segments.count());
+  return packets;
+}
+
+const Frame kTimestamps = {1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 3, 4};
+
+std::vector<Segment> kinds() {
+  std::vector<Segment> result;
+  for (const bool ipv6 : {false, true}) {
+    result.push_back({.ipv6 = ipv6, .identification = 7});
+    result.push_back({.ipv6 = ipv6, .identification = 0xfffe, .traffic_class = 0x2e, .options = kTimestamps});
+    result.push_back({.ipv6 = ipv6, .marks = 0, .flags = 0xd9, .sequence = 0xffffff00});
+    result.push_back({.ipv6 = ipv6, .udp = true, .identification = 9});
+    const Frame options = ipv6 ? Frame{0, 0, 1, 4, 0, 0, 0, 0} : Frame{0x94, 4, 0, 0};
+    result.push_back({.ipv6 = ipv6, .identification = 3, .options = kTimestamps, .ip_options = options});
+    result.push_back({.ipv6 = ipv6, .udp = true, .ip_options = options});
+  }
+  return result;
+}
+
+TEST(SuperFrameTest, ComesApartIntoThePacketsThatItStandsFor) {
+  for (Segment whole : kinds()) {
+    for (const uint16_t size : {uint16_t{100}, uint16_t{1448}, uint16_t{8948}}) {
+      for (const size_t length : {size_t{1}, size_t{99}, size_t{100}, size_t{101}, size_t{1448 * 2},
+                                  size_t{1448 * 3 - 1}, size_t{65160}}) {
+        whole.payload = octets_of(length);
+        FrameFacts facts;
+        const Frame frame = whole.partial(size, &facts);
+        if (whole.flags & 0x80) facts.kind |= kCongestionOnce;
+        if ((length + size - 1) / size > kSegmentsAtMost) continue;
+        ASSERT_EQ(cut(facts, frame), expected_packets(whole, size))
+            << whole.ipv6 << whole.udp << ' ' << length << '/' << size;
+      }
+    }
+  }
+}
+
+TEST(SuperFrameTest, KeepsCongestionMarksInEveryPacketWhereTheKernelDoesNotSayOnce) {
+  Segment whole{.flags = 0x90, .payload = octets_of(3000)};
+  FrameFacts facts;
+  const Frame frame = whole.partial(1000, &facts);
+  EXPECT_EQ(cut(facts, frame), expected_packets(whole, 1000, false));
+}
+
+TEST(SuperFrameTest, TakesTheWholeOfADatagramThatIsAsLongAsOneCanBe) {
+  Segment whole{.udp = true, .payload = octets_of(65507)};
+  FrameFacts facts;
+  const Frame frame = whole.partial(1472, &facts);
+  EXPECT_EQ(cut(facts, frame), expected_packets(whole, 1472));
+}
+
+TEST(SuperFrameTest, SumsAnewWhereTheChecksumIsNotPartial) {
+  Segment whole{.options = kTimestamps, .payload = octets_of(3000)};
+  FrameFacts facts;
+  whole.partial(1448, &facts);
+  facts.flags = 0;
+  EXPECT_EQ(cut(facts, whole.frame()), expected_packets(whole, 1448));
+}
+
+TEST(SuperFrameTest, LeavesLinkPaddingOut) {
+  Segment whole{.payload = octets_of(150)};
+  FrameFacts facts;
+  Frame frame = whole.partial(100, &facts);
+  frame.resize(frame.size() + 20, 0xee);
+  EXPECT_EQ(cut(facts, frame), expected_packets(whole, 100));
+}
+
+TEST(SuperFrameTest, RefusesWhatItCannotCut) {
+  const Segment whole{.payload = octets_of(3000)};
+  FrameFacts facts;
+  const Frame frame = whole.partial(1000, &facts);
+  ASSERT_EQ(cut(facts, frame).size(), 3u);
+  const auto refuses = [](const FrameFacts& facts, const Frame& frame) {
+    Segments segments;
+    return !segments.begin(facts, frame.data(), static_cast<uint32_t>(frame.size())) && segments.done();
+  };
+  FrameFacts changed = facts;
+  changed.size = 0;
+  EXPECT_TRUE(refuses(changed, frame));
+  // More packets than one frame may stand for.
+  changed.size = 2;
+  EXPECT_TRUE(refuses(changed, frame));
+  changed.size = 3;
+  EXPECT_FALSE(refuses(changed, frame));
+  // Inside a tunnel of the host's own.
+  changed = facts;
+  changed.checksum_start += 50;
+  EXPECT_TRUE(refuses(changed, frame));
+  // Of another protocol or family than the frame.
+  for (const uint8_t kind : {kTcpIpv6Packets, kUdpPackets, uint8_t{3}, uint8_t{6}}) {
+    changed = facts;
+    changed.kind = kind;
+    EXPECT_TRUE(refuses(changed, frame)) << int{kind};
+  }
+  // A fragment, another type, cut off anywhere in front of its end.
+  Segment fragment = whole;
+  fragment.marks = 0x2000;
+  FrameFacts ignored;
+  EXPECT_TRUE(refuses(facts, fragment.partial(1000, &ignored)));
+  Frame other = frame;
+  put16(other, 12, 0x8100);
+  EXPECT_TRUE(refuses(facts, other));
+  for (const size_t length : {size_t{0}, size_t{13}, size_t{14}, size_t{40}, size_t{54}, frame.size() - 1}) {
+    EXPECT_TRUE(refuses(facts, Frame(frame.begin(), frame.begin() + static_cast<ptrdiff_t>(length))));
+  }
+  // TCP headers longer than all there is, and none.
+  for (const uint8_t words : {uint8_t{0x40}, uint8_t{0xf0}}) {
+    Segment tiny{.payload = octets_of(8)};
+    Frame odd = tiny.partial(4, &ignored);
+    odd[14 + 20 + 12] = words;
+    EXPECT_TRUE(refuses(ignored, odd)) << int{words};
+  }
+}
+
+TEST(SuperFrameTest, CompletesAPartialChecksumWhereverItLies) {
+  for (Segment one : kinds()) {
+    one.payload = octets_of(333);
+    FrameFacts facts;
+    Frame frame = one.partial(0, &facts);
+    ASSERT_TRUE(complete_checksum(facts, frame.data(), static_cast<uint32_t>(frame.size())));
+    EXPECT_EQ(frame, one.frame());
+  }
+  // Behind the headers of a tunnel: only the sum of what is there counts.
+  const Segment inner{.payload = octets_of(100)};
+  FrameFacts facts;
+  const Frame partial = inner.partial(0, &facts), whole = inner.frame();
+  const Frame front = ethernet(kUnsecuredMac, kHostMac, 0x0800, Frame(50, 0xab));
+  const auto behind = [&](const Frame& frame) {
+    Frame result = front;
+    result.insert(result.end(), frame.begin(), frame.end());
+    return result;
+  };
+  facts.checksum_start = static_cast<uint16_t>(facts.checksum_start + front.size());
+  Frame frame = behind(partial);
+  ASSERT_TRUE(complete_checksum(facts, frame.data(), static_cast<uint32_t>(frame.size())));
+  EXPECT_EQ(frame, behind(whole));
+}
+
+TEST(SuperFrameTest, NeverCompletesToZeroWhichWouldMeanNone) {
+  // A payload whose two last octets bring the sum to zero.
+  Segment one{.udp = true, .payload = octets_of(10)};
+  const Frame before = one.frame();
+  one.payload.push_back(before[14 + 20 + 6]);
+  one.payload.push_back(before[14 + 20 + 7]);
+  // Two lengths grew by 2.
+  const uint16_t last = static_cast<uint16_t>(get16(one.payload, 10) - 4);
+  put16(one.payload, 10, last);
+  FrameFacts facts;
+  Frame frame = one.partial(0, &facts);
+  ASSERT_TRUE(complete_checksum(facts, frame.data(), static_cast<uint32_t>(frame.size())));
+  EXPECT_EQ(get16(frame, 14 + 20 + 6), 0xffff);
+}
+
+TEST(SuperFrameTest, CompletesTheCrcOfSctp) {
+  // RFC 9260 asks for CRC32c; of "123456789" it is e3069283.
+  Frame sctp(12);
+  const Frame rest = text("123456789");
+  sctp.insert(sctp.end(), rest.begin(), rest.end());
+  put16(sctp, 0, 9);
+  uint32_t crc = UINT32_MAX;
+  const auto bitwise = [](const Frame& octets, uint32_t crc) {
+    for (const uint8_t octet : octets) {
+      crc ^= octet;
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+    }
+    return crc;
+  };
+  ASSERT_EQ(~bitwise(rest, UINT32_MAX), 0xe3069283);
+  crc = ~bitwise(sctp, UINT32_MAX);
+  Frame frame = ethernet(kUnsecuredMac, kHostMac, 0x0800,
+                         ip_packet(address("10.1.0.5"), address("10.2.0.7"), kProtocolSctp, sctp));
+  frame[14 + 20 + 9] = 1;  // what stands in the field does not count
+  FrameFacts facts;
+  facts.checksum_start = 34;
+  facts.checksum_offset = 8;
+  ASSERT_TRUE(complete_checksum(facts, frame.data(), static_cast<uint32_t>(frame.size())));
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(frame[34 + 8 + i], static_cast<uint8_t>(crc >> 8 * i));
+}
+
+TEST(SuperFrameTest, CompletesNothingOutsideTheFrame) {
+  Frame frame(60);
+  FrameFacts facts;
+  for (const auto& [start, offset] : {std::pair{55, 4}, {60, 0}, {65535, 65535}, {52, 8}}) {
+    facts.checksum_start = static_cast<uint16_t>(start);
+    facts.checksum_offset = static_cast<uint16_t>(offset);
+    EXPECT_FALSE(complete_checksum(facts, frame.data(), 60));
+  }
+  EXPECT_EQ(frame, Frame(60));
+}
+
+}  // namespace
+}  // namespace psp
