@@ -144,7 +144,15 @@ export class Leftovers {
   /** When the owner of a folder was last seen to touch it: by its own time and by ours. */
   readonly #signs = new Map<string, { mtimeMs: number; seenMs: number }>();
 
+  #wasTaken = false;
+
   constructor(private readonly options: LeftoversOptions) {}
+
+  /** Whether nobody ever took our own folder. */
+  async isOursAlone(): Promise<boolean> {
+    const { incarnation, unixMs } = this.options;
+    return !this.#wasTaken && (await touch(this.own, incarnation, unixMs()).catch(() => false));
+  }
 
   get own(): string {
     return join(this.options.folder, this.options.incarnation);
@@ -160,6 +168,7 @@ export class Leftovers {
   async tend(takes: boolean): Promise<void> {
     const { incarnation, unixMs } = this.options;
     if (!(await touch(this.own, incarnation, unixMs()))) {
+      this.#wasTaken = true;
       await this.begin();
       await this.options.onRetaken();
     }

@@ -3,14 +3,15 @@
 // After every connect, and after every failure, it asks the stream for the last number that it holds of a producer
 // and goes on behind that: an acknowledgement that got lost costs nothing, and a stream that went back in time is
 // filled again. Nothing is ever dropped here; while the bus or the stream is away it waits, up to five seconds
-// between attempts.
+// between attempts. Of a producer that just began the stream can hold nothing, so it is not asked: what is asked of a
+// stream in the moment in which it is made costs the life of Debian's nats-server.
 import { idOf, readEvent, tailOf } from './audit_event.js';
 import type { AuditSource } from './audit_leftovers.js';
 import type { Stored } from './bus_stream.js';
 
 /** What the publisher needs of the bus (bus_stream.ts). */
 export interface StreamDoor {
-  store(subject: string, octets: Uint8Array, id: string): Promise<number>;
+  store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined>;
   last(subject: string): Promise<Stored | undefined>;
   at(place: number): Promise<Stored | undefined>;
 }
@@ -33,6 +34,8 @@ interface Progress {
   place: number;
   /** Asked for since the last connect or failure. */
   known: boolean;
+  /** Nothing of it was sent yet; tells whether nobody else sent any. */
+  isNew: (() => Promise<boolean>) | undefined;
 }
 
 const firstWaitMs = 100;
@@ -61,8 +64,9 @@ export class AuditPublisher {
     this.#running = this.#run();
   }
 
-  add(source: AuditSource): void {
-    this.#sources.set(source, { at: 0, place: 0, known: false });
+  /** @param isNew of a producer that just began: whether the stream can still hold nothing of it. */
+  add(source: AuditSource, isNew?: () => Promise<boolean>): void {
+    this.#sources.set(source, { at: 0, place: 0, known: false, isNew });
     this.wake();
   }
 
@@ -150,6 +154,7 @@ export class AuditPublisher {
 
   /** One round for one producer. @returns how many events were stored. */
   async #publish(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<number> {
+    if (!progress.known && (await progress.isNew?.())) progress.known = true;
     if (!progress.known) await this.#resume(stream, source, progress);
     if (progress.at >= source.last) return 0;
     const lines = await source.read(progress.at);
@@ -158,7 +163,14 @@ export class AuditPublisher {
       if (!progress.known || !this.#sources.has(source)) break;
       const subject = this.options.subjectOf(tailOf(line));
       const id = idOf(line.incarnation, line.sequence);
-      progress.place = await this.#during(stream.store(subject, line.octets, id));
+      const { isNew } = progress;
+      progress.isNew = undefined;
+      const place = await this.#during(stream.store(subject, line.octets, id));
+      if (place === undefined) {
+        progress.isNew = isNew;
+        throw new Error('there is no audit stream');
+      }
+      progress.place = place;
       progress.at = line.sequence;
       source.confirm(line.sequence);
       this.counters.published++;

@@ -179,7 +179,7 @@ export class AuditTrail implements Auditor {
       confirm: (sequence: number) => spool.confirm(sequence),
       rewind: (sequence: number) => spool.rewind(sequence),
     };
-    publisher.add(own);
+    publisher.add(own, () => leftovers.isOursAlone());
     return new AuditTrail(producer, options, leftovers, publisher, spool);
   }
 

@@ -66,13 +66,20 @@ export class BusStream {
 
   /**
    * Resolves once the stream holds the message. @param id within two minutes a second message of the same id is
-   * acknowledged, but not stored again. @returns its place. @throws PspError STREAM_UNAVAILABLE; then it is
-   * unknown whether it is stored.
+   * acknowledged, but not stored again. @returns its place; undefined: there is no stream, and nothing was stored.
+   * @throws PspError STREAM_UNAVAILABLE; then it is unknown whether it is stored.
    */
-  store(subject: string, octets: Uint8Array, id: string): Promise<number> {
+  store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined> {
     return this.#attempt(async () => {
       const expect = { streamName: auditStream };
-      return (await this.#client.publish(subject, octets, { msgID: id, expect })).seq;
+      const stored = this.#client.publish(subject, octets, { msgID: id, expect });
+      return stored.then(
+        ({ seq }) => seq,
+        (error: NatsError) => {
+          if (error.code === ErrorCode.NoResponders) return undefined;
+          throw error;
+        },
+      );
     });
   }
 
@@ -215,6 +222,5 @@ function startOf(next: number | undefined, sinceMs: number | undefined): Partial
 
 function detailOf(error: NatsError): string {
   if (error.api_error) return error.api_error.description;
-  if (error.code === ErrorCode.NoResponders) return 'nobody takes its messages';
   return error.code === ErrorCode.Timeout ? `no answer within ${answerMs} ms` : error.message;
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Leftover, Leftovers } from '../../services/shared/audit_leftovers.js';
+import type { StreamDoor } from '../../services/shared/audit_publisher.js';
 import { AuditRig, upTo } from './audit_rig.js';
 import { streamBytes } from './nats_server.js';
 
@@ -47,6 +48,24 @@ describe('the audit', () => {
     await expect.poll(() => rig.operator.connected).toBe(true);
     await rig.operator.stream.ensure(streamBytes);
     await expect.poll(() => rig.numbers(producer)).toEqual(upTo(20));
+  });
+
+  it('asks nothing of a stream before it holds the first event: that may be the moment in which it is made', async () => {
+    const producer = await rig.producer('stats', { onBus: false });
+    producer.record(3);
+    const calls: string[] = [];
+    const stream: StreamDoor = {
+      store: async (_subject, _octets, id) => (calls.push(id) > 2 ? calls.length : undefined),
+      last: async () => void calls.push('last'),
+      at: async () => void calls.push('at'),
+    };
+    producer.trail.useBus({ stream, connected: true });
+    await expect.poll(() => producer.counter('auditPublished')).toBe(3);
+    const id = (sequence: number) => `${producer.incarnation}-${sequence}`;
+    expect(calls).toEqual([id(1), id(1), id(1), id(2), id(3)]);
+    producer.trail.busState(false);
+    producer.trail.busState(true);
+    await expect.poll(() => calls.slice(5)).toContain('last');
   });
 
   it('loses and doubles nothing while nats-server is killed 20 times under two producers', async () => {
