@@ -96,14 +96,16 @@ export class NatsServer {
     if (!stream) return;
     const operator = await this.connect('operator');
     let why: unknown;
-    const made = () =>
-      operator.stream.ensure(streamBytes).then(
+    const made = () => {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error('nats-server ended');
+      return operator.stream.ensure(streamBytes).then(
         () => true,
         (error: unknown) => {
           why = error;
           return false;
         },
       );
+    };
     await until('the audit stream is made', made).catch((cause) => {
       throw new Error(`the audit stream is not made: ${why}\n${output}`, { cause });
     });
