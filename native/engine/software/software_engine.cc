@@ -28,7 +28,10 @@ namespace {
 
 constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
 constexpr uint32_t kCommandsPerTurn = 8;
-constexpr uint32_t kEmptyTurns = 256;      // before sleeping
+// Empty turns before sleeping: a few microseconds. Asking a kernel port costs a system call, and who spins on
+// a machine whose cores are all in use keeps the hosts from running; what only looks at memory is asked more
+// often.
+constexpr uint32_t kEmptyTurnsAtKernel = 8, kEmptyTurns = 256;
 constexpr uint64_t kLookNs = 100'000'000;  // between looks whether the interfaces are there and up
 constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
 
@@ -173,6 +176,8 @@ class SoftwareEngine : public Engine {
   void run(Worker& worker, const Port& unsecured, const Port& secured) {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
+    const bool kernel = unsecured.descriptor() >= 0 && secured.descriptor() >= 0;
+    const uint32_t empty_turns = kernel ? kEmptyTurnsAtKernel : kEmptyTurns;
     while (!stopping_.load(std::memory_order_relaxed)) {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
@@ -184,10 +189,10 @@ class SoftwareEngine : public Engine {
       const bool moved = worker.run_once(now_ns) | obey(worker);
       if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();
       empty = moved ? 0 : empty + 1;
-      if (config_.busy_polling || empty < kEmptyTurns) continue;
+      if (config_.busy_polling || empty < empty_turns) continue;
       sleep(worker, unsecured, secured);
       // One turn after waking, then sleep again unless it brought something.
-      empty = kEmptyTurns - 1;
+      empty = empty_turns - 1;
     }
   }
 
