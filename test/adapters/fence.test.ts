@@ -35,11 +35,19 @@ const fragment6 = (host: number) => (length: number) => [
   Buffer.from([17, 0, 0x05, 0xb8, 0, 0, 0, 1]),
 ];
 
+/** RFC 826: a request in the name of an address. */
+const arp = (sender: string) => () => [
+  Buffer.from('0001080006040001', 'hex'),
+  Buffer.alloc(6, 1),
+  Buffer.from(sender.split('.').map(Number)),
+  Buffer.alloc(10, 1),
+];
+
 const allowed = [
   packet('psp-of-ours', udp4(ours, 1000)),
   packet('first-fragment-of-ours', (length) => [ipv4(ours, 17, 8 + length, 0x2000), udp(1000, length)]),
   packet('later-fragment-of-ours', (length) => [ipv4(ours, 17, length, 185)]),
-  packet('arp', () => [Buffer.from('0001080006040001', 'hex'), Buffer.alloc(20, 1)], 0x0806),
+  packet('arp', arp(ours), 0x0806),
   packet('nd-solicit', icmpv6(135), 0x86dd),
   packet('nd-advert', icmpv6(136), 0x86dd),
 ];
@@ -62,6 +70,7 @@ const forbidden = [
   packet('redirect', icmpv6(137), 0x86dd),
   packet('mld', icmpv6(143), 0x86dd),
   packet('echo6', icmpv6(128), 0x86dd),
+  packet('arp-of-another', arp(other), 0x0806),
   packet('strange-type', () => [], 0x88b5),
 ];
 

@@ -50,18 +50,6 @@ describe.each(runs)('outer IPv$outer, $mode mode, MTU $mtu, in trouble: $trouble
         expect(receiving).toBeGreaterThan(0);
         if (long) expect(events).toBeGreaterThan(0);
       }
-      console.log(
-        JSON.stringify({
-          ...result,
-          wire: Object.values(result.wire).map((w) => ({
-            ...w,
-            spis: w.spis.size,
-            versions: [...w.versions],
-            faults: w.faults.length,
-          })),
-          phases: result.phases.map((p, i) => [p.name, (result.phases[i + 1]?.from ?? p.from) - p.from]),
-        }),
-      );
     },
     long ? 900_000 : 240_000,
   );

@@ -5,9 +5,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from './capture.js';
 import type { Gateway } from './gateway.js';
-import { carries, type FullRings, roundMs, troubles } from './leak_troubles.js';
+import { carries, type FullRings, roundMs, sentBy, troubles } from './leak_troubles.js';
 import { type Gatekeeper, type Judgement, judge } from './leak_wire.js';
-import { type Namespace, until } from './namespace.js';
+import { until } from './namespace.js';
 import { type PacketKind, packetKinds } from './packet_kinds.js';
 import { type End, filled, fragments4, frame, ipv4, udp } from './packet_octets.js';
 import { macIn, type RunningFrames, startFrames } from './raw_frames.js';
@@ -237,9 +237,6 @@ async function markedIn(capture: Capture): Promise<number> {
   await capture.stop();
   return capture.sight([marker]).marked;
 }
-
-const sentBy = (namespace: Namespace, port: string): number =>
-  Number(namespace.run('cat', `/sys/class/net/${port}/statistics/tx_packets`));
 
 /**
  * What a leak would look like: from the port of a gateway without its fence, one packet with the marker in the clear,

@@ -36,11 +36,11 @@ export interface Offer {
   key: Buffer;
 }
 
-/** Asks a gateway for a tunnel in its peer's name; several times: with the same offer each time. */
+/** Asks a gateway for a tunnel in its peer's name, so many times, with these offers in turn. */
 export async function keysInto(
   net: Topology,
   into: 'a' | 'b',
-  { spi, key }: Offer = { spi: 0x1234_5678, key: randomBytes(32) },
+  offers: readonly Offer[] = [{ spi: 0x1234_5678, key: randomBytes(32) }],
   times = 1,
 ): Promise<Way> {
   const [own, from] = into === 'a' ? [1, 2] : [2, 1];
@@ -64,8 +64,7 @@ export async function keysInto(
     destination: way.host,
     address: way.from,
     mac: way.fromMac.toString('hex').replace(/..(?=.)/g, '$&:'),
-    spi,
-    key: key.toString('hex'),
+    offers: offers.map(({ spi, key }) => ({ spi, key: key.toString('hex') })),
     times,
   };
   const agent = fromPackageRoot('dist/test/e2e/agents/tunnel_asker.js');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of the fence as nft reads them. Out of the secured port go, in whole packets and in fragments: UDP/1000
 // from our outer address; UDP/1000 from our VIPs when a peer's mode is transport; what the bypass names, from our
-// VIPs; ARP and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses and protocol
+// VIPs; ARP of our outer address and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses and protocol
 // are known; what it belongs to is of use to nobody without the first one, which is judged in full.
 //
 // A super-frame is judged by its one header, before it is cut. What follows the IPv6 header is named by its bits from
@@ -70,7 +70,8 @@ const chain = (name: string, rules: string[]): string[] => [`chain ${name} {`, .
 function egress({ address }: Passage): string[] {
   const own: Family = address.includes(':') ? 6 : 4;
   return [
-    'ether type arp accept',
+    // The kernel would ask in the name of any address that it has.
+    ...(own === 4 ? [`arp saddr ip ${address} accept`] : []),
     `ip6 nexthdr 58 ${at(ipv6Header, 8)} { 135, 136 } accept`,
     ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${rule}`),
     'ip saddr @vips4 jump from_vips4',

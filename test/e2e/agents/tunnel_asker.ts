@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks a gateway for one tunnel in the name of its peer, so many times with one offer, and prints what it was given last
-// as one JSON line: { spi, version, key }, the key in hex. For tests only: it prints a key. Argument: a TunnelRequest as
-// JSON with its key in hex, and times.
+// Asks a gateway for one tunnel in the name of its peer, so many times, with its offers in turn, and prints what it was
+// given last as one JSON line: { spi, version, key }, the key in hex. For tests only: it prints a key. Argument: as JSON
+// a TunnelRequest with `offers`, keys in hex, and `times`.
 import { requestTunnel, type TunnelRequest } from './tunnel_request.js';
 
-type Argument = Omit<TunnelRequest, 'key'> & { key: string; times: number };
+type Argument = Omit<TunnelRequest, 'spi' | 'key'> & {
+  offers: { spi: number; key: string }[];
+  times: number;
+};
 
-const { times, key, ...request } = JSON.parse(process.argv[2] ?? '') as Argument;
+const { times, offers, ...request } = JSON.parse(process.argv[2] ?? '') as Argument;
 let given: Awaited<ReturnType<typeof requestTunnel>>['given'] | undefined;
 for (let i = 0; i < times; i++) {
-  ({ given } = await requestTunnel({ ...request, key: Buffer.from(key, 'hex') }));
+  const { spi, key } = offers[i % offers.length] as (typeof offers)[number];
+  ({ given } = await requestTunnel({ ...request, spi, key: Buffer.from(key, 'hex') }));
 }
 if (given !== undefined) {
   const { spi, pspVersion, encryptionKey } = given;
