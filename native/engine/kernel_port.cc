@@ -146,7 +146,9 @@ void KernelPort::receive(uint32_t frames) {
   uint32_t ready = 0;
   for (; ready < frames; ++ready) {
     Received& received = received_[ready];
-    if (received.mbuf == nullptr) received.mbuf = rte_pktmbuf_alloc(pool_->get());
+    // Not used the last time.
+    if (received.mbuf != nullptr) continue;
+    received.mbuf = rte_pktmbuf_alloc(pool_->get());
     if (received.mbuf == nullptr) break;
     received.pieces = {iovec{&received.facts, sizeof received.facts},
                        iovec{rte_pktmbuf_mtod(received.mbuf, void*), room_},
@@ -198,7 +200,8 @@ bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
   uint8_t* const frame = received.buffer.get();
   std::memcpy(frame, rte_pktmbuf_mtod(received.mbuf, const void*), std::min(length, room_));
   const bool tagged = received.mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED;
-  if (tagged || !segments_.begin(received.facts, frame, length) || segments_.longest() > room_) return false;
+  if (tagged || !segments_.begin(received.facts, frame, length, sealed_) || segments_.longest() > room_)
+    return false;
   counters_[Value::kSuperFramesCut].add();
   if (received.facts.flags & kPartialChecksum) {
     counters_[Value::kChecksumsCompleted].add(segments_.count());

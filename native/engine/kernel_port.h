@@ -26,8 +26,9 @@ namespace psp {
 
 class KernelPort : public Port {
  public:
-  // Opens it. EAL is up. `sealed`: what leaves is PSP, whose datagrams are joined although they carry no
-  // checksum. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, RIGHTS_MISSING or PORT_FAILED.
+  // Opens it. EAL is up. `sealed`: here PSP leaves and comes, whose datagrams need no checksum to be joined,
+  // and get none when they are cut. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, RIGHTS_MISSING or
+  // PORT_FAILED.
   KernelPort(const std::string& interface, bool sealed, Counters& counters);
   ~KernelPort() override;
   KernelPort(const KernelPort&) = delete;

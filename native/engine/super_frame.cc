@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "engine/packet.h"
+#include "psp/header.h"
 #include "psp/octets.h"
 
 namespace psp {
@@ -49,7 +50,7 @@ bool complete_checksum(const FrameFacts& facts, uint8_t* frame, uint32_t length)
   return true;
 }
 
-bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t length) {
+bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t length, bool sealed) {
   count_ = at_ = 0;
   if (length <= kEthernetLength || facts.size == 0) return false;
   const uint16_t type = load_u16(frame + 12);
@@ -78,6 +79,7 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
       partial ? load_u16(frame + field) + uint32_t{static_cast<uint16_t>(~whole)} : pseudo_header_sum(ip_, 0);
   frame_ = frame;
   count_ = count;
+  unchecked_ = sealed && udp && load_u16(frame + layer4 + 2) == kUdpPort;
   congestion_once_ = facts.kind & kCongestionOnce;
   return true;
 }
@@ -117,6 +119,7 @@ void Segments::write_layer4(uint8_t* layer4, uint32_t length) const {
   }
   uint8_t* const field = layer4 + (udp ? kUdpChecksum : kTcpChecksum);
   store_u16(field, 0);
+  if (unchecked_) return;
   const uint16_t checksum = checksum_fold(checksum_add(layer4, length, pseudo_ + length));
   store_u16(field, checksum == 0 ? 0xffff : checksum);
 }

@@ -42,10 +42,11 @@ bool complete_checksum(const FrameFacts& facts, uint8_t* frame, uint32_t length)
 // kernel says so (RFC 3168).
 class Segments {
  public:
-  // Reads the headers of a super-frame, which stays where it is until done(). False: it cannot be cut, and
-  // then done() holds: no TCP or UDP right behind its IP headers (a tunnel of the host's own), a fragment,
-  // not whole, or too many packets.
-  bool begin(const FrameFacts& facts, const uint8_t* frame, uint32_t length);
+  // Reads the headers of a super-frame, which stays where it is until done(). `sealed`: datagrams to UDP port
+  // 1000 get no checksum, since their ICV says more. False: it cannot be cut, and then done() holds: no TCP
+  // or UDP right behind its IP headers (a tunnel of the host's own), a fragment, not whole, or too many
+  // packets.
+  bool begin(const FrameFacts& facts, const uint8_t* frame, uint32_t length, bool sealed);
 
   bool done() const { return at_ == count_; }
   uint32_t count() const { return count_; }
@@ -66,6 +67,7 @@ class Segments {
   uint32_t pseudo_ = 0;   // sum of the pseudo-header without the length
   uint32_t count_ = 0, at_ = 0;
   bool congestion_once_ = false;
+  bool unchecked_ = false;
 };
 
 }  // namespace psp

@@ -298,13 +298,10 @@ TEST_F(KernelPortTest, CarriesSealedDatagramsToAnotherGatewayInOneFrame) {
     EXPECT_EQ(others[Value::kSuperFramesCut].value(), 1u);
     ASSERT_EQ(frames.size(), 20u);
     for (size_t i = 0; i < 20; ++i) {
-      IpPacket ip;
-      ASSERT_EQ(read_ip(&frames[i][14], frames[i].size() - 14, &ip), IpFault::kNone);
-      EXPECT_NE(get16(frames[i], 40), 0);
-      EXPECT_TRUE(udp_checksum_ok(ip, &frames[i][14]));
       EXPECT_EQ(flags[i] & kGood, kGood);
-      // But for identification and checksums they are the same.
-      for (const size_t at : {18, 24, 40}) put16(frames[i], at, get16(datagrams[i], at));
+      // But for the identification they are the same.
+      EXPECT_EQ(get16(frames[i], 18), i);
+      for (const size_t at : {18, 24}) put16(frames[i], at, get16(datagrams[i], at));
       EXPECT_EQ(frames[i], datagrams[i]);
     }
   });

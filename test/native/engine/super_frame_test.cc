@@ -9,10 +9,10 @@
 namespace psp {
 namespace {
 
-std::vector<Frame> cut(const FrameFacts& facts, const Frame& frame) {
+std::vector<Frame> cut(const FrameFacts& facts, const Frame& frame, bool sealed = false) {
   Segments segments;
   std::vector<Frame> packets;
-  if (!segments.begin(facts, frame.data(), static_cast<uint32_t>(frame.size()))) return packets;
+  if (!segments.begin(facts, frame.data(), static_cast<uint32_t>(frame.size()), sealed)) return packets;
   while (!segments.done()) {
     Frame packet(segments.longest());
     packet.resize(segments.next(packet.data()));
@@ -77,6 +77,18 @@ TEST(SuperFrameTest, SumsAnewWhereTheChecksumIsNotPartial) {
   EXPECT_EQ(cut(facts, whole.frame()), expected_packets(whole, 1448));
 }
 
+TEST(SuperFrameTest, GivesSealedDatagramsNoChecksumAndAllOthersOne) {
+  Segment whole{.udp = true, .payload = octets_of(3000)};
+  FrameFacts facts;
+  Frame frame = whole.partial(1000, &facts);
+  EXPECT_EQ(cut(facts, frame, true), expected_packets(whole, 1000));
+  whole.checked = false;
+  std::vector<Frame> expected = expected_packets(whole, 1000);
+  for (Frame* one : {&frame, &expected[0], &expected[1], &expected[2]}) put16(*one, 36, 1000);
+  EXPECT_EQ(cut(facts, frame, true), expected);
+  EXPECT_NE(get16(cut(facts, frame, false)[0], 40), 0);
+}
+
 TEST(SuperFrameTest, LeavesLinkPaddingOut) {
   Segment whole{.payload = octets_of(150)};
   FrameFacts facts;
@@ -92,7 +104,8 @@ TEST(SuperFrameTest, RefusesWhatItCannotCut) {
   ASSERT_EQ(cut(facts, frame).size(), 3u);
   const auto refuses = [](const FrameFacts& facts, const Frame& frame) {
     Segments segments;
-    return !segments.begin(facts, frame.data(), static_cast<uint32_t>(frame.size())) && segments.done();
+    const auto length = static_cast<uint32_t>(frame.size());
+    return !segments.begin(facts, frame.data(), length, false) && segments.done();
   };
   FrameFacts changed = facts;
   changed.size = 0;
