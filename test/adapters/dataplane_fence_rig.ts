@@ -50,11 +50,14 @@ export class FenceRig {
     return JSON.parse(stdout);
   }
 
-  /** Sends whole frames out of a port of the gateway through a packet socket, or through the ring of one. */
-  send(port: string, frames: Buffer[], way: 'socket' | 'ring' = 'socket'): void {
+  /**
+   * Sends whole frames out of a port of the gateway through a packet socket, or through the ring of one, or as
+   * super-frames, each with a virtio_net_hdr in front.
+   */
+  send(port: string, frames: Buffer[], way: keyof typeof perlWays = 'socket'): void {
     const index = JSON.parse(this.gateway.ip('-json', 'link', 'show', 'dev', port))[0].ifindex as number;
     const hex = frames.map((frame) => frame.toString('hex'));
-    this.gateway.run('perl', '-e', way === 'ring' ? perlRing : perlSocket, `${index}`, ...hex);
+    this.gateway.run('perl', '-e', perlWays[way], `${index}`, ...hex);
   }
 
   /** @returns the markers that reached the outside while `work` ran, in the order in which they came. */
@@ -76,9 +79,11 @@ export class FenceRig {
   }
 }
 
-const perlSocket = `
+/** `options`: what to set on the socket. */
+const perlSocket = (options = '') => `
   my $index = shift;
   socket(my $s, 17, 3, 0) or die "socket: $!";
+  ${options}
   bind($s, pack("S n i S C C a8", 17, 3, $index, 0, 0, 6, "")) or die "bind: $!";
   for (@ARGV) { send($s, pack("H*", $_), 0) or warn "send: $!"; }`;
 
@@ -112,6 +117,12 @@ const perlRing = `
     if (defined send($s, "", 0)) { $slot = ($slot + 1) % $slots }
     elsif (!$!{ENOBUFS}) { die "send: $!" }
   }`;
+
+const perlWays = {
+  socket: perlSocket(),
+  ring: perlRing,
+  superFrames: perlSocket('setsockopt($s, 263, 15, pack("i", 1)) or die "PACKET_VNET_HDR: $!";'),
+};
 
 /** A frame of an unassigned type that carries `payload`. */
 function perlSend(namespace: Namespace, port: string, payload: Buffer): string {

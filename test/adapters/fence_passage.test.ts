@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What else the fence lets out of the secured port, in real namespaces with the real nft, out of a socket and out of
 // a packet socket's ring: PSP from VIPs in transport mode behind whatever IP headers may stand there, its fragments,
-// and the bypass; and that none of it opens the port for anything else.
+// and the bypass; that none of it opens the port for anything else; and that super-frames are judged as one packet is.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FenceRig, frame } from './dataplane_fence_rig.js';
 
@@ -248,6 +248,42 @@ describe('what the fence lets out', () => {
   it('is nothing of all that without either', async () => {
     await rig.fence(setFence('tunnel', []));
     expect(await out()).toEqual(both([]));
+  });
+
+  it('judges a super-frame by its header, and what it stops keeps nothing back', async () => {
+    const payload = (marker: string) => Buffer.from(marker.padEnd(6000, '.'));
+    /** Five datagrams of 1200 octets, as the kernel is told of them: virtio_net_hdr of checksum and UDP segments. */
+    const superFrame = ({ marker, octets }: Sent): Buffer => {
+      const headers = octets.length - marker.length;
+      const facts = Buffer.alloc(10);
+      facts.set([1, 5]);
+      [headers, 1200, headers - 8, 6].forEach((value, i) => {
+        facts.writeUInt16LE(value, 2 + 2 * i);
+      });
+      const whole = Buffer.concat([facts, octets.subarray(0, headers), payload(marker)]);
+      const ip = 10 + 14;
+      whole.writeUInt16BE(whole.length - ip - (headers > 42 ? 40 : 0), ip + (headers > 42 ? 4 : 2));
+      whole.writeUInt16BE(8 + 6000, 10 + headers - 4);
+      return whole;
+    };
+    const passing = [
+      v4('s4-from-us', '192.0.2.1', '192.0.2.2', 17, 1000),
+      v4('s4-from-vip', vip, far, 17, 1000),
+      v6('s6-from-vip', vip6, far6, [], 17, 1000),
+    ];
+    const stopped = [
+      v4('s4-stranger', stranger, far, 17, 1000),
+      v4('s4-dns', vip, far, 17, 53),
+      v6('s6-stranger', stranger6, far6, [], 17, 1000),
+      v6('s6-dns', vip6, far6, [], 17, 53),
+    ];
+    const sent = [...stopped, ...passing];
+    await rig.fence(setFence('transport', []));
+    const seen = await rig.seenOutside(
+      () => rig.send('veth-wire', sent.map(superFrame), 'superFrames'),
+      markers(sent),
+    );
+    expect(seen).toEqual(markers(passing));
   });
 
   it('is what nft has rules for, whatever the prefixes', async () => {
