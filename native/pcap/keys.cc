@@ -6,17 +6,13 @@
 
 namespace psp {
 
-namespace {
-
-std::unique_ptr<Aead> fastest_aead() {
+std::unique_ptr<Aead> make_aead_fastest() {
   std::unique_ptr<Aead> aead = make_aead_ipsec_mb();
   return aead ? std::move(aead) : make_aead_libcrypto();
 }
 
-}  // namespace
-
 CaptureKeys::CaptureKeys(std::span<const uint8_t, kMasterKeysLength> master_keys)
-    : aead_(fastest_aead()),
+    : aead_(make_aead_fastest()),
       masters_{MasterKey(master_keys.first<32>()), MasterKey(master_keys.last<32>())},
       stride_((aead_->expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment),
       memory_(static_cast<uint8_t*>(allocate_secret(kSlots * stride_))) {

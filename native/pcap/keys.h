@@ -16,6 +16,9 @@ namespace psp {
 // Master keys 0 and 1.
 inline constexpr size_t kMasterKeysLength = 64;
 
+// That of libipsec-mb where it runs, else that of libcrypto.
+std::unique_ptr<Aead> make_aead_fastest();
+
 class CaptureKeys {
  public:
   explicit CaptureKeys(std::span<const uint8_t, kMasterKeysLength> master_keys);

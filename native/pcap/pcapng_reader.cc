@@ -2,6 +2,7 @@
 // The blocks of pcapng. Sections, interfaces and frames are read; every other block is passed over, whatever
 // it is and however long it says it is.
 #include <algorithm>
+#include <bit>
 
 #include "pcap/fault.h"
 #include "pcap/reader.h"
@@ -21,18 +22,31 @@ bool is_read(uint32_t type) {
          type == block::kSimplePacket || type == block::kEnhancedPacket;
 }
 
-// The value of an interface's FCS option, in octets; some writers give bits.
-uint8_t fcs_length(FileNumbers numbers, std::span<const uint8_t> options) {
+// Some writers give the length of the frame check sequence in bits.
+uint8_t fcs_octets(uint8_t value) {
+  return value <= kFcsOctetsAtMost ? value : value / 8;
+}
+
+uint64_t read_u64(FileNumbers numbers, const uint8_t* octets) {
+  const uint64_t first = numbers.u32(octets), second = numbers.u32(octets + 4);
+  const bool big_endian = numbers.swapped == (std::endian::native == std::endian::little);
+  return big_endian ? first << 32 | second : second << 32 | first;
+}
+
+// What the options of an interface say of its frames.
+void read_options(FileNumbers numbers, std::span<const uint8_t> options, CaptureInterface* interface) {
   while (options.size() >= 4) {
     const uint16_t code = numbers.u16(options.data());
     const size_t length = numbers.u16(options.data() + 2);
-    if (code == kOptionEnd || options.size() < 4 + padded(length)) return 0;
-    if (code == kOptionFcsLength && length >= 1) {
-      return options[4] <= kFcsOctetsAtMost ? options[4] : options[4] / 8;
+    if (code == kOptionEnd || options.size() < 4 + padded(length)) return;
+    const uint8_t* const value = options.data() + 4;
+    if (code == kOptionFcsLength && length >= 1) interface->fcs_length = fcs_octets(*value);
+    if (code == kOptionTimeUnit && length >= 1) interface->time_unit = *value;
+    if (code == kOptionTimeOffset && length >= 8) {
+      interface->time_offset = static_cast<int64_t>(read_u64(numbers, value));
     }
     options = options.subspan(4 + padded(length));
   }
-  return 0;
 }
 
 }  // namespace
@@ -86,8 +100,8 @@ void CaptureReader::read_interface(CaptureRecord* record) {
   record->kind = CaptureRecord::Kind::kInterface;
   record->options = octets.subspan(kInterfaceOptions, octets.size() - kInterfaceOptions - kBlockTrailer);
   interfaces_.push_back({.link_type = numbers_.u16(at() + kBlockHeader),
-                         .snap_length = numbers_.u32(at() + kInterfaceSnapLength),
-                         .fcs_length = fcs_length(numbers_, record->options)});
+                         .snap_length = numbers_.u32(at() + kInterfaceSnapLength)});
+  read_options(numbers_, record->options, &interfaces_.back());
   record->interface = &interfaces_.back();
 }
 

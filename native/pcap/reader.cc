@@ -113,7 +113,8 @@ void CaptureReader::read_pcap_header(CaptureRecord* record) {
   const uint32_t fcs = link & kFcsGiven ? (link >> kFcsShift) * 2 : 0;
   interfaces_.push_back({.link_type = static_cast<uint16_t>(link),
                          .snap_length = numbers_.u32(at() + kPcapSnapLength),
-                         .fcs_length = static_cast<uint8_t>(fcs)});
+                         .fcs_length = static_cast<uint8_t>(fcs),
+                         .time_unit = static_cast<uint8_t>(numbers_.u32(at()) == kNanoseconds ? 9 : 6)});
   record->kind = CaptureRecord::Kind::kSection;
   record->numbers = numbers_;
   record->octets = {at(), kPcapHeader};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A capture as a row of records: classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng).
-// Times are never read: they, and so their resolution, are carried from record to record as they are.
+// Times, and so their resolution, are carried from record to record as they are; time.h reads them.
 #pragma once
 
 #include <cstddef>
@@ -45,6 +45,8 @@ struct CaptureInterface {
   uint16_t link_type = 0;    // LINKTYPE_ value
   uint32_t snap_length = 0;  // 0: none
   uint8_t fcs_length = 0;    // octets of frame check sequence that the file declares behind each frame
+  uint8_t time_unit = 6;     // as if_tsresol: 10^-n seconds, with the top bit set 2^-n
+  int64_t time_offset = 0;   // seconds to be added
 };
 
 // Block types of pcapng.
@@ -61,7 +63,8 @@ inline constexpr size_t kPcapHeader = 24, kPcapSnapLength = 16, kPcapLinkType = 
 inline constexpr size_t kBlockHeader = 8, kBlockTrailer = 4;
 inline constexpr size_t kInterfaceOptions = 16, kInterfaceSnapLength = 12;
 inline constexpr size_t kPacketHeader = 28, kSimplePacketHeader = 12;
-inline constexpr uint16_t kOptionEnd = 0, kOptionHash = 3, kOptionFcsLength = 13;
+inline constexpr uint16_t kOptionEnd = 0, kOptionHash = 3, kOptionTimeUnit = 9, kOptionFcsLength = 13,
+                          kOptionTimeOffset = 14;
 
 inline constexpr size_t padded(size_t length) {
   return (length + 3) & ~size_t{3};

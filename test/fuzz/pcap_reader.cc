@@ -9,6 +9,7 @@
 #include "keys.h"
 #include "pcap/fault.h"
 #include "pcap/reader.h"
+#include "pcap/time.h"
 #include "pcap/transcode.h"
 
 namespace psp::fuzz {
@@ -43,6 +44,7 @@ std::optional<std::vector<Octets>> frames_of(Source& source) {
       require(record.interface != nullptr, "a frame has an interface");
       frames.emplace_back(record.frame.begin(), record.frame.end());
       require(record.number == frames.size(), "frames are numbered");
+      captured_at_ns(record);
     }
   } catch (const CaptureFault& fault) {
     require(fault.kind == CaptureFaultKind::kMalformed, "reading finds only malformed files");
