@@ -2,10 +2,10 @@
 // `psp pcap encrypt` and `psp pcap decrypt`: PSP over capture files, by the same native code as the dataplane's,
 // without a node, rights or hugepages. What is written appears whole or not at all. docs/pcap.md tells the rules.
 // JSON: { in, out, format, frames, copied, leftOut } and { encrypted, nextIv } or { decrypted, tunnel, transport }.
-import { closeSync, openSync, statSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { loadAddon, type TranscodeCounts, type TranscodeOptions } from '../native/addon.js';
-import { isErrorCode, PspError } from '../services/shared/errors.js';
+import { captureError, openCapture } from './capture_file.js';
 import { Draft } from './draft.js';
 import { formatEpoch, print, printJson } from './output.js';
 import {
@@ -13,6 +13,7 @@ import {
   addSealOptions,
   type EncryptOptions,
   type FileOptions,
+  keysAreSeen,
   masterKeysOf,
   sealOptionsOf,
 } from './pcap_options.js';
@@ -26,8 +27,6 @@ export function addPcap(program: Command): void {
     .addHelpText('after', keysAreSeen)
     .action((_, command: Command) => decrypt(command.optsWithGlobals(), command));
 }
-
-const keysAreSeen = '\nWhoever may list processes reads keys on the command line: prefer @FILE.';
 
 async function encrypt(options: EncryptOptions, command: Command): Promise<void> {
   checkFiles(options, command);
@@ -84,7 +83,7 @@ export async function transcode(
   options: Omit<TranscodeOptions, 'input' | 'output'>,
 ): Promise<TranscodeCounts> {
   try {
-    const input = openInput(file);
+    const input = openCapture(file, unreadable);
     try {
       const draft = new Draft(out);
       try {
@@ -93,7 +92,7 @@ export async function transcode(
         return counts;
       } catch (error) {
         draft.discard();
-        throw pspError(error, file, out);
+        throw captureError(error, file, unreadable, out);
       }
     } finally {
       closeSync(input);
@@ -104,22 +103,3 @@ export async function transcode(
 }
 
 const unreadable = 'name a capture that you may read with --in';
-
-function openInput(file: string): number {
-  try {
-    return openSync(file, 'r');
-  } catch (cause) {
-    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-    throw new PspError('FILE_UNREADABLE', { file, detail, remedy: unreadable }, { cause });
-  }
-}
-
-/** What the native side rejects with, told by file; anything else stays as it is. */
-function pspError(error: unknown, input: string, out: string): unknown {
-  const { code, data } = error as { code?: string; data?: Record<string, string | number> };
-  if (code === undefined || data === undefined || !isErrorCode(code) || error instanceof PspError)
-    return error;
-  const isOutput = code === 'FILE_UNWRITABLE';
-  const remedy = isOutput ? 'see its folder and its disk' : unreadable;
-  return new PspError(code, { ...data, file: isOutput ? out : input, remedy }, { cause: error });
-}

@@ -8,11 +8,14 @@ import { familyOf, isAddress, mapped, parseAddress } from '../services/shared/ad
 import { PspError } from '../services/shared/errors.js';
 import type { SharedOptions } from './operator.js';
 
-export interface FileOptions extends SharedOptions {
-  in: string;
-  out: string;
+export interface MasterKeys {
   masterKey0: string;
   masterKey1: string;
+}
+
+export interface FileOptions extends SharedOptions, MasterKeys {
+  in: string;
+  out: string;
 }
 
 export interface EncryptOptions extends FileOptions {
@@ -35,12 +38,12 @@ export function addFileOptions(command: Command): Command {
   return command
     .requiredOption('--in <file>', 'capture to read: pcap or pcapng')
     .requiredOption('--out <file>', 'capture to write, a new file of the same format')
-    .requiredOption('--master-key0 <hex>', '32 octets, for SPIs whose top bit is 0; or @FILE that holds them')
-    .requiredOption(
-      '--master-key1 <hex>',
-      '32 octets, for SPIs whose top bit is 1; or @FILE that holds them',
-    );
+    .requiredOption('--master-key0 <hex>', masterKeyHelp(0))
+    .requiredOption('--master-key1 <hex>', masterKeyHelp(1));
 }
+
+export const masterKeyHelp = (slot: number): string =>
+  `32 octets, for SPIs whose top bit is ${slot}; or @FILE that holds them`;
 
 export function addSealOptions(command: Command): Command {
   return command
@@ -56,7 +59,7 @@ export function addSealOptions(command: Command): Command {
     .option('--outer-destination <address>', 'in tunnel mode; without it that of each packet', address);
 }
 
-function spi(text: string): number {
+export function spi(text: string): number {
   const digits = /^(?:0x)?([0-9a-f]{8})$/i.exec(text)?.[1];
   if (digits === undefined) throw new InvalidArgumentError('8 hex digits are expected, such as 1a345678');
   const value = Number.parseInt(digits, 16);
@@ -75,22 +78,24 @@ function cryptOffset(text: string): number {
   throw new InvalidArgumentError('0 to 63 is expected, the field has 6 bits');
 }
 
-function cookie(text: string): bigint {
+export function cookie(text: string): bigint {
   const digits = /^(?:0x)?([0-9a-f]{16})$/i.exec(text)?.[1];
   if (digits === undefined) throw new InvalidArgumentError('16 hex digits are expected');
   return BigInt(`0x${digits}`);
 }
 
-function iv(text: string): bigint {
+export function iv(text: string): bigint {
   const value = /^(?:\d{1,20}|0x[0-9a-f]{1,16})$/i.test(text) ? BigInt(text) : undefined;
   if (value !== undefined && value <= highestIv) return value;
   throw new InvalidArgumentError('0 to 2^64 - 1 is expected, decimal or 0x and hex digits');
 }
 
-function address(text: string): string {
+export function address(text: string): string {
   if (isAddress(text)) return text;
   throw new InvalidArgumentError('an IPv4 or IPv6 address is expected');
 }
+
+export const keysAreSeen = '\nWhoever may list processes reads keys on the command line: prefer @FILE.';
 
 /** What options rule about each other; ends the command where they do not agree. */
 export function sealOptionsOf(options: EncryptOptions, command: Command): SealOptions {
@@ -128,7 +133,7 @@ function outerOf(
 }
 
 /** Both master keys, 64 octets; the caller wipes them. @throws PspError FILE_UNREADABLE. */
-export function masterKeysOf({ masterKey0, masterKey1 }: FileOptions, command: Command): Uint8Array {
+export function masterKeysOf({ masterKey0, masterKey1 }: MasterKeys, command: Command): Uint8Array {
   const keys = new Uint8Array(2 * keyOctets);
   for (const [slot, value] of [masterKey0, masterKey1].entries()) {
     const text = value.startsWith('@') ? readKeyFile(value.slice(1)) : Buffer.from(value);

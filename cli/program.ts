@@ -12,6 +12,7 @@ import { addFlows } from './flows.js';
 import { addInit } from './init.js';
 import { Told } from './output.js';
 import { addPcap } from './pcap.js';
+import { addPipeline } from './pipeline.js';
 import { addRotate } from './rotate.js';
 import { addSampling } from './sampling.js';
 import { addStatus } from './status.js';
@@ -57,6 +58,7 @@ export function createProgram(): Command {
     addConfig,
     addAudit,
     addPcap,
+    addPipeline,
   ])
     add(program);
   return program;

@@ -6,11 +6,13 @@
 #include "addon/engine_object.h"
 #include "addon/opened_keys_object.h"
 #include "addon/pcap_worker.h"
+#include "addon/trace_worker.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   psp::OpenedKeysObject::define(env);
   exports.Set("Engine", psp::EngineObject::define(env));
   exports.Set("pcapTranscode", Napi::Function::New<psp::pcap_transcode>(env, "pcapTranscode"));
+  exports.Set("traceCapture", Napi::Function::New<psp::trace_capture>(env, "traceCapture"));
   exports.Set("dropReasons", psp::write_drop_reasons(env));
   exports.Set("pipes", psp::write_pipes(env));
   return exports;

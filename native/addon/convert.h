@@ -27,6 +27,8 @@ struct EngineOptions {
 
 // Wipes the caller's busSecret once it is copied.
 EngineOptions read_options(Napi::Value value);
+// The part of them that the engine itself needs.
+EngineConfig read_engine_config(Napi::Object options);
 // 32 octets for each flow.
 std::vector<FlowKey> read_flows(Napi::Value value, const char* what);
 // Columns of one length.

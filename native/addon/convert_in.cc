@@ -210,8 +210,16 @@ EngineOptions read_options(Napi::Value value) {
   EngineOptions result;
   result.bus_secret = read_and_wipe_secret(options.Get("busSecret"));
   result.node = read_bound_text(options.Get("node"), "node");
-  EngineConfig& config = result.config;
+  result.config = read_engine_config(options);
+  result.crypto = static_cast<CryptoChoice>(
+      read_choice(options.Get("crypto"), {"auto", "ipsec-mb", "libcrypto"}, "crypto"));
+  result.on_events = read_function(options.Get("onEvents"), "onEvents");
+  result.on_samples = read_function(options.Get("onSamples"), "onSamples");
+  return result;
+}
 
+EngineConfig read_engine_config(Napi::Object options) {
+  EngineConfig config;
   const Napi::Object unsecured = read_object(options.Get("unsecured"), "unsecured");
   config.unsecured.device = read_text(unsecured.Get("device"), "unsecured.device");
   config.gateways = read_prefixes(unsecured.Get("gateways"), "unsecured.gateways");
@@ -220,7 +228,7 @@ EngineOptions read_options(Napi::Value value) {
   config.secured.device = read_text(secured.Get("device"), "secured.device");
   config.secured_address.address = read_fixed<16>(secured.Get("address"), "secured.address");
   config.secured_address.length = read_prefix_length(
-      value.Env(), read_u32(secured.Get("prefixLength"), "secured.prefixLength"), "secured.prefixLength");
+      options.Env(), read_u32(secured.Get("prefixLength"), "secured.prefixLength"), "secured.prefixLength");
   const Napi::Value gateway = secured.Get("gateway");
   config.has_secured_gateway = !gateway.IsUndefined();
   if (config.has_secured_gateway) config.secured_gateway = read_fixed<16>(gateway, "secured.gateway");
@@ -235,8 +243,6 @@ EngineOptions read_options(Napi::Value value) {
   config.capture.egress = read_flag(capture.Get("egress"), "capture.egress");
   config.capture.per_second = read_u32(capture.Get("perSecond"), "capture.perSecond");
   config.busy_polling = read_choice(options.Get("polling"), {"adaptive", "busy"}, "polling") == 1;
-  result.crypto = static_cast<CryptoChoice>(
-      read_choice(options.Get("crypto"), {"auto", "ipsec-mb", "libcrypto"}, "crypto"));
   config.max_flows = read_u32(options.Get("maxFlows"), "maxFlows");
   config.retire_ms = read_u32(options.Get("retireMs"), "retireMs");
   const Napi::Object limits = read_object(options.Get("limits"), "limits");
@@ -252,10 +258,7 @@ EngineOptions read_options(Napi::Value value) {
       static_cast<uint16_t>(read_number(sampling.Get("snapBytes"), kSnapAtMost, "sampling.snapBytes"));
   config.sampling.sealed = read_flag(sampling.Get("sealed"), "sampling.sealed");
   config.sampling.plain = read_flag(sampling.Get("plain"), "sampling.plain");
-
-  result.on_events = read_function(options.Get("onEvents"), "onEvents");
-  result.on_samples = read_function(options.Get("onSamples"), "onSamples");
-  return result;
+  return config;
 }
 
 std::vector<FlowKey> read_flows(Napi::Value value, const char* what) {

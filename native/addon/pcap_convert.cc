@@ -16,18 +16,6 @@ namespace {
   throw Napi::TypeError::New(env, what + " must be " + expected);
 }
 
-Napi::Object read_object(Napi::Value value, const char* what) {
-  if (!value.IsObject()) refuse_type(value.Env(), what, "an object");
-  return value.As<Napi::Object>();
-}
-
-uint64_t read_u64(Napi::Value value, const char* what) {
-  bool lossless = false;
-  const uint64_t number = value.IsBigInt() ? value.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
-  if (!lossless) refuse_type(value.Env(), what, "a bigint from 0 to 2^64 - 1");
-  return number;
-}
-
 // The octets of a Uint8Array of that length, as they lie there.
 template <size_t length>
 std::span<uint8_t, length> read_octets(Napi::Value value, const char* what) {
@@ -38,15 +26,8 @@ std::span<uint8_t, length> read_octets(Napi::Value value, const char* what) {
   return std::span<uint8_t, length>(value.As<Napi::Uint8Array>().Data(), length);
 }
 
-Address read_address(Napi::Value value, const char* what) {
-  const auto octets = read_octets<16>(value, what);
-  Address address;
-  std::copy(octets.begin(), octets.end(), address.begin());
-  return address;
-}
-
 std::unique_ptr<CaptureKeys> read_and_wipe_keys(Napi::Value value) {
-  const auto octets = read_octets<kMasterKeysLength>(value, "masterKeys");
+  const auto octets = read_master_keys(value);
   auto keys = std::make_unique<CaptureKeys>(octets);
   wipe(octets.data(), octets.size());
   return keys;
@@ -93,6 +74,29 @@ const char* code_of(CaptureFaultKind kind) {
 }
 
 }  // namespace
+
+Napi::Object read_object(Napi::Value value, const char* what) {
+  if (!value.IsObject()) refuse_type(value.Env(), what, "an object");
+  return value.As<Napi::Object>();
+}
+
+uint64_t read_u64(Napi::Value value, const char* what) {
+  bool lossless = false;
+  const uint64_t number = value.IsBigInt() ? value.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  if (!lossless) refuse_type(value.Env(), what, "a bigint from 0 to 2^64 - 1");
+  return number;
+}
+
+Address read_address(Napi::Value value, const char* what) {
+  const auto octets = read_octets<16>(value, what);
+  Address address;
+  std::copy(octets.begin(), octets.end(), address.begin());
+  return address;
+}
+
+std::span<uint8_t, kMasterKeysLength> read_master_keys(Napi::Value value) {
+  return read_octets<kMasterKeysLength>(value, "masterKeys");
+}
 
 TranscodeOptions read_transcode_options(Napi::Value value) {
   const Napi::Object options = read_object(value, "options");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
 // are read once, before rights are given up.
-import type { EngineOptions, PeerOptions } from '../../native/addon.js';
+import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon.js';
 import { Mode } from '../../proto/gen/bus.js';
 import {
   contains,
@@ -22,7 +22,7 @@ import type { Miss } from './core/facts.js';
 
 export interface DataplaneConfig {
   node: string;
-  engine: Omit<EngineOptions, 'epoch' | 'busSecret' | 'onEvents' | 'onSamples'>;
+  engine: EngineSettings;
   /** Names by peer number. */
   peers: readonly string[];
   /** By peer number. */
@@ -136,36 +136,42 @@ function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
   };
 }
 
-/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
-export function sliceOf(config: NodeConfig): DataplaneConfig {
-  const { engine, sampling, unsecured, peers, files } = config;
+/** The engine that a node file asks for. */
+export function engineSettings(config: NodeConfig): EngineSettings {
+  const { engine, sampling, unsecured, peers } = config;
   return {
     node: config.node,
-    engine: {
-      node: config.node,
-      unsecured: { device: unsecured.port, gateways: prefixes(unsecured.gateway) },
-      secured: securedOptions(config),
-      vips: prefixes(config.vips),
-      peers: Object.entries(peers).map(([name, peer]) => peerOptions(name, peer)),
-      ingressAcl: config.ingressAcl,
-      bypass: config.bypass.map(({ prefix, protocol = 0, port = 0 }) => ({
-        prefix: prefixes([prefix]),
-        protocol,
-        port,
-      })),
-      capture: config.capture,
-      polling: engine.polling,
-      crypto: engine.crypto,
-      maxFlows: engine.maxFlows,
-      retireMs: engine.retireMs,
-      limits,
-      sampling: {
-        snapBytes: sampling.snapBytes,
-        sealed: sampling.points.includes('sealed'),
-        plain: sampling.points.includes('plain'),
-        ...(sampling.egressLog2 !== undefined && { egressLog2: sampling.egressLog2 }),
-      },
+    unsecured: { device: unsecured.port, gateways: prefixes(unsecured.gateway) },
+    secured: securedOptions(config),
+    vips: prefixes(config.vips),
+    peers: Object.entries(peers).map(([name, peer]) => peerOptions(name, peer)),
+    ingressAcl: config.ingressAcl,
+    bypass: config.bypass.map(({ prefix, protocol = 0, port = 0 }) => ({
+      prefix: prefixes([prefix]),
+      protocol,
+      port,
+    })),
+    capture: config.capture,
+    polling: engine.polling,
+    crypto: engine.crypto,
+    maxFlows: engine.maxFlows,
+    retireMs: engine.retireMs,
+    limits,
+    sampling: {
+      snapBytes: sampling.snapBytes,
+      sealed: sampling.points.includes('sealed'),
+      plain: sampling.points.includes('plain'),
+      ...(sampling.egressLog2 !== undefined && { egressLog2: sampling.egressLog2 }),
     },
+  };
+}
+
+/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
+export function sliceOf(config: NodeConfig): DataplaneConfig {
+  const { engine, peers, files } = config;
+  return {
+    node: config.node,
+    engine: engineSettings(config),
     peers: Object.keys(peers),
     terms: Object.values(peers).map((peer) => termsOf(peer, config.versions)),
     bypass: config.bypass.map(bypassRule),

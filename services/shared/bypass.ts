@@ -10,8 +10,11 @@ export const portProtocols: readonly number[] = [6, 17, 33, 132];
 
 const names = new Map<number, string>(Object.entries(protocols).map(([name, number]) => [number, name]));
 
+/** "tcp", "protocol 89". */
+export const protocolName = (protocol: number): string => names.get(protocol) ?? `protocol ${protocol}`;
+
 /** "198.51.100.0/24", "198.51.100.7/32 udp", "198.51.100.7/32 udp port 53", "198.51.100.0/24 protocol 89". */
 export function bypassRule({ prefix, protocol, port }: BypassEntry): string {
-  const what = protocol === undefined ? '' : ` ${names.get(protocol) ?? `protocol ${protocol}`}`;
+  const what = protocol === undefined ? '' : ` ${protocolName(protocol)}`;
   return `${prefix}${what}${port === undefined ? '' : ` port ${port}`}`;
 }

@@ -138,6 +138,77 @@ async function plain(
   await bus.flush();
 }
 
+describe('psp pipeline', () => {
+  const pipes = [
+    { pipe: 'ingress_root', hit: 9n, miss: 2n },
+    { pipe: 'egress_root', hit: 6n, miss: 1n },
+    { pipe: 'egress_acl', hit: 5n, miss: 1n },
+    { pipe: 'egress_sampling', hit: 0n, miss: 0n },
+    { pipe: 'ingress_decrypt', hit: 2n, miss: 1n },
+    { pipe: 'ingress_sampling', hit: 0n, miss: 2n },
+    { pipe: 'ingress_acl', hit: 2n, miss: 0n },
+    { pipe: 'syndrome_stats', hit: 1n, miss: 0n },
+  ];
+  const status = {
+    pipes,
+    ports: [
+      { role: 'unsecured', rxPackets: 8n, txPackets: 2n },
+      { role: 'secured', rxPackets: 3n, txPackets: 5n },
+    ],
+    drops: [
+      { reason: 'no_peer', direction: 'egress', packets: 1n },
+      { reason: 'vlan', direction: 'egress', packets: 0n },
+      { reason: 'icv_failure', direction: 'ingress', packets: 1n },
+    ],
+  };
+
+  it('tells the pipes of each way in the order in which packets meet them', async () => {
+    await dataplane({ status: status as Partial<DataplaneStatus> });
+    expect(await psp('pipeline')).toBe(0);
+    expect(stdout).toBe(`\
+egress: the unsecured port received 8 frames
+PIPE                      HIT  MISS
+ingress_root (both ways)    9     2
+egress_root                 6     1
+egress_acl                  5     1
+egress_sampling             0     0
+dropped 1 as no_peer
+the secured port sent 5 frames
+
+ingress: the secured port received 3 frames
+PIPE                      HIT  MISS
+ingress_root (both ways)    9     2
+ingress_decrypt             2     1
+ingress_sampling            0     2
+ingress_acl                 2     0
+syndrome_stats              1     0
+dropped 1 as icv_failure
+the unsecured port sent 2 frames
+`);
+  });
+
+  it('tells the same in JSON', async () => {
+    await dataplane({ status: status as Partial<DataplaneStatus> });
+    expect(await psp('pipeline', '--json')).toBe(0);
+    expectSchema('pipeline', json());
+    expect(json()).toMatchObject({
+      node: 'a',
+      ways: [
+        { direction: 'egress', drops: [{ reason: 'no_peer', packets: 1 }] },
+        { direction: 'ingress', drops: [{ reason: 'icv_failure', packets: 1 }] },
+      ],
+    });
+    const { ways } = json() as { ways: { pipes: { pipe: string; hit: number }[] }[] };
+    expect(ways[1]?.pipes.map(({ pipe, hit }) => `${pipe} ${hit}`)).toEqual([
+      'ingress_root 9',
+      'ingress_decrypt 2',
+      'ingress_sampling 0',
+      'ingress_acl 2',
+      'syndrome_stats 1',
+    ]);
+  });
+});
+
 describe('psp status', () => {
   const ago = (ms: number) => BigInt(Date.now() - ms);
   const traffic = {
@@ -582,7 +653,7 @@ describe('psp', () => {
       'node: a\nunsecured: { port: x }\nsecured: { port: y, address: 192.0.2.1/24 }\n' +
         'keyExchange: { listen: "198.51.100.1:3000" }\nvips: [10.1.0.0/24]\nbus: { listen: "127.0.0.1:1" }\n',
     );
-    for (const command of ['status', 'flows', 'rotate', 'sampling']) {
+    for (const command of ['status', 'flows', 'pipeline', 'rotate', 'sampling']) {
       stderr = '';
       expect(await run([command, '-c', away])).toBe(1);
       expect(stderr).toBe(
@@ -592,7 +663,7 @@ describe('psp', () => {
   });
 
   it('tells in one line that the dataplane is silent', async () => {
-    for (const command of ['flows', 'rotate', 'sampling']) {
+    for (const command of ['flows', 'pipeline', 'rotate', 'sampling']) {
       stderr = '';
       expect(await psp(command)).toBe(1);
       expect(stderr).toBe('psp: SERVICE_DOWN: dataplane cannot be reached on the bus; try again later\n');
@@ -602,7 +673,10 @@ describe('psp', () => {
   it('ends with 2 on wrong usage and 0 on help', async () => {
     expect(await run(['bogus'])).toBe(2);
     expect(stderr).toBe("psp: USAGE: unknown command 'bogus'\n");
-    for (const args of [['init'], ['status', '--bogus'], ['rotate', 'extra'], ['fence'], ['config'], []]) {
+    for (const args of [
+      ...[['init'], ['status', '--bogus'], ['rotate', 'extra'], ['pipeline', 'extra']],
+      ...[['fence'], ['config'], []],
+    ]) {
       expect(await run(args), args.join(' ')).toBe(2);
     }
     for (const args of [['--help'], ['--version'], ['init', '--help']]) expect(await run(args)).toBe(0);

@@ -84,16 +84,24 @@ describe('rooms', () => {
     expect(production.filter((path) => knows.test(withoutComments(read(path))))).toEqual([]);
   });
 
-  it('psp knows no engine, and neither it nor the engine knows Node', () => {
+  it('psp knows no engine, the engine no files, and none of them Node', () => {
     const includes = (path: string) =>
       [...read(path).matchAll(/#include [<"]([^>"]+)[>"]/g)].map(([, name]) => name);
     const native = (room: string) =>
       files().filter((path) => path.startsWith(`native/${room}/`) && /\.(h|cc)$/.test(path));
     const faults = [
       ...native('psp').filter((path) =>
-        includes(path).some((name) => /^(engine|addon)\/|^rte_|^napi|^node_api|^thread$/.test(name ?? '')),
+        includes(path).some((name) =>
+          /^(engine|pcap|trace|addon)\/|^rte_|^napi|^node_api|^thread$/.test(name ?? ''),
+        ),
+      ),
+      ...native('pcap').filter((path) =>
+        includes(path).some((name) => /^(engine|trace|addon)\/|^rte_|^napi|^node_api/.test(name ?? '')),
       ),
       ...native('engine').filter((path) =>
+        includes(path).some((name) => /^(pcap|trace|addon)\/|^napi|^node_api/.test(name ?? '')),
+      ),
+      ...native('trace').filter((path) =>
         includes(path).some((name) => /^addon\/|^napi|^node_api/.test(name ?? '')),
       ),
     ];

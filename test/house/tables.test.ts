@@ -2,6 +2,7 @@
 // The tables of the house stand once and are told everywhere alike: subjects, error codes, drop reasons, pipes,
 // configuration keys, and NVIDIA's field numbers.
 import { describe, expect, it } from 'vitest';
+import { ways } from '../../cli/pipeline.js';
 import { loadAddon } from '../../native/addon.js';
 import { auditTypes } from '../../services/shared/audit_event.js';
 import { contracts } from '../../services/shared/contracts.js';
@@ -105,6 +106,15 @@ describe('pipes', () => {
         .pipes.map(({ name }) => name)
         .filter((name) => !design.includes(`\`${name}\``)),
     ).toEqual([]);
+  });
+});
+
+describe('the ways of `psp pipeline`', () => {
+  it('name every pipe, in the order of the engine', () => {
+    const order = loadAddon().pipes.map(({ name }) => name);
+    const named = ways.map(({ pipes }) => pipes.map((pipe) => order.indexOf(pipe)));
+    expect(named.map((places) => [...places].sort((one, other) => one - other))).toEqual(named);
+    expect([...new Set(named.flat())].sort()).toEqual([...order.keys()]);
   });
 });
 

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What convert.h is for the engine, for traceCapture.
+#pragma once
+
+#include <napi.h>
+
+#include "trace/trace.h"
+
+namespace psp {
+
+struct TraceOptions {
+  int input = -1;
+  uint32_t limit = 0;
+  TraceConfig config;
+};
+
+// Throws TypeError. Wipes the caller's masterKeys once they are copied.
+TraceOptions read_trace_options(Napi::Value value);
+
+Napi::Object write_trace(Napi::Env env, const CaptureTrace& trace);
+
+}  // namespace psp

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Traces the frames of a capture file: reads them, makes Ethernet frames of those of other link types, passes
+// over what cannot be run, and hands the rest to a tracer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pcap/record.h"
+#include "pcap/source.h"
+#include "trace/tracer.h"
+
+namespace psp {
+
+// One frame of the file.
+struct TraceRow {
+  uint64_t number = 0;  // from 1
+  std::optional<uint64_t> at_ns;
+  uint32_t length = 0;              // on the wire
+  std::string skipped;              // why it was not run; empty: it was
+  std::optional<InnerSight> inner;  // ingress, with master keys
+  TracedFrame traced;
+};
+
+struct CaptureTrace {
+  CaptureFormat format = CaptureFormat::kPcap;
+  std::vector<TraceRow> rows;
+  bool more = false;  // frames beyond the limit
+  // What still waits in the gateway behind the last frame.
+  uint64_t held = 0, fragments_waiting = 0;
+};
+
+// Traces the first `limit` frames. Throws CaptureFault (kMalformed, kRead), EngineError or std::bad_alloc.
+CaptureTrace trace_capture(Source& source, TraceConfig config, uint32_t limit);
+
+}  // namespace psp

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counters are read before and after; the frames that came out are looked at like any other.
+#include "trace/tracer.h"
+
+#include <algorithm>
+
+#include "engine/software/pipes.h"
+#include "pcap/link.h"
+#include "psp/octets.h"
+
+namespace psp {
+
+namespace {
+
+constexpr MacAddress kUnsecuredMac = {2, 0, 0, 0, 0, 1}, kSecuredMac = {2, 0, 0, 0, 0, 2};
+constexpr MacAddress kNeighbourMac = {2, 0, 0, 0, 0, 3};
+constexpr uint64_t kSeed = 1;  // the same draw in every run
+constexpr size_t kEvents = 64, kSamples = 1024;
+constexpr int kTurnsAtMost = 4;  // a neighbour is asked, answers, and the frame leaves
+constexpr uint16_t kArp = 0x0806, kIpv6 = 0x86dd;
+
+PortInfo port_info(const TraceConfig& config, Direction direction) {
+  const bool unsecured = direction == Direction::kEgress;
+  PortInfo info{unsecured ? kUnsecuredMac : kSecuredMac,
+                unsecured ? config.unsecured_mtu : config.secured_mtu};
+  if (config.mac && config.direction == direction) info.mac = *config.mac;
+  return info;
+}
+
+std::span<const uint8_t, 32> master(const TraceConfig& config, size_t slot) {
+  return std::span<const uint8_t, 32>(config.master_keys.data() + slot * 32, 32);
+}
+
+std::unique_ptr<MasterKey> master_key(const TraceConfig& config, size_t slot) {
+  return config.master_keys.empty() ? nullptr : std::make_unique<MasterKey>(master(config, slot));
+}
+
+bool is_of_the_loop(std::string_view name) {
+  return name == "polls" || name == "commands";
+}
+
+Moved difference(const EngineCounts& from, const EngineCounts& to) {
+  Moved moved;
+  for (size_t i = 0; i < to.pipes.size(); ++i) {
+    const PipeCount by{to.pipes[i].name, to.pipes[i].hit - from.pipes[i].hit,
+                       to.pipes[i].miss - from.pipes[i].miss};
+    if (by.hit != 0 || by.miss != 0) moved.pipes.push_back(by);
+  }
+  for (size_t i = 0; i < to.drops.size(); ++i) {
+    const uint64_t packets = to.drops[i].packets - from.drops[i].packets;
+    if (packets != 0) moved.drops.push_back({to.drops[i].reason, to.drops[i].direction, packets});
+  }
+  for (size_t i = 0; i < to.values.size(); ++i) {
+    const auto by = static_cast<int64_t>(to.values[i].value - from.values[i].value);
+    if (by != 0 && !is_of_the_loop(to.values[i].name)) moved.values.push_back({to.values[i].name, by});
+  }
+  for (uint32_t i = 0; i < to.bypass.size(); ++i) {
+    const BypassCount &now = to.bypass[i], &then = from.bypass[i];
+    if (now.egress_packets != then.egress_packets || now.ingress_packets != then.ingress_packets) {
+      moved.bypassed.push_back(i);
+    }
+  }
+  return moved;
+}
+
+// The address that a frame of ours asks for, if it does.
+std::optional<Address> asked_for(std::span<const uint8_t> frame) {
+  if (frame.size() < kEthernetLength) return std::nullopt;
+  const uint16_t type = load_u16(frame.data() + 12);
+  const std::span<const uint8_t> octets = frame.subspan(kEthernetLength);
+  std::optional<NeighbourMessage> message;
+  if (type == kArp) message = read_arp(octets.data(), octets.size());
+  IpPacket ip;
+  if (type == kIpv6 && read_ip(octets.data(), octets.size(), &ip) == IpFault::kNone &&
+      is_neighbour_discovery(ip, octets.data())) {
+    message = read_neighbour_discovery(ip, octets.data());
+  }
+  return message && message->request ? std::optional(message->target) : std::nullopt;
+}
+
+template <typename Body>
+void obey(Worker& worker, Body body) {
+  Command command;
+  command.body = std::move(body);
+  worker.carry_out(command);
+}
+
+}  // namespace
+
+Tracer::Tracer(TraceConfig config)
+    : config_(std::move(config)),
+      egress_(config_.direction == Direction::kEgress),
+      keys_(config_.master_keys.empty()
+                ? nullptr
+                : std::make_unique<CaptureKeys>(std::span<const uint8_t, kMasterKeysLength>(
+                      config_.master_keys.data(), kMasterKeysLength))),
+      aead_(make_aead_fastest()),
+      unsecured_(port_info(config_, Direction::kEgress)),
+      secured_(port_info(config_, Direction::kIngress)),
+      events_(kEvents),
+      samples_(kSamples, config_.engine.sampling.snap_bytes),
+      worker_(std::make_unique<Worker>(config_.engine, *aead_, unsecured_, secured_, 0,
+                                       master_key(config_, 0), counters_, events_, samples_, kSeed)) {
+  worker_->master_keys[1] = master_key(config_, 1);
+  if (!egress_ && keys_) {
+    offers_ = std::make_unique<Offers>(config_.engine, worker_->peers, config_.versions, *keys_, secured_);
+  }
+}
+
+std::optional<InnerSight> Tracer::look(std::span<const uint8_t> frame, uint64_t at_ns) {
+  return offers_ ? offers_->look(frame, at_ns / 1'000'000) : std::nullopt;
+}
+
+TracedFrame Tracer::run(std::span<const uint8_t> frame, uint64_t at_ns) {
+  if (!first_at_ns_) first_at_ns_ = at_ns;
+  if (at_ns > *first_at_ns_) now_ns_ = std::max(now_ns_, kFirstNs + (at_ns - *first_at_ns_));
+  TracedFrame traced;
+  const EngineCounts first = counters_.read();
+  TracedFrame timers;
+  settle(&timers);
+  const EngineCounts before = counters_.read();
+  traced.before = difference(first, before);
+
+  traced.sight = look_at(frame);
+  if (egress_) {
+    key_flow(traced);
+  } else {
+    admit_and_tell_ingress(&traced);
+  }
+  const EngineCounts armed = counters_.read();
+  port().receive(addressed(frame));
+  settle(&traced);
+  traced.moved = difference(armed, counters_.read());
+  if (egress_) tell_egress(&traced);
+  return traced;
+}
+
+// Frames for any single address are for a port whose MAC address nobody gave; those that came without
+// addresses always are.
+std::vector<uint8_t> Tracer::addressed(std::span<const uint8_t> frame) const {
+  std::vector<uint8_t> octets(frame.begin(), frame.end());
+  const MacAddress mac = egress_ ? unsecured_.info().mac : secured_.info().mac;
+  if (octets.size() < mac.size() || (octets[0] & 1) != 0) return octets;
+  const bool open =
+      std::all_of(octets.begin(), octets.begin() + mac.size(), [](uint8_t o) { return o == 0; });
+  if (open || !config_.mac) std::ranges::copy(mac, octets.begin());
+  return octets;
+}
+
+void Tracer::settle(TracedFrame* traced) {
+  bool asked = true;
+  for (int turns = 0; asked && turns < kTurnsAtMost; ++turns) {
+    worker_->run_once(now_ns_);
+    asked = collect(false, traced);
+    asked |= collect(true, traced);
+  }
+  for (Event event; events_.pop(&event);) {
+  }
+  for (Sample sample; samples_.pop(&sample);) traced->samples.push_back(sample);
+}
+
+// Takes what came out of a port. True: neighbours were asked for, and have answered.
+bool Tracer::collect(bool secured, TracedFrame* traced) {
+  MemoryPort& port = secured ? secured_ : unsecured_;
+  Neighbours& neighbours = secured ? worker_->next_hops : worker_->hosts;
+  bool asked = false;
+  for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
+    const std::optional<Address> target = asked_for(frame);
+    if (!target) {
+      traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), look_at(frame)});
+      continue;
+    }
+    asked = true;
+    traced->asked.push_back(*target);
+    NeighbourMessage answer;
+    answer.sender = answer.target = *target;
+    answer.mac = kNeighbourMac;
+    neighbours.hear(answer, worker_->now_ms);
+  }
+  return asked;
+}
+
+// The peer's offer is in place before the first packet of a flow comes.
+void Tracer::key_flow(const TracedFrame& traced) {
+  if (!config_.key || !traced.sight.ip) return;
+  const FlowKey flow{traced.sight.ip->source, traced.sight.ip->destination};
+  const uint16_t peer = worker_->peers.owner(flow.destination);
+  const bool ours = worker_->peers.owner(flow.source) == Peers::kLocal;
+  if (!ours || peer >= config_.engine.peers.size() || worker_->flows.find(flow) != 0) return;
+  const TraceKey& given = *config_.key;
+  EgressKey key;
+  key.spi = given.spi;
+  key.version = config_.versions[peer].front();
+  key.mode = config_.engine.peers[peer].mode;
+  key.cookie = given.cookie;
+  key.first_iv = given.first_iv;
+  key.outer_destination = given.outer_destination;
+  InstallCommand install;
+  install.peer = peer;
+  install.flows = {flow};
+  install.keys.push_back(key);
+  master_key(config_, slot_of(given.spi))->derive(key.spi, key.version, install.keys[0].key.data());
+  install.results.resize(1);
+  obey(*worker_, std::move(install));
+}
+
+void Tracer::tell_egress(TracedFrame* traced) {
+  if (!traced->sight.ip) return;
+  const FlowKey key{traced->sight.ip->source, traced->sight.ip->destination};
+  const uint16_t peer = worker_->peers.owner(key.destination);
+  if (peer < config_.engine.peers.size()) traced->peer = peer;
+  const uint32_t number = worker_->flows.find(key);
+  if (number == 0) return;
+  const EgressFlow& flow = worker_->flows[number];
+  if (flow.state != EgressFlow::State::kKeyed) return;
+  traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*worker_, number)};
+}
+
+void Tracer::admit_and_tell_ingress(TracedFrame* traced) {
+  if (!traced->sight.psp || !offers_) return;
+  if (const auto entry = offers_->due(traced->sight)) {
+    AdmitCommand admit;
+    admit.entries = {*entry};
+    obey(*worker_, std::move(admit));
+  }
+  if (!offers_->is_for_a_flow(traced->sight.psp->spi)) return;
+  const uint32_t number = worker_->receive_spis.find(traced->sight.psp->spi, traced->sight.psp->version);
+  if (number == 0) return;
+  const ReceiveSpi& spi = worker_->receive_spis[number];
+  const InboundFlow& flow = worker_->receive_spis.flow_of(number);
+  traced->peer = flow.peer;
+  traced->flow = {flow.key, spi.spi, spi.version, spi.mode, spi.cookie, 0};
+}
+
+}  // namespace psp

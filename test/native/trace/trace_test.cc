@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Captures as files: link types, frames that cannot be run, limits, and faults.
+#include "trace/trace.h"
+
+#include "../pcap/capture.h"
+#include "traced.h"
+
+namespace psp {
+namespace {
+
+using test::Ends;
+using test::Octets;
+
+CaptureTrace trace_of(const Octets& file, TraceConfig config, uint32_t limit = 100) {
+  enter_eal(kTestEal);
+  MemorySource source(file);
+  return trace_capture(source, std::move(config), limit);
+}
+
+const Ends kEnds;
+const Octets kPacket = udp_packet("10.1.0.5", "10.2.0.9", "hello");
+
+// Linux cooked, version 1: 14 octets, then the EtherType.
+Octets cooked(const Octets& packet) {
+  return test::operator+(test::operator+(Octets(14), Octets{8, 0}), packet);
+}
+
+TEST(Trace, RunsFramesOfEveryLinkTypeThatHasAnIpPacket) {
+  for (const auto& [link_type, frame] :
+       {std::pair{1u, from_host(kPacket)}, {101u, kPacket}, {228u, kPacket}, {113u, cooked(kPacket)}}) {
+    using test::operator+;
+    TraceConfig config = keyed();
+    if (link_type != 1) config.mac = kUnsecuredMac;
+    const CaptureTrace trace =
+        trace_of(kEnds.pcap_header(link_type) + kEnds.pcap_frame(frame), std::move(config));
+    ASSERT_EQ(trace.rows.size(), 1u);
+    EXPECT_EQ(trace.rows[0].skipped, "");
+    EXPECT_EQ(trace.rows[0].length, frame.size());
+    EXPECT_EQ(moved_by(trace.rows[0].traced.moved, "forwardedEgress"), 1) << link_type;
+  }
+}
+
+TEST(Trace, PassesOverWhatCannotBeRunAndSaysWhy) {
+  using test::operator+;
+  const CaptureTrace cut = trace_of(
+      kEnds.pcap_header() + kEnds.pcap_frame(Octets(60, 1), 1514) + kEnds.pcap_frame(from_host(kPacket)),
+      keyed());
+  ASSERT_EQ(cut.rows.size(), 2u);
+  EXPECT_EQ(cut.rows[0].skipped, "only 60 of its 1514 octets were captured");
+  EXPECT_TRUE(cut.rows[0].traced.moved.pipes.empty());
+  EXPECT_EQ(moved_by(cut.rows[1].traced.moved, "forwardedEgress"), 1);
+  EXPECT_EQ(cut.rows[1].number, 2u);
+
+  const CaptureTrace wifi = trace_of(kEnds.pcap_header(105) + kEnds.pcap_frame(Octets(60, 1)), keyed());
+  EXPECT_EQ(wifi.rows.at(0).skipped, "its link type 105 is none of Ethernet, Linux cooked and raw IP");
+}
+
+TEST(Trace, EndsAtTheLimitAndSaysWhetherThereIsMore) {
+  using test::operator+;
+  const Octets two =
+      kEnds.pcap_header() + kEnds.pcap_frame(from_host(kPacket)) + kEnds.pcap_frame(from_host(kPacket));
+  const CaptureTrace one = trace_of(two, keyed(), 1);
+  EXPECT_EQ(one.rows.size(), 1u);
+  EXPECT_TRUE(one.more);
+  const CaptureTrace all = trace_of(two, trace_config(Direction::kEgress), 2);
+  EXPECT_EQ(all.rows.size(), 2u);
+  EXPECT_FALSE(all.more);
+  EXPECT_EQ(all.held, 2u);
+}
+
+TEST(Trace, GivesNothingOfAFileWithAFault) {
+  using test::operator+;
+  Octets file = kEnds.pcap_header() + kEnds.pcap_frame(from_host(kPacket)) + kEnds.pcap_frame(kPacket);
+  file.pop_back();
+  EXPECT_THROW(trace_of(file, keyed()), CaptureFault);
+}
+
+TEST(Trace, TellsOfFramesFromTheWireWhatTheyCarry) {
+  using test::operator+;
+  const EgressKey key = mode_key(0x21, 0, Mode::kTunnel);
+  const CaptureTrace trace =
+      trace_of(kEnds.section() + kEnds.interface() +
+                   kEnds.enhanced(on_wire(key, udp_packet("10.2.0.9", "10.1.0.5", "x"))) +
+                   kEnds.enhanced(from_wire(kPacket)),
+               keyed(Direction::kIngress));
+  ASSERT_EQ(trace.rows.size(), 2u);
+  EXPECT_EQ(trace.format, CaptureFormat::kPcapng);
+  ASSERT_TRUE(trace.rows[0].inner);
+  EXPECT_EQ(trace.rows[0].inner->ip.source, address("10.2.0.9"));
+  EXPECT_FALSE(trace.rows[1].inner);
+  EXPECT_TRUE(trace.rows[0].at_ns);
+}
+
+}  // namespace
+}  // namespace psp
