@@ -51,13 +51,13 @@ export class FenceRig {
   }
 
   /**
-   * Sends whole frames out of a port of the gateway through a packet socket, or through the ring of one, or as
-   * super-frames, each with a virtio_net_hdr in front.
+   * Sends whole frames out of a port, of the gateway unless said otherwise, through a packet socket, or through the ring
+   * of one, or as super-frames, each with a virtio_net_hdr in front.
    */
-  send(port: string, frames: Buffer[], way: keyof typeof perlWays = 'socket'): void {
-    const index = JSON.parse(this.gateway.ip('-json', 'link', 'show', 'dev', port))[0].ifindex as number;
+  send(port: string, frames: Buffer[], way: keyof typeof perlWays = 'socket', from = this.gateway): void {
+    const index = JSON.parse(from.ip('-json', 'link', 'show', 'dev', port))[0].ifindex as number;
     const hex = frames.map((frame) => frame.toString('hex'));
-    this.gateway.run('perl', '-e', perlWays[way], `${index}`, ...hex);
+    from.run('perl', '-e', perlWays[way], `${index}`, ...hex);
   }
 
   /** @returns the markers that reached the outside while `work` ran, in the order in which they came. */

@@ -39,7 +39,16 @@ function v4(
   header.writeUInt8(protocol, 9);
   header.set(octetsOf4(from), 12);
   header.set(octetsOf4(to), 16);
+  header.writeUInt16BE(checksumOf(header), 10);
   return { marker, octets: frame(0x0800, Buffer.concat([header, layer4]), marker) };
+}
+
+/** Of an IPv4 header, RFC 1071. */
+function checksumOf(header: Buffer): number {
+  let sum = 0;
+  for (let at = 0; at < header.length; at += 2) sum += header.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return ~sum & 0xffff;
 }
 
 /** Source port 40000, this destination port, as many octets as UDP has. */
@@ -284,6 +293,34 @@ describe('what the fence lets out', () => {
       markers(sent),
     );
     expect(seen).toEqual(markers(passing));
+  });
+
+  it('is nothing that the kernel forwards, however it looks', async () => {
+    const { gateway, outside } = rig;
+    await rig.fence(setFence('transport', []));
+    rig.link('third', 'veth-third');
+    gateway.ip('link', 'set', 'veth-third', 'address', '02:00:00:00:00:02', 'up');
+    for (const setting of ['ip_forward=1', 'conf.all.rp_filter=0', 'conf.veth-third.rp_filter=0']) {
+      gateway.run('sysctl', '-qw', `net.ipv4.${setting}`);
+    }
+    gateway.ip('route', 'add', '10.2.0.0/24', 'dev', 'veth-wire');
+    gateway.ip('neighbour', 'add', far, 'lladdr', '02:00:00:00:00:02', 'dev', 'veth-wire');
+    // The fence takes IPv6 from the port's interface: nothing can be forwarded there.
+    const forwarded = transport.filter(({ marker }) => /^t4-(plain|first|later)/.test(marker));
+    const seen = () =>
+      rig.seenOutside(
+        () =>
+          rig.send(
+            'third',
+            forwarded.map(({ octets }) => octets),
+            'socket',
+            outside,
+          ),
+        markers(forwarded),
+      );
+    expect(await seen()).toEqual([]);
+    await rig.fence("removeFence('a')");
+    expect(await seen()).toEqual(markers(forwarded));
   });
 
   it('is what nft has rules for, whatever the prefixes', async () => {

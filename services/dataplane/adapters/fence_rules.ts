@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of the fence as nft reads them. Out of the secured port go, in whole packets and in fragments: UDP/1000
 // from our outer address; UDP/1000 from our VIPs when a peer's mode is transport; what the bypass names, from our
-// VIPs; ARP of our outer address and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses and protocol
-// are known; what it belongs to is of use to nobody without the first one, which is judged in full.
+// VIPs; ARP of our outer address and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses
+// and protocol are known; what it belongs to is of use to nobody without the first one, which is judged in full. All but
+// ARP and neighbour discovery must come out of a socket of this machine, as our frames do: what the kernel forwards has
+// none.
 //
 // A super-frame is judged by its one header, before it is cut. What follows the IPv6 header is named by its bits from
 // there: of frames that lie scattered in memory, as super-frames do and those of a packet socket's ring, the kernel finds
@@ -51,6 +53,9 @@ const ipv6Header = 40;
 const deepestUdp = 248;
 const deepestFragment = deepestUdp - 8;
 
+/** Whoever owns the socket: a packet without one has no owner, and is in no relation to any number. */
+const fromSocket = 'meta skuid >= 0';
+
 /** The octets of the packet from `octet` on, `bits` long. */
 const at = (octet: number, bits: number): string => `@nh,${octet * 8},${bits}`;
 
@@ -73,9 +78,9 @@ function egress({ address }: Passage): string[] {
     // The kernel would ask in the name of any address that it has.
     ...(own === 4 ? [`arp saddr ip ${address} accept`] : []),
     `ip6 nexthdr 58 ${at(ipv6Header, 8)} { 135, 136 } accept`,
-    ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${rule}`),
-    'ip saddr @vips4 jump from_vips4',
-    'ip6 saddr @vips6 jump from_vips6',
+    ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${fromSocket} ${rule}`),
+    `ip saddr @vips4 ${fromSocket} jump from_vips4`,
+    `ip6 saddr @vips6 ${fromSocket} jump from_vips6`,
   ];
 }
 
