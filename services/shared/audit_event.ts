@@ -48,6 +48,8 @@ export interface AuditData {
     ingressAcl: boolean;
     /** Entries. */
     bypass: number;
+    /** Plaintext of hosts is stored when it is sampled. */
+    samplingPlain: boolean;
     /** Plaintext of hosts is stored when it cannot be sealed. */
     captureEgress: boolean;
   };

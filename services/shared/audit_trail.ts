@@ -95,6 +95,7 @@ function gistOf(config: NodeConfig): AuditData['config.loaded'] {
     cryptOffsetPeers: peers.filter((name) => config.peers[name]?.cryptOffset).slice(0, longestList),
     ingressAcl: config.ingressAcl,
     bypass: config.bypass.length,
+    samplingPlain: config.sampling.points.includes('plain'),
     captureEgress: config.capture.egress,
   };
 }

@@ -7,7 +7,7 @@ import type { NodeConfig, PeerConfig } from './config.js';
 import type { Path } from './config_rules.js';
 
 export interface ConfigWarning {
-  kind: 'cryptOffset' | 'authOnly' | 'ingressAcl' | 'bypass' | 'captureEgress';
+  kind: 'cryptOffset' | 'authOnly' | 'ingressAcl' | 'bypass' | 'samplingPlain' | 'captureEgress';
   path: Path;
   message: string;
 }
@@ -44,6 +44,10 @@ export function warningsOf(config: NodeConfig): ConfigWarning[] {
       overlapped.length === 0 ? '' : `; it overlaps vips of ${overlapped.join(', ')}: that traffic, too`;
     const message = `${rule} leaves and is let in unencrypted and unauthenticated${more}`;
     warnings.push({ kind: 'bypass', path: ['bypass', i], message });
+  }
+  if (config.sampling.points.includes('plain')) {
+    const message = 'packets that leave are sampled before they are encrypted: plaintext of hosts is stored';
+    warnings.push({ kind: 'samplingPlain', path: ['sampling', 'points'], message });
   }
   if (config.capture.egress) {
     const message = 'packets of hosts that cannot be sealed are stored as they are, in plaintext';

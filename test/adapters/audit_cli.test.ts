@@ -69,6 +69,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
     cryptOffsetPeers: [],
     ingressAcl: true,
     bypass: 0,
+    samplingPlain: false,
     captureEgress: false,
   },
   'tunnel.up': { ...tunnel, spi: '0x80000001', version: 1, asked: 'us' },

@@ -150,6 +150,7 @@ export function auditSlice(): AuditSlice {
     cryptOffsetPeers: [],
     ingressAcl: true,
     bypass: 0,
+    samplingPlain: false,
     captureEgress: false,
   };
   return { stateDir, spoolBytes: 1024 * 1024, gist };

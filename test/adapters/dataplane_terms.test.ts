@@ -119,7 +119,7 @@ describe('a node file that opens the gateway', () => {
     rig = await startRig({ more });
     const { health, notices, ingressAcl, bypass } = await status();
     expect(health).toEqual([]);
-    expect(notices.map(({ part }) => part).sort()).toEqual(['bypass', 'capture', 'ingress_acl']);
+    expect(notices.map(({ part }) => part).sort()).toEqual(['bypass', 'capture', 'ingress_acl', 'sampling']);
     expect(notices.find(({ part }) => part === 'bypass')?.message).toBe(
       'traffic passes unencrypted, both ways, by bypass: 198.51.100.0/24 udp port 53; 203.0.113.0/24',
     );
@@ -129,14 +129,21 @@ describe('a node file that opens the gateway', () => {
       { rule: '203.0.113.0/24', egressPackets: 22n, ingressPackets: 32n },
     ]);
     const keys = rig.lines().flatMap(({ key }) => (key === undefined ? [] : [key]));
-    expect(keys).toEqual(['ingressAcl', 'bypass[0]', 'bypass[1]', 'capture.egress']);
+    expect(keys).toEqual(['ingressAcl', 'bypass[0]', 'bypass[1]', 'sampling.points', 'capture.egress']);
     await until('all is told', async () => (await auditOf('acl.disabled')).length > 0);
     expect(await auditOf('bypass.configured')).toEqual([
       { rule: '198.51.100.0/24 udp port 53' },
       { rule: '203.0.113.0/24' },
     ]);
     expect(await auditOf('config.loaded')).toMatchObject([
-      { ingressAcl: false, bypass: 2, captureEgress: true, authOnlyPeers: [], cryptOffsetPeers: [] },
+      {
+        ingressAcl: false,
+        bypass: 2,
+        samplingPlain: true,
+        captureEgress: true,
+        authOnlyPeers: [],
+        cryptOffsetPeers: [],
+      },
     ]);
   });
 

@@ -221,7 +221,7 @@ describe('a good file is warned of', () => {
   it('whatever passes unencrypted or unchecked', () => {
     const more =
       'ingressAcl: false\nbypass:\n  - { prefix: 198.51.100.0/24 }\n  - { prefix: 10.2.0.128/25, protocol: udp }\n' +
-      '  - { prefix: 0.0.0.0/0, protocol: tcp, port: 22 }\ncapture:\n  egress: true';
+      '  - { prefix: 0.0.0.0/0, protocol: tcp, port: 22 }\nsampling:\n  points: [sealed, plain]\ncapture:\n  egress: true';
     expect(warnings({ peer: 'authOnly: true', more })).toEqual([
       'warning: peers.b.authOnly (line 6): traffic with b is authenticated, not encrypted',
       'warning: ingressAcl (line 7): whatever a peer has sealed is let in, also from and to addresses that were not agreed',
@@ -230,7 +230,8 @@ describe('a good file is warned of', () => {
         'it overlaps vips of b: that traffic, too',
       'warning: bypass[2] (line 11): 0.0.0.0/0 tcp port 22 leaves and is let in unencrypted and unauthenticated; ' +
         'it overlaps vips of b: that traffic, too',
-      'warning: capture.egress (line 13): packets of hosts that cannot be sealed are stored as they are, in plaintext',
+      'warning: sampling.points (line 13): packets that leave are sampled before they are encrypted: plaintext of hosts is stored',
+      'warning: capture.egress (line 15): packets of hosts that cannot be sealed are stored as they are, in plaintext',
     ]);
   });
 });

@@ -238,6 +238,8 @@ function openings({ warnings, bypass }: Pick<DataplaneConfig, 'warnings' | 'bypa
     if (kind === 'authOnly')
       return [{ part: `peer ${path[1]}`, message: `NOT ENCRYPTED (authOnly): ${message}` }];
     if (kind === 'ingressAcl') return [{ part: 'ingress_acl', message: `ingressAcl is false: ${message}` }];
+    if (kind === 'samplingPlain')
+      return [{ part: 'sampling', message: `sampling.points has plain: ${message}` }];
     if (kind === 'captureEgress') return [{ part: 'capture', message: `capture.egress is true: ${message}` }];
     return [];
   });
