@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// State changes go through leave_state, which takes the record off its list and out of the counts.
+// State changes go through leave_state, which takes the record off its list and out of the counts. The index
+// of tunnels has no key twice: a peer that gives one SPI to all its flows must not make it a list.
 #include "engine/software/flow_table.h"
 
 #include <algorithm>
@@ -189,9 +190,8 @@ uint32_t FlowTable::tunnel_hash(const Address& outer_destination, uint32_t spi) 
 
 void FlowTable::index_tunnel(uint32_t number) {
   const EgressFlow& flow = flows_[number];
-  if (flow.mode == Mode::kTunnel) {
-    tunnel_index_.insert(tunnel_hash(flow.outer_destination, flow.spi), number);
-  }
+  if (flow.mode != Mode::kTunnel || find_tunnel(flow.outer_destination, flow.spi) != 0) return;
+  tunnel_index_.insert(tunnel_hash(flow.outer_destination, flow.spi), number);
 }
 
 void FlowTable::leave_tunnel_index(uint32_t number) {

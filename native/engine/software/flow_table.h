@@ -53,7 +53,7 @@ class FlowTable {
   // The flow's record, or 0.
   uint32_t find(const FlowKey& key) const;
   // The record of a flow with a key in tunnel mode by what its packets show outside, or 0. Where a peer gave
-  // one SPI to several flows, one of them.
+  // one SPI to several flows, only the first is found, and none once that one is gone.
   uint32_t find_tunnel(const Address& outer_destination, uint32_t spi) const;
   // A new record that wants a key and was not told of yet. 0, with the reason, when a bound is reached.
   uint32_t add_wanted(const FlowKey& key, uint16_t peer, Drop* reason);

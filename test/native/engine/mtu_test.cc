@@ -466,6 +466,29 @@ TEST(PathMtu, IsTheLeastOfPortConfigurationAndWhatWasLearned) {
   EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, address("192.0.2.9"), 6, 800));
 }
 
+// A peer may give one SPI to all its flows; that must cost no more than one place.
+TEST(PathMtu, OfFlowsThatShareAnSpiIsLearnedByTheFirst) {
+  Gateway gateway(gateway_config(), 1500, 1500);
+  const FlowTable& flows = gateway.worker->flows;
+  const auto found = [&] { return flows.find_tunnel(address("192.0.2.2"), 5); };
+  const auto number = [&](int host) {
+    return flows.find(flow("10.1.0.5", "10.2.0." + std::to_string(host)));
+  };
+  for (int host = 1; host <= 3; ++host) {
+    gateway.install(flow("10.1.0.5", "10.2.0." + std::to_string(host)), egress_key(5));
+  }
+  EXPECT_EQ(found(), number(1));
+  // One that is not indexed leaves the first alone, as it goes and as its key changes.
+  gateway.obey(RemoveCommand{{flow("10.1.0.5", "10.2.0.3")}});
+  gateway.install(flow("10.1.0.5", "10.2.0.2"), egress_key(6));
+  gateway.install(flow("10.1.0.5", "10.2.0.2"), egress_key(5));
+  EXPECT_EQ(found(), number(1));
+  gateway.obey(RemoveCommand{{flow("10.1.0.5", "10.2.0.1")}});
+  EXPECT_EQ(found(), 0u);
+  gateway.install(flow("10.1.0.5", "10.2.0.2"), egress_key(5));
+  EXPECT_EQ(found(), number(2));
+}
+
 TEST(PathMtu, IsNotLearnedByAnSpiThatAFlowHadBefore) {
   Gateway gateway(gateway_config(), 1500, 1500);
   const auto learns = [&] {
