@@ -146,7 +146,8 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kIngressAclMiss, "acl_miss", kIngress, "Authentic, but not the flow (or cookie) this SPI was made for.", \
     "The peer sends a flow under a key of another one: treat as misbehaviour.")                              \
   X(kIngressNeighbourDiscovery, "inner_nd", kIngress,                                                        \
-    "An authentic inner packet is neighbour discovery (router or neighbour messages, redirect).",            \
+    "An authentic inner packet is neighbour discovery (router or neighbour messages, redirect), or a first " \
+    "fragment of ICMPv6 that does not show its type.",                                                       \
     "A host or gateway at the peer sends what belongs to its own segment: treat as misbehaviour.")           \
   X(kIngressCongestion, "congestion_marked", kIngress,                                                       \
     "Congestion was marked outside a packet whose ends do not speak ECN (RFC 6040).",                        \

@@ -23,10 +23,11 @@ enum class Edge : uint8_t { kHost, kCut, kNeighbourDiscovery, kTooBig, kCongesti
 constexpr uint8_t kDiscoveryFirst = 133, kDiscoveryLast = 137;
 constexpr uint16_t kDontFragment = 0x4000;
 
-// A first fragment counts too; a later one does not hold the type.
+// A first fragment counts too, and more so one that leaves its type to the next (RFC 6980); a later one does
+// not hold the type, and is nothing without the first.
 bool is_discovery(const IpPacket& ip, const uint8_t* inner) {
   if (ip.version != 6 || ip.protocol != kProtocolIcmpv6 || ip.later_fragment) return false;
-  if (ip.length <= ip.payload_offset) return false;
+  if (ip.length <= ip.payload_offset) return ip.fragment;
   const uint8_t type = inner[ip.payload_offset];
   return type >= kDiscoveryFirst && type <= kDiscoveryLast;
 }

@@ -498,6 +498,11 @@ TEST(InnerNeighbourDiscovery, DoesNotReachTheHostsSegment) {
     EXPECT_FALSE(dropped(44, behind({58, 0, 0, 8}, icmp(type))));     // a later one
     EXPECT_FALSE(dropped(17, icmp(type)));
   }
+  // A first fragment that leaves the type to the next one; a later one and a whole packet have none to hide.
+  EXPECT_TRUE(dropped(44, behind({60, 0, 0, 1}, behind({58}, {}))));
+  EXPECT_TRUE(dropped(44, behind({58, 0, 0, 1}, {})));
+  EXPECT_FALSE(dropped(44, behind({58, 0, 0, 9}, icmp(135))));
+  EXPECT_FALSE(dropped(60, behind({58}, {})));
   for (const uint8_t type : {1, 2, 128, 129, 132, 138}) EXPECT_FALSE(dropped(58, icmp(type)));
   EXPECT_FALSE(dropped(58, {}));
   gateway.expect_conservation();
