@@ -14,8 +14,8 @@ namespace psp {
 namespace {
 
 constexpr uint32_t kTailRoom = 16;   // for the ICV
-constexpr uint32_t kFrontRoom = 50;  // for UDP, PSP header and cookie
-constexpr uint32_t kDataAt = 256;    // from the start of a buffer
+constexpr uint32_t kFrontRoom = 32;  // for UDP, PSP header and cookie
+constexpr uint32_t kDataAt = 288;    // from the start of a buffer
 static_assert(kFrontRoom + kEthernetLength + Reassembly::kHeadersAtMost <= kDataAt);
 constexpr uint32_t kRoom = kDataAt + Reassembly::kDataAtMost + kTailRoom;
 static_assert(kRoom <= UINT16_MAX);

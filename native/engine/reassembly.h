@@ -23,10 +23,10 @@ class Reassembly {
   static constexpr uint32_t kDatagrams = 128;  // in progress
   static constexpr uint32_t kPerSource = 16;   // of one source address
   static constexpr uint32_t kTimeoutMs = 2000;
-  // Octets of headers in front of the fragments' data, and of all that data: what one buffer, whose length
-  // has 16 bits, takes with the room that sealing needs around it.
-  static constexpr uint32_t kHeadersAtMost = 192;
-  static constexpr uint32_t kDataAtMost = 65256;
+  // Octets of headers in front of the fragments' data, as many as a gateway sends in front of PSP; and of all
+  // that data: what one buffer, whose length has 16 bits, takes with the room that sealing needs around it.
+  static constexpr uint32_t kHeadersAtMost = 240;
+  static constexpr uint32_t kDataAtMost = 65224;
 
   // Why fragments go no further.
   struct Drops {

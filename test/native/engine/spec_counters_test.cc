@@ -94,5 +94,38 @@ TEST(TransportOfFragments, FromHostToHost) {
   }
 }
 
+// Headers that routers read, as long as they may be in front of PSP, stand in front of its fragments too.
+TEST(TransportOfFragments, BehindTheLongestHeaders) {
+  const FlowKey there = flow("fd00:1::5", "fd00:2::7");
+  EngineConfig config = gateway_config();
+  config.peers[0].mode = Mode::kTransport;
+  Gateway sender(config, 1500, 1280);
+  sender.know_next_hop();
+  std::swap(config.vips, config.peers[0].vips);
+  config.gateways = {};
+  config.secured_address = prefix("192.0.2.2/24");
+  Gateway receiver(config);
+  receiver.host_sends(solicitation(kHostMac, "fd00:2::7", "fd00:1::5"));
+  receiver.unsecured.sent.clear();
+  EgressKey key = key_of(100, 0);
+  key.mode = Mode::kTransport;
+  receiver.admit(there, 100, 0, 0, Mode::kTransport);
+  sender.install(there, key);
+  Frame hops(200);
+  hops[0] = 17;
+  hops[1] = 24;
+  hops[2] = 1;
+  hops[3] = 194;  // padding
+  const Frame packet = with_extensions(long_packet("fd00:1::5", "fd00:2::7", 1080), 0, hops);
+  sender.host_sends(from_host(packet));
+  ASSERT_EQ(sender.secured.sent.size(), 2u);
+  for (Frame frame : sender.secured.sent) {
+    std::memcpy(frame.data(), kSecuredMac.data(), 6);
+    receiver.wire_sends(frame);
+  }
+  ASSERT_EQ(receiver.unsecured.sent.size(), 1u);
+  EXPECT_EQ(ip_of(receiver.unsecured.sent[0]), packet);
+}
+
 }  // namespace
 }  // namespace psp
