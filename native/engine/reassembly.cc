@@ -47,7 +47,8 @@ bool Reassembly::add(Packet& packet, uint64_t now_ms) {
   };
   Place place;
   if (!read_place(packet, &place)) return drop(drops_.malformed);
-  const uint32_t number = find_or_add(place.key, now_ms);
+  const uint32_t known = find(place.key);
+  const uint32_t number = known != 0 ? known : begin(place.key, now_ms);
   if (number == 0) return drop(drops_.full);
   Datagram& datagram = datagrams_[number];
   switch (judge(datagram, number, place, packet.layer3() + place.data_offset)) {
@@ -62,6 +63,16 @@ bool Reassembly::add(Packet& packet, uint64_t now_ms) {
   copy_in(datagram, number, place, packet);
   rte_pktmbuf_free(packet.mbuf);
   return complete(datagram) && finish(number, packet);
+}
+
+uint32_t Reassembly::completes(const Packet& packet) const {
+  Place place;
+  const uint32_t number = read_place(packet, &place) ? find(place.key) : 0;
+  if (number == 0) return 0;
+  Datagram datagram = datagrams_[number];
+  if (judge(datagram, number, place, packet.layer3() + place.data_offset) != Fate::kFits) return 0;
+  note(datagram, place);
+  return complete(datagram) ? datagram.headers + datagram.length : 0;
 }
 
 void Reassembly::tick(uint64_t now_ms) {
@@ -119,9 +130,8 @@ bool Reassembly::read_ipv6_place(const Packet& packet, Place* place) {
   return true;
 }
 
-uint32_t Reassembly::find_or_add(const Key& key, uint64_t now_ms) {
-  const uint32_t known = index_.find(hash(key), [&](uint32_t n) { return datagrams_[n].key == key; });
-  return known != 0 ? known : begin(key, now_ms);
+uint32_t Reassembly::find(const Key& key) const {
+  return index_.find(hash(key), [&](uint32_t n) { return datagrams_[n].key == key; });
 }
 
 uint32_t Reassembly::begin(const Key& key, uint64_t now_ms) {
@@ -176,16 +186,22 @@ Reassembly::Fate Reassembly::judge(const Datagram& datagram, uint32_t number, co
   return same ? Fate::kDuplicate : Fate::kOverlap;
 }
 
+// What a fragment that fits adds to what is known of its datagram.
+void Reassembly::note(Datagram& datagram, const Place& place) {
+  const uint32_t end = place.offset + place.length;
+  datagram.blocks += (place.length + kBlock - 1) / kBlock;
+  datagram.end = std::max(datagram.end, end);
+  if (!place.more) datagram.length = end;
+  if (place.offset == 0) datagram.headers = place.headers;
+}
+
 void Reassembly::copy_in(Datagram& datagram, uint32_t number, const Place& place, const Packet& packet) {
   const uint32_t end = place.offset + place.length;
   const uint32_t first = place.offset / kBlock, behind = (end + kBlock - 1) / kBlock;
   std::memcpy(data_of(datagram) + place.offset, packet.layer3() + place.data_offset, place.length);
   for (uint32_t block = first; block < behind; ++block) received_[number].set(block);
-  datagram.blocks += behind - first;
-  datagram.end = std::max(datagram.end, end);
-  if (!place.more) datagram.length = end;
+  note(datagram, place);
   if (place.offset == 0) {
-    datagram.headers = place.headers;
     uint8_t* const ip = data_of(datagram) - place.headers;
     std::memcpy(ip - kEthernetLength, packet.frame(), kEthernetLength + uint32_t{place.headers});
     ip[place.protocol_offset] = place.protocol;

@@ -43,6 +43,8 @@ class Reassembly {
   // Congestion marked on any fragment is marked on the whole; where another fragment is not ECN-capable the
   // datagram ends as malformed (RFC 3168 section 5.3).
   bool add(Packet& packet, uint64_t now_ms);
+  // Octets of the packet that `add` would make of this fragment and what waits; 0: none yet.
+  uint32_t completes(const Packet& packet) const;
   // Ends what is older than kTimeoutMs. To be called each millisecond while waits().
   void tick(uint64_t now_ms);
   bool waits() const { return !by_age_.empty(); }
@@ -85,9 +87,10 @@ class Reassembly {
 
   static bool read_place(const Packet& packet, Place* place);
   static bool read_ipv6_place(const Packet& packet, Place* place);
-  uint32_t find_or_add(const Key& key, uint64_t now_ms);
+  uint32_t find(const Key& key) const;
   uint32_t begin(const Key& key, uint64_t now_ms);
   Fate judge(const Datagram& datagram, uint32_t number, const Place& place, const uint8_t* data) const;
+  static void note(Datagram& datagram, const Place& place);
   void copy_in(Datagram& datagram, uint32_t number, const Place& place, const Packet& packet);
   bool finish(uint32_t number, Packet& packet);
   void drop_all(Datagram& datagram, Drop reason);

@@ -398,6 +398,39 @@ TEST(HostFragments, HeldForATransportKeyArePutTogetherInTheirPlace) {
   gateway.expect_conservation();
 }
 
+// Fragments of held packets need no place in the port until the last of a packet comes to be drained.
+TEST(HostFragments, HeldOnesKeepNoOtherFlowFromDraining) {
+  Gateway gateway(gateway_config(), 1500, 1500);
+  gateway.know_next_hop();
+  const FlowKey other = flow("10.1.0.5", "10.2.0.8"), full = flow("10.1.0.5", "10.2.0.9");
+  const Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 9000), 99, 0);
+  const auto fragments = host_fragments(packet, 99);
+  for (const Frame& fragment : fragments) gateway.host_sends(from_host(fragment));
+  for (int i = 0; i < 3; ++i) gateway.host_sends(from_host(long_packet("10.1.0.5", "10.2.0.8", 100)));
+  gateway.install(full, egress_key(9));
+  gateway.secured.takes = 0;
+  for (uint32_t i = 0; i < TxQueue::kCapacity - 4; ++i) {
+    gateway.host_sends(from_host(long_packet("10.1.0.5", "10.2.0.9", 100)));
+  }
+  gateway.install(kFlow, transport_key(5));
+  gateway.install(other, egress_key(6));
+  gateway.turn();
+  // The whole packet would not fit; the other flow does.
+  EXPECT_EQ(gateway.value(Value::kHeld), 1u);
+  EXPECT_EQ(gateway.value(Value::kFragmentsWaiting), fragments.size() - 1);
+  EXPECT_EQ(gateway.worker->secured.tx.room(), 1u);
+  gateway.secured.takes = UINT64_MAX;
+  gateway.turn(1);
+  gateway.turn(1);
+  EXPECT_EQ(gateway.value(Value::kHeld), 0u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressTxFull), 0u);
+  const auto& sent = gateway.secured.sent;
+  ASSERT_GT(sent.size(), TxQueue::kCapacity);
+  EXPECT_EQ(unseal(joined({sent.begin() + TxQueue::kCapacity - 1, sent.end()}), transport_key(5)).inner,
+            packet);
+  gateway.expect_conservation();
+}
+
 TEST(HostFragments, ThatNeverBecomeWholeOrHideIpInIpAreDroppedInTransportMode) {
   Wired gateway(Mode::kTransport, 1500);
   const Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 4000), 99, 0);
