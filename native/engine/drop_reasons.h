@@ -54,8 +54,8 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kEgressHoldDown, "hold_down", kEgress, "The flow was refused or unanswered a moment ago.",               \
     "As for refused and no_answer; it is tried again by itself.")                                            \
   X(kEgressTooBig, "too_big", kEgress,                                                                       \
-    "The packet is too long for the path once sealed and must not be cut, or a super-frame that we cannot "  \
-    "cut: of a tunnel of the host's own, or at a port that DPDK drives.",                                    \
+    "The packet is too long for the path once sealed and must not or cannot be cut, or a super-frame that "  \
+    "we cannot cut: of a tunnel of the host's own, or at a port that DPDK drives.",                          \
     "Hosts are told by ICMP; raise the wire's MTU, or turn tso and gso off where such super-frames begin.")  \
   X(kEgressTransportIpInIp, "transport_ip_in_ip", kEgress,                                                   \
     "IP in IP (protocol 4 or 41) towards a peer in transport mode, where it would pass for tunnel mode.",    \
@@ -82,6 +82,9 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kEgressNoNextHop, "no_next_hop", kEgress,                                                                \
     "The next hop on the wire is not known: no gateway, or no answer to ARP or neighbour discovery.",        \
     "Check secured.gateway and that the next hop answers.")                                                  \
+  X(kEgressNoMemory, "no_memory", kEgress,                                                                   \
+    "No packet memory was left to cut a packet, or to let one wait that was put together.",                  \
+    "Look at what waits: a wire slower than the hosts, next hops and hosts that do not answer.")             \
   X(kEgressTxFull, "tx_full", kEgress, "The secured port took no more packets.",                             \
     "The wire is slower than the hosts; expected under overload.")                                           \
   X(kEgressPortDown, "port_down", kEgress, "The secured port's link is down.",                               \
@@ -157,6 +160,9 @@ enum class Direction : uint8_t { kEgress, kIngress };
     "Give hosts on both sides the same MTU; turn receive offloads off at a secured port that DPDK drives.")  \
   X(kIngressNeighbourUnresolved, "neighbour_unresolved", kIngress,                                           \
     "The host does not answer ARP or neighbour discovery.", "Check that the host is up and has the VIP.")    \
+  X(kIngressNoMemory, "no_memory", kIngress,                                                                 \
+    "No packet memory was left to cut a packet, or to let one wait that was put together.",                  \
+    "Look at what waits: hosts slower than the wire, hosts and next hops that do not answer.")               \
   X(kIngressTxFull, "tx_full", kIngress, "The unsecured port took no more packets.",                         \
     "The host is slower than the wire; expected under overload.")                                            \
   X(kIngressPortDown, "port_down", kIngress, "The unsecured port's link is down.",                           \

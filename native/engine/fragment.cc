@@ -20,19 +20,21 @@ constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 constexpr uint8_t kEndOfOptions = 0, kNoOperation = 1, kCopied = 0x80;
 
 // Allocates frames for `payload` octets behind headers of `headers` octets; all or nothing.
-bool make_room(uint32_t payload, uint32_t headers, uint32_t mtu, rte_mempool* pool, uint32_t* step,
-               Fragments* fragments) {
+FragmentFault make_room(uint32_t payload, uint32_t headers, uint32_t mtu, rte_mempool* pool, uint32_t* step,
+                        Fragments* fragments) {
   fragments->count = 0;
-  if (mtu < headers + 8) return false;
+  if (mtu < headers + 8) return FragmentFault::kUnfragmentable;
   *step = (mtu - headers) & ~7u;
   const uint32_t count = (payload + *step - 1) / *step;
-  if (count == 0 || count > kFragmentsAtMost) return false;
-  if (rte_pktmbuf_alloc_bulk(pool, fragments->mbufs.data(), count) != 0) return false;
+  if (count == 0 || count > kFragmentsAtMost) return FragmentFault::kUnfragmentable;
+  if (rte_pktmbuf_alloc_bulk(pool, fragments->mbufs.data(), count) != 0) return FragmentFault::kNoMemory;
   fragments->count = count;
-  if (rte_pktmbuf_tailroom(fragments->mbufs[0]) >= kEthernetLength + headers + *step) return true;
+  if (rte_pktmbuf_tailroom(fragments->mbufs[0]) >= kEthernetLength + headers + *step) {
+    return FragmentFault::kNone;
+  }
   rte_pktmbuf_free_bulk(fragments->mbufs.data(), count);
   fragments->count = 0;
-  return false;
+  return FragmentFault::kUnfragmentable;
 }
 
 uint8_t* append(rte_mbuf* mbuf, const void* octets, uint32_t length) {
@@ -65,7 +67,7 @@ uint32_t write_later_header(const uint8_t* header, uint32_t length, uint8_t* lat
 
 }  // namespace
 
-bool fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragments* fragments) {
+FragmentFault fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragments* fragments) {
   const auto* ethernet = rte_pktmbuf_mtod(frame, const uint8_t*);
   const uint8_t* packet = ethernet + kEthernetLength;
   const uint32_t header = (packet[0] & 0x0f) * 4u;
@@ -74,8 +76,9 @@ bool fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragm
   uint32_t step = 0;
   // The last offset would not fit its 13 bits and spill into the marks.
   fragments->count = 0;
-  if ((marks & kOffsetMask) * 8u + payload > UINT16_MAX) return false;
-  if (!make_room(payload, header, mtu, pool, &step, fragments)) return false;
+  if ((marks & kOffsetMask) * 8u + payload > UINT16_MAX) return FragmentFault::kUnfragmentable;
+  const FragmentFault fault = make_room(payload, header, mtu, pool, &step, fragments);
+  if (fault != FragmentFault::kNone) return fault;
   uint8_t later[60];
   const uint32_t later_length = write_later_header(packet, header, later);
 
@@ -92,16 +95,17 @@ bool fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragm
     store_u16(own + 6, static_cast<uint16_t>(more | offset));
     write_ipv4_checksum(own);
   }
-  return true;
+  return FragmentFault::kNone;
 }
 
-bool fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part, uint32_t identification,
-                   rte_mempool* pool, Fragments* fragments) {
+FragmentFault fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part,
+                            uint32_t identification, rte_mempool* pool, Fragments* fragments) {
   const auto* ethernet = rte_pktmbuf_mtod(frame, const uint8_t*);
   const uint8_t* packet = ethernet + kEthernetLength;
   const uint32_t payload = 40u + load_u16(packet + 4) - part.front;
   uint32_t step = 0;
-  if (!make_room(payload, part.front + kFragmentHeader, mtu, pool, &step, fragments)) return false;
+  const FragmentFault fault = make_room(payload, part.front + kFragmentHeader, mtu, pool, &step, fragments);
+  if (fault != FragmentFault::kNone) return fault;
 
   for (uint32_t i = 0; i < fragments->count; ++i) {
     rte_mbuf* mbuf = fragments->mbufs[i];
@@ -117,7 +121,7 @@ bool fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& pa
     own[part.protocol_offset] = kProtocolFragment;
     store_u16(own + 4, static_cast<uint16_t>(part.front - 40 + kFragmentHeader + length));
   }
-  return true;
+  return FragmentFault::kNone;
 }
 
 Identifications::Identifications() {

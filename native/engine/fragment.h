@@ -13,6 +13,12 @@ namespace psp {
 // A packet of 65535 octets in the smallest fragments that a wire of MTU 576 asks for.
 inline constexpr uint32_t kFragmentsAtMost = 192;
 
+enum class FragmentFault : uint8_t {
+  kNone,
+  kNoMemory,       // the pool has too few mbufs left
+  kUnfragmentable  // no fragments of this packet fit the MTU, their numbers 16 bits, or an mbuf of the pool
+};
+
 struct Fragments {
   std::array<rte_mbuf*, kFragmentsAtMost> mbufs;  // in the order of their offsets
   uint32_t count = 0;
@@ -26,13 +32,14 @@ struct Unfragmentable {
 
 // Cuts the frame, an Ethernet header and an IPv4 packet that read_ip accepted, into frames whose packets have
 // at most `mtu` octets. A fragment is cut further and keeps its place. Options without the copied flag stay
-// in the first one. All or nothing: false when the pool is empty, an mbuf of it too small, the MTU leaves no
-// room for 8 octets, or the packet is a fragment that ends behind the 65535th octet.
-bool fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool, Fragments* fragments);
+// in the first one. All or nothing. Unfragmentable: the MTU leaves no room for 8 octets or asks for more than
+// kFragmentsAtMost, or the packet is a fragment that ends behind the 65535th octet.
+[[nodiscard]] FragmentFault fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool,
+                                          Fragments* fragments);
 
 // The same for an IPv6 packet without a fragment header in its unfragmentable part.
-bool fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part, uint32_t identification,
-                   rte_mempool* pool, Fragments* fragments);
+[[nodiscard]] FragmentFault fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part,
+                                          uint32_t identification, rte_mempool* pool, Fragments* fragments);
 
 // Identifications of packets that we fragment: none comes twice within 2^32, nor its low half within 2^16,
 // and where they begin and how they differ is chosen at random.

@@ -105,23 +105,23 @@ void look_at_cutting(const Octets& packet, const IpPacket& ip, uint16_t mtu, con
   std::memcpy(room + kEthernetLength, packet.data(), packet.size());
   write_ethernet(reinterpret_cast<uint8_t*>(room), kMac, ip.version == 6);
   Fragments fragments;
-  bool done = false;
+  FragmentFault fault = FragmentFault::kUnfragmentable;
   uint16_t front = ip.payload_offset;
   uint32_t begin = 0;
   bool more = false;
   TransportCut at;
   if (ip.version == 4) {
-    done = fragment_ipv4(frame, mtu, pool.get(), &fragments);
+    fault = fragment_ipv4(frame, mtu, pool.get(), &fragments);
     begin = (load_u16(&packet[6]) & 0x1fffu) * 8;
     more = load_u16(&packet[6]) & 0x2000;
     // Only sealed packets are cut: no extension header stands behind the cut.
   } else if (read_transport(ip, packet.data(), &at) == TransportFault::kNone &&
              at.front == ip.payload_offset) {
     front = at.front;
-    done = fragment_ipv6(frame, mtu, {at.front, at.protocol_offset}, 7, pool.get(), &fragments);
+    fault = fragment_ipv6(frame, mtu, {at.front, at.protocol_offset}, 7, pool.get(), &fragments);
   }
   rte_pktmbuf_free(frame);
-  if (done) {
+  if (fault == FragmentFault::kNone) {
     require(fragments.count > 0 && fragments.count <= kFragmentsAtMost, "a bounded number of fragments");
     look_at_fragments(fragments, mtu, front, begin, more, packet.data() + front, packet.size() - front);
     rte_pktmbuf_free_bulk(fragments.mbufs.data(), fragments.count);

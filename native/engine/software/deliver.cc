@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/fragment.h"
+#include "engine/software/fitting.h"
 #include "engine/software/pipes.h"
 #include "engine/software/worker.h"
 #include "psp/ecn.h"
@@ -60,28 +61,21 @@ void uncover(const Worker& worker, Packet& packet) {
   write_ethernet(packet.frame(), worker.unsecured.info.mac, packet.ip.version == 6);
 }
 
-// The buffers of whole datagrams are few: none waits for a neighbour.
-bool leave_reassembly(Worker& worker, Packet& packet) {
-  rte_mbuf* copy = rte_pktmbuf_copy(packet.mbuf, worker.fragment_pool.get(), 0, UINT32_MAX);
-  if (copy == nullptr) return false;
-  rte_pktmbuf_free(packet.mbuf);
-  packet.mbuf = copy;
-  return true;
-}
-
-bool cut(Worker& worker, const Packet& packet, Fragments* fragments) {
+FragmentFault cut(Worker& worker, const Packet& packet, Fragments* fragments) {
   const uint16_t mtu = worker.unsecured.info.mtu;
   rte_mempool* const pool = worker.fragment_pool.get();
   if (packet.ip.version == 4) return fragment_ipv4(packet.mbuf, mtu, pool, fragments);
   TransportCut front;
-  if (read_transport(packet.ip, packet.layer3(), &front) == TransportFault::kFragment) return false;
+  if (read_transport(packet.ip, packet.layer3(), &front) == TransportFault::kFragment) {
+    return FragmentFault::kUnfragmentable;
+  }
   return fragment_ipv6(packet.mbuf, mtu, {front.front, front.protocol_offset}, worker.identifications.next(),
                        pool, fragments);
 }
 
 bool send_whole(Worker& worker, Packet& packet) {
   if (packet.reassembled && !leave_reassembly(worker, packet)) {
-    worker.drop(packet, Drop::kIngressTxFull);
+    worker.drop(packet, Drop::kIngressNoMemory);
     return false;
   }
   worker.hosts.send(packet.ip.destination, packet.mbuf, worker.now_ms);
@@ -90,8 +84,9 @@ bool send_whole(Worker& worker, Packet& packet) {
 
 bool send_in_fragments(Worker& worker, Packet& packet) {
   Fragments fragments;
-  if (!cut(worker, packet, &fragments)) {
-    worker.drop(packet, Drop::kIngressTxFull);
+  const FragmentFault fault = cut(worker, packet, &fragments);
+  if (fault != FragmentFault::kNone) {
+    worker.drop(packet, fault == FragmentFault::kNoMemory ? Drop::kIngressNoMemory : Drop::kIngressTooBig);
     return false;
   }
   rte_pktmbuf_free(packet.mbuf);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An error about a packet comes from the gateway address of its family; without one from 192.0.0.8 (RFC 7600)
-// or the link-local address of the port. Fragments wait nowhere but in the secured port's queues: when their
-// memory runs out, the port is behind.
+// or the link-local address of the port.
 #include "engine/software/fitting.h"
 
 #include "engine/software/worker.h"
@@ -31,9 +30,9 @@ bool tell(Worker& worker, const Packet& packet, uint16_t mtu) {
   return true;
 }
 
-bool take_over(Worker& worker, Packet& packet, bool done, const Fragments& fragments) {
-  if (!done) {
-    worker.drop(packet, Drop::kEgressTxFull);
+bool take_over(Worker& worker, Packet& packet, FragmentFault fault, const Fragments& fragments) {
+  if (fault != FragmentFault::kNone) {
+    worker.drop(packet, fault == FragmentFault::kNoMemory ? Drop::kEgressNoMemory : Drop::kEgressTooBig);
     return false;
   }
   rte_pktmbuf_free(packet.mbuf);
@@ -65,15 +64,23 @@ void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu) {
   worker.drop(packet, Drop::kEgressTooBig);
 }
 
+bool leave_reassembly(Worker& worker, Packet& packet) {
+  rte_mbuf* const copy = rte_pktmbuf_copy(packet.mbuf, worker.fragment_pool.get(), 0, UINT32_MAX);
+  if (copy == nullptr) return false;
+  rte_pktmbuf_free(packet.mbuf);
+  packet.mbuf = copy;
+  return true;
+}
+
 bool cut(Worker& worker, Packet& packet, uint16_t mtu, Fragments* fragments) {
-  const bool done = fragment_ipv4(packet.mbuf, mtu, worker.fragment_pool.get(), fragments);
-  return take_over(worker, packet, done, *fragments);
+  const FragmentFault fault = fragment_ipv4(packet.mbuf, mtu, worker.fragment_pool.get(), fragments);
+  return take_over(worker, packet, fault, *fragments);
 }
 
 bool cut(Worker& worker, Packet& packet, uint16_t mtu, const Unfragmentable& part, Fragments* fragments) {
-  const bool done = fragment_ipv6(packet.mbuf, mtu, part, worker.identifications.next(),
-                                  worker.fragment_pool.get(), fragments);
-  return take_over(worker, packet, done, *fragments);
+  const FragmentFault fault = fragment_ipv6(packet.mbuf, mtu, part, worker.identifications.next(),
+                                            worker.fragment_pool.get(), fragments);
+  return take_over(worker, packet, fault, *fragments);
 }
 
 }  // namespace psp

@@ -21,6 +21,10 @@ ToFit to_fit(const Worker& worker, const Packet& packet);
 // limits of ICMP forbid.
 void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu);
 
+// Moves a packet that was put together to memory where it may wait: the buffers of whole datagrams are few.
+// False: there is none; the packet stays as it is.
+[[nodiscard]] bool leave_reassembly(Worker& worker, Packet& packet);
+
 // Cuts an IPv4 packet into fragments of at most `mtu` octets. Takes the packet; false: it was dropped.
 bool cut(Worker& worker, Packet& packet, uint16_t mtu, Fragments* fragments);
 // The same for an IPv6 packet, whose headers in front stay whole.

@@ -36,21 +36,22 @@ class FragmentTest : public testing::Test {
   std::vector<Frame> cut_ipv4(const Frame& packet, uint32_t mtu) {
     Fragments fragments;
     rte_mbuf* mbuf = mbuf_of(from_host(packet));
-    const bool done = fragment_ipv4(mbuf, mtu, pool_.get(), &fragments);
+    fault_ = fragment_ipv4(mbuf, mtu, pool_.get(), &fragments);
     rte_pktmbuf_free(mbuf);
-    return done ? frames_of(fragments) : std::vector<Frame>{};
+    return fault_ == FragmentFault::kNone ? frames_of(fragments) : std::vector<Frame>{};
   }
   std::vector<Frame> cut_ipv6(const Frame& packet, uint32_t mtu, const Unfragmentable& part) {
     Fragments fragments;
     rte_mbuf* mbuf = mbuf_of(from_host(packet));
-    const bool done = fragment_ipv6(mbuf, mtu, part, 0xdeadbeef, pool_.get(), &fragments);
+    fault_ = fragment_ipv6(mbuf, mtu, part, 0xdeadbeef, pool_.get(), &fragments);
     rte_pktmbuf_free(mbuf);
-    return done ? frames_of(fragments) : std::vector<Frame>{};
+    return fault_ == FragmentFault::kNone ? frames_of(fragments) : std::vector<Frame>{};
   }
   uint32_t in_use() const { return rte_mempool_in_use_count(pool_.get()); }
 
   bool eal_;
   Pool pool_, packets_;
+  FragmentFault fault_ = FragmentFault::kNone;  // of the last cut
 };
 
 TEST_F(FragmentTest, OfIpv4JoinToThePacketAndAreNoLongerThanTheMtu) {
@@ -91,6 +92,7 @@ TEST_F(FragmentTest, AreNotMadeOfAFragmentThatEndsBehindTheLongestPacket) {
   EXPECT_EQ(cut_ipv4(ipv4_marked(fragment, 4711, 0x1f5f), 576).size(), 3u);
   // One octet more than an offset of 13 bits can say.
   EXPECT_TRUE(cut_ipv4(ipv4_marked(fragment, 4711, 0x1f60), 576).empty());
+  EXPECT_EQ(fault_, FragmentFault::kUnfragmentable);
   EXPECT_EQ(in_use(), 0u);
 }
 
@@ -141,13 +143,15 @@ TEST_F(FragmentTest, AreAllMadeOrNone) {
   std::vector<rte_mbuf*> taken(kPoolSize - 50);
   ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_.get(), taken.data(), static_cast<unsigned>(taken.size())), 0);
   EXPECT_TRUE(cut_ipv4(packet, 576).empty());
+  EXPECT_EQ(fault_, FragmentFault::kNoMemory);
   EXPECT_EQ(in_use(), taken.size());
   EXPECT_EQ(cut_ipv4(packet, 1400).size(), 44u);
   rte_pktmbuf_free_bulk(taken.data(), static_cast<unsigned>(taken.size()));
-  // More than a pool's packet holds, and an MTU without room.
-  EXPECT_TRUE(cut_ipv4(packet, 3000).empty());
-  EXPECT_TRUE(cut_ipv4(packet, 27).empty());
-  EXPECT_TRUE(cut_ipv4(packet, 60).empty());  // too many
+  // More than a pool's packet holds, an MTU without room, and one that asks for too many.
+  for (const uint32_t mtu : {3000u, 27u, 60u}) {
+    EXPECT_TRUE(cut_ipv4(packet, mtu).empty());
+    EXPECT_EQ(fault_, FragmentFault::kUnfragmentable);
+  }
   EXPECT_EQ(in_use(), 0u);
 }
 

@@ -325,9 +325,16 @@ TEST(Mtu, PacketsWithoutMemoryForTheirFragmentsAreCounted) {
   std::vector<rte_mbuf*> taken(2046);
   ASSERT_EQ(rte_pktmbuf_alloc_bulk(gateway.worker->fragment_pool.get(), taken.data(), 2046), 0);
   gateway.host_sends(from_host(ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1500), 7, 0)));
-  EXPECT_EQ(gateway.dropped(Drop::kEgressTxFull), 1u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoMemory), 1u);
   gateway.expect_conservation();
   rte_pktmbuf_free_bulk(taken.data(), 2046);
+}
+
+TEST(Mtu, AFragmentBehindTheLongestPacketCannotBeCut) {
+  Wired gateway(Mode::kTunnel, 576);
+  gateway.sends(ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1500), 7, 0x1f60));
+  EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 1u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoMemory), 0u);
 }
 
 // A packet in fragments of at most 1000 octets of data.
