@@ -107,11 +107,15 @@ void turn_away(Worker& worker, uint32_t flow, Packet& packet, Drop reason) {
 }
 
 void seal_whole(Worker& worker, const Way& way, Packet& packet) {
-  if (seal_in_place(worker, way, packet)) {
-    worker.next_hops.send(way.hop, packet.mbuf, worker.now_ms);
-  } else {
+  if (!seal_in_place(worker, way, packet)) {
     turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
+    return;
   }
+  if (packet.reassembled && !leave_reassembly(worker, packet)) {
+    worker.drop(packet, Drop::kEgressNoMemory);
+    return;
+  }
+  worker.next_hops.send(way.hop, packet.mbuf, worker.now_ms);
 }
 
 // An inner IPv4 packet in tunnel mode: each fragment is a packet of its own.

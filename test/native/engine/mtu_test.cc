@@ -438,6 +438,27 @@ TEST(HostFragments, HeldOnesKeepNoOtherFlowFromDraining) {
   gateway.expect_conservation();
 }
 
+// As many as a host sends: the few buffers of reassembly are not what they wait in.
+TEST(HostFragments, WaitForASilentNextHopInOtherMemory) {
+  Wired gateway(Mode::kTransport, 1500);
+  gateway.key.mac = {};
+  for (const char* silent : {"192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6"}) {
+    gateway.key.outer_destination = address(silent);
+    gateway.install(kFlow, gateway.key);
+    for (uint16_t id = 0; id < 64; ++id) {
+      const Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1400), id, 0);
+      for (const Frame& fragment : host_fragments(packet, id)) gateway.sends(fragment);
+    }
+  }
+  EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 256u);
+  EXPECT_EQ(gateway.value(Value::kReassembled), 256u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressFragmentTableFull), 0u);
+  gateway.wire_sends(arp(true, kPeerMac, "192.0.2.3", "192.0.2.1"));
+  ASSERT_EQ(gateway.secured.sent.size(), 65u);
+  EXPECT_EQ(gateway.opened_of(gateway.secured.sent[1]),
+            ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1400), 1, 0));
+}
+
 TEST(HostFragments, ThatNeverBecomeWholeOrHideIpInIpAreDroppedInTransportMode) {
   Wired gateway(Mode::kTransport, 1500);
   const Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 4000), 99, 0);
