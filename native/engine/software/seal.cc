@@ -131,6 +131,10 @@ void cut_and_seal(Worker& worker, const Way& way, Packet& packet, uint16_t mtu) 
   }
 }
 
+// What we wrote ourselves gets an identification of ours. In transport mode IPv4 keeps the host's: it let the
+// packet be cut, or cut it, so the number is none of those that mean nothing (RFC 6864), and all that leaves
+// between these addresses is numbered by one who counts. Another number would reach the far host, which may
+// authenticate it (AH).
 void seal_and_cut(Worker& worker, Way& way, Packet& packet) {
   const uint16_t mtu = path_mtu(worker, way.flow);
   const bool tunnel = worker.flows[way.flow].mode == Mode::kTunnel;

@@ -380,6 +380,9 @@ TEST(HostFragments, InTransportModeArePutTogetherSealedWholeAndCutAgain) {
       EXPECT_EQ(sent.size() > 1, length > 1460);
       const Frame whole = sent.size() == 1 ? sent[0] : joined(sent);
       EXPECT_EQ(gateway.opened_of(whole), packet) << length;
+      if (!ipv6 && sent.size() > 1) {
+        EXPECT_EQ(piece_of(sent[0]).identification, 99u);
+      }
       EXPECT_EQ(gateway.told(), 0u);
     }
   }
