@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port in memory: one frame goes in at a time, whatever comes out is kept. A frame that is longer than the
-// ring of a kernel interface has room for is cut as that ring cuts it.
+// A port in memory: one frame goes in at a time, whatever comes out is kept.
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <optional>
 #include <span>
 #include <vector>
@@ -39,11 +37,11 @@ class MemoryPort : public Port {
   }
   int descriptor() const override { return -1; }
 
-  // An mbuf with the frame, or null when all are in use.
+  // An mbuf with the frame, cut to the room for one of the port's MTU; null when all are in use.
   rte_mbuf* packet_of(std::span<const uint8_t> frame) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
     if (mbuf == nullptr) return nullptr;
-    const auto length = static_cast<uint16_t>(std::min<size_t>(frame.size(), room_ - kRingHeader));
+    const auto length = static_cast<uint16_t>(std::min<size_t>(frame.size(), room_));
     std::copy_n(frame.data(), length, rte_pktmbuf_append(mbuf, length));
     return mbuf;
   }
@@ -59,11 +57,11 @@ class MemoryPort : public Port {
  private:
   // As many as neighbours and queues may keep, and some.
   static constexpr uint32_t kPackets = 2048;
-  static constexpr uint32_t kRingHeader = 96, kSmallestRoom = 2048;
+  static constexpr uint32_t kTags = 8;  // two VLAN tags
 
   static uint32_t room_for(uint16_t mtu) {
-    const uint32_t frame = std::bit_ceil(mtu + kEthernetLength + uint32_t{kIcvLength} + kRingHeader);
-    return std::clamp<uint32_t>(frame, kSmallestRoom, UINT16_MAX - RTE_PKTMBUF_HEADROOM);
+    const uint32_t frame = mtu + kEthernetLength + kTags + uint32_t{kIcvLength};
+    return std::min<uint32_t>(frame, UINT16_MAX - RTE_PKTMBUF_HEADROOM);
   }
 
   const PortInfo info_;

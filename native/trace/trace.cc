@@ -23,14 +23,21 @@ struct Taken {
   std::vector<uint8_t> frame;  // with an Ethernet header
 };
 
-std::string why_skipped(const CaptureRecord& record) {
-  if (!read_link(record.interface->link_type, record.frame)) {
+// `longest`: octets of a packet that the port takes.
+std::string why_skipped(const CaptureRecord& record, size_t longest) {
+  const auto front = read_link(record.interface->link_type, record.frame);
+  if (!front) {
     return "its link type " + std::to_string(record.interface->link_type) +
            " is none of Ethernet, Linux cooked and raw IP";
   }
-  if (!record.is_cut()) return "";
-  return "only " + std::to_string(record.frame.size()) + " of its " + std::to_string(record.original_length) +
-         " octets were captured";
+  if (record.is_cut()) {
+    return "only " + std::to_string(record.frame.size()) + " of its " +
+           std::to_string(record.original_length) + " octets were captured";
+  }
+  if (record.frame.size() > front->length + longest) {
+    return "it is longer than the port's MTU: a super-frame, of which a capture does not tell how it is cut";
+  }
+  return "";
 }
 
 // Frames of other link types are given the header that they would have had, but for its addresses.
@@ -49,12 +56,12 @@ std::vector<uint8_t> ethernet_of(const CaptureRecord& record) {
   return octets;
 }
 
-Taken take(const CaptureRecord& record) {
+Taken take(const CaptureRecord& record, size_t longest) {
   Taken taken;
   taken.row.number = record.number;
   taken.row.at_ns = captured_at_ns(record);
   taken.row.length = record.original_length;
-  taken.row.skipped = why_skipped(record);
+  taken.row.skipped = why_skipped(record, longest);
   if (taken.row.skipped.empty()) taken.frame = ethernet_of(record);
   return taken;
 }
@@ -65,11 +72,12 @@ CaptureTrace trace_capture(Source& source, TraceConfig config, uint32_t limit) {
   CaptureReader reader(source);
   CaptureTrace trace;
   trace.format = reader.format();
+  const uint16_t mtu = config.direction == Direction::kEgress ? config.unsecured_mtu : config.secured_mtu;
   std::vector<Taken> frames;
   for (CaptureRecord record; !trace.more && reader.next(&record);) {
     if (record.kind != CaptureRecord::Kind::kFrame) continue;
     trace.more = frames.size() == limit;
-    if (!trace.more) frames.push_back(take(record));
+    if (!trace.more) frames.push_back(take(record, mtu));
   }
 
   enter_eal({kMemoryMb, {}});

@@ -51,6 +51,20 @@ TEST(Trace, PassesOverWhatCannotBeRunAndSaysWhy) {
   EXPECT_EQ(moved_by(cut.rows[1].traced.moved, "forwardedEgress"), 1);
   EXPECT_EQ(cut.rows[1].number, 2u);
 
+  // As long as the MTU is no super-frame, whatever tags stand in front.
+  const Frame longest = from_host(long_packet("10.1.0.5", "10.2.0.9", 1500));
+  Octets tagged = longest;
+  tagged.insert(tagged.begin() + 12, {0x81, 0x00, 0x20, 0x00});
+  const CaptureTrace lengths =
+      trace_of(kEnds.pcap_header() + kEnds.pcap_frame(longest) + kEnds.pcap_frame(tagged) +
+                   kEnds.pcap_frame(from_host(long_packet("10.1.0.5", "10.2.0.9", 1501))),
+               keyed());
+  ASSERT_EQ(lengths.rows.size(), 3u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(moved_by(lengths.rows[i].traced.moved, "forwardedEgress"), 1);
+  EXPECT_EQ(
+      lengths.rows[2].skipped,
+      "it is longer than the port's MTU: a super-frame, of which a capture does not tell how it is cut");
+
   const CaptureTrace wifi = trace_of(kEnds.pcap_header(105) + kEnds.pcap_frame(Octets(60, 1)), keyed());
   EXPECT_EQ(wifi.rows.at(0).skipped, "its link type 105 is none of Ethernet, Linux cooked and raw IP");
 }

@@ -177,15 +177,6 @@ TEST(Tracer, TakesFramesForAnyHostUnlessThePortsAddressIsGiven) {
   EXPECT_EQ(moved_by(one.run(from_host("10.1.0.5", "10.2.0.9", "hello")).moved, "forwardedEgress"), 1);
 }
 
-TEST(Tracer, CutsASuperFrameAsAPortWould) {
-  Traced traced(keyed());
-  for (const size_t length : {1980, 9000}) {
-    const TracedFrame frame = traced.run(from_host(long_packet("10.1.0.5", "10.2.0.9", length)));
-    EXPECT_EQ(steps_of(frame.moved), "ingress_root-");
-    EXPECT_EQ(drops_of(frame.moved), "egress/too_big");
-  }
-}
-
 TEST(Tracer, ConsumesArpOfTheFileAndTellsTheAnswer) {
   Traced traced(keyed());
   const TracedFrame frame = traced.run(arp(true, kHostMac, "10.1.0.5", "10.1.0.1"));
