@@ -17,8 +17,8 @@ export default defineConfig({
     // Vitest by itself would run one file at a time on two cores.
     maxWorkers: 2,
     projects: [
-      { test: { name: 'house', include: house } },
-      { test: { name: 'vectors', include: vectors } },
+      { test: { name: 'house', include: house, testTimeout: 60_000 } },
+      { test: { name: 'vectors', include: vectors, testTimeout: 60_000 } },
       {
         test: {
           name: 'core',

@@ -37,6 +37,8 @@ export interface CaptureOptions {
   filter?: string;
   /** Octets kept of each frame; all by default. */
   snap?: number;
+  /** Room for what tcpdump has not read yet, in MiB. */
+  bufferMib?: number;
 }
 
 export class Capture {
@@ -52,8 +54,9 @@ export class Capture {
 
   /** Resolves once tcpdump listens. */
   async start(): Promise<void> {
-    const snap = `${this.options.snap ?? 0}`;
-    const args = ['-i', this.port, '-n', '-U', '-s', snap, '-B', '65536', '-Z', 'root', '-w', this.file];
+    const { snap = 0, bufferMib = 64 } = this.options;
+    const room = ['-s', `${snap}`, '-B', `${bufferMib * 1024}`];
+    const args = ['-i', this.port, '-n', '-U', ...room, '-Z', 'root', '-w', this.file];
     this.#child = this.namespace.spawn('tcpdump', [
       ...args,
       ...(this.options.filter ? [this.options.filter] : []),

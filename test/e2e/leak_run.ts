@@ -54,7 +54,10 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
   widen(net, options.mtu);
   const [hostKinds, far] = [kindsOf(net, options, 'a'), kindsOf(net, options, 'b')];
   const captures = new Map<(typeof ports)[number], Capture>();
-  for (const port of ports) captures.set(port, await net.capture(port, { at: [net.wire, port] }));
+  for (const port of ports) {
+    const bufferMib = options.long ? 256 : 64;
+    captures.set(port, await net.capture(port, { at: [net.wire, port], bufferMib }));
+  }
   const heard = await net.capture('host2', {
     at: [net.host2.namespace, hostInterface],
     filter: 'inbound and src net 10.1.0.0/24',

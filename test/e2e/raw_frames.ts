@@ -7,7 +7,10 @@ import { writeFileSync } from 'node:fs';
 import type { Namespace, Result } from './namespace.js';
 import { macOf } from './packet_octets.js';
 
-/** Each frame as two octets of length and its octets; then the same again until the time is over or SIGTERM. */
+/**
+ * Each frame as two octets of length and its octets; then the same again until the time is over or SIGTERM. It pauses in
+ * slices: a signal that comes just before a pause does not shorten it.
+ */
 const sender = `
   my ($file, $index, $seconds, $pause) = @ARGV;
   local $/;
@@ -20,7 +23,9 @@ const sender = `
   $SIG{TERM} = sub { $end = 0 };
   while (time < $end) {
     for (@frames) { $sent++ if send($s, $_, 0); }
-    select(undef, undef, undef, $pause // 0.002);
+    for (my $left = $pause // 0.002; $left > 0 && $end; $left -= 0.1) {
+      select(undef, undef, undef, $left < 0.1 ? $left : 0.1);
+    }
   }
   print $sent;`;
 
