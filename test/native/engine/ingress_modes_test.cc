@@ -530,6 +530,20 @@ TEST(BypassFromTheWire, JudgesFragmentsTogetherAndCutsThemAgain) {
   gateway.expect_conservation();
 }
 
+TEST(BypassFromTheWire, HasItsPartialChecksumCompleted) {
+  Receiver gateway(with_bypass({{prefix("192.168.9.0/24"), kProtocolUdp, 53}}));
+  Frame answer =
+      ip_packet(address("192.168.9.1"), address("10.1.0.5"), kProtocolUdp, udp(53, 40000, text("x")));
+  IpPacket ip;
+  ASSERT_EQ(read_ip(answer.data(), answer.size(), &ip), IpFault::kNone);
+  put16(answer, 26, static_cast<uint16_t>(~checksum_fold(pseudo_header_sum(ip, 9))));
+  const auto got = gateway.gets(from_wire(answer));
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_NE(get16(got[0], 14 + 26), 0);
+  EXPECT_TRUE(udp_checksum_ok(ip, ip_of(got[0]).data()));
+  EXPECT_EQ(gateway.value(Value::kChecksumsCompleted), 1u);
+}
+
 TEST(BypassFromTheWire, IsAbsentWithoutRules) {
   Receiver gateway(config_of(Mode::kTunnel));
   EXPECT_EQ(gateway.drops(from_wire(udp_packet("192.168.9.1", "10.1.0.5", "x")), Drop::kIngressNotForUs), 1u);
