@@ -122,8 +122,10 @@ enum class Direction : uint8_t { kEgress, kIngress };
     "ICMP from the wire; of it only fragmentation needed and packet too big are listened to.",               \
     "None; a gateway does not answer ping.")                                                                 \
   X(kIngressIcmpUnproven, "icmp_unproven", kIngress,                                                         \
-    "A fragmentation needed or packet too big that quotes no packet of a live flow of ours.",                \
-    "Expected for a moment after a rotation; many are an attack on the path MTU.")                           \
+    "A fragmentation needed or packet too big that quotes no packet of a live flow of ours, or tells no "    \
+    "less than is known.",                                                                                   \
+    "Expected for a moment after a rotation, and of packets under way as an MTU is learned; many are an "    \
+    "attack on the path MTU.")                                                                               \
   X(kIngressHeaderTruncated, "header_truncated", kIngress, "Too short for a PSP header and its ICV.",        \
     "Look for other senders to UDP port 1000.")                                                              \
   X(kIngressHeaderMalformed, "header_malformed", kIngress, "The PSP header contradicts itself.",             \
