@@ -205,6 +205,22 @@ TEST_F(KernelPortTest, MarksWhatItCannotCutAndWhatDoesNotFit) {
     EXPECT_NE(flags[0] & RTE_MBUF_F_RX_LRO, 0u);
     EXPECT_LT(later[0].size(), 5000u);
     EXPECT_EQ(later[1], Segment{.payload = octets_of(10)}.frame());
+    const Frame wide = Segment{.payload = octets_of(9000)}.partial(4000, &facts);
+    host.send(wide, facts);
+    ASSERT_EQ(received(port).size(), 1u);
+    EXPECT_NE(flags[0] & RTE_MBUF_F_RX_LRO, 0u);
+  });
+}
+
+TEST_F(KernelPortTest, HearsNothingThatLeavesByItsOwnInterface) {
+  with_port(false, [&](KernelPort& port) {
+    Host kernel("near"), host("far");
+    const Frame frame = Segment{.payload = octets_of(10)}.frame();
+    kernel.send(frame);
+    EXPECT_EQ(host.receive(1).size(), 1u);
+    ASSERT_EQ(send(port, {frame}), 1);
+    EXPECT_EQ(host.receive(1).size(), 1u);
+    EXPECT_TRUE(received(port).empty());
   });
 }
 

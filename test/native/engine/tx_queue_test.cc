@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What leaves a queue is counted once, whatever the port takes and in which order.
+#include "engine/tx_queue.h"
+
+#include <gtest/gtest.h>
+
+#include "gateway.h"
+
+namespace psp {
+namespace {
+
+// Takes the last packets of a burst first, as a port that joins packets of one flow may do.
+class TurningPort : public FakePort {
+ public:
+  using FakePort::FakePort;
+  uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override {
+    std::reverse(packets, packets + count);
+    return FakePort::tx_burst(packets, count);
+  }
+};
+
+TEST(TxQueue, CountsTheOctetsOfWhatThePortTook) {
+  enter_eal(kTestEal);
+  Pool pool("queued", 64, 2048 + RTE_PKTMBUF_HEADROOM);
+  TurningPort port({kSecuredMac, 1500});
+  PortCounters counters;
+  TxQueue queue(port, counters);
+  for (const uint16_t length : {100, 200, 400}) {
+    rte_mbuf* const packet = rte_pktmbuf_alloc(pool.get());
+    rte_pktmbuf_append(packet, length);
+    ASSERT_TRUE(queue.push(packet));
+  }
+  port.takes = 1;
+  queue.flush();
+  EXPECT_EQ(counters.tx_packets.value(), 1u);
+  EXPECT_EQ(counters.tx_bytes.value(), 400u);
+  EXPECT_TRUE(queue.waits());
+  port.takes = UINT64_MAX;
+  queue.flush();
+  EXPECT_EQ(counters.tx_packets.value(), 3u);
+  EXPECT_EQ(counters.tx_bytes.value(), 700u);
+  EXPECT_TRUE(queue.empty());
+}
+
+}  // namespace
+}  // namespace psp
