@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "../native/engine/frames.h"
+#include "../native/engine/super_frames.h"
 #include "../native/pcap/capture.h"
 #include "../native/psp/hex.h"
 #include "../native/psp/vector_table.h"
@@ -195,6 +196,24 @@ void worker_seeds() {
             wide_step(3, arp(true, kPeerMac, "192.0.2.9", "192.0.2.1")));
 }
 
+void super_frame_seeds() {
+  for (const bool udp_kind : {false, true}) {
+    for (const bool ipv6 : {false, true}) {
+      Segment whole{.ipv6 = ipv6, .udp = udp_kind, .payload = frames_payload(250)};
+      for (const uint8_t flags : {0, 1}) {
+        FrameFacts facts;
+        const Frame frame = whole.partial(100, &facts);
+        const Octets packet(frame.begin() + 14, frame.end());
+        write("super_frame", std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
+              Octets{facts.kind, flags} + number(100, 2) + number(facts.checksum_start, 2) + packet);
+        write("super_frame", "options" + std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
+              Octets{static_cast<uint8_t>(facts.kind | 0x80), flags} + number(100, 2) +
+                  number(facts.checksum_start, 2) + Octets(packet.begin(), packet.end() - 1));
+      }
+    }
+  }
+}
+
 void capture_seeds() {
   const std::vector<Named> all = packets();
   for (const auto order : {std::endian::little, std::endian::big}) {
@@ -238,5 +257,6 @@ int main(int count, char** arguments) {
   vector_seeds();
   neighbour_seeds();
   worker_seeds();
+  super_frame_seeds();
   capture_seeds();
 }
