@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What hosts get through two gateways: TCP of one and of eight streams, UDP, ping, requests and responses, and the
 // processor time that a GiB takes; beside it wireguard-go and nebula of Debian in the gateways' place, and as limits the
-// kernel that forwards in the clear and one bare veth pair. Peers are installed by apt; one that cannot be is skipped
-// with the reason. All carriers are up at once and take turns, round by round; figures are medians of the rounds, the
-// noise is how far the rounds of one figure lie apart. `--json FILE` writes what is printed, `--rounds` and `--seconds`
+// kernel that forwards in the clear and one bare veth pair. A peer that cannot be installed is skipped with the reason.
+// All are up at once and take turns, round by round, so that a busy moment is nobody's own. `--rounds` and `--seconds`
 // set how often and how long.
-import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
-import { fromPackageRoot } from '../services/shared/package_root.js';
+import { figure, install, type Row, report } from './shared/bench.js';
 import { bare, type Carrier, forwarding, nebula, ours, wireguard } from './wire/carriers.js';
 import { type Latency, pingLatency, requestResponse, type Throughput, throughput } from './wire/measures.js';
 
@@ -19,11 +15,8 @@ const requests = 5000;
 const udp = ['-u', '-b', '0', '-l', '1300'];
 
 const { values: options } = parseArgs({
-  options: {
-    json: { type: 'string' },
-    rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '5' },
-  },
+  options: { rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '5' } },
+  strict: false,
 });
 const [rounds, seconds] = [Number(options.rounds), Number(options.seconds)];
 
@@ -35,17 +28,55 @@ interface Round {
   requests: Latency;
 }
 
-const carriers: Carrier[] = [];
-const skipped: { name: string; reason: string }[] = [];
+interface Measure {
+  name: string;
+  of: (round: Round) => number;
+  /** Less is better. */
+  costs?: boolean;
+  /** The ratio to reach against a carrier. */
+  reach?: Record<string, number>;
+}
 
-async function add(name: string, packages: string[], make: () => Promise<Carrier>): Promise<void> {
-  const setup = ['scripts/setup.sh', ...packages];
-  const { status } = spawnSync('bash', setup, { cwd: fromPackageRoot('.'), stdio: 'inherit' });
+const measures: Measure[] = [
+  {
+    name: 'TCP, 1 stream, Gb/s',
+    of: ({ tcp1 }) => tcp1.gbitPerS,
+    reach: { nebula: 2, 'wireguard-go': 3, 'bare veth': 0.5 },
+  },
+  { name: 'TCP, 8 streams, Gb/s', of: ({ tcp8 }) => tcp8.gbitPerS },
+  { name: 'UDP received, Gb/s', of: (round) => round.udp.gbitPerS },
+  {
+    name: 'own CPU, s/GiB',
+    of: ({ tcp1 }) => tcp1.ownCpu,
+    costs: true,
+    reach: { 'wireguard-go': 2 },
+  },
+  { name: 'machine CPU, s/GiB', of: ({ tcp1 }) => tcp1.machineCpu, costs: true },
+  { name: 'ping p50, us', of: ({ ping }) => ping.p50, costs: true },
+  {
+    name: 'request p50, us',
+    of: (round) => round.requests.p50,
+    costs: true,
+    reach: { nebula: 1, 'wireguard-go': 1 },
+  },
+  { name: 'request p99, us', of: (round) => round.requests.p99, costs: true },
+];
+
+const carriers: Carrier[] = [];
+const notes: string[] = [];
+
+async function add(name: string, packages: Record<string, string>, make: () => Promise<Carrier>) {
+  const missing = Object.entries(packages).find(([one, file]) => !install(one, file));
+  if (missing !== undefined) {
+    notes.push(`${name}: skipped, Debian’s ${missing[0]} is not to be had`);
+    return;
+  }
   try {
-    if (status !== 0) throw new Error(`${packages.join(', ')} could not be installed`);
-    carriers.push(await make());
+    const carrier = await make();
+    carriers.push(carrier);
+    notes.push(`${name}: ${carrier.label}`);
   } catch (error) {
-    skipped.push({ name, reason: (error as Error).message });
+    notes.push(`${name}: skipped, ${(error as Error).message}`);
   }
 }
 
@@ -59,78 +90,43 @@ async function measure(carrier: Carrier): Promise<Round> {
   };
 }
 
-const median = (values: number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)] as number;
-
-/** What is told of one round, with the digits that are worth telling. */
-const figures: Record<string, [(round: Round) => number, number]> = {
-  tcp1GbitPerS: [({ tcp1 }) => tcp1.gbitPerS, 2],
-  tcp8GbitPerS: [({ tcp8 }) => tcp8.gbitPerS, 2],
-  udpGbitPerS: [({ udp }) => udp.gbitPerS, 2],
-  ownCpuSPerGiB: [({ tcp1 }) => tcp1.ownCpu, 2],
-  machineCpuSPerGiB: [({ tcp1 }) => tcp1.machineCpu, 2],
-  pingP50Us: [({ ping }) => ping.p50, 0],
-  requestP50Us: [({ requests }) => requests.p50, 0],
-  requestP99Us: [({ requests }) => requests.p99, 0],
-};
+/** Rows of one measure: ours beside each other carrier that has it. */
+function rowsOf(
+  { name, of, costs = false, reach = {} }: Measure,
+  own: Round[],
+  others: [Carrier, Round[]][],
+): Row[] {
+  return others.flatMap(([carrier, all]): Row[] => {
+    const [ourFigure, against] = [figure(own.map(of)), figure(all.map(of))];
+    // The kernel has no processes of its own.
+    if (against.median === 0) return [];
+    const ratio = costs ? against.median / ourFigure.median : ourFigure.median / against.median;
+    const what = { measure: name, against: carrier.name };
+    const toReach = reach[carrier.name];
+    return [{ what, ours: ourFigure, against, ratio, ...(toReach === undefined ? {} : { reach: toReach }) }];
+  });
+}
 
 try {
-  await add('bare veth', [], bare);
-  await add('forwarding', [], forwarding);
-  await add('psp', [], ours);
-  await add('nebula', ['nebula'], nebula);
-  await add('wireguard-go', ['wireguard-go', 'wireguard-tools'], wireguard);
+  await add('psp', {}, ours);
+  await add('bare veth', {}, bare);
+  await add('forwarding', {}, forwarding);
+  await add('nebula', { nebula: '/usr/bin/nebula' }, nebula);
+  const tools = { 'wireguard-go': '/usr/bin/wireguard-go', 'wireguard-tools': '/usr/bin/wg' };
+  await add('wireguard-go', tools, wireguard);
   const measured = new Map<Carrier, Round[]>(carriers.map((carrier) => [carrier, []]));
   for (let round = 0; round < rounds; round++) {
     for (const [carrier, all] of measured) all.push(await measure(carrier));
   }
-  const rows = [...measured].map(([{ name, label }, all]) => {
-    const told = Object.entries(figures).map(([figure, [of, digits]]) => {
-      const values = all.map(of);
-      const noise = (Math.max(...values) - Math.min(...values)) / median(values);
-      return [figure, { median: Number(median(values).toFixed(digits)), noise: Number(noise.toFixed(2)) }];
-    });
-    return {
-      name,
-      label,
-      figures: Object.fromEntries(told) as Record<string, { median: number; noise: number }>,
-    };
+  const [first, ...others] = measured;
+  if (first?.[0].name !== 'psp') throw new Error(notes.join('\n'));
+  report({
+    bench: 'wire',
+    unit: 'as each measure says',
+    against: 'the carrier that is named',
+    rows: measures.flatMap((one) => rowsOf(one, first[1], others)),
+    notes: [...notes, `${rounds} rounds of ${seconds} s; TCP's own CPU is that of the carrier's processes`],
   });
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), node: process.version };
-  console.log(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}`);
-  for (const { name, label } of rows) console.log(`${name}: ${label}`);
-  for (const { name, reason } of skipped) console.log(`${name}: skipped, ${reason}`);
-  console.log(`medians of ${rounds} rounds of ${seconds} s, with the spread of the rounds in percent`);
-  console.table(
-    rows.map(({ name, figures: told }) => ({
-      name,
-      ...Object.fromEntries(
-        Object.entries(told).map(([figure, one]) => [
-          figure,
-          `${one.median} ±${Math.round(50 * one.noise)}%`,
-        ]),
-      ),
-    })),
-  );
-  const psp = rows.find(({ name }) => name === 'psp');
-  const ratios = rows
-    .filter((row) => row !== psp && psp !== undefined)
-    .map(({ name, figures: other }) => ({
-      'psp to': name,
-      ...Object.fromEntries(
-        Object.entries(other).map(([figure, one]) => [
-          figure,
-          one.median === 0 ? null : Number(((psp?.figures[figure]?.median ?? 0) / one.median).toFixed(2)),
-        ]),
-      ),
-    }));
-  console.table(ratios);
-  if (options.json !== undefined) {
-    writeFileSync(
-      options.json,
-      `${JSON.stringify({ machine, rounds, seconds, rows, ratios, skipped }, null, 2)}\n`,
-    );
-  }
 } finally {
   for (const carrier of carriers) await carrier.close();
 }

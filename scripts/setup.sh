@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what the build, the tests and the demo need on Debian 12: packages by apt, then node_modules by npm.
 # It says what it will install before it does, installs only what is missing, and does nothing the second time.
-# Arguments are packages that one command needs besides.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,7 +13,6 @@ packages=(
   # to test and to show
   ethtool iputils-ping traceroute tcpdump tshark iperf3 prometheus clang libclang-rt-14-dev
 )
-packages+=("$@")
 if [[ "$(dpkg --print-architecture 2>/dev/null || true)" == amd64 ]]; then packages+=(libipsec-mb-dev); fi
 
 fail() {
