@@ -28,10 +28,10 @@ namespace {
 
 constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
 constexpr uint32_t kCommandsPerTurn = 8;
-// Empty turns before sleeping: a few microseconds. Asking a kernel port costs a system call, and who spins on
+// Empty turns before sleeping. Asking a kernel port costs a system call, and who spins on
 // a machine whose cores are all in use keeps the hosts from running; what only looks at memory is asked more
 // often.
-constexpr uint32_t kEmptyTurnsAtKernel = 8, kEmptyTurns = 256;
+constexpr uint32_t kEmptyTurnsAtKernel = 2, kEmptyTurns = 256;
 constexpr uint64_t kLookNs = 100'000'000;  // between looks whether the interfaces are there and up
 constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
 
