@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs the native tests twice: as they are built for use, and under the address and undefined behaviour
-# sanitizers, each program in two halves at a time. gtest's reports go to the folder given as argument
-# (build/reports by default), one for each program, build and half.
+# sanitizers, the engine's also with each of the other AEADs, and each program in two halves at a time. gtest's
+# reports go to the folder given as argument (build/reports by default), one for each program, build and half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reports="$(mkdir -p "${1:-build/reports}" && cd "${1:-build/reports}" && pwd)"
@@ -27,6 +27,11 @@ run() {
 bash scripts/build.sh native
 ninja -C build/native -j "$(nproc)" --quiet
 run build/native plain
+for aead in avx2 libcrypto; do
+  echo "native: engine_test, plain, $aead"
+  PSP_TEST_AEAD="$aead" build/native/engine_test --gtest_brief=1 \
+    --gtest_output="json:$reports/gtest-plain-$aead-engine_test.json" || failed=1
+done
 
 cmake -S native -B build/sanitized -G Ninja -DPSP_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug \
   -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" >build/sanitized.log 2>&1 || {

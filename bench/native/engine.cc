@@ -48,7 +48,7 @@ class FromWire {
       uint8_t octets_of_key[32];
       master.derive(header.spi, version, octets_of_key);
       aead.expand(key, octets_of_key, version);
-      seal_tunnel(aead, key, outer, packet, header, inner);
+      if (seal_tunnel(aead, key, outer, packet, header, inner) == nullptr) std::abort();
       std::copy(kSecuredMac.begin(), kSecuredMac.end(), frame);
       write_ethernet(frame, kPeerMac, false);
     }

@@ -136,8 +136,8 @@ struct Counters {
   std::vector<PeerCounters> peers;     // by number; sized before anybody reads
   std::vector<BypassCounters> bypass;  // by rule; as peers
 
-  void hit(Pipe pipe) { pipes[static_cast<size_t>(pipe)].hit.add(); }
-  void miss(Pipe pipe) { pipes[static_cast<size_t>(pipe)].miss.add(); }
+  void hit(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].hit.add(packets); }
+  void miss(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].miss.add(packets); }
   Counter& operator[](Drop reason) { return drops[static_cast<size_t>(reason)]; }
   Counter& operator[](Value value) { return values[static_cast<size_t>(value)]; }
 

@@ -45,6 +45,12 @@ class HashIndex {
   explicit HashIndex(uint32_t capacity)
       : slots_(std::bit_ceil(size_t{capacity} * 2)), mask_(std::bit_ceil(size_t{capacity} * 2) - 1) {}
 
+  // Asks memory for what find will read first.
+  void prefetch(uint32_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
+  // The first number under `hash`, which find would look at, or 0.
+  uint32_t candidate(uint32_t hash) const {
+    return find(hash, [](uint32_t) { return true; });
+  }
   // The number under `hash` for which matches(number), or 0.
   template <typename Matches>
   uint32_t find(uint32_t hash, Matches&& matches) const {

@@ -109,11 +109,12 @@ void Neighbours::tick(uint64_t now_ms) {
 }
 
 uint32_t Neighbours::find(const Address& address) const {
-  return index_.find(hash(address), [&](uint32_t n) { return neighbours_[n].address == address; });
+  return index_.find(hash(address), [&](uint32_t n) { return is_same(neighbours_[n].address, address); });
 }
 
 uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
-  uint32_t number = find(address);
+  const Neighbour& last = neighbours_[last_];
+  uint32_t number = last.used && is_same(last.address, address) ? last_ : find(address);
   if (number == 0) {
     if (neighbours_.room() == 0) forget(unknown_.head);
     number = neighbours_.take();
@@ -123,6 +124,7 @@ uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
     counters_[Value::kNeighbours].add();
   }
   neighbours_[number].used_ms = now_ms;
+  last_ = number;
   return number;
 }
 

@@ -104,6 +104,7 @@ class Neighbours {
   HashSeed seed_;
   Slab<Neighbour> neighbours_;
   HashIndex index_;
+  uint32_t last_ = 0;  // found; packets in a row often go to the same
   Slab<Waiting> waiting_;
   List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
   // Each neighbour is in one of these; the unknown in the order in which they became that.

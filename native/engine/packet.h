@@ -30,6 +30,18 @@ struct Packet {
   bool marked_drop = false;  // ingress: carries D
   Ports ports;               // of the inner packet, once it is to be copied
 
+  // A packet of which nothing is read yet; `ip` is whatever stood there.
+  void begin(rte_mbuf* received) {
+    mbuf = received;
+    inner = nullptr;
+    receive_spi = 0;
+    cookie = 0;
+    has_cookie = reassembled = sampled = marked_drop = false;
+    outer_ecn = 0;
+    peer = 0;
+    ports = {};
+  }
+
   uint8_t* frame() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
   uint8_t* layer3() const { return frame() + kEthernetLength; }
   uint32_t layer3_length() const { return mbuf->data_len - kEthernetLength; }
@@ -38,6 +50,11 @@ struct Packet {
 struct Burst {
   std::array<Packet, kBurst> packets;
   uint16_t count = 0;
+
+  // Moves a packet up to where packets are kept, in order.
+  void keep(uint16_t place, uint16_t from) {
+    if (place != from) packets[place] = packets[from];
+  }
 };
 
 // Writes an Ethernet header's last two fields; the destination is set when the neighbour is known.

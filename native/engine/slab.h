@@ -4,9 +4,9 @@
 // allocates after construction.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <new>
 #include <type_traits>
 
@@ -16,18 +16,25 @@ namespace psp {
 template <typename T>
 class ZeroedArray {
  public:
-  explicit ZeroedArray(size_t count) : items_(static_cast<T*>(std::calloc(count, sizeof(T)))) {
+  explicit ZeroedArray(size_t count) : octets_(count * sizeof(T)) {
     static_assert(std::is_trivially_destructible_v<T>);
-    if (!items_) throw std::bad_alloc();
+    void* const pages = mmap(nullptr, octets_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    if (octets_ >= kHugeAtLeast) madvise(pages, octets_, MADV_HUGEPAGE);
+    items_ = static_cast<T*>(pages);
   }
-  T& operator[](size_t i) { return items_.get()[i]; }
-  const T& operator[](size_t i) const { return items_.get()[i]; }
+  ~ZeroedArray() { munmap(items_, octets_); }
+  ZeroedArray(const ZeroedArray&) = delete;
+  ZeroedArray& operator=(const ZeroedArray&) = delete;
+  T& operator[](size_t i) { return items_[i]; }
+  const T& operator[](size_t i) const { return items_[i]; }
 
  private:
-  struct Free {
-    void operator()(T* items) const { std::free(items); }
-  };
-  std::unique_ptr<T, Free> items_;
+  // What is as large is worth pages of 2 MiB: random access would mostly miss the TLB.
+  static constexpr size_t kHugeAtLeast = 16 << 20;
+
+  size_t octets_;
+  T* items_;
 };
 
 // T has `uint32_t next_free` and `bool used`, which belong to the slab.

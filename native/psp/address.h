@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "psp/octets.h"
+
 namespace psp {
 
 // An address as 16 octets in network order, IPv4 as ::ffff:a.b.c.d.
@@ -15,15 +17,24 @@ using MacAddress = std::array<uint8_t, 6>;
 inline constexpr std::array<uint8_t, 12> kMappedPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 inline bool is_ipv4(const Address& address) {
-  return std::memcmp(address.data(), kMappedPrefix.data(), kMappedPrefix.size()) == 0;
+  return load_u64(address.data()) == 0 && load_u32(address.data() + 8) == 0xffff;
 }
 
 // The address of 4 octets in network order.
 inline Address mapped(const uint8_t octets[4]) {
+  // Whole halves, as they are read again.
+  const uint64_t halves[2] = {0, swap_to_network(uint64_t{0xffff00000000} | load_u32(octets))};
   Address address;
-  std::memcpy(address.data(), kMappedPrefix.data(), kMappedPrefix.size());
-  std::memcpy(address.data() + 12, octets, 4);
+  std::memcpy(address.data(), halves, sizeof halves);
   return address;
+}
+
+// The same as ==, without a call of memcmp.
+inline bool is_same(const Address& one, const Address& other) {
+  uint64_t a[2], b[2];
+  std::memcpy(a, one.data(), sizeof a);
+  std::memcpy(b, other.data(), sizeof b);
+  return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
 }
 
 struct Prefix {
@@ -31,10 +42,15 @@ struct Prefix {
   uint8_t length = 0;  // of 128; IPv4 /24 is 120
 
   bool contains(const Address& candidate) const {
-    const size_t whole = length / 8;
-    if (std::memcmp(address.data(), candidate.data(), whole) != 0) return false;
-    const uint8_t mask = static_cast<uint8_t>(0xff00 >> (length % 8));
-    return length % 8 == 0 || ((address[whole] ^ candidate[whole]) & mask) == 0;
+    const auto differing = [&](size_t half) { return load_half(address, half) ^ load_half(candidate, half); };
+    if (length == 0) return true;
+    if (length <= 64) return differing(0) >> (64 - length) == 0;
+    return differing(0) == 0 && differing(1) >> (128 - length) == 0;
+  }
+
+ private:
+  static uint64_t load_half(const Address& address, size_t half) {
+    return load_u64(address.data() + half * 8);
   }
 };
 
@@ -42,7 +58,9 @@ struct Prefix {
 struct FlowKey {
   Address source{};
   Address destination{};
-  bool operator==(const FlowKey&) const = default;
+  bool operator==(const FlowKey& other) const {
+    return is_same(source, other.source) && is_same(destination, other.destination);
+  }
   FlowKey reversed() const { return {destination, source}; }
 };
 static_assert(sizeof(FlowKey) == 32);

@@ -20,6 +20,17 @@ inline constexpr size_t key_length(uint8_t version) {
   return (version & 1) ? 32 : 16;
 }
 
+// One packet for the AEAD, as its calls take it.
+struct AeadJob {
+  void* expanded;
+  const uint8_t* nonce;  // kNonceLength octets
+  const uint8_t* aad;
+  size_t aad_length;
+  uint8_t* data;
+  size_t length;
+  uint8_t* tag;  // kIcvLength octets
+};
+
 class Aead {
  public:
   virtual ~Aead() = default;
@@ -29,9 +40,13 @@ class Aead {
 
   // Octets of one expanded key; its memory is aligned to kAeadKeyAlignment.
   virtual size_t expanded_size() const = 0;
+  // Whether an expanded key is nothing but its octets: then zeroed memory is constructed already.
+  virtual bool is_plain_memory() const = 0;
   // Makes memory ready for expand, once, off the packet path; destroy wipes and ends it.
   virtual void construct(void* expanded) const = 0;
   virtual void destroy(void* expanded) const = 0;
+  // Asks memory for what seal and open of so many octets read of an expanded key.
+  virtual void prefetch(const void* expanded, size_t octets) const = 0;
   // Expands key_length(version) octets into constructed memory, over whatever stood there.
   virtual void expand(void* expanded, const uint8_t* key, uint8_t version) const = 0;
 
@@ -42,10 +57,27 @@ class Aead {
   // Decrypts in place; false when the tag does not match, and then the data is worthless.
   virtual bool open(void* expanded, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
                     uint8_t* data, size_t length, const uint8_t tag[kIcvLength]) const = 0;
+
+  // The same for many packets, one after another; *opened says of each whether its tag matched. What the jobs
+  // read should have been written a while ago: the processor waits for wide loads of what it stored just now.
+  virtual void seal_burst(const AeadJob* jobs, size_t count) const {
+    for (size_t i = 0; i < count; ++i) seal(jobs[i]);
+  }
+  virtual void open_burst(const AeadJob* jobs, size_t count, bool* opened) const {
+    for (size_t i = 0; i < count; ++i) opened[i] = open(jobs[i]);
+  }
+  void seal(const AeadJob& job) const {
+    seal(job.expanded, job.nonce, job.aad, job.aad_length, job.data, job.length, job.tag);
+  }
+  bool open(const AeadJob& job) const {
+    return open(job.expanded, job.nonce, job.aad, job.aad_length, job.data, job.length, job.tag);
+  }
 };
 
 std::unique_ptr<Aead> make_aead_libcrypto();
 // Null where this build or this processor has none.
 std::unique_ptr<Aead> make_aead_ipsec_mb();
+// The same with AVX2 at most.
+std::unique_ptr<Aead> make_aead_ipsec_mb_avx2();
 
 }  // namespace psp

@@ -4,8 +4,9 @@
 // once; the direct calls only read it, so all threads share it. The library computes tags but compares none:
 // that is done here, in constant time.
 #include <intel-ipsec-mb.h>
-#include <openssl/crypto.h>
 
+#include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "psp/aead.h"
@@ -46,6 +47,15 @@ class IpsecMbAead final : public Aead {
 
   size_t expanded_size() const override { return sizeof(Expanded); }
 
+  bool is_plain_memory() const override { return true; }
+  // Round keys in front, then powers of the hash key, the highest first: one for each block, up to 48.
+  void prefetch(const void* memory, size_t octets) const override {
+    constexpr size_t kLine = 64, kBlock = 16, kFront = 240, kBlocksBeside = 3;
+    const auto* const key = static_cast<const uint8_t*>(memory);
+    const size_t powers = std::min(octets + kBlocksBeside * kBlock, sizeof(gcm_key_data) - kFront);
+    for (size_t at = 0; at < kFront; at += kLine) __builtin_prefetch(key + at);
+    for (size_t at = 0; at < powers; at += kLine) __builtin_prefetch(key + sizeof(gcm_key_data) - 1 - at);
+  }
   void construct(void* memory) const override { new (memory) Expanded{}; }
   void destroy(void* memory) const override { wipe(memory, sizeof(Expanded)); }
 
@@ -61,49 +71,84 @@ class IpsecMbAead final : public Aead {
 
   void seal(void* memory, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
             uint8_t* data, size_t length, uint8_t tag[kIcvLength]) const override {
-    const Expanded* expanded = static_cast<Expanded*>(memory);
-    alignas(64) gcm_context_data context;
-    if (expanded->long_key) {
-      IMB_AES256_GCM_ENC(manager_, &expanded->data, &context, data, data, length, nonce, aad, aad_length, tag,
-                         kIcvLength);
-    } else {
-      IMB_AES128_GCM_ENC(manager_, &expanded->data, &context, data, data, length, nonce, aad, aad_length, tag,
-                         kIcvLength);
-    }
+    seal_one({memory, nonce, aad, aad_length, data, length, tag});
+  }
+  void seal_burst(const AeadJob* jobs, size_t count) const override {
+    for (size_t i = 0; i < count; ++i) seal_one(jobs[i]);
   }
 
   bool open(void* memory, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
             uint8_t* data, size_t length, const uint8_t tag[kIcvLength]) const override {
-    const Expanded* expanded = static_cast<Expanded*>(memory);
-    alignas(64) gcm_context_data context;
     uint8_t computed[kIcvLength];
-    if (expanded->long_key) {
-      IMB_AES256_GCM_DEC(manager_, &expanded->data, &context, data, data, length, nonce, aad, aad_length,
-                         computed, kIcvLength);
-    } else {
-      IMB_AES128_GCM_DEC(manager_, &expanded->data, &context, data, data, length, nonce, aad, aad_length,
-                         computed, kIcvLength);
+    open_one({memory, nonce, aad, aad_length, data, length, nullptr}, computed);
+    return is_equal(computed, tag);
+  }
+  // Tags are compared after all packets, so that none waits for its own.
+  void open_burst(const AeadJob* jobs, size_t count, bool* opened) const override {
+    uint8_t computed[kTagsAtOnce][kIcvLength];
+    for (size_t done = 0; done < count; done += kTagsAtOnce) {
+      const size_t end = std::min(count, done + kTagsAtOnce);
+      for (size_t i = done; i < end; ++i) open_one(jobs[i], computed[i - done]);
+      for (size_t i = done; i < end; ++i) opened[i] = is_equal(computed[i - done], jobs[i].tag);
     }
-    return CRYPTO_memcmp(computed, tag, kIcvLength) == 0;
   }
 
  private:
+  static constexpr size_t kTagsAtOnce = 32;
+
+  static bool is_equal(const uint8_t* one, const uint8_t* other) {
+    uint64_t a[2], b[2];
+    static_assert(sizeof a == kIcvLength);
+    std::memcpy(a, one, sizeof a);
+    std::memcpy(b, other, sizeof b);
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
+  }
+
+  void seal_one(const AeadJob& job) const {
+    const Expanded* const expanded = static_cast<Expanded*>(job.expanded);
+    const auto encrypt = expanded->long_key ? manager_->gcm256_enc : manager_->gcm128_enc;
+    alignas(64) gcm_context_data context;
+    encrypt(&expanded->data, &context, job.data, job.data, job.length, job.nonce, job.aad, job.aad_length,
+            job.tag, kIcvLength);
+  }
+  void open_one(const AeadJob& job, uint8_t* computed) const {
+    const Expanded* const expanded = static_cast<Expanded*>(job.expanded);
+    const auto decrypt = expanded->long_key ? manager_->gcm256_dec : manager_->gcm128_dec;
+    alignas(64) gcm_context_data context;
+    decrypt(&expanded->data, &context, job.data, job.data, job.length, job.nonce, job.aad, job.aad_length,
+            computed, kIcvLength);
+  }
+
   IMB_MGR* manager_;
   IMB_ARCH arch_;
 };
 
-}  // namespace
-
-std::unique_ptr<Aead> make_aead_ipsec_mb() {
+// Null where the processor does not run it.
+std::unique_ptr<Aead> make(bool avx2) {
   IMB_MGR* manager = alloc_mb_mgr(0);
   if (!manager) return nullptr;
   IMB_ARCH arch = IMB_ARCH_NONE;
-  if (manager->features & IMB_FEATURE_AESNI) init_mb_mgr_auto(manager, &arch);
+  if (avx2 && (manager->features & IMB_FEATURE_AVX2)) {
+    init_mb_mgr_avx2(manager);
+    arch = IMB_ARCH_AVX2;
+  } else if (!avx2 && (manager->features & IMB_FEATURE_AESNI)) {
+    init_mb_mgr_auto(manager, &arch);
+  }
   if (arch < IMB_ARCH_SSE || imb_get_errno(manager) != 0) {
     free_mb_mgr(manager);
     return nullptr;
   }
   return std::make_unique<IpsecMbAead>(manager, arch);
+}
+
+}  // namespace
+
+std::unique_ptr<Aead> make_aead_ipsec_mb() {
+  return make(false);
+}
+
+std::unique_ptr<Aead> make_aead_ipsec_mb_avx2() {
+  return make(true);
 }
 
 }  // namespace psp

@@ -39,6 +39,8 @@ class LibcryptoAead final : public Aead {
 
   size_t expanded_size() const override { return sizeof(Expanded); }
 
+  bool is_plain_memory() const override { return false; }
+  void prefetch(const void* expanded, size_t) const override { __builtin_prefetch(expanded); }
   void construct(void* memory) const override {
     Expanded* expanded = new (memory) Expanded{};
     for (int i = 0; i < 2; i++) {
@@ -103,6 +105,9 @@ std::unique_ptr<Aead> make_aead_libcrypto() {
 
 #ifndef PSP_HAVE_IPSEC_MB
 std::unique_ptr<Aead> make_aead_ipsec_mb() {
+  return nullptr;
+}
+std::unique_ptr<Aead> make_aead_ipsec_mb_avx2() {
   return nullptr;
 }
 #endif

@@ -27,17 +27,17 @@ uint8_t sent_crypt_offset(const Header& header, size_t behind_iv) {
 
 }  // namespace
 
-uint8_t* seal_payload(const Aead& aead, void* expanded_key, uint16_t udp_source, Header header,
-                      uint8_t* payload, size_t length) {
-  const size_t behind_iv = sealed_payload_octets(length, header.has_cookie);
+uint8_t* lay_out_payload(void* expanded_key, uint16_t udp_source, Header* header, uint8_t* payload,
+                         size_t length, AeadJob* job) {
+  const size_t behind_iv = sealed_payload_octets(length, header->has_cookie);
   const size_t end = kHeaderLength + behind_iv;
-  header.ext_length = header.has_cookie ? 2 : 1;
-  header.crypt_offset = sent_crypt_offset(header, behind_iv);
+  header->ext_length = header->has_cookie ? 2 : 1;
+  header->crypt_offset = sent_crypt_offset(*header, behind_iv);
 
   uint8_t* const psp = payload + length - end;
-  write_header(header, psp);
-  const size_t clear = clear_length(header, end);
-  aead.seal(expanded_key, psp + kNonceOffset, psp, clear, psp + clear, end - clear, psp + end);
+  write_header(*header, psp);
+  const size_t clear = clear_length(*header, end);
+  *job = {expanded_key, psp + kNonceOffset, psp, clear, psp + clear, end - clear, psp + end};
 
   uint8_t* const udp = psp - kUdpHeaderLength;
   store_u16(udp, udp_source);
@@ -47,15 +47,11 @@ uint8_t* seal_payload(const Aead& aead, void* expanded_key, uint16_t udp_source,
   return udp;
 }
 
-bool open_payload(const Aead& aead, void* expanded_key, Header* header, uint8_t* payload, size_t length) {
+void lay_out_opening(void* expanded_key, const Header& header, uint8_t* payload, size_t length,
+                     AeadJob* job) {
   const size_t end = length - kIcvLength;
-  const size_t clear = clear_length(*header, end);
-  if (!aead.open(expanded_key, payload + kNonceOffset, payload, clear, payload + clear, end - clear,
-                 payload + end)) {
-    return false;
-  }
-  if (header->has_cookie) header->cookie = read_cookie(payload);
-  return true;
+  const size_t clear = clear_length(header, end);
+  *job = {expanded_key, payload + kNonceOffset, payload, clear, payload + clear, end - clear, payload + end};
 }
 
 void write_udp_checksum(const Address& source, const Address& destination, uint8_t* udp) {

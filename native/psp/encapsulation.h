@@ -34,17 +34,18 @@ inline constexpr size_t sealed_payload_octets(size_t length, bool cookie) {
   return length + (cookie ? kCookieLength : 0);
 }
 
-// Seals `length` octets at `payload` in place: writes UDP and PSP header in front of them, with UDP checksum
-// 0 (RFC 6935: the ICV covers what it would), and the ICV behind. `header` brings next header, version, SPI,
-// IV, cookie, crypt offset, S and D; the extension length is set here. In versions 2 and 3 the crypt offset
-// is sent as 0; in 0 and 1 one that reaches past the payload is cut to floor((cookie + payload) / 4), which
-// leaves at most 3 octets encrypted. Returns the start of the UDP header. The UDP length must fit 16 bits.
-uint8_t* seal_payload(const Aead& aead, void* expanded_key, uint16_t udp_source, Header header,
-                      uint8_t* payload, size_t length);
+// Lays out `length` octets at `payload` for the AEAD, which has *job to do then: writes UDP and PSP header in
+// front of them, with UDP checksum 0 (RFC 6935: the ICV covers what it would); the ICV comes behind. *header
+// brings next header, version, SPI, IV, cookie, crypt offset, S and D; the extension length is set here. In
+// versions 2 and 3 the crypt offset is sent as 0; in 0 and 1 one that reaches past the payload is cut to
+// floor((cookie + payload) / 4), which leaves at most 3 octets encrypted. Returns the start of the UDP
+// header. The UDP length must fit 16 bits.
+uint8_t* lay_out_payload(void* expanded_key, uint16_t udp_source, Header* header, uint8_t* payload,
+                         size_t length, AeadJob* job);
 
-// Opens `length` octets of UDP payload in place; false when the ICV is wrong, and then they are worthless.
-// read_header accepted them and is_known_version the version. header->cookie is then in the clear.
-bool open_payload(const Aead& aead, void* expanded_key, Header* header, uint8_t* payload, size_t length);
+// Opening `length` octets of UDP payload in place is for the AEAD, which has *job to do then. read_header
+// accepted them and is_known_version the version. A cookie is in the clear only behind that.
+void lay_out_opening(void* expanded_key, const Header& header, uint8_t* payload, size_t length, AeadJob* job);
 
 // Computes the checksum of a whole datagram and writes it; one of 0 is written as 0xffff (RFC 768). The
 // destination is the final one.

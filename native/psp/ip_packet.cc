@@ -131,10 +131,12 @@ uint32_t flow_hash(const IpPacket& packet, const uint8_t* octets, uint32_t seed,
   const Address* from = &packet.source;
   const Address* to = &packet.destination;
   Ports ports = packet.fragment ? Ports{} : read_ports(packet, octets);
-  const int order = std::memcmp(from->data(), to->data(), from->size());
-  if (symmetric && (order > 0 || (order == 0 && ports.source > ports.destination))) {
-    std::swap(from, to);
-    std::swap(ports.source, ports.destination);
+  if (symmetric) {
+    const int order = std::memcmp(from->data(), to->data(), from->size());
+    if (order > 0 || (order == 0 && ports.source > ports.destination)) {
+      std::swap(from, to);
+      std::swap(ports.source, ports.destination);
+    }
   }
   uint64_t state = seed;
   for (const Address* address : {from, to}) {

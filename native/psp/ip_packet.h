@@ -54,7 +54,10 @@ uint32_t flow_hash(const IpPacket& packet, const uint8_t* octets, uint32_t seed,
 // last piece may be of odd length.
 uint32_t checksum_add(const uint8_t* octets, size_t length, uint32_t sum);
 // Folds and complements.
-uint16_t checksum_fold(uint32_t sum);
+inline uint16_t checksum_fold(uint32_t sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~(sum + (sum >> 16)));
+}
 // Sum of the pseudo-header (RFC 793, RFC 8200) for a layer 4 length; both addresses are of one family.
 uint32_t pseudo_header_sum(const Address& source, const Address& destination, uint8_t protocol,
                            uint32_t layer4_length);

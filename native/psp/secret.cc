@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -21,6 +22,7 @@ namespace psp {
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr size_t kHugeAtLeast = 16 << 20;  // octets that are worth pages of 2 MiB
 constexpr size_t kCellAtLeast = 64, kCellAtMost = 1024;
 constexpr size_t kClasses = std::countr_zero(kCellAtMost) - std::countr_zero(kCellAtLeast) + 1;
 
@@ -48,7 +50,8 @@ Mapping* map(size_t length) {
   void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   madvise(memory, length, MADV_DONTDUMP);
-  const bool locked = mlock(memory, length) == 0;
+  if (length >= kHugeAtLeast) madvise(memory, length, MADV_HUGEPAGE);
+  const bool locked = mlock2(memory, length, MLOCK_ONFAULT) == 0;
   if (!locked) unlocked += length;
   return new (memory) Mapping{length, locked, 0, nullptr, nullptr, nullptr};
 }
@@ -87,6 +90,18 @@ void unlink(Mapping*& head, Mapping* page) {
   if (page->next) page->next->previous = page->previous;
 }
 
+// Wipes pages, without making those appear that were never written.
+void wipe_touched(uint8_t* octets, size_t length) {
+  uint8_t* const end = octets + length;
+  for (uint8_t* page = octets - kCellAtLeast; page < end; page += kPage) {
+    unsigned char resident = 1;
+    mincore(page, kPage, &resident);
+    if ((resident & 1) == 0) continue;
+    uint8_t* const from = std::max(page, octets);
+    wipe(from, static_cast<size_t>(std::min(page + kPage, end) - from));
+  }
+}
+
 }  // namespace
 
 void wipe(void* memory, size_t length) {
@@ -113,9 +128,12 @@ void* allocate_secret(size_t length) {
 
 void free_secret(void* memory, size_t length) {
   if (!memory) return;
-  wipe(memory, length);
   uint8_t* const octets = static_cast<uint8_t*>(memory);
-  if (length > kCellAtMost) return unmap(reinterpret_cast<Mapping*>(octets - kCellAtLeast));
+  if (length > kCellAtMost) {
+    wipe_touched(octets, length);
+    return unmap(reinterpret_cast<Mapping*>(octets - kCellAtLeast));
+  }
+  wipe(memory, length);
   const std::lock_guard lock(mutex);
   Mapping*& head = pages_with_room[class_of(cell_size(length))];
   Mapping* const page = reinterpret_cast<Mapping*>(reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1));

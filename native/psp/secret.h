@@ -13,7 +13,8 @@ namespace psp {
 // Overwrites memory in a way that the compiler may not leave out.
 void wipe(void* memory, size_t length);
 
-// Locked pages. Throws std::bad_alloc. Locking failures are tolerated and counted by unlocked_bytes().
+// Locked pages; large ones are zero, and appear when they are first written. Throws std::bad_alloc. Locking
+// failures are tolerated and counted by unlocked_bytes().
 void* allocate_secret(size_t length);
 // Wipes, unlocks and frees what allocate_secret gave.
 void free_secret(void* memory, size_t length);

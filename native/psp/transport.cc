@@ -78,24 +78,32 @@ TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, Tra
   return counted + transport_overhead(true) > UINT16_MAX ? TransportFault::kTooLong : TransportFault::kNone;
 }
 
-uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut& cut, uint16_t udp_source,
-                        bool udp_checksum, Header header, uint8_t* packet) {
-  uint8_t* const start = packet - transport_front(header.has_cookie);
+uint8_t* lay_out_transport(void* expanded_key, const TransportCut& cut, uint16_t udp_source, Header* header,
+                           uint8_t* packet, AeadJob* job) {
+  uint8_t* const start = packet - transport_front(header->has_cookie);
   std::memmove(start, packet, cut.front);
-  header.next_header = cut.protocol;
-  uint8_t* const udp =
-      seal_payload(aead, expanded_key, udp_source, header, packet + cut.front, cut.length - cut.front);
-  if (udp_checksum && cut.final_destination) write_udp_checksum(cut.source, cut.destination, udp);
+  header->next_header = cut.protocol;
+  lay_out_payload(expanded_key, udp_source, header, packet + cut.front, cut.length - cut.front, job);
   rewrite_front(cut.ipv6, cut.protocol_offset, kProtocolUdp,
-                cut.length + transport_overhead(header.has_cookie), start);
+                cut.length + transport_overhead(header->has_cookie), start);
   return start;
 }
 
-OpenFault open_transport(const Aead& aead, void* expanded_key, Header* header, const IpPacket& outer_packet,
-                         uint8_t* outer, size_t length, uint8_t** inner, IpPacket* inner_packet) {
+uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut& cut, uint16_t udp_source,
+                        bool udp_checksum, Header header, uint8_t* packet) {
+  AeadJob job;
+  uint8_t* const start = lay_out_transport(expanded_key, cut, udp_source, &header, packet, &job);
+  aead.seal(job);
+  if (udp_checksum && cut.final_destination)
+    write_udp_checksum(cut.source, cut.destination, start + cut.front);
+  return start;
+}
+
+OpenFault read_opened_transport(Header* header, const IpPacket& outer_packet, uint8_t* outer, size_t length,
+                                uint8_t** inner, IpPacket* inner_packet) {
   const size_t front = outer_packet.payload_offset;
   uint8_t* const payload = outer + front + kUdpHeaderLength;
-  if (!open_payload(aead, expanded_key, header, payload, length)) return OpenFault::kIcv;
+  if (header->has_cookie) header->cookie = read_cookie(payload);
   if (is_tunnel(header->next_header)) return OpenFault::kTrailer;
 
   uint8_t* const start = payload + header->length() - front;
@@ -108,6 +116,15 @@ OpenFault open_transport(const Aead& aead, void* expanded_key, Header* header, c
   }
   *inner = start;
   return OpenFault::kNone;
+}
+
+OpenFault open_transport(const Aead& aead, void* expanded_key, Header* header, const IpPacket& outer_packet,
+                         uint8_t* outer, size_t length, uint8_t** inner, IpPacket* inner_packet) {
+  uint8_t* const payload = outer + outer_packet.payload_offset + kUdpHeaderLength;
+  AeadJob job;
+  lay_out_opening(expanded_key, *header, payload, length, &job);
+  if (!aead.open(job)) return OpenFault::kIcv;
+  return read_opened_transport(header, outer_packet, outer, length, inner, inner_packet);
 }
 
 }  // namespace psp

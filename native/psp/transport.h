@@ -51,6 +51,9 @@ TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, Tra
 // packet.
 uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut& cut, uint16_t udp_source,
                         bool udp_checksum, Header header, uint8_t* packet);
+// The same but for the AEAD, which has *job to do, and for the UDP checksum, which comes after it.
+uint8_t* lay_out_transport(void* expanded_key, const TransportCut& cut, uint16_t udp_source, Header* header,
+                           uint8_t* packet, AeadJob* job);
 
 // Opens in place a packet at `outer`, read by read_ip as outer_packet, whose UDP payload of `length` octets
 // read_header accepted with a known version. Octets behind the UDP datagram are dropped with UDP, PSP header
@@ -59,5 +62,8 @@ uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut
 // header 4 or 41, or nothing whole results: an impossible packet, or a fragment.
 OpenFault open_transport(const Aead& aead, void* expanded_key, Header* header, const IpPacket& outer_packet,
                          uint8_t* outer, size_t length, uint8_t** inner, IpPacket* inner_packet);
+// The rest of that, behind the AEAD (lay_out_opening): kNone or kTrailer.
+OpenFault read_opened_transport(Header* header, const IpPacket& outer_packet, uint8_t* outer, size_t length,
+                                uint8_t** inner, IpPacket* inner_packet);
 
 }  // namespace psp

@@ -23,17 +23,23 @@ uint8_t traffic_class(const Outer& outer, const IpPacket& inner_packet) {
   return static_cast<uint8_t>(*outer.dscp << 2 | (inner_packet.traffic_class & kEcnMask));
 }
 
+// Word by word, each stored once: the checksum is of the words, not of what was stored a moment ago.
 void write_ipv4(const Outer& outer, uint8_t traffic_class, size_t total, uint8_t* octets) {
-  octets[0] = 0x45;
-  octets[1] = traffic_class;
-  store_u16(octets + 2, static_cast<uint16_t>(total));
-  store_u16(octets + 4, outer.dont_fragment ? 0 : outer.identification);
-  store_u16(octets + 6, outer.dont_fragment ? kDontFragment : 0);
-  octets[8] = outer.hop_limit;
-  octets[9] = kProtocolUdp;
-  std::memcpy(octets + 12, outer.source.data() + 12, 4);
-  std::memcpy(octets + 16, outer.destination.data() + 12, 4);
-  write_ipv4_checksum(octets);
+  const auto halves = [](uint32_t word) { return (word >> 16) + (word & 0xffff); };
+  const uint32_t first =
+      0x45000000u | static_cast<uint32_t>(traffic_class) << 16 | static_cast<uint16_t>(total);
+  const uint32_t second =
+      outer.dont_fragment ? kDontFragment : static_cast<uint32_t>(outer.identification) << 16;
+  const uint32_t third = static_cast<uint32_t>(outer.hop_limit) << 24 | static_cast<uint32_t>(kProtocolUdp)
+                                                                            << 16;
+  const uint32_t source = load_u32(outer.source.data() + 12);
+  const uint32_t destination = load_u32(outer.destination.data() + 12);
+  const uint32_t sum = halves(first) + halves(second) + halves(third) + halves(source) + halves(destination);
+  store_u32(octets, first);
+  store_u32(octets + 4, second);
+  store_u32(octets + 8, third | checksum_fold(sum));
+  store_u32(octets + 12, source);
+  store_u32(octets + 16, destination);
 }
 
 void write_ipv6(const Outer& outer, uint8_t traffic_class, size_t payload, uint8_t* octets) {
@@ -51,15 +57,15 @@ size_t tunnel_front(bool outer_ipv6, bool cookie) {
   return (outer_ipv6 ? kIpv6Header : kIpv4Header) + encapsulation_front(cookie);
 }
 
-uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, const IpPacket& inner_packet,
-                     Header header, uint8_t* inner) {
+uint8_t* lay_out_tunnel(void* expanded_key, const Outer& outer, const IpPacket& inner_packet, Header* header,
+                        uint8_t* inner, AeadJob* job) {
   const bool ipv4 = is_ipv4(outer.source);
-  const size_t udp_length = encapsulation_front(header.has_cookie) + inner_packet.length + kIcvLength;
+  const size_t udp_length = encapsulation_front(header->has_cookie) + inner_packet.length + kIcvLength;
   if ((ipv4 ? kIpv4Header : 0) + udp_length > UINT16_MAX) return nullptr;
 
-  header.next_header = next_header_of(inner_packet);
-  uint8_t* const udp = seal_payload(aead, expanded_key, outer.udp_source, header, inner, inner_packet.length);
-  if (outer.udp_checksum) write_udp_checksum(outer.source, outer.destination, udp);
+  header->next_header = next_header_of(inner_packet);
+  uint8_t* const udp =
+      lay_out_payload(expanded_key, outer.udp_source, header, inner, inner_packet.length, job);
   uint8_t* const start = udp - (ipv4 ? kIpv4Header : kIpv6Header);
   const uint8_t marks = traffic_class(outer, inner_packet);
   if (ipv4) {
@@ -70,9 +76,22 @@ uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, c
   return start;
 }
 
-OpenFault open_tunnel(const Aead& aead, void* expanded_key, Header* header, uint8_t* payload, size_t length,
-                      uint8_t** inner, IpPacket* inner_packet) {
-  if (!open_payload(aead, expanded_key, header, payload, length)) return OpenFault::kIcv;
+uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, const IpPacket& inner_packet,
+                     Header header, uint8_t* inner) {
+  AeadJob job;
+  uint8_t* const start = lay_out_tunnel(expanded_key, outer, inner_packet, &header, inner, &job);
+  if (start == nullptr) return nullptr;
+  aead.seal(job);
+  if (outer.udp_checksum) {
+    uint8_t* const udp = start + (is_ipv4(outer.source) ? kIpv4Header : kIpv6Header);
+    write_udp_checksum(outer.source, outer.destination, udp);
+  }
+  return start;
+}
+
+OpenFault read_opened_tunnel(Header* header, uint8_t* payload, size_t length, uint8_t** inner,
+                             IpPacket* inner_packet) {
+  if (header->has_cookie) header->cookie = read_cookie(payload);
   uint8_t* const packet = payload + header->length();
   const size_t packet_length = length - header->length() - kIcvLength;
   if (read_ip(packet, packet_length, inner_packet) != IpFault::kNone ||
@@ -81,6 +100,14 @@ OpenFault open_tunnel(const Aead& aead, void* expanded_key, Header* header, uint
   }
   *inner = packet;
   return OpenFault::kNone;
+}
+
+OpenFault open_tunnel(const Aead& aead, void* expanded_key, Header* header, uint8_t* payload, size_t length,
+                      uint8_t** inner, IpPacket* inner_packet) {
+  AeadJob job;
+  lay_out_opening(expanded_key, *header, payload, length, &job);
+  if (!aead.open(job)) return OpenFault::kIcv;
+  return read_opened_tunnel(header, payload, length, inner, inner_packet);
 }
 
 }  // namespace psp

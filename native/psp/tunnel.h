@@ -36,11 +36,18 @@ inline size_t tunnel_overhead(bool outer_ipv6, bool cookie) {
 [[nodiscard]] uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer,
                                    const IpPacket& inner_packet, Header header, uint8_t* inner);
 
+// The same but for the AEAD, which has *job to do, and for the UDP checksum, which comes after it.
+[[nodiscard]] uint8_t* lay_out_tunnel(void* expanded_key, const Outer& outer, const IpPacket& inner_packet,
+                                      Header* header, uint8_t* inner, AeadJob* job);
+
 // Opens `length` octets of UDP payload in place that read_header accepted with a known version. When the ICV
 // is right, header->cookie is in the clear. On success *inner points at the inner packet inside the payload,
 // which read_ip accepted and which ends where the payload does. A next header other than 4 or 41 is kTrailer.
 // The ECN of the outer header is the caller's to carry over (ecn.h).
 OpenFault open_tunnel(const Aead& aead, void* expanded_key, Header* header, uint8_t* payload, size_t length,
                       uint8_t** inner, IpPacket* inner_packet);
+// The rest of that, behind the AEAD (lay_out_opening): kNone or kTrailer.
+OpenFault read_opened_tunnel(Header* header, uint8_t* payload, size_t length, uint8_t** inner,
+                             IpPacket* inner_packet);
 
 }  // namespace psp

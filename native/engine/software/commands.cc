@@ -20,7 +20,7 @@ void carry_out(Worker& worker, InstallCommand& command) {
     command.results[i] = InstallResult::kTableFull;
     if (command.peer >= worker.config.peers.size()) continue;
     if (const uint32_t before = worker.flows.find(command.flows[i])) {
-      worker.egress_keys.erase(worker.flows[before].key_tag);
+      worker.egress_keys.erase(before, worker.flows[before].key_tag);
     }
     const uint32_t number = worker.flows.install(command.flows[i], command.peer, key);
     if (number == 0) continue;
@@ -68,7 +68,7 @@ void carry_out(Worker& worker, RemoveCommand& command) {
   for (const FlowKey& key : command.flows) {
     if (const uint32_t number = worker.flows.find(key)) {
       worker.hold.drop(worker.flows[number].held, Drop::kEgressRemoved);
-      worker.egress_keys.erase(worker.flows[number].key_tag);
+      worker.egress_keys.erase(number, worker.flows[number].key_tag);
       worker.flows.remove(number);
     }
     worker.receive_spis.remove(key.reversed());

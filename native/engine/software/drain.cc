@@ -46,6 +46,7 @@ void drain_flow(Worker& worker, uint32_t number) {
     worker.counters[Value::kResubmitted].add();
     worker.counters.hit(Pipe::kEgressAcl);
     egress_keyed(worker, number, packet);
+    seal_gathered(worker);  // the port's room counts only what left
   }
 }
 

@@ -12,10 +12,28 @@ namespace {
 
 enum class Edge : uint8_t { kSeal, kHold, kTooBig, kHoldDown, kWantLimit, kTableFull };
 
+FlowKey flow_of(const Packet& packet) {
+  return {packet.ip.source, packet.ip.destination};
+}
+
+// Asks memory for all that the flows of a burst need before any of it is read.
+void prefetch(const Worker& worker, const Burst& burst, std::array<uint32_t, kBurst>& hashes) {
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    hashes[i] = worker.flows.hash(flow_of(burst.packets[i]));
+    worker.flows.prefetch(hashes[i]);
+  }
+  uint32_t last = 0;
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    const uint32_t number = worker.flows.prefetch_record(hashes[i]);
+    if (number != 0 && number != last) worker.egress_keys.prefetch(number, burst.packets[i].ip.length);
+    last = number;
+  }
+}
+
 // *number: the flow's record, for kSeal and kHold.
-Edge choose(Worker& worker, const Packet& packet, uint32_t* number) {
-  const FlowKey key{packet.ip.source, packet.ip.destination};
-  *number = worker.flows.find(key);
+Edge choose(Worker& worker, const Packet& packet, uint32_t hash, uint32_t* number) {
+  const FlowKey key = flow_of(packet);
+  *number = worker.flows.find(key, hash);
   const bool keyed = *number != 0 && worker.flows[*number].state == EgressFlow::State::kKeyed;
   if (keyed && worker.flows[*number].held.empty()) return Edge::kSeal;
   if (!worker.hold.has_room_for(packet.mbuf)) return Edge::kTooBig;
@@ -39,12 +57,15 @@ Edge choose(Worker& worker, const Packet& packet, uint32_t* number) {
 }  // namespace
 
 void egress_acl(Worker& worker, Burst& burst) {
+  std::array<uint32_t, kBurst> hashes;
+  prefetch(worker, burst, hashes);
+  uint16_t keyed = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Packet& packet = burst.packets[i];
     uint32_t number = 0;
-    const Edge edge = choose(worker, packet, &number);
+    const Edge edge = choose(worker, packet, hashes[i], &number);
     if (edge == Edge::kSeal) {
-      worker.counters.hit(Pipe::kEgressAcl);
+      ++keyed;
       egress_keyed(worker, number, packet);
       continue;
     }
@@ -71,6 +92,8 @@ void egress_acl(Worker& worker, Burst& burst) {
         break;
     }
   }
+  seal_gathered(worker);
+  worker.counters.hit(Pipe::kEgressAcl, keyed);
   burst.count = 0;
 }
 

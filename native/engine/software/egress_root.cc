@@ -25,9 +25,11 @@ Edge choose(const Worker& worker, Packet& packet, uint32_t* rule) {
   if (is_link_local(packet.ip.destination)) return Edge::kNoPeer;
   packet.peer = worker.peers.owner(packet.ip.destination);
   if (packet.peer == Peers::kLocal) return Edge::kLocalDestination;
-  if (const auto match = worker.bypass.matches_to_wire(packet.ip, packet.layer3())) {
-    *rule = *match;
-    return Edge::kBypass;
+  if (!worker.config.bypass.empty()) {
+    if (const auto match = worker.bypass.matches_to_wire(packet.ip, packet.layer3())) {
+      *rule = *match;
+      return Edge::kBypass;
+    }
   }
   if (packet.peer == Peers::kNobody) return Edge::kNoPeer;
   return Edge::kEgressAcl;
@@ -42,8 +44,7 @@ void egress_root(Worker& worker, Burst& burst) {
     uint32_t rule = 0;
     const Edge edge = choose(worker, packet, &rule);
     if (edge == Edge::kEgressAcl) {
-      worker.counters.hit(Pipe::kEgressRoot);
-      burst.packets[kept++] = packet;
+      burst.keep(kept++, i);
       continue;
     }
     if (edge == Edge::kBypass) {
@@ -70,6 +71,7 @@ void egress_root(Worker& worker, Burst& burst) {
         break;
     }
   }
+  worker.counters.hit(Pipe::kEgressRoot, kept);
   burst.count = kept;
 }
 

@@ -30,10 +30,6 @@ FlowTable::~FlowTable() {
   free_secret(keys_, key_memory_);
 }
 
-uint32_t FlowTable::find(const FlowKey& key) const {
-  return index_.find(hash(key), [&](uint32_t n) { return flows_[n].key == key; });
-}
-
 uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
   return tunnel_index_.find(tunnel_hash(outer_destination, spi), [&](uint32_t n) {
     return flows_[n].spi == spi && flows_[n].outer_destination == outer_destination;

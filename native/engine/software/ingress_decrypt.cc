@@ -4,7 +4,8 @@
 // themselves. Fragments are put together first, so that packets are judged whole. The record of the SPI says
 // how a packet is opened and where it may arrive; nothing in the packet does. Keys are derived from the
 // master key of the SPI's slot; only a packet with a good ICV puts its key into the cache, so that forged
-// packets push nothing out.
+// packets push nothing out. A burst goes through in steps: what its packets are, what their SPIs mean, and
+// the AEAD over all whose keys are at hand; a packet whose key is not is opened by itself, in its turn.
 #include "engine/software/pipes.h"
 #include "engine/software/wire_icmp.h"
 #include "engine/software/worker.h"
@@ -20,6 +21,7 @@ namespace {
 
 enum class Edge : uint8_t {
   kIngressAcl,
+  kLookUp,  // a PSP packet whose SPI comes next
   kBypass,
   kSyndromeIcv,
   kSyndromeTrailer,
@@ -52,54 +54,13 @@ Edge fault_of(HeaderFault fault) {
   }
 }
 
-// The expanded key, or null where the slot has no master key. *trial: it is not in the cache yet.
-void* key_of(Worker& worker, const Header& header, bool* trial) {
-  const uint64_t tag = ReceiveSpis::key_tag(header.spi, header.version);
-  void* key = worker.ingress_keys.find(tag);
-  *trial = key == nullptr;
-  if (!*trial) return key;
-  const MasterKey* master = worker.master_keys[slot_of(header.spi)].get();
-  if (master == nullptr) return nullptr;
-  worker.counters[Value::kKeyCacheMisses].add();
-  uint8_t octets[32];
-  master->derive(header.spi, header.version, octets);
-  key = worker.ingress_keys.try_out(octets, header.version);
-  wipe(octets, sizeof octets);
-  return key;
-}
-
-// Opens `length` octets of PSP packet at `psp`.
-Edge open(Worker& worker, Mode mode, Header header, uint8_t* psp, size_t length, Packet& packet) {
-  bool trial = false;
-  void* const key = key_of(worker, header, &trial);
-  if (key == nullptr) return Edge::kNoKey;
-  const uint8_t outer_ecn = packet.ip.traffic_class & kEcnMask;
-  const IpPacket outer = packet.ip;
-  if (worker.capture.ingress()) keep_frame(worker, packet);
-  const OpenFault fault = mode == Mode::kTunnel
-                              ? open_tunnel(worker.aead, key, &header, psp, length, &packet.inner, &packet.ip)
-                              : open_transport(worker.aead, key, &header, outer, packet.layer3(), length,
-                                               &packet.inner, &packet.ip);
-  if (fault == OpenFault::kIcv) return Edge::kSyndromeIcv;
-  if (trial) worker.ingress_keys.promote(ReceiveSpis::key_tag(header.spi, header.version));
-  if (fault == OpenFault::kTrailer) return Edge::kSyndromeTrailer;
-  worker.counters[Value::kRxPackets].add();
-  worker.counters[Value::kRxBytes].add(sealed_payload_octets(length));
-  packet.outer_ecn = outer_ecn;
-  packet.has_cookie = header.has_cookie;
-  packet.sampled = header.sample;
-  packet.marked_drop = header.drop;
-  packet.cookie = header.cookie;
-  return Edge::kIngressAcl;
-}
-
 bool is_psp(const Packet& packet) {
   if (packet.ip.protocol != kProtocolUdp) return false;
   if (packet.ip.length - packet.ip.payload_offset < kUdpHeaderLength) return false;
   return load_u16(packet.layer3() + packet.ip.payload_offset + 2) == kUdpPort;
 }
 
-Edge read_psp(Worker& worker, bool to_us, Packet& packet) {
+Edge read_psp(bool to_us, Packet& packet, Reading* reading) {
   uint8_t* const udp = packet.layer3() + packet.ip.payload_offset;
   const size_t claimed = load_u16(udp + 4);
   if (claimed < kUdpHeaderLength || claimed > packet.ip.length - packet.ip.payload_offset) {
@@ -110,15 +71,14 @@ Edge read_psp(Worker& worker, bool to_us, Packet& packet) {
 
   uint8_t* const psp = udp + kUdpHeaderLength;
   const size_t length = claimed - kUdpHeaderLength;
-  Header header;
-  const HeaderFault fault = read_header(psp, length, &header);
+  const HeaderFault fault = read_header(psp, length, &reading->header);
   if (fault != HeaderFault::kNone) return fault_of(fault);
-  if (!is_known_version(header.version)) return Edge::kUnknownVersion;
-  packet.receive_spi = worker.receive_spis.find(header.spi, header.version);
-  if (packet.receive_spi == 0) return Edge::kUnknownSpi;
-  const Mode mode = worker.receive_spis[packet.receive_spi].mode;
-  if ((mode == Mode::kTunnel) != to_us) return Edge::kWrongMode;
-  return open(worker, mode, header, psp, length, packet);
+  if (!is_known_version(reading->header.version)) return Edge::kUnknownVersion;
+  reading->packet = &packet;
+  reading->psp = psp;
+  reading->length = length;
+  reading->to_us = to_us;
+  return Edge::kLookUp;
 }
 
 // Nobody on the wire has an address of ours, and link-local ones mean somebody else here.
@@ -150,14 +110,15 @@ Edge read_other(Worker& worker, bool to_us, const Packet& packet, uint32_t* rule
   return Edge::kBypass;
 }
 
-Edge choose(Worker& worker, Packet& packet, uint32_t* rule) {
+// *reading: for kLookUp; *rule: for kBypass.
+Edge choose(Worker& worker, Packet& packet, Reading* reading, uint32_t* rule) {
   const Address& destination = packet.ip.destination;
-  const bool to_us = destination == worker.config.secured_address.address;
+  const bool to_us = is_same(destination, worker.config.secured_address.address);
   if (!to_us && !(worker.vips_on_wire && worker.peers.owner(destination) == Peers::kLocal)) {
     return Edge::kNotForUs;
   }
   if (packet.ip.fragment && !worker.ingress_reassembly.add(packet, worker.now_ms)) return Edge::kReassembly;
-  return is_psp(packet) ? read_psp(worker, to_us, packet) : read_other(worker, to_us, packet, rule);
+  return is_psp(packet) ? read_psp(to_us, packet, reading) : read_other(worker, to_us, packet, rule);
 }
 
 Drop reason_of(Edge edge) {
@@ -210,42 +171,172 @@ void count_fault(Worker& worker, Edge edge) {
   }
 }
 
+// The end of a packet that goes no further in this direction's pipes. `rule`: for kBypass.
+void end(Worker& worker, Packet& packet, Edge edge, uint32_t rule) {
+  if (edge == Edge::kReassembly) return;
+  worker.counters.miss(Pipe::kIngressDecrypt);
+  switch (edge) {
+    case Edge::kBypass:
+      ingress_bypass(worker, rule, packet);
+      break;
+    case Edge::kConsumed:
+      worker.counters[Value::kTooBigLearned].add();
+      worker.counters[Value::kConsumed].add();
+      rte_pktmbuf_free(packet.mbuf);
+      break;
+    case Edge::kSyndromeIcv:
+      syndrome_stats(worker, packet, OpenFault::kIcv);
+      break;
+    case Edge::kSyndromeTrailer:
+      syndrome_stats(worker, packet, OpenFault::kTrailer);
+      break;
+    default:
+      count_fault(worker, edge);
+      worker.drop(packet, reason_of(edge));
+  }
+}
+
+void read(Worker& worker, Burst& burst) {
+  Opening& opening = worker.opening;
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    Reading& reading = opening.readings[opening.read];
+    uint32_t rule = 0;
+    const Edge edge = choose(worker, burst.packets[i], &reading, &rule);
+    if (edge != Edge::kLookUp) {
+      end(worker, burst.packets[i], edge, rule);
+      continue;
+    }
+    reading.hash = worker.receive_spis.hash(reading.header.spi);
+    worker.receive_spis.prefetch(reading.hash);
+    ++opening.read;
+  }
+}
+
+// Asks memory for all that the SPIs of a burst need before any of it is read.
+void prefetch(Worker& worker) {
+  const Opening& opening = worker.opening;
+  uint32_t last = 0;
+  for (uint16_t i = 0; i < opening.read; ++i) {
+    const uint32_t number = worker.receive_spis.prefetch_record(opening.readings[i].hash);
+    if (number != 0 && number != last) worker.ingress_keys.prefetch(number, opening.readings[i].length);
+    last = number;
+  }
+}
+
+Edge look_up(const Worker& worker, Reading& reading) {
+  const Header& header = reading.header;
+  const uint32_t number = worker.receive_spis.find(header.spi, header.version, reading.hash);
+  if (number == 0) return Edge::kUnknownSpi;
+  if ((worker.receive_spis[number].mode == Mode::kTunnel) != reading.to_us) return Edge::kWrongMode;
+  worker.receive_spis.prefetch_flow(number);
+  reading.packet->receive_spi = number;
+  return Edge::kIngressAcl;
+}
+
+// Reads what is in the clear now.
+Edge read_opened(Worker& worker, Reading& reading) {
+  Packet& packet = *reading.packet;
+  Header& header = reading.header;
+  packet.outer_ecn = packet.ip.traffic_class & kEcnMask;
+  OpenFault fault;
+  if (worker.receive_spis[packet.receive_spi].mode == Mode::kTunnel) {
+    fault = read_opened_tunnel(&header, reading.psp, reading.length, &packet.inner, &packet.ip);
+  } else {
+    const IpPacket outer = packet.ip;
+    fault = read_opened_transport(&header, outer, packet.layer3(), reading.length, &packet.inner, &packet.ip);
+  }
+  if (fault == OpenFault::kTrailer) return Edge::kSyndromeTrailer;
+  packet.has_cookie = header.has_cookie;
+  packet.sampled = header.sample;
+  packet.marked_drop = header.drop;
+  packet.cookie = header.cookie;
+  return Edge::kIngressAcl;
+}
+
+// What becomes of a packet behind the AEAD: kept, or its end.
+void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
+  if (edge == Edge::kIngressAcl) edge = read_opened(worker, reading);
+  if (edge != Edge::kIngressAcl) {
+    end(worker, *reading.packet, edge, 0);
+    return;
+  }
+  worker.opening.octets += sealed_payload_octets(reading.length);
+  burst.keep(worker.opening.kept++, static_cast<uint16_t>(reading.packet - burst.packets.data()));
+}
+
+void open_gathered(Worker& worker, Burst& burst) {
+  Opening& opening = worker.opening;
+  std::array<bool, kBurst> opened;
+  worker.aead.open_burst(opening.jobs.data(), opening.count, opened.data());
+  for (uint16_t i = 0; i < opening.count; ++i) {
+    finish(worker, burst, *opening.waiting[i], opened[i] ? Edge::kIngressAcl : Edge::kSyndromeIcv);
+  }
+  opening.count = 0;
+}
+
+// A key derived anew; null where the slot has no master key.
+void* try_out(Worker& worker, const Header& header) {
+  const MasterKey* const master = worker.master_keys[slot_of(header.spi)].get();
+  if (master == nullptr) return nullptr;
+  worker.counters[Value::kKeyCacheMisses].add();
+  uint8_t octets[32];
+  master->derive(header.spi, header.version, octets);
+  const uint64_t tag = ReceiveSpis::key_tag(header.spi, header.version);
+  void* const key = worker.ingress_keys.try_out(tag, octets, header.version);
+  wipe(octets, sizeof octets);
+  return key;
+}
+
+// `key`: null when it is not in the cache, which takes it if it proves good.
+Edge open_alone(Worker& worker, Reading& reading, void* key) {
+  const bool trial = key == nullptr;
+  if (trial) key = try_out(worker, reading.header);
+  if (key == nullptr) return Edge::kNoKey;
+  if (worker.capture.ingress()) keep_frame(worker, *reading.packet);
+  AeadJob job;
+  lay_out_opening(key, reading.header, reading.psp, reading.length, &job);
+  if (!worker.aead.open(job)) return Edge::kSyndromeIcv;
+  if (trial) worker.ingress_keys.promote(reading.packet->receive_spi);
+  return Edge::kIngressAcl;
+}
+
+void open(Worker& worker, Burst& burst, Reading& reading) {
+  const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
+  void* const key = worker.ingress_keys.find(reading.packet->receive_spi, tag);
+  // A capture keeps one frame, that of the packet opened next.
+  if (key == nullptr || worker.capture.ingress()) {
+    open_gathered(worker, burst);
+    finish(worker, burst, reading, open_alone(worker, reading, key));
+    return;
+  }
+  Opening& opening = worker.opening;
+  lay_out_opening(key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
+  opening.waiting[opening.count++] = &reading;
+}
+
 }  // namespace
 
 void ingress_decrypt(Worker& worker, Burst& burst) {
-  uint16_t kept = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
-    uint32_t rule = 0;
-    const Edge edge = choose(worker, packet, &rule);
-    if (edge == Edge::kReassembly) continue;
+  if (burst.count == 0) return;
+  Opening& opening = worker.opening;
+  opening.read = opening.kept = 0;
+  opening.octets = 0;
+  read(worker, burst);
+  prefetch(worker);
+  for (uint16_t i = 0; i < opening.read; ++i) {
+    Reading& reading = opening.readings[i];
+    const Edge edge = look_up(worker, reading);
     if (edge == Edge::kIngressAcl) {
-      worker.counters.hit(Pipe::kIngressDecrypt);
-      burst.packets[kept++] = packet;
-      continue;
-    }
-    worker.counters.miss(Pipe::kIngressDecrypt);
-    switch (edge) {
-      case Edge::kBypass:
-        ingress_bypass(worker, rule, packet);
-        break;
-      case Edge::kConsumed:
-        worker.counters[Value::kTooBigLearned].add();
-        worker.counters[Value::kConsumed].add();
-        rte_pktmbuf_free(packet.mbuf);
-        break;
-      case Edge::kSyndromeIcv:
-        syndrome_stats(worker, packet, OpenFault::kIcv);
-        break;
-      case Edge::kSyndromeTrailer:
-        syndrome_stats(worker, packet, OpenFault::kTrailer);
-        break;
-      default:
-        count_fault(worker, edge);
-        worker.drop(packet, reason_of(edge));
+      open(worker, burst, reading);
+    } else {
+      end(worker, *reading.packet, edge, 0);
     }
   }
-  burst.count = kept;
+  open_gathered(worker, burst);
+  worker.counters.hit(Pipe::kIngressDecrypt, opening.kept);
+  worker.counters[Value::kRxPackets].add(opening.kept);
+  worker.counters[Value::kRxBytes].add(opening.octets);
+  burst.count = opening.kept;
 }
 
 }  // namespace psp

@@ -103,7 +103,8 @@ Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Pa
   }
   if (type != kIpv4 && type != kIpv6) return Edge::kNotIp;
   const Edge read = read_layer3(side, type, packet);
-  if (read != Edge::kNext || !is_neighbour_discovery(packet.ip, packet.layer3())) return read;
+  if (read != Edge::kNext || packet.ip.protocol != kProtocolIcmpv6) return read;
+  if (!is_neighbour_discovery(packet.ip, packet.layer3())) return read;
   return hear(neighbours, read_neighbour_discovery(packet.ip, packet.layer3()), packet, worker.now_ms);
 }
 
@@ -119,8 +120,7 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
     const Edge edge = choose(worker, side, neighbours, packet);
     switch (edge) {
       case Edge::kNext:
-        worker.counters.hit(Pipe::kIngressRoot);
-        burst.packets[kept++] = packet;
+        burst.keep(kept++, i);
         break;
       case Edge::kConsumed:
         worker.counters.hit(Pipe::kIngressRoot);
@@ -134,6 +134,7 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
       }
     }
   }
+  worker.counters.hit(Pipe::kIngressRoot, kept);
   burst.count = kept;
 }
 

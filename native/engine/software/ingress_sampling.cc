@@ -39,8 +39,7 @@ void ingress_sampling(Worker& worker, Burst& burst) {
     Packet& packet = burst.packets[i];
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
-        if (kept != i) burst.packets[kept] = packet;
-        ++kept;
+        burst.keep(kept++, i);
         break;
       case Edge::kSampledDrop:
         worker.drop(packet, Drop::kIngressSampledDrop);

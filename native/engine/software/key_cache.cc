@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Expanded keys never move: a promotion swaps two pointers.
+// A promotion swaps two keys, octet by octet: expanded keys may move, whatever library they are of.
 #include "engine/software/key_cache.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -9,83 +10,72 @@
 
 namespace psp {
 
-KeyCache::KeyCache(const Aead& aead, uint32_t sets)
-    : aead_(aead), set_mask_(std::bit_ceil(sets) - 1), ways_(std::bit_ceil(sets) * size_t{kWays}) {
-  stride_ = (aead.expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment;
-  memory_ = allocate_secret(stride_ * (ways_.size() + 1));
-  auto* at = static_cast<uint8_t*>(memory_);
-  for (Way& way : ways_) {
-    way.expanded = at;
-    aead_.construct(at);
-    at += stride_;
-  }
-  trial_ = at;
-  aead_.construct(trial_);
+namespace {
+
+size_t stride_of(const Aead& aead) {
+  return (aead.expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment;
+}
+
+uint32_t places_for(const Aead& aead, uint32_t records) {
+  const uint32_t most = aead.is_plain_memory() ? KeyCache::kPlainAtMost : KeyCache::kOthersAtMost;
+  return std::bit_ceil(std::clamp<uint32_t>(records, 1, most));
+}
+
+}  // namespace
+
+KeyCache::KeyCache(const Aead& aead, uint32_t records)
+    : aead_(aead), mask_(places_for(aead, records) - size_t{1}), stride_(stride_of(aead)), tags_(mask_ + 1) {
+  memory_ = static_cast<uint8_t*>(allocate_secret(stride_ * (mask_ + 2)));
+  trial_ = key_at(mask_ + 1);
+  if (aead_.is_plain_memory()) return;
+  for (size_t place = 0; place <= mask_ + 1; ++place) aead_.construct(key_at(place));
 }
 
 KeyCache::~KeyCache() {
-  for (Way& way : ways_) aead_.destroy(way.expanded);
-  aead_.destroy(trial_);
-  free_secret(memory_, stride_ * (ways_.size() + 1));
-}
-
-void* KeyCache::find(uint64_t tag) {
-  Way* set = set_of(tag);
-  for (uint32_t i = 0; i < kWays; ++i) {
-    if (set[i].tag != tag) continue;
-    set[i].used = ++clock_;
-    return set[i].expanded;
+  if (!aead_.is_plain_memory()) {
+    for (size_t place = 0; place <= mask_ + 1; ++place) aead_.destroy(key_at(place));
   }
-  return nullptr;
+  free_secret(memory_, stride_ * (mask_ + 2));
 }
 
-void* KeyCache::add(uint64_t tag, const uint8_t* key, uint8_t version) {
-  Way& way = victim(tag);
-  aead_.expand(way.expanded, key, version);
-  way.tag = tag;
-  way.used = ++clock_;
-  return way.expanded;
+void* KeyCache::add(uint32_t number, uint64_t tag, const uint8_t* key, uint8_t version) {
+  const size_t place = place_of(number);
+  aead_.expand(key_at(place), key, version);
+  tags_[place] = tag;
+  return key_at(place);
 }
 
-void* KeyCache::try_out(const uint8_t* key, uint8_t version) {
+void* KeyCache::try_out(uint64_t tag, const uint8_t* key, uint8_t version) {
   aead_.expand(trial_, key, version);
+  trial_tag_ = tag;
   return trial_;
 }
 
-void KeyCache::promote(uint64_t tag) {
-  Way& way = victim(tag);
-  std::swap(way.expanded, trial_);
-  way.tag = tag;
-  way.used = ++clock_;
+void KeyCache::promote(uint32_t number) {
+  const size_t place = place_of(number);
+  auto* const tried = static_cast<uint8_t*>(trial_);
+  std::swap_ranges(tried, tried + stride_, static_cast<uint8_t*>(key_at(place)));
+  std::swap(tags_[place], trial_tag_);
 }
 
-void KeyCache::erase(uint64_t tag) {
+void KeyCache::erase(uint32_t number, uint64_t tag) {
   if (tag == 0) return;
-  Way* set = set_of(tag);
-  for (uint32_t i = 0; i < kWays; ++i) {
-    if (set[i].tag == tag) end(set[i]);
-  }
-  overwrite(trial_);
+  if (trial_tag_ == tag) erase_tried();
+  const size_t place = place_of(number);
+  if (tags_[place] != tag) return;
+  overwrite(key_at(place));
+  tags_[place] = 0;
 }
 
-KeyCache::Way& KeyCache::victim(uint64_t tag) {
-  Way* set = set_of(tag);
-  Way* oldest = set;
-  for (uint32_t i = 1; i < kWays; ++i) {
-    if (set[i].used < oldest->used) oldest = &set[i];
-  }
-  return *oldest;
+void KeyCache::erase_tried() {
+  overwrite(trial_);
+  trial_tag_ = 0;
 }
 
 void KeyCache::overwrite(void* expanded) {
+  if (aead_.is_plain_memory()) return wipe(expanded, stride_);
   static constexpr uint8_t kZero[32] = {};
   for (const uint8_t version : {0, 1}) aead_.expand(expanded, kZero, version);
-}
-
-void KeyCache::end(Way& way) {
-  overwrite(way.expanded);
-  way.tag = 0;
-  way.used = 0;
 }
 
 }  // namespace psp

@@ -32,8 +32,10 @@ void copy_plain(Worker& worker, uint32_t flow, const uint8_t* inner, Packet& pac
 void copy_sealed(Worker& worker, uint32_t flow, const Address& hop, Packet& packet);
 // Captures a packet of a keyed flow that cannot be sealed and will be dropped for this reason.
 void capture_unsealed(Worker& worker, uint32_t flow, const Packet& packet, Drop reason);
-// Seals one packet of a keyed flow and sends it to its next hop, or counts why not. Takes the packet.
+// Makes one packet of a keyed flow ready to be sealed and gathers it, or counts why not. Takes the packet.
 void seal(Worker& worker, uint32_t flow, Packet& packet);
+// Seals what was gathered and sends it to its next hops, in order.
+void seal_gathered(Worker& worker);
 // Re-enters held packets whose key has come, oldest first, as far as the secured port takes them.
 void drain(Worker& worker);
 

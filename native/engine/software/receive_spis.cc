@@ -51,11 +51,11 @@ void ReceiveSpis::remove(const FlowKey& inbound) {
 void ReceiveSpis::end_slot(uint8_t slot) {
   ++eras_[slot];
   sweep_ = 1;
-  keys_.erase_if([&](uint64_t tag) { return slot_of(static_cast<uint32_t>(tag)) == slot; });
+  keys_.erase_tried();
 }
 
-uint32_t ReceiveSpis::find(uint32_t spi, uint8_t version) const {
-  const uint32_t number = find_record(spi);
+uint32_t ReceiveSpis::find(uint32_t spi, uint8_t version, uint32_t hash) const {
+  const uint32_t number = find_record(spi, hash);
   return number != 0 && spis_[number].version == version && is_live(spis_[number]) ? number : 0;
 }
 
@@ -111,10 +111,6 @@ uint32_t ReceiveSpis::newest_live(const InboundFlow& flow, uint8_t* live) const 
   return newest;
 }
 
-uint32_t ReceiveSpis::find_record(uint32_t spi) const {
-  return spi_index_.find(hash_number(seed_, spi), [&](uint32_t n) { return spis_[n].spi == spi; });
-}
-
 uint32_t ReceiveSpis::find_flow(const FlowKey& key) const {
   return flow_index_.find(hash_octets(seed_, &key, sizeof key),
                           [&](uint32_t n) { return flows_[n].key == key; });
@@ -154,7 +150,7 @@ void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
   spi.cookie = entry.cookie;
   spi.flow = flow;
   spi.era = eras_[slot_of(entry.spi)];
-  spi_index_.insert(hash_number(seed_, entry.spi), number);
+  spi_index_.insert(hash(entry.spi), number);
   flows_[flow].spis.push_back(spis_, number);
   unseen_[entry.peer].push_back(spis_, number);
   counters_[Value::kReceiveSpis].add();
@@ -179,8 +175,8 @@ void ReceiveSpis::end(uint32_t number) {
   if (spi.seen && !spi.told) counters_[Value::kEventsLost].add();
   leave_wait(spi);
   flows_[flow].spis.remove(spis_, number);
-  spi_index_.erase(hash_number(seed_, spi.spi), number);
-  keys_.erase(key_tag(spi.spi, spi.version));
+  spi_index_.erase(hash(spi.spi), number);
+  keys_.erase(number, key_tag(spi.spi, spi.version));
   shares_.give_back(flows_[flow].peer);
   spis_.give_back(number);
   counters_[Value::kReceiveSpis].subtract();

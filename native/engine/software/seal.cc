@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lies between egress_sampling and the secured port: the partial checksum is completed, the packet
-// sealed in its flow's mode under the next IV, and sent to the next hop of its outer destination. What does
-// not fit the path is cut before or after that, or ends with its sender told (fit.h). Every sealed packet, a
-// sealed fragment too, has an IV of its own.
+// laid out in its flow's mode under the next IV and gathered; a burst is sealed in one go and sent to the
+// next hops of its outer destinations. What does not fit the path is cut before or after that, or ends with
+// its sender told (fit.h). Every sealed packet, a sealed fragment too, has an IV of its own.
 #include "engine/software/fitting.h"
 #include "engine/software/pipes.h"
 #include "engine/software/worker.h"
@@ -26,9 +26,11 @@ struct Way {
 
 void* expanded_key(Worker& worker, uint32_t number) {
   const EgressFlow& flow = worker.flows[number];
-  if (void* known = worker.egress_keys.find(flow.key_tag)) return known;
+  if (void* known = worker.egress_keys.find(number, flow.key_tag)) return known;
   worker.counters[Value::kKeyCacheMisses].add();
-  return worker.egress_keys.add(flow.key_tag, worker.flows.key_bytes(number), flow.version);
+  // The place may hold the key of a packet that was gathered.
+  seal_gathered(worker);
+  return worker.egress_keys.add(number, flow.key_tag, worker.flows.key_bytes(number), flow.version);
 }
 
 uint16_t udp_source(const OuterConfig& config, const IpPacket& ip, const uint8_t* octets) {
@@ -64,9 +66,9 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
   return outer;
 }
 
-// Seals in place; the mbuf then holds the frame that goes out, its destination open. False: it has no room,
-// or the sealed packet no form; then it must not leave.
-[[nodiscard]] bool seal_in_place(Worker& worker, const Way& way, Packet& packet) {
+// Writes all headers in place; *job is the AEAD's part of the frame that goes out then, its destination open.
+// False: it has no room, or the sealed packet no form; then it must not leave.
+[[nodiscard]] bool lay_out(Worker& worker, const Way& way, void* key, Packet& packet, AeadJob* job) {
   EgressFlow& flow = worker.flows[way.flow];
   const bool cookie = flow.cookie != 0;
   const bool tunnel = flow.mode == Mode::kTunnel;
@@ -76,16 +78,13 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
   if (rte_pktmbuf_prepend(packet.mbuf, static_cast<uint16_t>(front)) == nullptr) return false;
   if (packet.sampled) copy_plain(worker, way.flow, octets, packet);
 
-  void* const key = expanded_key(worker, way.flow);
   const uint16_t source_port = udp_source(worker.config.outer, packet.ip, octets);
-  const Header header = header_of(worker, flow, packet.sampled);
-  const uint8_t* const sealed =
-      tunnel
-          ? seal_tunnel(worker.aead, key, outer_of(worker, flow, way, source_port), packet.ip, header, octets)
-          : seal_transport(worker.aead, key, way.cut, source_port, worker.config.outer.udp_checksum, header,
-                           octets);
+  Header header = header_of(worker, flow, packet.sampled);
+  const uint8_t* const start =
+      tunnel ? lay_out_tunnel(key, outer_of(worker, flow, way, source_port), packet.ip, &header, octets, job)
+             : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
-  if (sealed != packet.layer3()) {
+  if (start != packet.layer3()) {
     rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(front));
     return false;
   }
@@ -96,6 +95,27 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
   const size_t payload = packet.ip.length - (tunnel ? size_t{0} : way.cut.front);
   worker.counters[Value::kTxPackets].add();
   worker.counters[Value::kTxBytes].add(sealed_payload_octets(payload, cookie));
+  return true;
+}
+
+void fill_udp_checksum(const Worker& worker, const Way& way, Packet& packet) {
+  const EgressFlow& flow = worker.flows[way.flow];
+  if (flow.mode == Mode::kTunnel) {
+    const size_t outer = tunnel_front(way.outer_ipv6, false) - encapsulation_front(false);
+    write_udp_checksum(worker.config.secured_address.address, flow.outer_destination,
+                       packet.layer3() + outer);
+  } else if (way.cut.final_destination) {
+    write_udp_checksum(way.cut.source, way.cut.destination, packet.layer3() + way.cut.front);
+  }
+}
+
+// Seals a packet whose sealed octets are asked for at once, behind those that were gathered before it.
+[[nodiscard]] bool seal_alone(Worker& worker, const Way& way, Packet& packet) {
+  seal_gathered(worker);
+  AeadJob job;
+  if (!lay_out(worker, way, expanded_key(worker, way.flow), packet, &job)) return false;
+  worker.aead.seal(job);
+  if (worker.config.outer.udp_checksum) fill_udp_checksum(worker, way, packet);
   if (packet.sampled) copy_sealed(worker, way.flow, way.hop, packet);
   return true;
 }
@@ -106,8 +126,22 @@ void turn_away(Worker& worker, uint32_t flow, Packet& packet, Drop reason) {
   worker.drop(packet, reason);
 }
 
+// False: it has no room, or no form.
+[[nodiscard]] bool gather(Worker& worker, const Way& way, Packet& packet) {
+  // Before the job's place is named: it may seal what was gathered.
+  void* const key = expanded_key(worker, way.flow);
+  if (!lay_out(worker, way, key, packet, worker.sealing.next_job())) return false;
+  worker.sealing.add(packet.mbuf, way.hop);
+  if (worker.sealing.full()) seal_gathered(worker);
+  return true;
+}
+
 void seal_whole(Worker& worker, const Way& way, Packet& packet) {
-  if (!seal_in_place(worker, way, packet)) {
+  if (!packet.sampled && !packet.reassembled && !worker.config.outer.udp_checksum) {
+    if (!gather(worker, way, packet)) turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
+    return;
+  }
+  if (!seal_alone(worker, way, packet)) {
     turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
     return;
   }
@@ -139,7 +173,7 @@ void seal_and_cut(Worker& worker, Way& way, Packet& packet) {
   const uint16_t mtu = path_mtu(worker, way.flow);
   const bool tunnel = worker.flows[way.flow].mode == Mode::kTunnel;
   way.dont_fragment = false;
-  if (!seal_in_place(worker, way, packet)) {
+  if (!seal_alone(worker, way, packet)) {
     turn_away(worker, way.flow, packet, Drop::kEgressTooBig);
     return;
   }
@@ -176,6 +210,15 @@ bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
   }
   *hop = worker.config.secured_gateway;
   return worker.config.has_secured_gateway;
+}
+
+void seal_gathered(Worker& worker) {
+  Sealing& sealing = worker.sealing;
+  worker.aead.seal_burst(sealing.jobs.data(), sealing.count);
+  for (uint16_t i = 0; i < sealing.count; ++i) {
+    worker.next_hops.send(sealing.hops[i], sealing.mbufs[i], worker.now_ms);
+  }
+  sealing.count = 0;
 }
 
 void seal(Worker& worker, uint32_t number, Packet& packet) {

@@ -13,7 +13,6 @@ namespace {
 
 constexpr uint32_t kControlFrames = 2048, kControlRoom = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t kFragmentFrames = 2048;
-constexpr uint32_t kEgressKeySets = 512, kIngressKeySets = 512;
 constexpr uint32_t kEventsPerTurn = 256;
 
 uint32_t longest_frame(const PortInfo& unsecured, const PortInfo& secured) {
@@ -64,8 +63,8 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       vips_on_wire(any_transport(config.peers) || !config.bypass.empty()),
       draw(seed, config.sampling, config.peers),
       capture(config.capture, config.sampling.snap_bytes),
-      egress_keys(aead, kEgressKeySets),
-      ingress_keys(aead, kIngressKeySets),
+      egress_keys(aead, config.max_flows),
+      ingress_keys(aead, config.max_flows * 2),
       receive_spis({config.max_flows, config.spis_per_flow, config.retire_ms}, config.peers.size(),
                    ingress_keys, counters) {
   master_keys[slot] = std::move(active);
@@ -80,7 +79,7 @@ bool Worker::run_once(uint64_t now) {
   const uint64_t sent_before = counters.secured.tx_packets.value();
   drain(*this);
 
-  Burst burst;
+  Burst& burst = burst_;
   receive(unsecured, burst);
   bool moved = burst.count != 0;
   ingress_root(*this, Direction::kEgress, burst);
@@ -125,8 +124,8 @@ void Worker::receive(Side& side, Burst& burst) {
   burst.count = side.port.rx_burst(received.data(), kBurst);
   uint64_t octets = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
-    burst.packets[i] = Packet{};
-    burst.packets[i].mbuf = received[i];
+    burst.packets[i].begin(received[i]);
+    rte_prefetch0(burst.packets[i].frame());
     octets += received[i]->pkt_len;
   }
   if (burst.count == 0) return;

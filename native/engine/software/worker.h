@@ -27,7 +27,9 @@
 #include "engine/software/draw.h"
 #include "engine/software/flow_table.h"
 #include "engine/software/key_cache.h"
+#include "engine/software/opening.h"
 #include "engine/software/receive_spis.h"
+#include "engine/software/sealing.h"
 #include "engine/spsc_ring.h"
 #include "engine/tx_queue.h"
 #include "psp/aead.h"
@@ -103,15 +105,19 @@ struct Worker {
   Draw draw;
   Capture capture;
   KeyCache egress_keys;
+  Sealing sealing;
 
   std::array<std::unique_ptr<MasterKey>, 2> master_keys;
   KeyCache ingress_keys;
+  Opening opening;
   ReceiveSpis receive_spis;
 
  private:
   void receive(Side& side, Burst& burst);
   void tell_missed();
   void tick();
+
+  Burst burst_;  // of one port after the other
 };
 
 }  // namespace psp

@@ -44,7 +44,9 @@ Frame holding_no_ip(const Frame& inner) {
   void* expanded = std::aligned_alloc(kAeadKeyAlignment, (aead->expanded_size() + 63) / 64 * 64);
   aead->construct(expanded);
   aead->expand(expanded, key.key.data(), key.version);
-  seal_payload(*aead, expanded, 50000, header, payload, inner.size());
+  AeadJob job;
+  lay_out_payload(expanded, 50000, &header, payload, inner.size(), &job);
+  aead->seal(job);
   aead->destroy(expanded);
   std::free(expanded);
   return frame;

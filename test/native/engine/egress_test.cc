@@ -182,15 +182,16 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5, 1));
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "old"));
-  const uint64_t old_tag = gateway.worker->flows[gateway.worker->flows.find(kFlow)].key_tag;
-  EXPECT_NE(gateway.worker->egress_keys.find(old_tag), nullptr);
+  const uint32_t number = gateway.worker->flows.find(kFlow);
+  const uint64_t old_tag = gateway.worker->flows[number].key_tag;
+  EXPECT_NE(gateway.worker->egress_keys.find(number, old_tag), nullptr);
   EgressKey wide = egress_key(6, 2);
   wide.version = 1;
   gateway.install(kFlow, wide);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "new"));
   EXPECT_EQ(words_of(opened(gateway.secured.sent[0], egress_key(5, 1))), "old");
   EXPECT_EQ(words_of(opened(gateway.secured.sent[1], wide)), "new");
-  EXPECT_EQ(gateway.worker->egress_keys.find(old_tag), nullptr);
+  EXPECT_EQ(gateway.worker->egress_keys.find(number, old_tag), nullptr);
 }
 
 TEST(Egress, ARefusalDropsWhatIsHeldAndFurtherPacketsUntilTheHoldDownIsOver) {

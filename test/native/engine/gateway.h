@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "chosen_aead.h"
 #include "engine/eal.h"
 #include "engine/software/worker.h"
 #include "frames.h"
@@ -147,7 +148,7 @@ struct Gateway {
 
   bool eal;
   uint64_t now = 0;
-  std::unique_ptr<Aead> aead = make_aead_libcrypto();
+  std::unique_ptr<Aead> aead = chosen_aead();
   EngineConfig config;
   FakePort unsecured, secured;
   Counters counters;

@@ -152,7 +152,7 @@ class SoftwareEngineTest : public testing::Test {
     while (!(command = engine->completed())) engine->wait();
   }
 
-  std::unique_ptr<Aead> aead = make_aead_libcrypto();
+  std::unique_ptr<Aead> aead = chosen_aead();
   std::unique_ptr<Engine> engine = make_software_engine();
 };
 

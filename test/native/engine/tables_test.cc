@@ -95,46 +95,61 @@ TEST(SpscRing, CarriesEverythingInOrderBetweenTwoThreadsAndSaysWhenFull) {
   EXPECT_TRUE(ring.empty());
 }
 
-TEST(KeyCache, IsBoundedAndTheLongestUnusedGivesWay) {
-  const auto aead = make_aead_libcrypto();
-  KeyCache cache(*aead, 1);
+std::vector<std::unique_ptr<Aead>> all_aeads() {
+  std::vector<std::unique_ptr<Aead>> aeads;
+  aeads.push_back(make_aead_libcrypto());
+  if (auto fast = make_aead_ipsec_mb()) aeads.push_back(std::move(fast));
+  return aeads;
+}
+
+TEST(KeyCache, HasAPlaceForEachRecordAndBeyondItsBoundTheLaterTakesIt) {
   const uint8_t key[32] = {1};
-  for (uint64_t tag = 1; tag <= KeyCache::kWays; ++tag) cache.add(tag, key, 0);
-  EXPECT_NE(cache.find(1), nullptr);
-  cache.add(99, key, 0);
-  EXPECT_NE(cache.find(1), nullptr);
-  EXPECT_EQ(cache.find(2), nullptr);
-  EXPECT_NE(cache.find(99), nullptr);
-  // A key that is only tried takes nobody's place, one that is promoted does.
-  void* trial = cache.try_out(key, 1);
-  EXPECT_NE(cache.find(3), nullptr);
-  cache.promote(100);
-  EXPECT_EQ(cache.find(100), trial);
-  cache.erase(100);
-  EXPECT_EQ(cache.find(100), nullptr);
-  cache.erase_if([](uint64_t tag) { return tag == 99; });
-  EXPECT_EQ(cache.find(99), nullptr);
-  EXPECT_NE(cache.find(1), nullptr);
+  for (const auto& aead : all_aeads()) {
+    KeyCache cache(*aead, 4);
+    for (uint32_t number = 1; number <= 4; ++number) cache.add(number, 10 + number, key, 0);
+    for (uint32_t number = 1; number <= 4; ++number) EXPECT_NE(cache.find(number, 10 + number), nullptr);
+    EXPECT_EQ(cache.find(1, 12), nullptr);
+    cache.add(5, 15, key, 0);
+    EXPECT_NE(cache.find(5, 15), nullptr);
+    EXPECT_EQ(cache.find(1, 11), nullptr);
+    // A key that is only tried takes nobody's place, one that is promoted does.
+    cache.try_out(16, key, 1);
+    EXPECT_NE(cache.find(2, 12), nullptr);
+    EXPECT_EQ(cache.find(2, 16), nullptr);
+    cache.promote(2);
+    EXPECT_NE(cache.find(2, 16), nullptr);
+    EXPECT_EQ(cache.find(2, 12), nullptr);
+    cache.erase(2, 16);
+    EXPECT_EQ(cache.find(2, 16), nullptr);
+    cache.erase(3, 99);
+    EXPECT_NE(cache.find(3, 13), nullptr);
+  }
 }
 
 TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
-  const auto aead = make_aead_libcrypto();
   const uint8_t key[32] = {1, 2, 3}, nonce[12] = {};
-  for (const uint8_t version : {0, 1}) {
-    KeyCache cache(*aead, 1);
-    const auto sealed = [&](void* expanded) {
-      std::array<uint8_t, kIcvLength> tag;
-      uint8_t nothing = 0;
-      aead->seal(expanded, nonce, nonce, sizeof nonce, &nothing, 0, tag.data());
-      return tag;
-    };
-    void* added = cache.add(7, key, version);
-    const auto with_key = sealed(added);
-    void* tried = cache.try_out(key, version);
-    EXPECT_EQ(sealed(tried), with_key);
-    cache.erase(7);
-    EXPECT_NE(sealed(added), with_key);
-    EXPECT_NE(sealed(tried), with_key);
+  for (const auto& aead : all_aeads()) {
+    for (const uint8_t version : {0, 1}) {
+      KeyCache cache(*aead, 4);
+      const auto sealed = [&](void* expanded) {
+        std::array<uint8_t, kIcvLength> tag;
+        uint8_t nothing = 0;
+        aead->seal(expanded, nonce, nonce, sizeof nonce, &nothing, 0, tag.data());
+        return tag;
+      };
+      void* added = cache.add(1, 7, key, version);
+      const auto with_key = sealed(added);
+      void* tried = cache.try_out(7, key, version);
+      EXPECT_EQ(sealed(tried), with_key);
+      cache.erase(1, 7);
+      EXPECT_NE(sealed(added), with_key);
+      EXPECT_NE(sealed(tried), with_key);
+      cache.try_out(8, key, version);
+      cache.promote(2);
+      EXPECT_EQ(sealed(cache.find(2, 8)), with_key);
+      cache.erase_tried();
+      EXPECT_NE(sealed(tried), with_key);
+    }
   }
 }
 

@@ -111,8 +111,10 @@ Octets with_offset(uint8_t version, bool cookie, uint8_t offset, size_t length) 
   const ExpandedKey key(*aead, key_of(version), version);
   const size_t front = encapsulation_front(cookie);
   Octets memory(front + length + kIcvLength);
-  const Header header = header_of({true, false, false, cookie, version, offset});
-  EXPECT_EQ(seal_payload(*aead, key.get(), 1, header, memory.data() + front, length), memory.data());
+  Header header = header_of({true, false, false, cookie, version, offset});
+  AeadJob job;
+  EXPECT_EQ(lay_out_payload(key.get(), 1, &header, memory.data() + front, length, &job), memory.data());
+  aead->seal(job);
   return Octets(memory.begin() + kUdpHeaderLength, memory.end());
 }
 
@@ -130,7 +132,9 @@ TEST(CryptOffset, IsCutToThePayloadOnSend) {
           ASSERT_EQ(read_header(copy.data(), copy.size(), &header), HeaderFault::kNone);
           const auto aead = make_aead_libcrypto();
           const ExpandedKey key(*aead, key_of(version), version);
-          ASSERT_TRUE(open_payload(*aead, key.get(), &header, copy.data(), copy.size()));
+          AeadJob job;
+          lay_out_opening(key.get(), header, copy.data(), copy.size(), &job);
+          ASSERT_TRUE(aead->open(job));
         }
       }
     }

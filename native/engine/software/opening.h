@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// PSP packets of a burst whose headers are read, in order, and those of them that wait for the AEAD. Empty
+// between two bursts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "engine/packet.h"
+#include "psp/aead.h"
+#include "psp/header.h"
+
+namespace psp {
+
+struct Reading {
+  Packet* packet;
+  Header header;
+  uint8_t* psp;
+  size_t length;  // of it
+  uint32_t hash;  // of the SPI
+  bool to_us;
+};
+
+struct Opening {
+  std::array<Reading, kBurst> readings;
+  uint16_t read = 0;
+  std::array<AeadJob, kBurst> jobs;
+  std::array<Reading*, kBurst> waiting;  // whose they are
+  uint16_t count = 0;
+  uint16_t kept = 0;    // of the burst, at its front
+  uint64_t octets = 0;  // sealed, of those
+};
+
+}  // namespace psp
