@@ -56,16 +56,13 @@ uint32_t checksum_add(const uint8_t* octets, size_t length, uint32_t sum) {
 
 uint32_t pseudo_header_sum(const Address& source, const Address& destination, uint8_t protocol,
                            uint32_t layer4_length) {
-  uint32_t sum = protocol + (layer4_length >> 16) + (layer4_length & 0xffff);
-  for (const Address* address : {&source, &destination}) {
-    if (!is_ipv4(*address)) {
-      sum = checksum_add(address->data(), address->size(), sum);
-      continue;
-    }
-    const uint32_t last = load_u32(address->data() + 12);
-    sum += (last >> 16) + (last & 0xffff);
+  const uint32_t sum = protocol + (layer4_length >> 16) + (layer4_length & 0xffff);
+  if (is_ipv4(source)) {
+    const uint32_t from = load_u32(source.data() + 12), to = load_u32(destination.data() + 12);
+    return sum + (from >> 16) + (from & 0xffff) + (to >> 16) + (to & 0xffff);
   }
-  return sum;
+  return checksum_add(destination.data(), destination.size(),
+                      checksum_add(source.data(), source.size(), sum));
 }
 
 void write_ipv4_checksum(uint8_t* octets) {
@@ -81,7 +78,9 @@ bool complete_checksum(const IpPacket& packet, uint8_t* octets) {
   if (length < offset + 2) return false;
   const bool udp = packet.protocol == kProtocolUdp;
   if (udp && (length < 8 || load_u16(layer4 + 4) != length)) return false;
-  if (load_u16(layer4 + offset) != fold(pseudo_header_sum(packet, length))) return false;
+  if (load_u16(layer4 + offset) != static_cast<uint16_t>(~checksum_fold(pseudo_header_sum(packet, length)))) {
+    return false;
+  }
   // The field holds the pseudo-header's share of the sum already.
   const uint16_t checksum = checksum_fold(checksum_add(layer4, length, 0));
   store_u16(layer4 + offset, udp && checksum == 0 ? 0xffff : checksum);

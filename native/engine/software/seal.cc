@@ -19,7 +19,8 @@ constexpr uint16_t kEphemeralPorts = 0xc000;  // 49152 and up (RFC 6335)
 struct Way {
   uint32_t flow;
   Address hop;
-  TransportCut cut;  // transport mode
+  uint16_t front = 0;  // octets that sealing puts before the packet
+  TransportCut cut;    // transport mode
   bool outer_ipv6;
   bool dont_fragment = true;  // of an outer IPv4 header that we write
 };
@@ -72,10 +73,9 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
   EgressFlow& flow = worker.flows[way.flow];
   const bool cookie = flow.cookie != 0;
   const bool tunnel = flow.mode == Mode::kTunnel;
-  const size_t front = tunnel ? tunnel_front(way.outer_ipv6, cookie) : transport_front(cookie);
   uint8_t* const octets = packet.layer3();
   if (rte_pktmbuf_append(packet.mbuf, kIcvLength) == nullptr) return false;
-  if (rte_pktmbuf_prepend(packet.mbuf, static_cast<uint16_t>(front)) == nullptr) return false;
+  if (rte_pktmbuf_prepend(packet.mbuf, way.front) == nullptr) return false;
   if (packet.sampled) copy_plain(worker, way.flow, octets, packet);
 
   const uint16_t source_port = udp_source(worker.config.outer, packet.ip, octets);
@@ -85,7 +85,7 @@ Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t 
              : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
   if (start != packet.layer3()) {
-    rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(front));
+    rte_pktmbuf_adj(packet.mbuf, way.front);
     return false;
   }
   write_ethernet(packet.frame(), worker.secured.info.mac, way.outer_ipv6);
@@ -244,8 +244,9 @@ void seal(Worker& worker, uint32_t number, Packet& packet) {
     }
   }
   const bool cookie = flow.cookie != 0;
-  const size_t overhead = tunnel ? tunnel_overhead(way.outer_ipv6, cookie) : transport_overhead(cookie);
-  const uint32_t room = path_mtu(worker, number) - static_cast<uint32_t>(overhead);
+  way.front = static_cast<uint16_t>(tunnel ? tunnel_front(way.outer_ipv6, cookie) : transport_front(cookie));
+  const uint32_t room = path_mtu(worker, number) - way.front - static_cast<uint32_t>(kIcvLength);
+  if (packet.ip.length <= room) return seal_whole(worker, way, packet);
   const Fitting fitting = fit_sealed(to_fit(worker, packet), room, flow.mode);
   switch (fitting.fit) {
     case Fit::kWhole:
