@@ -29,9 +29,11 @@ class Wakeup {
     asleep_.store(true, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
-  // Sleeper: after it.
-  void awake() {
+  // Sleeper: after it. `called`: poll() reported the descriptor readable, so that it must be read; a call
+  // that comes after that wakes the next sleep at once.
+  void awake(bool called) {
     asleep_.store(false, std::memory_order_relaxed);
+    if (!called) return;
     uint64_t count;
     [[maybe_unused]] const auto n = read(descriptor_, &count, sizeof count);
   }

@@ -125,11 +125,11 @@ class SoftwareEngine : public Engine {
   void wait() override {
     up_.about_to_sleep();
     const uint64_t due_ns = samples_->due_in_ns(monotonic_ns());
+    pollfd waiting{up_.descriptor(), POLLIN, 0};
     if (completions_.empty() && events_.empty() && due_ns != 0) {
-      pollfd waiting{up_.descriptor(), POLLIN, 0};
       poll(&waiting, 1, due_ns == UINT64_MAX ? -1 : static_cast<int>(due_ns / 1'000'000 + 1));
     }
-    up_.awake();
+    up_.awake(waiting.revents != 0);
   }
 
   void interrupt() override { up_.force(); }
@@ -227,7 +227,7 @@ class SoftwareEngine : public Engine {
     down_.about_to_sleep();
     int ready = 0;
     if (commands_.empty() && !stopping_) ready = ppoll(waiting, 3, &timeout, nullptr);
-    down_.awake();
+    down_.awake(waiting[0].revents != 0);
     counters_[Value::kSleeps].add();
     if (ready <= 0) return;
     // An interface that goes down reports an error until it is read.
