@@ -8,8 +8,8 @@
 //
 // A super-frame is judged by its one header, before it is cut. What follows the IPv6 header is named by its bits from
 // there: of frames that lie scattered in memory, as super-frames do and those of a packet socket's ring, the kernel finds
-// no IPv6 transport header at this hook, and it reads payloads up to their 256th octet only. Protocols stand as numbers, because nft asks /etc/protocols for their names, and a small
-// system has no such file.
+// no IPv6 transport header at this hook, and it reads payloads up to their 256th octet only. Protocols stand as numbers,
+// because nft asks /etc/protocols for their names, and a small system has no such file.
 import { familyOf, formatAddress, formatPrefix, parsePrefix } from '../../shared/address.js';
 import type { NodeConfig } from '../../shared/config.js';
 
