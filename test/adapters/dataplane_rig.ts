@@ -37,7 +37,7 @@ export interface Rig {
   operator: Bus;
   keyexchange: KeyExchange;
   /** What was logged, from warnings up. */
-  lines(): { code?: string; key?: string; level?: number; suppressed?: number }[];
+  lines(): { code?: string; err?: string; level?: number; msg?: string; suppressed?: number }[];
   /** Kills nats-server; resolves once everybody here has noticed. */
   busIsAway(): Promise<void>;
   close(): Promise<void>;
