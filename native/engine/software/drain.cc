@@ -53,8 +53,9 @@ void drain_flow(Worker& worker, uint32_t number) {
 }  // namespace
 
 void drain(Worker& worker) {
+  if (worker.flows.draining().empty()) return;
   for (uint32_t left = kMaxDrainedFlows; left > 0 && !worker.flows.draining().empty(); --left) {
-    if (worker.secured.tx.full()) return;
+    if (worker.secured.tx.full()) break;
     const uint32_t number = worker.flows.draining().head;
     drain_flow(worker, number);
     if (worker.flows[number].held.empty()) {
@@ -63,6 +64,8 @@ void drain(Worker& worker) {
       worker.flows.rotate_draining();
     }
   }
+  // At once, or what arrives in this turn would find the queue full.
+  worker.secured.tx.flush();
 }
 
 }  // namespace psp

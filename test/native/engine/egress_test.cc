@@ -63,6 +63,23 @@ TEST(Egress, PacketsThatArriveWhileAFullPortDrainsJoinTheQueue) {
   gateway.expect_conservation();
 }
 
+TEST(Egress, ADrainThatFillsThePortsQueueLeavesRoomForWhatArrives) {
+  EngineConfig config = gateway_config();
+  config.held_per_flow = TxQueue::kCapacity + 50;
+  Gateway gateway(config);
+  gateway.know_next_hop();
+  for (uint32_t i = 0; i < TxQueue::kCapacity + 50; ++i) {
+    gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "held"));
+  }
+  gateway.install(flow("10.1.0.6", "10.2.0.7"), egress_key(6));
+  gateway.unsecured.received.assign(2 * kBurst, from_host("10.1.0.6", "10.2.0.7", "other"));
+  gateway.install(kFlow, egress_key(5));
+  gateway.settle();
+  EXPECT_EQ(gateway.dropped(Drop::kEgressTxFull), 0u);
+  EXPECT_EQ(gateway.secured.sent.size(), TxQueue::kCapacity + 50 + 2 * kBurst);
+  gateway.expect_conservation();
+}
+
 TEST(Egress, APortThatTakesNothingDropsTxFullBeyondItsQueue) {
   Gateway gateway;
   gateway.know_next_hop();
