@@ -7,6 +7,7 @@ import { type Figure, figure, nativeBench, report } from './shared/bench.js';
 const turns = 3;
 const mostIdlePercent = 2;
 const mostLaterUs = 100;
+const program = nativeBench('cpu');
 const namespace = `psp-bench-${process.pid}`;
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] });
 
@@ -16,7 +17,6 @@ interface Line {
 }
 
 function run(polling: string): Line {
-  const program = nativeBench('cpu');
   const args = ['netns', 'exec', namespace, program, polling, 'unsecured', 'secured', 'host', 'wire'];
   return JSON.parse(
     execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim(),

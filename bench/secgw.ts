@@ -19,6 +19,7 @@ const hugepages = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
 const hugepagesNeeded = 512;
 const core = String(cpus().length - 1);
 
+const ours = nativeBench('secgw');
 const folder = mkdtempSync(join(tmpdir(), 'psp-secgw-'));
 const path = (name: string) => join(folder, name);
 const children = new Set<ChildProcess>();
@@ -126,7 +127,7 @@ async function sealByPeer(program: string, mix: string): Promise<void> {
 
 function measureOurs(direction: string, mix: string): number[] {
   const file = path(`${direction === 'encrypt' ? 'clear' : 'sealed'}-${mix}.pcap`);
-  const printed = execFileSync('taskset', ['-c', core, nativeBench('secgw'), direction, file], {
+  const printed = execFileSync('taskset', ['-c', core, ours, direction, file], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -134,35 +135,48 @@ function measureOurs(direction: string, mix: string): number[] {
 }
 
 const hugepagesBefore = readFileSync(hugepages, 'utf8');
+function cleanUp(): void {
+  for (const child of children) child.kill('SIGKILL');
+  writeFileSync(hugepages, hugepagesBefore);
+  rmSync(folder, { recursive: true, force: true });
+}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    cleanUp();
+    process.exit(1);
+  });
+}
 try {
   if (!install('dpdk-doc', join(examples, 'ipsec-secgw/ipsec-secgw.c'))) {
     console.log('secgw: skipped, Debian’s dpdk-doc is not to be had');
+    cleanUp();
     process.exit(0);
   }
   writeFileSync(hugepages, String(Math.max(hugepagesNeeded, Number(hugepagesBefore))));
   if (Number(readFileSync(hugepages, 'utf8')) < hugepagesNeeded) {
     console.log(`secgw: skipped, the kernel gives no ${hugepagesNeeded} hugepages of 2 MiB`);
+    cleanUp();
     process.exit(0);
   }
   const program = build();
   configure();
-  execFileSync(nativeBench('secgw'), ['make', folder]);
+  execFileSync(ours, ['make', folder]);
   for (const mix of mixes) await sealByPeer(program, mix);
 
   const rows: Row[] = [];
   for (const direction of ['encrypt', 'decrypt']) {
     for (const mix of mixes) {
-      const ours: number[] = [];
+      const own: number[] = [];
       const peer: number[] = [];
       for (let turn = 0; turn < turns; turn++) {
-        ours.push(...measureOurs(direction, mix));
+        own.push(...measureOurs(direction, mix));
         const file = path(`${direction === 'encrypt' ? 'clear' : 'esp'}-${mix}.pcap`);
         peer.push(...(await measurePeer(program, direction, file)));
       }
-      const ratio = figure(peer).median / figure(ours).median;
+      const ratio = figure(peer).median / figure(own).median;
       rows.push({
         what: { direction, packets: mix },
-        ours: perSecond(ours),
+        ours: perSecond(own),
         against: perSecond(peer),
         ratio,
         reach,
@@ -177,7 +191,5 @@ try {
     notes: ['packets: octets of the IP packet; imix: seven of 64, four of 576, one of 1420'],
   });
 } finally {
-  for (const child of children) child.kill('SIGKILL');
-  writeFileSync(hugepages, hugepagesBefore);
-  rmSync(folder, { recursive: true });
+  cleanUp();
 }

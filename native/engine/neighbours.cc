@@ -43,17 +43,21 @@ MacAddress Neighbours::mac_of(const Address& address) const {
 }
 
 void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) {
-  const uint32_t number = find_or_add(address, now_ms);
-  switch (reach(neighbours_[number], now_ms)) {
+  send(address, &frame, 1, now_ms);
+}
+
+void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms) {
+  Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
+  switch (reach(neighbour, now_ms)) {
     case Reach::kKnown:
-      transmit(neighbours_[number], frame);
+      for (uint32_t i = 0; i < count; ++i) transmit(neighbour, frames[i]);
       return;
     case Reach::kAsked:
-      enqueue(neighbours_[number], frame);
+      for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
       return;
     case Reach::kUnreachable:
-      rte_pktmbuf_free(frame);
-      counters_[drops_.unresolved].add();
+      rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames), count);
+      counters_[drops_.unresolved].add(count);
       return;
   }
 }

@@ -47,6 +47,8 @@ class Neighbours {
   // Sends a frame whose Ethernet destination is open to `address`: now, or once it is known. Takes the frame
   // in any case, and counts what becomes of it.
   void send(const Address& address, rte_mbuf* frame, uint64_t now_ms);
+  // The same for frames in a row.
+  void send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
   // A configured MAC address: used until something is learned.
   void seed(const Address& address, const MacAddress& mac, uint64_t now_ms);
 

@@ -40,10 +40,9 @@ uint8_t* lay_out_payload(void* expanded_key, uint16_t udp_source, Header* header
   *job = {expanded_key, psp + kNonceOffset, psp, clear, psp + clear, end - clear, psp + end};
 
   uint8_t* const udp = psp - kUdpHeaderLength;
-  store_u16(udp, udp_source);
-  store_u16(udp + 2, kUdpPort);
-  store_u16(udp + kUdpLength, static_cast<uint16_t>(kUdpHeaderLength + end + kIcvLength));
-  store_u16(udp + kUdpChecksum, 0);
+  // All of it at once, checksum 0.
+  const size_t udp_length = kUdpHeaderLength + end + kIcvLength;
+  store_u64(udp, uint64_t{udp_source} << 48 | uint64_t{kUdpPort} << 32 | (udp_length & 0xffff) << 16);
   return udp;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Octet by octet, so that neither alignment nor byte order of the machine matters. Extensions beyond the
+// Neither alignment nor byte order of the machine matters. Extensions beyond the
 // cookie are opaque: they count for the lengths and are skipped.
 #include "psp/header.h"
 
@@ -45,13 +45,13 @@ uint64_t read_cookie(const uint8_t* octets) {
 }
 
 size_t write_header(const Header& header, uint8_t* octets) {
-  octets[0] = header.next_header;
-  octets[1] = header.ext_length;
-  octets[2] = header.crypt_offset & kMaxCryptOffset;
-  octets[3] = static_cast<uint8_t>((header.sample ? kSample : 0) | (header.drop ? kDrop : 0) |
-                                   ((header.version & kVersionMask) << kVersionShift) |
-                                   (header.has_cookie ? kCookie : 0) | kAlwaysOne);
-  store_u32(octets + 4, header.spi);
+  const uint32_t flags = (header.sample ? kSample : 0u) | (header.drop ? kDrop : 0u) |
+                         (header.version & uint32_t{kVersionMask}) << kVersionShift |
+                         (header.has_cookie ? kCookie : 0u) | kAlwaysOne;
+  const uint32_t offset = header.crypt_offset & kMaxCryptOffset;
+  const uint32_t front =
+      uint32_t{header.next_header} << 24 | uint32_t{header.ext_length} << 16 | offset << 8 | flags;
+  store_u64(octets, uint64_t{front} << 32 | header.spi);
   store_u64(octets + 8, header.iv);
   if (!header.has_cookie) return kHeaderLength;
   store_u64(octets + kHeaderLength, header.cookie);

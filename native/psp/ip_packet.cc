@@ -108,9 +108,15 @@ IpFault read_ipv6(const uint8_t* octets, size_t length, IpPacket* packet) {
   return walk_extensions(octets, packet) ? IpFault::kNone : IpFault::kMalformed;
 }
 
-uint64_t mix(uint64_t state, uint64_t word) {
-  state = (state ^ word) * 0x9e3779b97f4a7c15;
-  return state ^ (state >> 32);
+// Both halves of the product of two numbers, one upon the other.
+uint64_t fold(uint64_t one, uint64_t other) {
+  const auto product = static_cast<unsigned __int128>(one) * other;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+// Different for each end, so that the order of the ends counts.
+uint64_t fold(const Address& address, uint64_t mask) {
+  return fold(load_u64(address.data()) ^ mask, load_u64(address.data() + 8) ^ ~mask);
 }
 
 }  // namespace
@@ -152,15 +158,14 @@ uint32_t flow_hash(const IpPacket& packet, const uint8_t* octets, uint32_t seed,
       std::swap(ports.source, ports.destination);
     }
   }
-  uint64_t state = seed;
-  for (const Address* address : {from, to}) {
-    state = mix(mix(state, load_u64(address->data())), load_u64(address->data() + 8));
-  }
+  constexpr uint64_t kFrom = 0x9e3779b97f4a7c15, kTo = 0xd1b54a32d192ed03;
+  uint64_t layer4 = seed;
   if (!packet.fragment) {
-    state = mix(state, packet.protocol);
-    state = mix(state, static_cast<uint32_t>(ports.source) << 16 | ports.destination);
+    layer4 |= static_cast<uint64_t>(packet.protocol) << 32;
+    layer4 ^= fold(kTo, static_cast<uint64_t>(ports.source) << 16 | ports.destination);
   }
-  return static_cast<uint32_t>(mix(state, state >> 29) >> 32);
+  const uint64_t ends = fold(fold(*from, kFrom) ^ kTo, fold(*to, kTo) ^ kFrom);
+  return static_cast<uint32_t>(fold(ends ^ layer4, kFrom) >> 32);
 }
 
 }  // namespace psp

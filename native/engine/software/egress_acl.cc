@@ -16,24 +16,31 @@ FlowKey flow_of(const Packet& packet) {
   return {packet.ip.source, packet.ip.destination};
 }
 
+// Where a flow's record is looked for: its likely number, then by hash.
+struct Place {
+  uint32_t hash, number;
+};
+using Places = std::array<Place, kBurst>;
+
 // Asks memory for all that the flows of a burst need before any of it is read.
-void prefetch(const Worker& worker, const Burst& burst, std::array<uint32_t, kBurst>& hashes) {
+void prefetch(const Worker& worker, const Burst& burst, Places& places) {
   for (uint16_t i = 0; i < burst.count; ++i) {
-    hashes[i] = worker.flows.hash(flow_of(burst.packets[i]));
-    worker.flows.prefetch(hashes[i]);
+    places[i].hash = worker.flows.hash(flow_of(burst.packets[i]));
+    worker.flows.prefetch(places[i].hash);
   }
   uint32_t last = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
-    const uint32_t number = worker.flows.prefetch_record(hashes[i]);
+    const uint32_t number = places[i].number = worker.flows.prefetch_record(places[i].hash);
     if (number != 0 && number != last) worker.egress_keys.prefetch(number, burst.packets[i].ip.length);
     last = number;
   }
 }
 
 // *number: the flow's record, for kSeal and kHold.
-Edge choose(Worker& worker, const Packet& packet, uint32_t hash, uint32_t* number) {
+Edge choose(Worker& worker, const Packet& packet, const Place& place, uint32_t* number) {
   const FlowKey key = flow_of(packet);
-  *number = worker.flows.find(key, hash);
+  *number = place.number != 0 && worker.flows[place.number].key == key ? place.number
+                                                                       : worker.flows.find(key, place.hash);
   const bool keyed = *number != 0 && worker.flows[*number].state == EgressFlow::State::kKeyed;
   if (keyed && worker.flows[*number].held.empty()) return Edge::kSeal;
   if (!worker.hold.has_room_for(packet.mbuf)) return Edge::kTooBig;
@@ -57,13 +64,13 @@ Edge choose(Worker& worker, const Packet& packet, uint32_t hash, uint32_t* numbe
 }  // namespace
 
 void egress_acl(Worker& worker, Burst& burst) {
-  std::array<uint32_t, kBurst> hashes;
-  prefetch(worker, burst, hashes);
+  Places places;
+  prefetch(worker, burst, places);
   uint16_t keyed = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Packet& packet = burst.packets[i];
     uint32_t number = 0;
-    const Edge edge = choose(worker, packet, hashes[i], &number);
+    const Edge edge = choose(worker, packet, places[i], &number);
     if (edge == Edge::kSeal) {
       ++keyed;
       egress_keyed(worker, number, packet);

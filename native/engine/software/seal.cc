@@ -215,8 +215,10 @@ bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
 void seal_gathered(Worker& worker) {
   Sealing& sealing = worker.sealing;
   worker.aead.seal_burst(sealing.jobs.data(), sealing.count);
-  for (uint16_t i = 0; i < sealing.count; ++i) {
-    worker.next_hops.send(sealing.hops[i], sealing.mbufs[i], worker.now_ms);
+  for (uint16_t first = 0, end; first < sealing.count; first = end) {
+    const Address& hop = sealing.hops[first];
+    for (end = first + 1; end < sealing.count && is_same(sealing.hops[end], hop);) ++end;
+    worker.next_hops.send(hop, &sealing.mbufs[first], end - first, worker.now_ms);
   }
   sealing.count = 0;
 }
