@@ -211,6 +211,30 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
   EXPECT_EQ(gateway.worker->egress_keys.find(number, old_tag), nullptr);
 }
 
+// More flows than some AEADs have places for expanded keys: the first and the last of them share one.
+TEST(Egress, FlowsWhoseKeysShareAPlaceAreEachSealedUnderTheirOwnInOneBurst) {
+  constexpr uint32_t kLast = KeyCache::kOthersAtMost;
+  Gateway gateway;
+  gateway.know_next_hop();
+  const auto nth = [](uint32_t n) {
+    return "10.2." + std::to_string(n >> 8) + "." + std::to_string(n & 255);
+  };
+  for (uint32_t n = 0; n <= kLast; ++n) {
+    gateway.install(flow("10.1.0.5", nth(n)), egress_key(n + 1, static_cast<uint8_t>(n == 0 ? 1 : 2)));
+  }
+  for (int i = 0; i < 8; ++i) {
+    gateway.unsecured.received.push_back(
+        from_host("10.1.0.5", nth(i % 2 == 0 ? 0 : kLast), std::to_string(i)));
+  }
+  gateway.settle();
+  ASSERT_EQ(gateway.secured.sent.size(), 8u);
+  for (int i = 0; i < 8; ++i) {
+    const EgressKey key = i % 2 == 0 ? egress_key(1, 1) : egress_key(kLast + 1, 2);
+    EXPECT_EQ(words_of(opened(gateway.secured.sent[static_cast<size_t>(i)], key)), std::to_string(i));
+  }
+  gateway.expect_conservation();
+}
+
 TEST(Egress, ARefusalDropsWhatIsHeldAndFurtherPacketsUntilTheHoldDownIsOver) {
   Gateway gateway;
   gateway.know_next_hop();

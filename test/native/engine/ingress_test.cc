@@ -126,6 +126,28 @@ TEST(Ingress, AForgedPacketIsCountedAndPushesNoKeyOut) {
   gateway.expect_conservation();
 }
 
+// As on the way out: the keys of the first and the last SPI share a place.
+TEST(Ingress, SpisWhoseKeysShareAPlaceAreEachOpenedUnderTheirOwnInOneBurst) {
+  constexpr uint32_t kLast = KeyCache::kOthersAtMost;
+  Receiver gateway;
+  const auto nth = [](uint32_t n) {
+    return "10.2." + std::to_string(n >> 8) + "." + std::to_string(n & 255);
+  };
+  for (uint32_t n = 0; n <= kLast; ++n) ASSERT_TRUE(gateway.admit(flow(nth(n), "10.1.0.5"), 0x100 + n));
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t n = i % 2 == 0 ? 0 : kLast;
+    gateway.secured.received.push_back(
+        sealed(key_of(0x100 + n, 0), udp_packet(nth(n), "10.1.0.5", std::to_string(i))));
+  }
+  gateway.settle();
+  ASSERT_EQ(gateway.unsecured.sent.size(), 8u);
+  for (size_t i = 0; i < 8; ++i) {
+    const Frame& frame = gateway.unsecured.sent[i];
+    EXPECT_EQ(words_of(Frame(frame.begin() + 14, frame.end())), std::to_string(i));
+  }
+  gateway.expect_conservation();
+}
+
 TEST(Ingress, AnAuthenticPacketWithoutAnIpPacketInsideIsABadTrailer) {
   Receiver gateway;
   gateway.admit(kInbound, 17);
