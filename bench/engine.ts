@@ -22,7 +22,7 @@ const shares = lines.map((line): Row => {
   const reach = { 64: 0.6, 1420: 0.75 }[line.octets];
   const { direction, version, octets, flows } = line;
   return {
-    what: { direction, version, octets, flows, against: 'aead' },
+    what: { direction, version, octets, flows, of: 'aead' },
     ours,
     against,
     ratio: ours.median / against.median,
@@ -41,7 +41,7 @@ const million = lines.flatMap((line): Row[] => {
   const [ours, against] = [perSecond(engineNs(line)), perSecond(engineNs(lines.find(isOne) as Line))];
   return [
     {
-      what: { direction, version, octets, flows, against: 'one flow' },
+      what: { direction, version, octets, flows, of: 'one flow' },
       ours,
       against,
       ratio: ours.median / against.median,
