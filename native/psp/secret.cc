@@ -22,7 +22,6 @@ namespace psp {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kHugeAtLeast = 16 << 20;  // octets that are worth pages of 2 MiB
 constexpr size_t kCellAtLeast = 64, kCellAtMost = 1024;
 constexpr size_t kClasses = std::countr_zero(kCellAtMost) - std::countr_zero(kCellAtLeast) + 1;
 
@@ -50,7 +49,8 @@ Mapping* map(size_t length) {
   void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   madvise(memory, length, MADV_DONTDUMP);
-  if (length >= kHugeAtLeast) madvise(memory, length, MADV_HUGEPAGE);
+  // Touched as it comes into use, and in small pages: the kernel may look for a huge one for milliseconds, in
+  // which a polling core would stand still.
   const bool locked = mlock2(memory, length, MLOCK_ONFAULT) == 0;
   if (!locked) unlocked += length;
   return new (memory) Mapping{length, locked, 0, nullptr, nullptr, nullptr};
