@@ -90,8 +90,10 @@ export class Topology {
     link(wire, 'to-a', gwA, 'veth-wire', wireMtu);
     link(wire, 'to-b', gwB, 'veth-wire', wireMtu);
     if (!superFrames) {
-      for (const gateway of [gwA, gwB])
+      for (const gateway of [gwA, gwB]) {
         gateway.run('ethtool', '-K', 'veth-wire', 'tx-udp-segmentation', 'off', 'tx', 'off');
+        gateway.run('ethtool', '-K', 'veth-host', 'tx-udp-segmentation', 'off');
+      }
     }
     link(gwA, 'oob', gwB, 'oob', 1500);
     bridge(wire, wireMtu);
