@@ -133,12 +133,11 @@ it('makes no key, no event and no memory of a scan of 65 536 unknown addresses',
  * What the dataplane may hold, in MiB, however many addresses were scanned since `base`. Garbage is paid once and not
  * per scan: V8's young generation is kept small here, the old one grows by a part of what lives. What is there to
  * stay is bounded by maxFlows: measured 1 KiB for each receive SPI (those that a peer may have heard of without an
- * answer are among them) and up to 3 KiB for each flow that is agreed on, in the engine and in JavaScript; an expanded
- * key, for which each of the latter has a place, is 1 KiB more.
+ * answer are among them) and up to 3 KiB for each flow that is agreed on, in the engine and in JavaScript.
  */
 const garbageMiB = 48;
 function bound({ memory, numbers }: Base, now: Numbers): number {
-  const keptKiB = grew(numbers, now, 'receiveSpis') * 1.25 + grew(numbers, now, 'keyed') * 4;
+  const keptKiB = grew(numbers, now, 'receiveSpis') * 1.25 + grew(numbers, now, 'keyed') * 3;
   return memory + garbageMiB + keptKiB / 1024;
 }
 
