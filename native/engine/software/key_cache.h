@@ -16,7 +16,7 @@ namespace psp {
 class KeyCache {
  public:
   // A kibibyte each, where an expanded key is plain memory; others cost more, and time at start.
-  static constexpr uint32_t kPlainAtMost = 1 << 20, kOthersAtMost = 2048;
+  static constexpr uint32_t kPlainAtMost = 2048, kOthersAtMost = 2048;
 
   // For records numbered from 1 to `records`. Throws std::bad_alloc.
   KeyCache(const Aead& aead, uint32_t records);
