@@ -16,8 +16,8 @@ inline constexpr uint16_t kLongestReceived = 16384;
 
 class MemoryPort : public Port {
  public:
-  explicit MemoryPort(PortInfo info)
-      : info_(info), pool_("fuzz", 512, kLongestReceived + RTE_PKTMBUF_HEADROOM) {}
+  explicit MemoryPort(PortInfo info, uint32_t buffers = 512)
+      : info_(info), pool_("fuzz", buffers, kLongestReceived + RTE_PKTMBUF_HEADROOM) {}
 
   PortInfo info() const override { return info_; }
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override {

@@ -17,7 +17,8 @@ constexpr Neighbours::Drops kDrops = {Drop::kIngressNeighbourUnresolved, Drop::k
 constexpr uint32_t kStepsAtMost = 64;
 
 struct World {
-  MemoryPort port{{kUnsecuredMac, 1500}};
+  // More buffers than may be in use at once: waiting for neighbours, in the queue, and one step's own.
+  MemoryPort port{{kUnsecuredMac, 1500}, Neighbours::kQueueTotal + TxQueue::kCapacity + 256};
   Pool control{"control", 2048, RTE_PKTMBUF_HEADROOM + 256};
   Peers peers{{prefix("10.1.0.0/24"), prefix("fd00:1::/64")},
               {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}}}};
