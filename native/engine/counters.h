@@ -14,7 +14,7 @@
 
 namespace psp {
 
-// Of its one writing thread.
+// Of its one writing thread: the polling one; of commandsRefused the control side.
 class Counter {
  public:
   void add(uint64_t n = 1) { set(value() + n); }
@@ -51,6 +51,7 @@ class Counter {
   X(kCapturesLost, "capturesLost")             \
   X(kCapturesSuppressed, "capturesSuppressed") \
   X(kCommands, "commands")                     \
+  X(kCommandsRefused, "commandsRefused")       \
   X(kSpisRetired, "spisRetired")               \
   X(kSpisEvicted, "spisEvicted")               \
   X(kKeyCacheMisses, "keyCacheMisses")         \

@@ -4,6 +4,7 @@
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -102,7 +103,10 @@ class SoftwareEngine : public Engine {
   }
 
   bool submit(std::unique_ptr<Command>& command) override {
-    if (!commands_.push(command)) return false;
+    if (!commands_.push(command)) {
+      counters_[Value::kCommandsRefused].add();
+      return false;
+    }
     down_.wake();
     return true;
   }
@@ -178,6 +182,8 @@ class SoftwareEngine : public Engine {
     uint64_t look_ns = 0;
     const bool kernel = unsecured.descriptor() >= 0 && secured.descriptor() >= 0;
     const uint32_t empty_turns = kernel ? kEmptyTurnsAtKernel : kEmptyTurns;
+    // For whoever looks at the process's threads; those that EAL started before have names of their own.
+    pthread_setname_np(pthread_self(), "psp polling");
     while (!stopping_.load(std::memory_order_relaxed)) {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
