@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holds one thread of a process while its others go on, as a debugger does. The main thread of a dataplane is its
-// JavaScript: without it the polling thread goes on alone, and what it has to tell stays in its rings.
+// JavaScript: without it the polling thread goes on alone, and what it has to tell stays in its rings. Without the
+// polling thread no packet goes on, and commands stay in theirs.
 import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { ended, until } from './namespace.js';
 import { linesOf } from './traffic.js';
 
@@ -18,13 +20,22 @@ const tracer = `
   print "held\\n";
   <STDIN>;`;
 
-/** Holds the main thread of a process while `work` is done. @throws Error when it cannot be held */
-export async function withMainThreadHeld<T>(pid: number, work: () => Promise<T>): Promise<T> {
-  const child = spawn('perl', ['-e', tracer, `${ptrace}`, `${pid}`], { stdio: ['pipe', 'pipe', 'pipe'] });
+/** The thread of a dataplane's process that moves its packets. @throws Error when there is none */
+export function pollingThreadOf(pid: number): number {
+  const nameOf = (thread: string) => readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').trim();
+  const found = readdirSync(`/proc/${pid}/task`).find((thread) => nameOf(thread) === 'psp polling');
+  if (found === undefined) throw new Error(`process ${pid} has no polling thread`);
+  return Number(found);
+}
+
+/** Holds a thread, by its number or that of its process for the main one, while `work` is done. @throws Error when it cannot */
+export async function withThreadHeld<T>(thread: number, work: () => Promise<T>): Promise<T> {
+  const args = ['-e', tracer, `${ptrace}`, `${thread}`];
+  const child = spawn('perl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
   const lines = linesOf(child);
   try {
     const [line] = await until('the thread is held', () => lines.length > 0 && lines);
-    if (line !== 'held') throw new Error(`the main thread of ${pid} is not held: ${lines.join(' ')}`);
+    if (line !== 'held') throw new Error(`thread ${thread} is not held: ${lines.join(' ')}`);
     return await work();
   } finally {
     child.stdin.end();

@@ -45,10 +45,14 @@ describe.each(runs)('outer IPv$outer, $mode mode, MTU $mtu, in trouble: $trouble
         expect(spis.size).toBeGreaterThan(50);
       }
       // Rings were full, and not only in name.
-      for (const { samples, events, receiving } of result.full) {
+      for (const { samples, events, receiving, commands, answers, sending } of result.full) {
         expect(samples).toBeGreaterThan(0);
         expect(receiving).toBeGreaterThan(0);
         if (long) expect(events).toBeGreaterThan(0);
+        // Each command was done or refused, and each that was refused is counted.
+        expect(Object.keys(answers).sort()).toEqual(['', 'ENGINE_BUSY']);
+        expect(commands).toBeGreaterThanOrEqual(answers.ENGINE_BUSY as number);
+        expect(sending).toBeGreaterThan(0);
       }
     },
     long ? 900_000 : 240_000,

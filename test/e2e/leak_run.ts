@@ -5,7 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from './capture.js';
 import type { Gateway } from './gateway.js';
-import { carries, type FullRings, roundMs, sentBy, troubles } from './leak_troubles.js';
+import { type FullRings, roundMs, sentBy } from './leak_full.js';
+import { carries, troubles } from './leak_troubles.js';
 import { type Gatekeeper, type Judgement, judge } from './leak_wire.js';
 import { until } from './namespace.js';
 import { type PacketKind, packetKinds } from './packet_kinds.js';

@@ -86,6 +86,16 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
+/** Has a process stand still while `work` is done. */
+export async function stopped(pid: number, work: () => Promise<void>): Promise<void> {
+  signal(pid, 'SIGSTOP');
+  try {
+    await work();
+  } finally {
+    signal(pid, 'SIGCONT');
+  }
+}
+
 /** Resolves once the child has ended. */
 export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every ring and queue of a gateway full at least once, while its host sends: those of samples and events, the port's
+// own, that of commands, and the queue in front of a wire that takes nothing. That each was full is read from the
+// gateway's own counters.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { pollingThreadOf, withThreadHeld } from './frozen_thread.js';
+import type { Gateway } from './gateway.js';
+import { type Namespace, stopped, until } from './namespace.js';
+import { dropped, grew, type Numbers } from './numbers.js';
+import { sendFrames, startFrames } from './raw_frames.js';
+import { type Host, hostInterface, type Topology } from './topology.js';
+
+/** How long hosts take to send every kind of packet once. */
+export const roundMs = 150;
+
+/** How often each ring of a gateway was seen to be full while its host sent. */
+export interface FullRings {
+  /** Samples that found no room. */
+  samples: number;
+  /** Attempts to tell the control side of a flow; undefined where it was not tried. */
+  events: number | undefined;
+  /** Frames of the host that the port's ring had no room for. */
+  receiving: number;
+  /** Commands that found no room, and what came of those that an operator gave, by code. */
+  commands: number;
+  answers: Record<string, number>;
+  /** Sealed packets that the wire's queue had no room for. */
+  sending: number;
+}
+
+export interface Troubled {
+  gateway: Gateway;
+  /** Behind it. */
+  host: Host;
+  peer: Gateway;
+  /** All that its host sends, and what of it is sealed with the least effort. */
+  frames: Buffer[];
+  small: Buffer[];
+  /** More flows than its ring of events takes; none in a short run. */
+  newFlows: Buffer[];
+}
+
+/** Of samples, and of events; of commands: native/engine/software/software_engine.cc. */
+const ringSize = 8192;
+const commandRing = 1024;
+
+/** Frames that an interface has sent. */
+export const sentBy = (namespace: Namespace, port: string): number =>
+  Number(namespace.run('cat', `/sys/class/net/${port}/statistics/tx_packets`));
+
+/** One after the other. @param phase is told when each begins */
+export async function fullRings(
+  net: Topology,
+  troubled: Troubled,
+  phase: (name: string) => void,
+): Promise<FullRings> {
+  const pid = await until('the dataplane runs', () => troubled.gateway.pidOf('dataplane'));
+  phase('full rings of samples, events and the port');
+  const untaken = await fullOfUntaken(net, pid, troubled);
+  phase('full ring of commands');
+  const refused = await fullOfCommands(pid, troubled);
+  phase('full queue of the wire');
+  return { ...untaken, ...refused, sending: await fullOfSealed(net, troubled) };
+}
+
+/**
+ * The polling thread goes on without anybody who takes what it has to tell, with every packet sampled; then the whole
+ * process stops, and what waits for it when it goes on is more than its ports take.
+ */
+async function fullOfUntaken(
+  net: Topology,
+  pid: number,
+  { gateway, host, frames, small, newFlows }: Troubled,
+): Promise<Pick<FullRings, 'samples' | 'events' | 'receiving'>> {
+  await until('sampling is on', async () => (await gateway.ask('sampling', '0')).code === 0);
+  const before = await gateway.numbers();
+  const file = `${net.folder}/flood`;
+  // Some of each flow get through its port's ring, again and again; what leaves tells how many.
+  const mixed = newFlows.length > 0 ? newFlows.flatMap((one) => [one, ...small]) : repeated(small, 256);
+  const leaving = newFlows.length > 0 ? 6 * ringSize : 2 * ringSize;
+  await withThreadHeld(pid, async () => {
+    const sent = sentBy(gateway.namespace, 'veth-wire');
+    const flood = startFrames(host.namespace, hostInterface, mixed, file, 1);
+    await until(
+      `${leaving} packets have left`,
+      () => sentBy(gateway.namespace, 'veth-wire') >= sent + leaving,
+      120_000,
+    );
+    await flood.stop();
+  });
+  const held = await settled(gateway);
+  let sent = 0;
+  await stopped(pid, async () => {
+    const flood = await sendFrames(host.namespace, hostInterface, repeated(frames, 3000), file, 1);
+    sent = Number(flood.stdout);
+  });
+  const after = await settled(gateway);
+  await gateway.ask('sampling', 'off');
+  const received = (numbers: Numbers) => numbers.ports.unsecured?.rxPackets ?? 0;
+  return {
+    samples: grew(before, held, 'samplesLost'),
+    events: newFlows.length > 0 ? grew(before, held, 'eventsDelayed') : undefined,
+    receiving: sent - (received(after) - received(held)),
+  };
+}
+
+/**
+ * The polling thread stands still; an operator commands and commands, and the peer's new keys need commands, too. Each
+ * one is done later or refused.
+ */
+async function fullOfCommands(
+  pid: number,
+  { gateway, peer }: Troubled,
+): Promise<Pick<FullRings, 'commands' | 'answers'>> {
+  const before = await gateway.numbers();
+  const refused = async () => grew(before, await gateway.numbers(), 'commandsRefused');
+  const agent = fromPackageRoot('dist/test/e2e/agents/insistent_operator.js');
+  const asked = await withThreadHeld(pollingThreadOf(pid), async () => {
+    const args = [agent, `${gateway.files}/node.yaml`, `${2 * commandRing}`];
+    const answers = gateway.namespace.try(process.execPath, args, 120_000);
+    await until('the ring of commands is full', async () => (await refused()) > 0);
+    // Refused while its last one is not over.
+    await peer.rotate().catch(() => undefined);
+    await sleep(2 * roundMs);
+    return { answers };
+  });
+  const { code, stdout, stderr } = await asked.answers;
+  if (code !== 0) throw new Error(`the operator: ${stderr}`);
+  return { commands: await refused(), answers: JSON.parse(stdout) as Record<string, number> };
+}
+
+/**
+ * The wire takes nearly nothing, so packets wait in the kernel and, once it keeps no more of ours, in the port's queue.
+ * What waited leaves in the end.
+ */
+async function fullOfSealed(net: Topology, { gateway, host, frames, small }: Troubled): Promise<number> {
+  const before = await gateway.numbers();
+  const refused = async () => dropped(before, await gateway.numbers(), 'egress/tx_full');
+  const wire = (verb: string, ...rate: string[]) =>
+    gateway.namespace.run('tc', 'qdisc', verb, 'dev', 'veth-wire', 'root', ...rate);
+  const limits = ['tbf', 'burst', '32kb', 'limit', '256mb', 'rate'];
+  wire('add', ...limits, '1mbit');
+  const mixed = [...frames, ...repeated(small, 256)];
+  const flood = startFrames(host.namespace, hostInterface, mixed, `${net.folder}/flood`, 1);
+  await until("the wire's queue is full", async () => (await refused()) > 0, 120_000);
+  await sleep(2 * roundMs);
+  await flood.stop();
+  wire('change', ...limits, '10gbit');
+  await until('what waited has left', () => waitingAt(gateway.namespace, 'veth-wire') === 0);
+  wire('delete');
+  return refused();
+}
+
+/** Packets in the kernel's queue of an interface. */
+function waitingAt(namespace: Namespace, port: string): number {
+  const [queue] = JSON.parse(namespace.run('tc', '-json', '-statistics', 'qdisc', 'show', 'dev', port));
+  return queue.qlen;
+}
+
+/** The frames over and over, at least so many in all. */
+const repeated = (frames: Buffer[], count: number): Buffer[] =>
+  Array.from({ length: Math.ceil(count / frames.length) }, () => frames).flat();
+
+/** Once its main thread has caught up with what waited. */
+const settled = (gateway: Gateway): Promise<Numbers> =>
+  until('it tells numbers again', () => gateway.numbers().catch(() => undefined), 90_000);
