@@ -4,6 +4,7 @@
 // links, so that full packets do not fit once they are sealed; then with jumbo frames, where all do.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { long } from '../long.js';
+import { DatagramFates } from './datagram_fates.js';
 import {
   copyWithExtensions,
   type Echo,
@@ -11,6 +12,7 @@ import {
   echo,
   forgetPaths,
   Iperf,
+  iperfPort,
   learnedMtu,
   traceroute,
 } from './host_tools.js';
@@ -123,9 +125,12 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
       expect(tcp.sent).toBeGreaterThanOrEqual(streamed);
       expect(tcp.received).toBeGreaterThan(mebibyte);
       expect(learnedMtu(net.host1.namespace, target(family))).toBe(room);
-      const datagrams = await server.carry(net.host1.namespace, target(family), 'udp', mebibyte / 2);
-      expect(datagrams.sent).toBeGreaterThanOrEqual(mebibyte / 2);
+      const fates = await DatagramFates.of(net, iperfPort);
+      const datagrams = await server.carry(net.host1.namespace, target(family), 'udp', 4 * mebibyte);
+      expect(datagrams.sent).toBeGreaterThanOrEqual(4 * mebibyte);
       expect(datagrams.received).toBeGreaterThan(0);
+      expect(fates.sent).toBeGreaterThanOrEqual(datagrams.sent / 1000);
+      await expect.poll(() => fates.missing(), { timeout: 20_000 }).toBe(0);
     }
     await server.stop();
     const after = await net.a.numbers();

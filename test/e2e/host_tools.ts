@@ -89,9 +89,12 @@ export interface Stream {
   received: number;
 }
 
+/** Where iperf3 listens. */
+export const iperfPort = 5201;
+
 interface IperfReport {
   error?: string;
-  end: { sum_sent: { bytes: number }; sum_received: { bytes: number }; sum?: { packets: number } };
+  end: { sum_sent: { bytes: number }; sum_received: { bytes: number } };
 }
 
 /** An iperf3 server on every address of a host. */
@@ -108,9 +111,9 @@ export class Iperf {
     });
   }
 
-  /** `bytes` octets over TCP, or over UDP in datagrams that fit any path, slowly enough for any machine. */
+  /** `bytes` octets over TCP, or over UDP in datagrams of 1000 that fit any path, slowly enough for any machine. */
   async carry(from: Namespace, to: string, by: 'tcp' | 'udp', bytes: number): Promise<Stream> {
-    const datagrams = by === 'udp' ? ['-u', '-l', '1000', '-b', '8M'] : [];
+    const datagrams = by === 'udp' ? ['-u', '-l', '1000', '-b', '50M'] : [];
     const { stdout, stderr } = await from.try('iperf3', ['-c', to, '-J', '-n', `${bytes}`, ...datagrams]);
     const report = stdout === '' ? { error: stderr.trim() } : (JSON.parse(stdout) as IperfReport);
     if (!('end' in report) || report.error !== undefined) throw new Error(`iperf3 ${to}: ${report.error}`);
