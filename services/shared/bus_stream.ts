@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   AckPolicy,
+  type Consumer,
   type ConsumerConfig,
   DeliverPolicy,
   DiscardPolicy,
@@ -45,6 +46,7 @@ const answerMs = 2000;
 /** JetStream's code of "no message found", which is an answer; "stream not found" has the same status. */
 const noMessage = 10037;
 const streamMissing = 10059;
+const consumerMissing = 10014;
 /** Messages that a reader asks for at once, and how long it waits for them. */
 const readAhead = 256;
 const pageMs = 1000;
@@ -141,12 +143,13 @@ export class BusStream {
     let next: number | undefined;
     while (!signal.aborted) {
       try {
-        for await (const message of this.#pages(next, sinceMs, follow, signal)) {
+        const consumer = await this.#consumer(next, sinceMs);
+        if (!follow && (await consumer.info(true)).num_pending === 0) return;
+        for await (const message of this.#pages(consumer, signal)) {
           next = message.place + 1;
           yield message;
           if (!follow && message.place >= last) return;
         }
-        if (!follow) return;
       } catch (error) {
         if (!follow || !(error instanceof PspError)) throw error;
         await delay(retryMs, undefined, { signal }).catch(() => undefined);
@@ -154,26 +157,24 @@ export class BusStream {
     }
   }
 
-  /** Reads through one consumer; ends when there is nothing, or when one of its messages got lost on the way. */
-  async *#pages(
-    next: number | undefined,
-    sinceMs: number | undefined,
-    follow: boolean,
-    signal: AbortSignal,
-  ): AsyncGenerator<Stored> {
-    const info = await this.#attempt((manager) =>
-      manager.consumers.add(auditStream, {
+  #consumer(next: number | undefined, sinceMs: number | undefined): Promise<Consumer> {
+    return this.#attempt(async (manager) => {
+      const info = await manager.consumers.add(auditStream, {
         name: randomBytes(8).toString('hex'),
         ack_policy: AckPolicy.None,
         replay_policy: ReplayPolicy.Instant,
         mem_storage: true,
         inactive_threshold: nanos(forgottenMs),
         ...startOf(next, sinceMs),
-      }),
-    );
-    if (!follow && info.num_pending === 0) return;
-    const consumer = this.#client.consumers.getPullConsumerFor(info);
+      });
+      return this.#client.consumers.getPullConsumerFor(info);
+    });
+  }
+
+  /** Reads through one consumer, until it is gone or one of its messages got lost on the way. */
+  async *#pages(consumer: Consumer, signal: AbortSignal): AsyncGenerator<Stored> {
     for (let delivered = 0; !signal.aborted; ) {
+      const before = delivered;
       const page = await this.#attempt(() => consumer.fetch({ max_messages: readAhead, expires: pageMs }));
       const leave = () => void page.close();
       signal.addEventListener('abort', leave);
@@ -183,11 +184,26 @@ export class BusStream {
           yield { place: seq, subject, octets: data };
         }
       } catch (cause) {
+        if (!(await this.#knows(consumer))) return;
         throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
       } finally {
         signal.removeEventListener('abort', leave);
       }
+      // Nobody answers for a consumer that is gone.
+      if (delivered === before && !(await this.#knows(consumer))) return;
     }
+  }
+
+  #knows(consumer: Consumer): Promise<boolean> {
+    return this.#attempt(() =>
+      consumer.info().then(
+        () => true,
+        (error: NatsError) => {
+          if (error.api_error?.err_code === consumerMissing) return false;
+          throw error;
+        },
+      ),
+    );
   }
 
   #message(query: MsgRequest): Promise<Stored | undefined> {
