@@ -60,8 +60,14 @@ export class FenceRig {
     from.run('perl', '-e', perlWays[way], `${index}`, ...hex);
   }
 
-  /** @returns the markers that reached the outside while `work` ran, in the order in which they came. */
+  /** @returns those of the markers that reached the outside while `work` ran, in their own order. */
   async seenOutside(work: () => void | Promise<void>, markers: readonly string[]): Promise<string[]> {
+    const frames = await this.framesOutside(work);
+    return markers.filter((marker) => frames.some((octets) => octets.includes(marker)));
+  }
+
+  /** @returns what was seen on the wire from outside while `work` ran. */
+  async framesOutside(work: () => void | Promise<void>): Promise<Buffer[]> {
     const file = join(this.folder, 'wire.pcap');
     const capture = new Capture(this.outside, 'wire', file, {});
     await capture.start();
@@ -70,8 +76,7 @@ export class FenceRig {
     this.outside.run('perl', '-e', perlSend(this.outside, 'wire', last));
     await until('the capture is whole', () => capture.frames().some(({ octets }) => octets.includes(last)));
     await capture.stop();
-    const frames = capture.frames();
-    return markers.filter((marker) => frames.some(({ octets }) => octets.includes(marker)));
+    return capture.frames().map(({ octets }) => octets);
   }
 
   ping(from: Namespace, address: string): Promise<Result> {

@@ -8,7 +8,7 @@ import { pollingThreadOf, withThreadHeld } from './frozen_thread.js';
 import type { Gateway } from './gateway.js';
 import { type Namespace, stopped, until } from './namespace.js';
 import { dropped, grew, type Numbers } from './numbers.js';
-import { sendFrames, startFrames } from './raw_frames.js';
+import { sendFrames, sentBy, startFrames } from './raw_frames.js';
 import { type Host, hostInterface, type Topology } from './topology.js';
 
 /** How long hosts take to send every kind of packet once. */
@@ -44,10 +44,6 @@ export interface Troubled {
 /** Of samples, and of events; of commands: native/engine/software/software_engine.cc. */
 const ringSize = 8192;
 const commandRing = 1024;
-
-/** Frames that an interface has sent. */
-export const sentBy = (namespace: Namespace, port: string): number =>
-  Number(namespace.run('cat', `/sys/class/net/${port}/statistics/tx_packets`));
 
 /** One after the other. @param phase is told when each begins */
 export async function fullRings(

@@ -5,13 +5,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from './capture.js';
 import type { Gateway } from './gateway.js';
-import { type FullRings, roundMs, sentBy } from './leak_full.js';
+import { type FullRings, roundMs } from './leak_full.js';
 import { carries, troubles } from './leak_troubles.js';
 import { type Gatekeeper, type Judgement, judge } from './leak_wire.js';
 import { until } from './namespace.js';
 import { type PacketKind, packetKinds } from './packet_kinds.js';
 import { type End, filled, fragments4, frame, ipv4, udp } from './packet_octets.js';
-import { macIn, type RunningFrames, startFrames } from './raw_frames.js';
+import { macIn, type RunningFrames, sentBy, startFrames } from './raw_frames.js';
 import { type Host, hostInterface, Topology, type TopologyOptions } from './topology.js';
 
 export interface LeakOptions {

@@ -77,6 +77,10 @@ export function startFrames(
 /** MAC address of an interface. */
 export const macIn = (namespace: Namespace, port: string): Buffer => macOf(linkOf(namespace, port).address);
 
+/** Frames that an interface has sent. */
+export const sentBy = (namespace: Namespace, port: string): number =>
+  Number(namespace.run('cat', `/sys/class/net/${port}/statistics/tx_packets`));
+
 const linkOf = (namespace: Namespace, port: string): { ifindex: number; address: string } => {
   const [link] = JSON.parse(namespace.ip('-json', 'link', 'show', 'dev', port));
   return link;
