@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first packet of a tunnel: held, not lost, whichever side begins, in every family of inner and outer, and
 // with many flows missing at once.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Capture } from './capture.js';
 import { until } from './namespace.js';
 import { grew, newDrops } from './numbers.js';
-import { hostInterface, Topology } from './topology.js';
+import { type Host, hostInterface, Topology } from './topology.js';
 import { Listener, ping, send, transfer } from './traffic.js';
 
 const marker = 'PSP-E2E-MARKER-1';
@@ -70,6 +70,7 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
 
 describe('many tunnels', () => {
   const pairs = 50;
+  const port = 7000;
   const address = (side: 1 | 2, i: number) => `10.${side}.0.${100 + i}`;
   let net: Topology;
 
@@ -85,22 +86,29 @@ describe('many tunnels', () => {
     Array.from({ length: pairs }, (_, i) => ({
       source: address(side, first + i),
       destination: address(side === 1 ? 2 : 1, first + i),
-      port: 7000,
+      port,
       count,
       from,
     }));
 
+  /** Hears on one host until the test is over, however that ends. */
+  const listen = async (host: Host): Promise<Listener> => {
+    const listener = await Listener.start(host.namespace, port);
+    onTestFinished(() => listener.stop());
+    return listener;
+  };
+
   it('opens 50 that miss in the same millisecond, and keeps the order of each', async () => {
     const before = await net.a.numbers();
     // Released at once they are more than a socket takes in, so a capture counts them where they arrive.
-    const listener = await Listener.start(net.host2.namespace, 7000);
+    await listen(net.host2);
     const arrived = await net.capture('arrived', {
-      filter: 'udp dst port 7000',
+      filter: `udp dst port ${port}`,
       at: [net.host2.namespace, hostInterface],
     });
     await send(net.host1.namespace, plan(1, 0, 20));
     await until('all have arrived', () => arrived.frames().length >= pairs * 20);
-    await Promise.all([arrived.stop(), listener.stop()]);
+    await arrived.stop();
     const after = await net.a.numbers();
     expect(grew(before, after, 'missEvents')).toBe(pairs);
     expect(newDrops(before, after)).toEqual({});
@@ -112,8 +120,8 @@ describe('many tunnels', () => {
   });
 
   it('opens 50 from both sides at once, and all carry both ways, now and after 10 idle seconds', async () => {
-    const left = await Listener.start(net.host1.namespace, 7000);
-    const right = await Listener.start(net.host2.namespace, 7000);
+    const left = await listen(net.host1);
+    const right = await listen(net.host2);
     const both = (from: number) =>
       Promise.all([
         send(net.host1.namespace, plan(1, pairs, 1, from)),
@@ -127,7 +135,6 @@ describe('many tunnels', () => {
       'the second have arrived',
       () => left.heard.length >= 2 * pairs && right.heard.length >= 2 * pairs,
     );
-    await Promise.all([left.stop(), right.stop()]);
     for (const heard of [left.heard, right.heard]) {
       expect(heard.length).toBe(2 * pairs);
       expect(new Set(heard.map(({ text }) => text)).size).toBe(2 * pairs);
