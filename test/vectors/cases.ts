@@ -11,7 +11,7 @@ import { absent, hex, type Row, unhex } from './table.js';
 
 export type Family = 'v4' | 'v6';
 export const families: Family[] = ['v4', 'v6'];
-export const versions = [0, 1, 2, 3];
+const versions = [0, 1, 2, 3];
 
 const masterKeys = [
   unhex('a8c1f0537be2946d0f3358cc1d72be9604e5da3b7790c24f61ab08f7352d9ce1'),
@@ -73,6 +73,35 @@ export const hostUdp = (family: Family, length: number): Payload =>
 
 /** UDP with 24 octets of data. */
 export const usualPacket = (family: Family): Buffer => hostPacket(family, hostUdp(family, 24));
+
+/**
+ * Cases for every combination of version, cookie and the crypt offsets worth a packet.
+ * @param first what offset 1 leaves in the clear @param further offsets without a cookie, by what they do
+ */
+export function combinations(
+  prefix: string,
+  base: Pick<Case, 'mode' | 'packet' | 'outer'>,
+  first: string,
+  further: Record<string, number>,
+): Case[] {
+  const described = (version: number, vc: boolean): [number, string][] => {
+    if (version >= 2) return [[0, 'authenticated, in the clear']];
+    return [
+      [0, 'all behind the IV is encrypted'],
+      [1, vc ? 'the cookie is encrypted from its fifth octet on' : `${first} in the clear`],
+      ...Object.entries(further).map(([what, words]): [number, string] => [words + (vc ? 2 : 0), what]),
+    ];
+  };
+  return versions.flatMap((version) =>
+    [false, true].flatMap((vc) =>
+      described(version, vc).map(([cryptOffset, description]) => {
+        const name = `${prefix}_${version}${vc ? '_vc' : ''}_offset${cryptOffset}`;
+        const header = { cryptOffset, cookie: vc ? cookieOf(name) : undefined };
+        return { ...base, name, description, version, header };
+      }),
+    ),
+  );
+}
 
 function outerOf(one: Case): IpFields {
   const family = one.outer ?? (one.packet.readUInt8(0) >> 4 === 4 ? 'v4' : 'v6');

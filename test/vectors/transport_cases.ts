@@ -3,6 +3,7 @@
 // _offset<crypt offset>; then what else is special.
 import {
   type Case,
+  combinations,
   cookieOf,
   families,
   hostPacket,
@@ -10,36 +11,24 @@ import {
   hostUdp,
   pattern,
   usualPacket,
-  versions,
 } from './cases.js';
 import { extended, fragmented, type Payload, protocol } from './ip.js';
 import { unhex } from './table.js';
 
 const udpWords = 2;
-const payloadWords = udpWords + 6;
 
-/** Every combination of family, version, cookie and the crypt offsets worth a packet. */
-function matrix(): Case[] {
-  const cases: Case[] = [];
-  for (const family of families)
-    for (const version of versions)
-      for (const vc of [false, true]) {
-        const cookieWords = vc ? 2 : 0;
-        const offsets: Record<number, string> = {
-          0: 'all behind the IV is encrypted',
-          1: vc ? 'the cookie is encrypted from its fifth octet on' : 'the ports stay in the clear',
-          [udpWords + cookieWords]: "the host's UDP header stays in the clear",
-          [payloadWords + cookieWords]: 'nothing is left to encrypt',
-        };
-        const described = version < 2 ? offsets : { 0: 'authenticated, in the clear' };
-        for (const [cryptOffset, description] of Object.entries(described)) {
-          const name = `transport_${family}_${version}${vc ? '_vc' : ''}_offset${cryptOffset}`;
-          const header = { cryptOffset: Number(cryptOffset), cookie: vc ? cookieOf(name) : undefined };
-          cases.push({ name, description, mode: 'transport', version, packet: usualPacket(family), header });
-        }
-      }
-  return cases;
-}
+const matrix = (): Case[] =>
+  families.flatMap((family) =>
+    combinations(
+      `transport_${family}`,
+      { mode: 'transport', packet: usualPacket(family) },
+      'the ports stay',
+      {
+        "the host's UDP header stays in the clear": udpWords,
+        'nothing is left to encrypt': udpWords + 6,
+      },
+    ),
+  );
 
 const v4 = { mode: 'transport', version: 0, packet: usualPacket('v4') } as const;
 const v6 = { mode: 'transport', version: 1, packet: usualPacket('v6') } as const;

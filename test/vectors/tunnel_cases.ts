@@ -3,43 +3,32 @@
 // _offset<crypt offset>; then what else is special.
 import {
   type Case,
-  cookieOf,
+  combinations,
   families,
   hostPacket,
   hosts,
   hostUdp,
   pattern,
   usualPacket,
-  versions,
 } from './cases.js';
 import { extended, fragmented, ipPacket, type Payload, protocol, udp } from './ip.js';
 import { unhex } from './table.js';
 
-/** Every combination of families, version, cookie and the crypt offsets worth a packet. */
-function matrix(): Case[] {
-  const cases: Case[] = [];
-  for (const inner of families)
-    for (const outer of families)
-      for (const version of versions)
-        for (const vc of [false, true]) {
-          const packet = usualPacket(inner);
-          const cookieWords = vc ? 2 : 0;
-          const ipHeader = inner === 'v4' ? 5 : 10;
-          const offsets: Record<number, string> = {
-            0: 'all behind the IV is encrypted',
-            1: vc ? 'the cookie is encrypted from its fifth octet on' : 'the first word stays in the clear',
-            [ipHeader + cookieWords]: 'the inner IP header stays in the clear',
-            [packet.length / 4 + cookieWords]: 'nothing is left to encrypt',
-          };
-          const described = version < 2 ? offsets : { 0: 'authenticated, in the clear' };
-          for (const [cryptOffset, description] of Object.entries(described)) {
-            const name = `tunnel_${inner}_in_${outer}_${version}${vc ? '_vc' : ''}_offset${cryptOffset}`;
-            const header = { cryptOffset: Number(cryptOffset), cookie: vc ? cookieOf(name) : undefined };
-            cases.push({ name, description, mode: 'tunnel', version, packet, outer, header });
-          }
-        }
-  return cases;
-}
+const matrix = (): Case[] =>
+  families.flatMap((inner) =>
+    families.flatMap((outer) => {
+      const packet = usualPacket(inner);
+      return combinations(
+        `tunnel_${inner}_in_${outer}`,
+        { mode: 'tunnel', packet, outer },
+        'the first word stays',
+        {
+          'the inner IP header stays in the clear': inner === 'v4' ? 5 : 10,
+          'nothing is left to encrypt': packet.length / 4,
+        },
+      );
+    }),
+  );
 
 const v4 = { mode: 'tunnel', version: 0, outer: 'v4', packet: usualPacket('v4') } as const;
 const v6 = { mode: 'tunnel', version: 1, outer: 'v6', packet: usualPacket('v6') } as const;
