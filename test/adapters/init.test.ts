@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '../../cli/program.js';
 import { readBusSecret, readPassword } from '../../services/shared/bus_secret.js';
 import { loadConfig } from '../../services/shared/config.js';
@@ -22,25 +22,14 @@ import { busUsers } from '../../services/shared/contracts.js';
 import { soleIdentityOf } from '../../services/shared/identity.js';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { expectSchema } from '../json_schema.js';
+import { keepPrinted } from './printed.js';
 
 let dir: string;
-let stdout = '';
-let stderr = '';
+const said = keepPrinted();
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'psp-init-'));
-  stdout = '';
-  stderr = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
-    stdout += chunk;
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {
-    stderr += chunk;
-    return true;
-  });
 });
 afterEach(() => {
-  vi.restoreAllMocks();
   rmSync(dir, { recursive: true });
 });
 
@@ -166,7 +155,7 @@ describe('psp init', () => {
       busUsers.map((user) => readPassword(join(out(), node, 'nats'), user)),
     );
     expect(new Set([...secrets, ...passwords]).size).toBe(2 + 2 * busUsers.length);
-    expect(stdout + stderr).not.toContain(secrets[0]);
+    expect(said.stdout + said.stderr).not.toContain(secrets[0]);
   });
 
   it('overwrites nothing: a second call adds a node under the same authority', async () => {
@@ -186,10 +175,10 @@ describe('psp init', () => {
     await init('a', '--from', examples);
     const before = contentsOf(out());
     rmSync(join(out(), 'a/bus.secret'));
-    stdout = '';
+    said.stdout = '';
     expect(await init('a', '--json')).toBe(0);
-    const { made, kept } = JSON.parse(stdout) as { made: string[]; kept: string[] };
-    expectSchema('init', JSON.parse(stdout));
+    const { made, kept } = JSON.parse(said.stdout) as { made: string[]; kept: string[] };
+    expectSchema('init', JSON.parse(said.stdout));
     expect(made).toEqual([join(out(), 'a/bus.secret')]);
     expect(kept).toHaveLength(11);
     expect(contentsOf(out())['a/bus.secret']).not.toBe(before['a/bus.secret']);
@@ -199,11 +188,11 @@ describe('psp init', () => {
     await init('a', 'b', '--from', examples);
     copyFileSync(join(out(), 'a/tls/node.key'), join(out(), 'b/tls/node.key'));
     expect(await init('b')).toBe(1);
-    expect(stderr).toMatch(/^psp: FILE_UNREADABLE: .*b\/tls\/node\.crt .*not its own.*remove both/);
-    stderr = '';
+    expect(said.stderr).toMatch(/^psp: FILE_UNREADABLE: .*b\/tls\/node\.crt .*not its own.*remove both/);
+    said.stderr = '';
     rmSync(join(out(), 'ca/ca.key'));
     expect(await init('c')).toBe(1);
-    expect(stderr).toMatch(/^psp: FILE_UNREADABLE: .*ca\/ca\.key cannot be read \(ENOENT\)/);
+    expect(said.stderr).toMatch(/^psp: FILE_UNREADABLE: .*ca\/ca\.key cannot be read \(ENOENT\)/);
     expect(existsSync(join(out(), 'c'))).toBe(false);
   });
 
@@ -221,11 +210,11 @@ describe('psp init', () => {
     writeFileSync(join(from, 'd.yaml'), 'node: d\nnonsense: 1\n');
     const before = listing(out());
     expect(await init('c', '--from', from)).toBe(1);
-    expect(stderr).toContain('node: expected c, received "a"');
+    expect(said.stderr).toContain('node: expected c, received "a"');
     expect(await init('d', '--from', from)).toBe(1);
-    expect(stderr).toContain('nonsense (line 2): expected one of node, unsecured');
+    expect(said.stderr).toContain('nonsense (line 2): expected one of node, unsecured');
     expect(await init('e', '--from', from)).toBe(1);
-    expect(stderr).toContain('e.yaml cannot be read (ENOENT)');
+    expect(said.stderr).toContain('e.yaml cannot be read (ENOENT)');
     expect(listing(out())).toEqual(before);
   });
 

@@ -4,7 +4,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { transcode } from '../../cli/pcap.js';
 import { run } from '../../cli/program.js';
 import { loadAddon } from '../../native/addon.js';
@@ -14,33 +14,20 @@ import { families, hostPacket, hosts, hostUdp } from '../vectors/cases.js';
 import { fromMasterKeys } from '../vectors/derivation.js';
 import { type Mode, openPacket, sealPacket } from '../vectors/packet.js';
 import { captureForms, readCapture, writeCapture } from './pcap_files.js';
+import { keepPrinted } from './printed.js';
 
 const masters = [Buffer.alloc(32, 0x3a), Buffer.from(Array.from({ length: 32 }, (_, i) => i * 3))] as const;
 const keyOf = fromMasterKeys(masters);
 const keys = ['--master-key0', masters[0].toString('hex'), '--master-key1', masters[1].toString('hex')];
 
 let folder: string;
-let stdout = '';
-let stderr = '';
+const said = keepPrinted();
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'psp-pcap-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-beforeEach(() => {
-  stdout = '';
-  stderr = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
-    stdout += chunk;
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {
-    stderr += chunk;
-    return true;
-  });
-});
 afterEach(() => {
-  vi.restoreAllMocks();
   for (const file of readdirSync(folder)) rmSync(join(folder, file));
 });
 
@@ -48,10 +35,10 @@ const path = (name: string) => join(folder, name);
 
 /** Runs `psp pcap`, which must do it. @returns what it prints as JSON. */
 async function pcap(direction: 'encrypt' | 'decrypt', input: string, out: string, ...args: string[]) {
-  stdout = '';
+  said.stdout = '';
   const code = await run(['pcap', direction, '--json', '--in', input, '--out', out, ...keys, ...args]);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const printed = JSON.parse(stdout) as Record<string, unknown>;
+  expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: '' });
+  const printed = JSON.parse(said.stdout) as Record<string, unknown>;
   expectSchema(`pcap_${direction}`, printed);
   return printed;
 }
@@ -174,12 +161,12 @@ describe('psp pcap', () => {
     writeFileSync(path('clear'), writeCapture(frames.map((octets) => ({ octets }))));
     const files = ['--in', path('clear'), '--out', path('sealed')];
     expect(await run(['pcap', 'encrypt', ...files, ...keys, '--spi', '1a345678'])).toBe(0);
-    expect(stdout).toContain('9 frames, 8 encrypted, 1 copied (no IP)\n');
-    expect(stdout).toContain('the next IV under this SPI is 0x0000000000000009');
-    stdout = '';
+    expect(said.stdout).toContain('9 frames, 8 encrypted, 1 copied (no IP)\n');
+    expect(said.stdout).toContain('the next IV under this SPI is 0x0000000000000009');
+    said.stdout = '';
     const back = ['--in', path('sealed'), '--out', path('back')];
     expect(await run(['pcap', 'decrypt', ...back, ...keys])).toBe(0);
-    expect(stdout).toContain('9 frames, 8 decrypted (8 tunnel, 0 transport), 1 copied (no PSP)\n');
+    expect(said.stdout).toContain('9 frames, 8 decrypted (8 tunnel, 0 transport), 1 copied (no PSP)\n');
   });
 });
 
@@ -230,7 +217,7 @@ describe("google/psp's files", () => {
     const mode = name.split('_')[0] as Mode;
     const seal = ['--spi', lines[2] as string, '--mode', mode, ...args];
     const code = await run(['pcap', 'encrypt', ...files(clear, path('sealed')), ...seal]);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: '' });
     const afterHeader = (file: string) => readFileSync(file).subarray(24).toString('hex');
     expect(readCapture(theirs).length).toBeGreaterThan(0);
     expect(afterHeader(path('sealed'))).toBe(afterHeader(theirs));

@@ -4,7 +4,7 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '../../cli/program.js';
 import { traceFile } from '../../cli/trace.js';
 import { fates, type Told } from '../../cli/trace_steps.js';
@@ -17,6 +17,7 @@ import { fromMasterKeys } from '../vectors/derivation.js';
 import { checksum, type IpFields, ipPacket, type Payload, udp } from '../vectors/ip.js';
 import { sealPacket } from '../vectors/packet.js';
 import { type CaptureForm, type CaptureFrame, captureForms, writeCapture } from './pcap_files.js';
+import { keepPrinted } from './printed.js';
 
 const masters = [Buffer.alloc(32, 0x3a), Buffer.alloc(32, 0xc5)] as const;
 const keyOf = fromMasterKeys(masters);
@@ -39,8 +40,7 @@ bypass: [{ prefix: 203.0.113.0/24, protocol: udp, port: 53 }]
 `;
 
 let folder: string;
-let stdout = '';
-let stderr = '';
+const said = keepPrinted();
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'psp-trace-'));
@@ -48,19 +48,8 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 beforeEach(() => {
   writeFileSync(path('node.yaml'), nodeFile);
-  stdout = '';
-  stderr = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
-    stdout += chunk;
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {
-    stderr += chunk;
-    return true;
-  });
 });
 afterEach(() => {
-  vi.restoreAllMocks();
   for (const file of readdirSync(folder)) rmSync(join(folder, file));
 });
 
@@ -69,11 +58,11 @@ const command = (...args: string[]) => ['-c', path('node.yaml'), 'pipeline', 'tr
 
 /** Runs the frames, which must be done. @returns what is printed as JSON. */
 async function trace(frames: readonly CaptureFrame[], args: string[], form?: CaptureForm): Promise<Told> {
-  stdout = '';
+  said.stdout = '';
   writeFileSync(path('file'), writeCapture(frames, form));
   const code = await run(command(...args, '--json'));
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const told = JSON.parse(stdout) as Told;
+  expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: '' });
+  const told = JSON.parse(said.stdout) as Told;
   expectSchema('pipeline_trace', told);
   const sum = fates.reduce((all, fate) => all + told.fates[fate], 0);
   expect(sum).toBe(told.frames.length);
@@ -403,7 +392,7 @@ describe('the file', () => {
     const told = await trace([{ octets }, { octets }], ['--limit', '1']);
     expect(told).toMatchObject({ more: true, fates: { held: 1 } });
     expect(await run(command('--limit', '1'))).toBe(0);
-    expect(stdout).toContain('there are more frames: give --limit\n');
+    expect(said.stdout).toContain('there are more frames: give --limit\n');
   });
 
   it('without frames has a trace too', async () => {
@@ -415,7 +404,7 @@ describe('for a person', () => {
   const read = async (frames: Buffer[], ...args: string[]) => {
     writeFileSync(path('file'), writeCapture(frames.map((octets) => ({ octets }))));
     expect(await run(command(...args))).toBe(0);
-    return stdout.replaceAll(`${folder}/`, '').split('\n\n');
+    return said.stdout.replaceAll(`${folder}/`, '').split('\n\n');
   };
 
   it('one block for each frame says what each pipe did, what left and why not', async () => {
