@@ -1,37 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nothing on the packet path allocates: a worker takes packets through all its pipes with the C library's
 // allocator counted. Its ports hold buffers that were filled before, and give back what is sent.
-#include <gtest/gtest.h>
-
-#include <atomic>
-
-#include "gateway.h"
-#include "sealed_frames.h"
-
 #if !defined(__SANITIZE_ADDRESS__)
 
-namespace {
-std::atomic<size_t> allocations{0};
-}
+#include <gtest/gtest.h>
 
-extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-
-void* malloc(size_t length) {
-  allocations++;
-  return __libc_malloc(length);
-}
-void* calloc(size_t count, size_t length) {
-  allocations++;
-  return __libc_calloc(count, length);
-}
-void* realloc(void* memory, size_t length) {
-  allocations++;
-  return __libc_realloc(memory, length);
-}
-}
+#include "../psp/allocations.h"
+#include "gateway.h"
+#include "sealed_frames.h"
 
 namespace psp {
 namespace {

@@ -1,39 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nothing on the packet path allocates: keys are derived and expanded, packets sealed and opened with the C
 // library's allocator counted.
+#if !defined(__SANITIZE_ADDRESS__)
+
 #include <gtest/gtest.h>
 
-#include <atomic>
-
+#include "allocations.h"
 #include "ip_build.h"
 #include "psp/master_key.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
-
-#if !defined(__SANITIZE_ADDRESS__)
-
-namespace {
-std::atomic<size_t> allocations{0};
-}
-
-extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-
-void* malloc(size_t length) {
-  allocations++;
-  return __libc_malloc(length);
-}
-void* calloc(size_t count, size_t length) {
-  allocations++;
-  return __libc_calloc(count, length);
-}
-void* realloc(void* memory, size_t length) {
-  allocations++;
-  return __libc_realloc(memory, length);
-}
-}
 
 namespace psp::test {
 namespace {
