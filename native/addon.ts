@@ -234,7 +234,7 @@ export interface EngineCounters {
   /** In the order of EngineOptions.bypass. */
   bypass: { egressPackets: bigint; ingressPackets: bigint }[];
   /** Gauges: held, wanted, keyed, inboundFlows, receiveSpis, missesWaiting (for room in the ring of events). Counters: heldTotal, resubmitted, missEvents,
-   * eventsLost, samplesTaken, samplesLost (their ring was full), eventsDelayed, commandsRefused (likewise), keyCacheMisses, checksumsCompleted, polls, sleeps, ... by these names. */
+   * eventsLost, samplesTaken, samplesLost (their ring was full), eventsDelayed, commandsRefused (likewise), framesMissed (by a port), keyCacheMisses, checksumsCompleted, polls, sleeps, ... by these names. */
   values: Record<string, bigint>;
 }
 

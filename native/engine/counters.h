@@ -59,6 +59,7 @@ class Counter {
   X(kSuperFramesCut, "superFramesCut")         \
   X(kSuperFramesMade, "superFramesMade")       \
   X(kFramesRefused, "framesRefused")           \
+  X(kFramesMissed, "framesMissed")             \
   X(kSolicitations, "solicitations")           \
   X(kIcmpSent, "icmpSent")                     \
   X(kIcmpSuppressed, "icmpSuppressed")         \

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <utility>
 
 #include "engine/packet.h"
 #include "psp/aead.h"
@@ -80,6 +81,12 @@ uint16_t DpdkPort::rx_burst(rte_mbuf** packets, uint16_t count) {
 
 uint16_t DpdkPort::tx_burst(rte_mbuf** packets, uint16_t count) {
   return rte_eth_tx_burst(id_, 0, packets, count);
+}
+
+uint64_t DpdkPort::missed() {
+  rte_eth_stats counts;
+  if (rte_eth_stats_get(id_, &counts) != 0) return 0;
+  return counts.imissed - std::exchange(missed_, counts.imissed);
 }
 
 bool DpdkPort::raise_mtu(uint16_t mtu) {

@@ -25,6 +25,7 @@ class DpdkPort : public Port {
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override;
   uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override;
   int descriptor() const override { return -1; }
+  uint64_t missed() override;
   void stop() override;
   bool raise_mtu(uint16_t mtu) override;
 
@@ -38,6 +39,7 @@ class DpdkPort : public Port {
   uint16_t id_;
   PortInfo info_;
   uint32_t packet_room_ = 0;
+  uint64_t missed_ = 0;  // told so far
   std::unique_ptr<Pool> pool_;
 };
 

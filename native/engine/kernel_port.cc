@@ -123,6 +123,14 @@ bool KernelPort::is_up() const {
   return interface_runs(interface_);
 }
 
+// The kernel begins anew with every answer.
+uint64_t KernelPort::missed() {
+  tpacket_stats counts{};
+  socklen_t length = sizeof counts;
+  const bool told = getsockopt(socket_, SOL_PACKET, PACKET_STATISTICS, &counts, &length) == 0;
+  return told ? counts.tp_drops : 0;
+}
+
 // At most one system call, which is made once all frames of the last one are handed up.
 uint16_t KernelPort::rx_burst(rte_mbuf** packets, uint16_t count) {
   uint16_t n = 0;

@@ -38,6 +38,7 @@ class KernelPort : public Port {
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override;
   uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override;
   int descriptor() const override { return socket_; }
+  uint64_t missed() override;
   bool is_there() const override;
   bool is_up() const override;
 

@@ -24,6 +24,9 @@ class Port {
   // A descriptor that poll() reports readable when packets wait, or -1: the port must be asked.
   virtual int descriptor() const = 0;
 
+  // Frames that found no room in front of us since this was asked last. May cost a system call.
+  virtual uint64_t missed() { return 0; }
+
   // Ends the device, which gives back what packets it still has, of its own pool and of others. Called before
   // any pool ends whose packets it was given; nothing may be sent or received behind it.
   virtual void stop() {}

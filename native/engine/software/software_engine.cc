@@ -177,7 +177,7 @@ class SoftwareEngine : public Engine {
     return std::make_unique<KernelPort>(device, sealed, counters_);
   }
 
-  void run(Worker& worker, const Port& unsecured, const Port& secured) {
+  void run(Worker& worker, Port& unsecured, Port& secured) {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
     const bool kernel = unsecured.descriptor() >= 0 && secured.descriptor() >= 0;
@@ -191,6 +191,7 @@ class SoftwareEngine : public Engine {
         if (gone(unsecured, config_.unsecured.device) || gone(secured, config_.secured.device)) return;
         worker.unsecured.tx.set_up(unsecured.is_up());
         worker.secured.tx.set_up(secured.is_up());
+        counters_[Value::kFramesMissed].add(unsecured.missed() + secured.missed());
       }
       const bool moved = worker.run_once(now_ns) | obey(worker);
       if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();

@@ -387,6 +387,21 @@ void refuse_one_message() {
   ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
+TEST_F(KernelPortTest, TellsOnceHowManyFramesItHadNoRoomFor) {
+  with_port(false, [&](KernelPort& port) {
+    Host host("far");
+    EXPECT_EQ(port.missed(), 0u);
+    constexpr size_t kSent = 20'000;
+    const Frame frame = from_host("10.1.0.5", "10.2.0.7", "one of many");
+    for (size_t i = 0; i < kSent; ++i) host.send(frame);
+    const size_t taken = received(port).size();
+    EXPECT_GT(taken, 0u);
+    EXPECT_LT(taken, kSent);
+    EXPECT_EQ(port.missed(), kSent - taken);
+    EXPECT_EQ(port.missed(), 0u);
+  });
+}
+
 TEST_F(KernelPortTest, SendsDatagramsAloneWhereTheKernelDoesNotKnowThemJoined) {
   with_port(true, [&](KernelPort& port) {
     Host wire("far");
