@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The limit: what libipsec-mb and OpenSSL seal and open on this core by their own calls, both key sizes, and what our
 // interface over the faster one costs. The ratio is that of the row's library to raw libipsec-mb.
-import { perSecond, report, runNative } from './shared/bench.js';
+import { perSecond, row } from './shared/figure.js';
+import { runNative } from './shared/programs.js';
+import { optionsOf, report } from './shared/result.js';
 
 interface Line {
   library: string;
@@ -11,22 +13,22 @@ interface Line {
   ns: number[];
 }
 
+const { json } = optionsOf({});
 const lines = runNative<Line>('aead');
 const limits = new Map<string, Line>();
 const caseOf = ({ keyBits, direction, octets }: Line) => `${keyBits} ${direction} ${octets}`;
 for (const line of lines) if (!limits.has(caseOf(line))) limits.set(caseOf(line), line);
 
-report({
-  bench: 'aead',
-  unit: 'million packets a second on one core',
-  against: 'raw libipsec-mb, headers written a burst ahead',
-  rows: lines.map((line) => {
-    const [ours, against] = [perSecond(line.ns), perSecond((limits.get(caseOf(line)) as Line).ns)];
-    return {
-      what: { keyBits: line.keyBits, direction: line.direction, octets: line.octets, library: line.library },
-      ours,
-      against,
-      ratio: ours.median / against.median,
-    };
-  }),
-});
+report(
+  {
+    bench: 'aead',
+    unit: 'million packets a second on one core',
+    against: 'raw libipsec-mb, headers written a burst ahead',
+    rows: lines.map((line) => {
+      const { keyBits, direction, octets, library } = line;
+      const limit = limits.get(caseOf(line)) as Line;
+      return row({ keyBits, direction, octets, library }, perSecond(line.ns), perSecond(limit.ns));
+    }),
+  },
+  json,
+);

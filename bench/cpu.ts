@@ -2,11 +2,14 @@
 // What an idle engine costs with two ports, and how much later it sees the first packet after a pause than an engine
 // that polls without rest: on veth pairs in a namespace of its own.
 import { execFileSync } from 'node:child_process';
-import { type Figure, figure, nativeBench, report } from './shared/bench.js';
+import { exact, figure, median, row } from './shared/figure.js';
+import { nativeBench } from './shared/programs.js';
+import { optionsOf, report } from './shared/result.js';
 
-const turns = 3;
+const turns = 5;
 const mostIdlePercent = 2;
 const mostLaterUs = 100;
+const { json } = optionsOf({});
 const program = nativeBench('cpu');
 const namespace = `psp-bench-${process.pid}`;
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] });
@@ -41,30 +44,31 @@ try {
     adaptive.push(run('adaptive'));
   }
   const idle = figure(adaptive.map(({ idlePercent }) => idlePercent));
-  const late = figure(adaptive.flatMap(({ us }) => us));
-  const prompt = figure(busy.flatMap(({ us }) => us));
-  const bound = (median: number): Figure => ({ median, noisePercent: 0 });
-  report({
-    bench: 'cpu',
-    unit: 'percent of a core, or microseconds',
-    against: 'the bound, or an engine that polls without rest',
-    rows: [
-      {
-        what: { what: 'idle with two ports, % of a core' },
-        ours: idle,
-        against: bound(mostIdlePercent),
-        ratio: mostIdlePercent / idle.median,
-        reach: 1,
-      },
-      {
-        what: { what: `first packet after 10 ms, us; at most ${mostLaterUs} later` },
-        ours: late,
-        against: prompt,
-        ratio: (prompt.median + mostLaterUs) / late.median,
-        reach: 1,
-      },
-    ],
-  });
+  const late = figure(adaptive.map(({ us }) => median(us)));
+  const prompt = figure(busy.map(({ us }) => median(us)));
+  const bound = prompt.median + mostLaterUs;
+  report(
+    {
+      bench: 'cpu',
+      unit: 'percent of a core, or microseconds',
+      against: 'the bound, or an engine that polls without rest',
+      rows: [
+        row({ what: 'idle with two ports, % of a core' }, idle, exact(mostIdlePercent), {
+          costs: true,
+          reach: 1,
+        }),
+        row({ what: 'first packet after 10 ms, us, against the bound' }, late, exact(bound), {
+          costs: true,
+          reach: 1,
+        }),
+        row({ what: 'first packet after 10 ms, us, against one that never rests' }, late, prompt, {
+          costs: true,
+        }),
+      ],
+      notes: [`the bound: at most ${mostLaterUs} us later than one that never rests`],
+    },
+    json,
+  );
 } finally {
   ip('netns', 'del', namespace);
 }

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine's whole way without I/O, both directions, as its share of what libipsec-mb alone does with packets of
 // the same length: the wire's time is not in it, nor that of the ports in memory, which is measured by turns and
-// taken off. Then the rate with a million flows in random order as its share of that with one flow.
-import { perSecond, type Row, report, runNative } from './shared/bench.js';
+// taken off. Then the rate with a million flows in random order as its share of that with one flow. With `--profile`
+// instead where the engine's time goes, case by case, the ports in memory among the parts.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { figure, perSecond, type Row, row } from './shared/figure.js';
+import { type Profile, perfMissing, profile } from './shared/profile.js';
+import { nativeBench, runNative } from './shared/programs.js';
+import { optionsOf, report } from './shared/result.js';
 
 interface Line {
   direction: string;
@@ -14,45 +20,70 @@ interface Line {
   aeadNs: number[];
 }
 
-const lines = runNative<Line>('engine');
-const engineNs = ({ withPortsNs, portsNs }: Line) => withPortsNs.map((ns, i) => ns - (portsNs[i] as number));
-
-const shares = lines.map((line): Row => {
-  const [ours, against] = [perSecond(engineNs(line)), perSecond(line.aeadNs)];
-  const reach = { 64: 0.6, 1420: 0.75 }[line.octets];
-  const { direction, version, octets, flows } = line;
-  return {
-    what: { direction, version, octets, flows, of: 'aead' },
-    ours,
-    against,
-    ratio: ours.median / against.median,
-    ...(flows === 1 && reach !== undefined ? { reach } : {}),
-  };
-});
-
-const million = lines.flatMap((line): Row[] => {
-  if (line.flows !== 1_000_000) return [];
-  const { direction, version, octets, flows } = line;
-  const isOne = (other: Line) =>
-    other.flows === 1 &&
-    other.direction === direction &&
-    other.version === version &&
-    other.octets === octets;
-  const [ours, against] = [perSecond(engineNs(line)), perSecond(engineNs(lines.find(isOne) as Line))];
-  return [
-    {
-      what: { direction, version, octets, flows, of: 'one flow' },
-      ours,
-      against,
-      ratio: ours.median / against.median,
-      reach: 0.5,
-    },
-  ];
-});
-
-report({
+const result = {
   bench: 'engine',
   unit: 'million packets a second on one core, without I/O',
   against: 'raw libipsec-mb, and one flow',
-  rows: [...shares, ...million],
-});
+};
+const profileSeconds = 4;
+
+function measure(): Row[] {
+  const lines = runNative<Line>('engine');
+  const rate = ({ withPortsNs, portsNs }: Line) =>
+    perSecond(withPortsNs.map((ns, i) => ns - (portsNs[i] as number)));
+  const shares = lines.map((line) => {
+    const { direction, version, octets, flows } = line;
+    const reach = flows === 1 ? { 64: 0.6, 1420: 0.75 }[octets] : undefined;
+    const what = { direction, version, octets, flows, of: 'aead' };
+    return row(what, rate(line), perSecond(line.aeadNs), { reach });
+  });
+  const million = lines.flatMap((line) => {
+    if (line.flows !== 1_000_000) return [];
+    const { direction, version, octets, flows } = line;
+    const one = lines.find(
+      (other) =>
+        other.flows === 1 &&
+        other.direction === direction &&
+        other.version === version &&
+        other.octets === octets,
+    ) as Line;
+    return row({ direction, version, octets, flows, of: 'one flow' }, rate(line), rate(one), { reach: 0.5 });
+  });
+  return [...shares, ...million];
+}
+
+/** One case at work, for as long as it is looked at. */
+async function profileOf(direction: string, octets: number, flows: number): Promise<Profile> {
+  const args = ['profile', direction, '0', `${octets}`, `${flows}`];
+  const child = spawn(nativeBench('engine'), args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const ns: number[] = [];
+    child.stdout.on('data', (chunk: Buffer) => {
+      for (const [, each] of `${chunk}`.matchAll(/"withPortsNs":([\d.]+)/g)) ns.push(Number(each));
+    });
+    await once(child.stdout, 'data');
+    const many = flows === 1 ? 'one flow' : `${flows.toLocaleString('en')} flows`;
+    const found = profile(`${direction}, ${octets} octets, ${many}`, [child.pid as number], profileSeconds);
+    // What it printed meanwhile.
+    await once(child.stdout, 'data');
+    return { ...found, nsPerPacket: figure(ns).median };
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
+
+const { json, profile: profiles } = optionsOf({ profile: { type: 'boolean' } });
+if (profiles === true) {
+  const skipped = perfMissing();
+  const cases: Profile[] = [];
+  if (skipped === undefined) {
+    for (const [octets, flows] of [
+      [64, 1],
+      [1420, 1],
+      [64, 1_000_000],
+    ] as const) {
+      for (const direction of ['encrypt', 'decrypt']) cases.push(await profileOf(direction, octets, flows));
+    }
+  }
+  report({ ...result, rows: [], profiles: cases, ...(skipped === undefined ? {} : { skipped }) }, json);
+} else report({ ...result, rows: measure() }, json);

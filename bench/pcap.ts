@@ -1,33 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many frames a second `psp pcap` encrypts and decrypts: a capture of frames of 1400 octets, made here, through
-// the same function as the command's, best of several rounds. The rate is of one core: frames over the processor
-// time of this process. Beside it are a plain copy of the file by reading and writing, and the AEAD by itself, both
-// of the same octets. A rate below the one to reach ends with exit code 1; `--json FILE` writes what is printed.
-import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { cpus, release, tmpdir } from 'node:os';
+// the same function as the command's. The rate is of one core: frames over the processor time of this process. Beside it,
+// by turns, are a plain copy of the file by reading and writing, and the AEAD by itself, both of the same octets. A rate
+// below the one to reach ends with exit code 1.
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { transcode } from '../cli/pcap.js';
 import { hostPacket, hostUdp } from '../test/vectors/cases.js';
-import { nativeBench } from './shared/bench.js';
+import { exact, type Figure, perSecond, row } from './shared/figure.js';
+import { runNative } from './shared/programs.js';
+import { optionsOf, report } from './shared/result.js';
 
-const reachPerS = 300_000;
+/** Millions of frames a second. */
+const reach = 0.3;
 const frameOctets = 1400;
 const frames = 300_000;
-const rounds = 3;
+const rounds = 5;
 const chunkOctets = 256 * 1024;
 
-const { values: options } = parseArgs({ options: { json: { type: 'string' } } });
+const { json } = optionsOf({});
 const folder = mkdtempSync(join(tmpdir(), 'psp-bench-'));
 const path = (name: string) => join(folder, name);
 
@@ -55,52 +47,55 @@ function copy(file: string, out: string): void {
   closeSync(output);
 }
 
-/** Frames a second of processor time, the best round. The last round's output stays. */
-async function rateOf(out: string, work: () => Promise<unknown> | unknown): Promise<number> {
-  let best = 0;
-  for (let round = 0; round < rounds; round++) {
-    rmSync(path(out), { force: true });
-    const before = process.cpuUsage();
-    await work();
-    const { user, system } = process.cpuUsage(before);
-    best = Math.max(best, frames / ((user + system) / 1e6));
-  }
-  return Math.round(best);
-}
-
-function aeadAlone(): { library: string; perS: number } {
-  const args = [String(frameOctets - 14)];
-  const [library = '', perS] = execFileSync(nativeBench('aead'), args, { encoding: 'utf8' }).split('\n');
-  return { library, perS: Number(perS) };
+/** Nanoseconds of processor time for each frame. The last round's output stays. */
+async function nsOf(out: string, work: () => Promise<unknown> | unknown): Promise<number> {
+  rmSync(path(out), { force: true });
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return ((user + system) * 1e3) / frames;
 }
 
 const keys = () => Uint8Array.from({ length: 64 }, (_, i) => i);
 const seal = { spi: 0x1a345678, mode: 'tunnel', version: 0, cryptOffset: 0, iv: 1n } as const;
 try {
   makeCapture(path('clear'));
-  const encrypt = await rateOf('sealed', () =>
-    transcode(path('clear'), path('sealed'), { masterKeys: keys(), encrypt: seal }),
-  );
-  const decrypt = await rateOf('back', () => transcode(path('sealed'), path('back'), { masterKeys: keys() }));
-  const copied = await rateOf('copy', () => copy(path('clear'), path('copy')));
-  const { library, perS: aead } = aeadAlone();
-  const of = (rate: number, other: number) => `${((100 * rate) / other).toFixed(0)} %`;
-  const perS = (rate: number) => `${rate.toLocaleString('en')} frames/s`;
-  console.log(`${frames} frames of ${frameOctets} octets, ${statSync(path('clear')).size} octets in all`);
-  console.log(`${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}, ${library}`);
-  for (const [name, rate] of [
-    ['encrypt', encrypt],
-    ['decrypt', decrypt],
-  ] as const)
-    console.log(
-      `${name}: ${perS(rate)}, ${of(rate, copied)} of the copy, ${of(rate, aead)} of the AEAD alone`,
+  const ns = { encrypt: [] as number[], decrypt: [] as number[], copy: [] as number[] };
+  for (let round = 0; round < rounds; round++) {
+    const [clear, sealed, back, copied] = ['clear', 'sealed', 'back', 'copy'].map(path) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    ns.encrypt.push(
+      await nsOf('sealed', () => transcode(clear, sealed, { masterKeys: keys(), encrypt: seal })),
     );
-  console.log(`copy of the file: ${perS(copied)}; AEAD alone: ${perS(aead)}`);
-  const reached = Math.min(encrypt, decrypt) >= reachPerS;
-  console.log(`${reached ? 'reaches' : 'does not reach'} ${perS(reachPerS)}`);
-  const result = { frames, frameOctets, encrypt, decrypt, copied, aead, library, reachPerS, reached };
-  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
-  if (!reached) process.exitCode = 1;
+    ns.decrypt.push(await nsOf('back', () => transcode(sealed, back, { masterKeys: keys() })));
+    ns.copy.push(await nsOf('copy', () => copy(clear, copied)));
+  }
+  const [alone] = runNative<{ library: string; ns: number[] }>('aead', [`${frameOctets - 14}`]);
+  const beside: [string, Figure, { reach?: number }][] = [
+    ['the bound', exact(reach), { reach: 1 }],
+    ['copy of the file', perSecond(ns.copy), {}],
+    ['AEAD alone', perSecond((alone as { ns: number[] }).ns), {}],
+  ];
+  const rows = (['encrypt', 'decrypt'] as const).flatMap((direction) =>
+    beside.map(([name, against, terms]) =>
+      row({ direction, against: name }, perSecond(ns[direction]), against, terms),
+    ),
+  );
+  report(
+    {
+      bench: 'pcap',
+      unit: 'million frames a second on one core',
+      against: 'what the row names',
+      rows,
+      notes: [`${frames} frames of ${frameOctets} octets; the AEAD alone: ${alone?.library}`],
+    },
+    json,
+  );
+  if (rows.some((one) => one.reach !== undefined && one.ratio < one.reach)) process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true });
 }

@@ -2,16 +2,15 @@
 // How many samples a second reach samplers with none lost. This process is the dataplane's way to the bus as it is
 // (adapters/sampler), fed at an even rate with made-up columns in place of an engine; behind it are a real
 // nats-server and real samplers, one and then two, which write their files to disk and their lines to /dev/null.
-// First the rate to reach, then higher ones until samples are lost. The measure beside them is the bus alone: the
-// same batches, encoded beforehand, to a receiver that answers and does nothing. A rate below the one to reach
-// ends with exit code 1; `--json FILE` writes what is printed.
+// First the rate to reach, then higher ones until samples are lost, several times. The measure beside them, by turns,
+// is the bus alone: the same batches, encoded beforehand, to a receiver that answers and does nothing. A loss at the
+// rate to reach ends with exit code 1.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, release, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { SampleBatch } from '../proto/gen/bus.js';
 import { Sampler } from '../services/dataplane/adapters/sampler.js';
 import { sampleReader } from '../services/dataplane/adapters/samples.js';
@@ -21,15 +20,18 @@ import { fromPackageRoot } from '../services/shared/package_root.js';
 import { NatsServer } from '../test/adapters/nats_server.js';
 import { sampleColumns } from '../test/adapters/sample_columns.js';
 import { ended, until } from '../test/e2e/namespace.js';
+import { exact, figure, row } from './shared/figure.js';
+import { optionsOf, report } from './shared/result.js';
 
 const reachPerS = 50_000;
 const reachSeconds = 10;
 const stepSeconds = 4;
 const stepFactor = 1.25;
+const turns = 3;
 /** What the engine hands over at once, at most. */
 const burst = 256;
 
-const { values: options } = parseArgs({ options: { json: { type: 'string' } } });
+const { json } = optionsOf({});
 const folder = mkdtempSync(join(tmpdir(), 'psp-bench-'));
 chmodSync(folder, 0o755);
 const nats = await NatsServer.start('a');
@@ -171,28 +173,28 @@ try {
   const example = readFileSync(fromPackageRoot('deploy/examples/two-nodes/a.yaml'), 'utf8');
   const changes = `stateDir: ${join(folder, 'state')}\nbus: { listen: "${nats.listen}" }\nlog: { level: warn }\n`;
   writeFileSync(join(folder, 'node.yaml'), `${example}${changes}`);
-  const alonePerS = await busAlone(dataplane);
-  const rows = [
-    { what: 'the bus alone', perS: alonePerS, ratioToBus: 1, lostAt50k: '', coresAt50k: '', shares: '' },
-  ];
-  for (const samplers of [1, 2]) {
-    const { perS, fed, lost, cores, shares } = await measure(samplers);
-    rows.push({
-      what: samplers === 1 ? 'one sampler' : 'two samplers',
-      perS,
-      ratioToBus: Number((perS / alonePerS).toFixed(2)),
-      lostAt50k: `${lost} of ${fed}`,
-      coresAt50k: cores.toFixed(2),
-      shares: shares.join(' '),
-    });
-    if (lost > 0) process.exitCode = 1;
+  const alone: number[] = [];
+  const measured = [1, 2].map((samplers) => ({ samplers, all: [] as Awaited<ReturnType<typeof measure>>[] }));
+  for (let turn = 0; turn < turns; turn++) {
+    alone.push(await busAlone(dataplane));
+    for (const { samplers, all } of measured) all.push(await measure(samplers));
   }
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), node: process.version };
-  console.log(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}`);
-  console.table(rows);
-  if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
-  }
+  const rows = measured.flatMap(({ samplers, all }) => {
+    const rate = figure(all.map(({ perS }) => perS));
+    return [
+      row({ samplers, against: 'the bound' }, rate, exact(reachPerS), { reach: 1 }),
+      row({ samplers, against: 'the bus alone' }, rate, figure(alone)),
+    ];
+  });
+  const notes = measured.map(({ samplers, all }) => {
+    const [fed, lost] = [all.map((one) => one.fed), all.map((one) => one.lost)];
+    const cores = figure(all.map((one) => one.cores)).median.toFixed(2);
+    const shares = all.map((one) => one.shares.join('+')).join(', ');
+    return `samplers: ${samplers}; at ${reachPerS}/s lost ${lost} of ${fed}, ${cores} cores to the bus, shares ${shares}`;
+  });
+  const unit = 'samples a second, none of them lost';
+  report({ bench: 'samples', unit, against: 'what the row names', rows, notes }, json);
+  if (measured.some(({ all }) => all.some(({ lost }) => lost > 0))) process.exitCode = 1;
 } finally {
   for (const child of children) await end(child);
   await Promise.all([dataplane.close(), operator.close()]);

@@ -5,11 +5,13 @@
 // sources of Debian's dpdk-doc in a temporary folder, with the one change that virtual devices need: they do not
 // check checksums. It runs on 2 MiB hugepages, which are set here and put back; ours runs without.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { figure, install, nativeBench, perSecond, type Row, report } from './shared/bench.js';
+import { perSecond, type Row, row } from './shared/figure.js';
+import { install, nativeBench } from './shared/programs.js';
+import { optionsOf, report, versionOf } from './shared/result.js';
 
 const turns = 3;
 const mixes = ['64', 'imix', '1420'];
@@ -18,7 +20,13 @@ const examples = '/usr/share/dpdk/examples';
 const hugepages = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
 const hugepagesNeeded = 512;
 const core = String(cpus().length - 1);
+const result = {
+  bench: 'secgw',
+  unit: 'million packets a second on one core',
+  against: 'DPDK ipsec-secgw',
+};
 
+const { json } = optionsOf({});
 const ours = nativeBench('secgw');
 const folder = mkdtempSync(join(tmpdir(), 'psp-secgw-'));
 const path = (name: string) => join(folder, name);
@@ -134,35 +142,28 @@ function measureOurs(direction: string, mix: string): number[] {
   return (JSON.parse(printed.trim()) as { ns: number[] }).ns;
 }
 
-const hugepagesBefore = readFileSync(hugepages, 'utf8');
-function cleanUp(): void {
-  for (const child of children) child.kill('SIGKILL');
-  writeFileSync(hugepages, hugepagesBefore);
-  rmSync(folder, { recursive: true, force: true });
-}
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    cleanUp();
-    process.exit(1);
-  });
-}
-try {
+/** Why there is no peer here, or nothing. */
+function peerMissing(): string | undefined {
   if (!install('dpdk-doc', join(examples, 'ipsec-secgw/ipsec-secgw.c'))) {
-    console.log('secgw: skipped, Debian’s dpdk-doc is not to be had');
-    cleanUp();
-    process.exit(0);
+    return 'Debian’s dpdk-doc is not to be had';
   }
-  writeFileSync(hugepages, String(Math.max(hugepagesNeeded, Number(hugepagesBefore))));
-  if (Number(readFileSync(hugepages, 'utf8')) < hugepagesNeeded) {
-    console.log(`secgw: skipped, the kernel gives no ${hugepagesNeeded} hugepages of 2 MiB`);
-    cleanUp();
-    process.exit(0);
+  if (!install('make', '/usr/bin/make')) return 'Debian’s make is not to be had';
+  try {
+    writeFileSync(hugepages, String(Math.max(hugepagesNeeded, Number(hugepagesBefore))));
+  } catch {
+    // As if it gave none.
   }
+  const given = existsSync(hugepages) ? Number(readFileSync(hugepages, 'utf8')) : 0;
+  return given < hugepagesNeeded
+    ? `the kernel gives no ${hugepagesNeeded} hugepages of 2 MiB, but ${given}`
+    : undefined;
+}
+
+async function measure(): Promise<Row[]> {
   const program = build();
   configure();
   execFileSync(ours, ['make', folder]);
   for (const mix of mixes) await sealByPeer(program, mix);
-
   const rows: Row[] = [];
   for (const direction of ['encrypt', 'decrypt']) {
     for (const mix of mixes) {
@@ -173,23 +174,38 @@ try {
         const file = path(`${direction === 'encrypt' ? 'clear' : 'esp'}-${mix}.pcap`);
         peer.push(...(await measurePeer(program, direction, file)));
       }
-      const ratio = figure(peer).median / figure(own).median;
-      rows.push({
-        what: { direction, packets: mix },
-        ours: perSecond(own),
-        against: perSecond(peer),
-        ratio,
-        reach,
-      });
+      rows.push(row({ direction, packets: mix }, perSecond(own), perSecond(peer), { reach }));
     }
   }
-  report({
-    bench: 'secgw',
-    unit: 'million packets a second on one core',
-    against: 'DPDK ipsec-secgw',
-    rows,
-    notes: ['packets: octets of the IP packet; imix: seven of 64, four of 576, one of 1420'],
+  return rows;
+}
+
+const hugepagesBefore = existsSync(hugepages) ? readFileSync(hugepages, 'utf8') : '0';
+function cleanUp(): void {
+  for (const child of children) child.kill('SIGKILL');
+  if (existsSync(hugepages)) writeFileSync(hugepages, hugepagesBefore);
+  rmSync(folder, { recursive: true, force: true });
+}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    cleanUp();
+    process.exit(1);
   });
+}
+try {
+  const skipped = peerMissing();
+  if (skipped !== undefined) report({ ...result, rows: [], skipped }, json);
+  else {
+    report(
+      {
+        ...result,
+        rows: await measure(),
+        notes: ['packets: octets of the IP packet; imix: seven of 64, four of 576, one of 1420'],
+        versions: { dpdkExamples: versionOf('dpdk-doc') },
+      },
+      json,
+    );
+  }
 } finally {
   cleanUp();
 }

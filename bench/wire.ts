@@ -3,9 +3,13 @@
 // processor time that a GiB takes; beside it wireguard-go and nebula of Debian in the gateways' place, and as limits the
 // kernel that forwards in the clear and one bare veth pair. A peer that cannot be installed is skipped with the reason.
 // All are up at once and take turns, round by round, so that a busy moment is nobody's own. `--rounds` and `--seconds`
-// set how often and how long.
-import { parseArgs } from 'node:util';
-import { figure, install, type Row, report } from './shared/bench.js';
+// set how often and how long. With `--profile` instead where the time goes while one TCP stream runs through our gateways.
+import { setTimeout as delay } from 'node:timers/promises';
+import { ended } from '../test/e2e/namespace.js';
+import { figure, type Row, row } from './shared/figure.js';
+import { type Profile, perfMissing, profile } from './shared/profile.js';
+import { install } from './shared/programs.js';
+import { countOf, optionsOf, report, versionOf } from './shared/result.js';
 import { bare, type Carrier, forwarding, nebula, ours, wireguard } from './wire/carriers.js';
 import { type Latency, pingLatency, requestResponse, type Throughput, throughput } from './wire/measures.js';
 
@@ -14,11 +18,13 @@ const requests = 5000;
 /** Datagrams of 1300 octets, as fast as the sender can. */
 const udp = ['-u', '-b', '0', '-l', '1300'];
 
-const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '5' } },
-  strict: false,
+const options = optionsOf({
+  rounds: { type: 'string', default: '5' },
+  seconds: { type: 'string', default: '4' },
+  profile: { type: 'boolean' },
 });
-const [rounds, seconds] = [Number(options.rounds), Number(options.seconds)];
+const rounds = countOf('rounds', options.rounds);
+const seconds = countOf('seconds', options.seconds);
 
 interface Round {
   tcp1: Throughput;
@@ -100,15 +106,12 @@ function rowsOf(
     const [ourFigure, against] = [figure(own.map(of)), figure(all.map(of))];
     // The kernel has no processes of its own.
     if (against.median === 0) return [];
-    const ratio = costs ? against.median / ourFigure.median : ourFigure.median / against.median;
     const what = { measure: name, against: carrier.name };
-    const toReach = reach[carrier.name];
-    return [{ what, ours: ourFigure, against, ratio, ...(toReach === undefined ? {} : { reach: toReach }) }];
+    return [row(what, ourFigure, against, { costs, reach: reach[carrier.name] })];
   });
 }
 
-try {
-  await add('psp', {}, ours);
+async function measureAll(): Promise<Row[]> {
   await add('bare veth', {}, bare);
   await add('forwarding', {}, forwarding);
   await add('nebula', { nebula: '/usr/bin/nebula' }, nebula);
@@ -118,15 +121,46 @@ try {
   for (let round = 0; round < rounds; round++) {
     for (const [carrier, all] of measured) all.push(await measure(carrier));
   }
-  const [first, ...others] = measured;
-  if (first?.[0].name !== 'psp') throw new Error(notes.join('\n'));
-  report({
-    bench: 'wire',
-    unit: 'as each measure says',
-    against: 'the carrier that is named',
-    rows: measures.flatMap((one) => rowsOf(one, first[1], others)),
-    notes: [...notes, `${rounds} rounds of ${seconds} s; TCP's own CPU is that of the carrier's processes`],
-  });
+  const [[, own], ...others] = [...measured] as [[Carrier, Round[]], ...[Carrier, Round[]][]];
+  notes.push(`${rounds} rounds of ${seconds} s; TCP's own CPU is that of the carrier's processes`);
+  return measures.flatMap((one) => rowsOf(one, own, others));
+}
+
+/** Where the time goes while one stream runs: in our gateways, and on the whole machine. */
+async function profileOurs(carrier: Carrier): Promise<Profile[]> {
+  const stream = [
+    carrier.to.spawn('iperf3', ['-s', '--one-off'], 'ignore'),
+    await delay(1000).then(() =>
+      carrier.from.spawn('iperf3', ['-c', carrier.address, '-t', `${4 * seconds}`], 'ignore'),
+    ),
+  ];
+  await delay(1000);
+  const gateways = profile('TCP, 1 stream: both gateways', carrier.processes(), seconds);
+  const machine = profile('TCP, 1 stream: the whole machine, by program', 'all', seconds);
+  for (const one of stream) {
+    one.kill('SIGTERM');
+    await ended(one);
+  }
+  return [gateways, machine];
+}
+
+const result = { bench: 'wire', unit: 'as each measure says', against: 'the carrier that is named' };
+try {
+  const skipped = options.profile === true ? perfMissing() : undefined;
+  if (skipped !== undefined) report({ ...result, rows: [], skipped }, options.json);
+  else {
+    if (!install('perl', '/usr/bin/cpan')) throw new Error('Debian’s perl is not to be had');
+    await add('psp', {}, ours);
+    const [own] = carriers;
+    if (own === undefined) throw new Error(notes.join('\n'));
+    if (options.profile === true) {
+      report({ ...result, rows: [], profiles: await profileOurs(own) }, options.json);
+    } else {
+      const rows = await measureAll();
+      const versions = { nebula: versionOf('nebula'), wireguardGo: versionOf('wireguard-go') };
+      report({ ...result, rows, notes, versions }, options.json);
+    }
+  }
 } finally {
   for (const carrier of carriers) await carrier.close();
 }

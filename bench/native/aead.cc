@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the libraries seal and open on one core, both key sizes, by their own calls and by our interface over
-// them; one line for each case. With OCTETS as argument: our interface alone, library and packets a second of
-// that length, for other benches.
+// them; one line for each case. With OCTETS as argument: our interface alone, sealing packets of that length,
+// for other benches.
 //   cmake --build build/native --target aead_bench && build/native/aead_bench [OCTETS]
 #include "psp/aead.h"
-
-#include <algorithm>
 
 #include "raw_aead.h"
 
@@ -84,8 +82,7 @@ int main(int count, char** words) {
     const size_t octets = std::strtoul(words[1], nullptr, 10);
     std::vector<double> ns;
     for (int round = 0; round < kRounds; ++round) ns.push_back(ours.measure(true, octets, 50000));
-    std::ranges::sort(ns);
-    std::printf("%s\n%.0f\n", ours.name().c_str(), 1e9 / ns[kRounds / 2]);
+    Line("aead").text("library", ours.name()).numbers("ns", ns);
     return 0;
   }
   const auto limit = raw_limit();

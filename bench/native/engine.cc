@@ -2,7 +2,8 @@
 // The engine's whole way in both directions without I/O: a worker between two ports in memory, beside the
 // library's own AEAD on packets of the same length. What the ports alone take, which make and free the
 // frames, is measured in every round too, and taken off where the lines are read.
-//   cmake --build build/native --target engine_bench && build/native/engine_bench [flows...]
+//   engine_bench [flows...]                                        one line for each case
+//   engine_bench profile encrypt|decrypt VERSION OCTETS FLOWS      one case until it is ended, for a profiler
 #include <algorithm>
 
 #include "mill.h"
@@ -79,6 +80,17 @@ double ports_alone(Mill& from, Mill& to) {
   });
 }
 
+// Once through all flows, so that none of them is new.
+uint32_t meet_all(Plant& plant, uint32_t flows) {
+  const uint32_t turns = 10 + 3 * flows / kBurst;
+  for (uint32_t turn = 0; turn < turns; ++turn) {
+    plant.turn();
+    if (turn % 1024 == 0) plant.take_events();
+  }
+  plant.take_events();
+  return turns;
+}
+
 void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t octets, uint32_t flows) {
   Mill& from = egress ? plant.unsecured : plant.secured;
   Mill& to = egress ? plant.secured : plant.unsecured;
@@ -90,13 +102,13 @@ void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t oc
   for (int round = 0; round < kRounds; ++round) {
     if (!egress) plant.know_hosts();
     from.fill = egress ? from_hosts(octets, flows) : wire->fill();
-    // Once through all flows before the first round, so that none of them is new.
-    const uint32_t before = round == 0 ? 10 + 3 * flows / kBurst : 1;
-    for (uint32_t turn = 0; turn < before; ++turn) {
+    uint32_t before = 1;
+    if (round == 0) {
+      before = meet_all(plant, flows);
+    } else {
       plant.turn();
-      if (turn % 1024 == 0) plant.take_events();
+      plant.take_events();
     }
-    plant.take_events();
     const uint64_t sent = to.taken;
     engine.push_back(ns_per(kPackets, [&] {
       for (uint32_t turn = 0; turn < kTurns; ++turn) plant.turn();
@@ -125,12 +137,36 @@ void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t oc
       .numbers("aeadNs", aead);
 }
 
+// A line when it is under way, then nanoseconds for each packet, those of the ports included, round by round.
+[[noreturn]] void run_on(bool egress, uint8_t version, size_t octets, uint32_t flows) {
+  Plant plant(flows, version);
+  std::unique_ptr<FromWire> wire;
+  if (!egress) wire = std::make_unique<FromWire>(*plant.aead, octets, flows, version);
+  for (bool met = false;;) {
+    plant.know_hosts();
+    (egress ? plant.unsecured : plant.secured).fill = egress ? from_hosts(octets, flows) : wire->fill();
+    if (!met) meet_all(plant, flows);
+    met = true;
+    constexpr uint32_t kManyTurns = 50 * kTurns;
+    const double ns = ns_per(uint64_t{kManyTurns} * kBurst, [&] {
+      for (uint32_t turn = 0; turn < kManyTurns; ++turn) plant.turn();
+    });
+    Line("engine").number("withPortsNs", ns);
+    plant.secured.fill = nullptr;
+    plant.take_events();
+  }
+}
+
 }  // namespace
 }  // namespace psp
 
 int main(int count, char** words) {
   using namespace psp;
   enter_eal(kTestEal);
+  if (count == 6 && words[1] == std::string("profile")) {
+    const auto number = [&](int i) { return static_cast<uint32_t>(std::atol(words[i])); };
+    run_on(words[2] == std::string("encrypt"), static_cast<uint8_t>(number(3)), number(4), number(5));
+  }
   std::vector<uint32_t> flow_counts;
   for (int i = 1; i < count; ++i) flow_counts.push_back(static_cast<uint32_t>(std::atol(words[i])));
   if (flow_counts.empty()) flow_counts = {1, 1000, 1000000};

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ended, type Namespace, run, until } from '../../test/e2e/namespace.js';
 import { Topology } from '../../test/e2e/topology.js';
 import { ping } from '../../test/e2e/traffic.js';
+import { versionOf } from '../shared/result.js';
 
 /** Octets of an inner packet that all of them take whole: the hosts' MTU. */
 const tunnelMtu = '1500';
@@ -22,9 +23,6 @@ export interface Carrier {
   processes: () => number[];
   close: () => Promise<void>;
 }
-
-const versionOf = (package_: string): string =>
-  run('dpkg-query', '--show', '--showformat=$' + '{Version}', package_);
 
 /** Our two gateways. */
 export async function ours(): Promise<Carrier> {

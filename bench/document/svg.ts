@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two plots as SVG text: bars in groups, with their noise and the mark that each should reach, and rows of shares of a
+// whole. They read alike on light and dark ground, carry their title and description, and say the same for the same input.
+
+export interface Bar {
+  label: string;
+  value: number;
+  noisePercent?: number;
+  /** Drawn in the colour of ours. */
+  ours?: boolean;
+  /** What it should reach. */
+  reaches?: number[];
+}
+export interface Group {
+  name: string;
+  bars: Bar[];
+}
+export interface Stack {
+  name: string;
+  parts: { part: string; percent: number }[];
+}
+
+const width = 760;
+const left = 200;
+const right = 96;
+const line = 19;
+
+const escaped = (text: string) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
+const at = (value: number) => Number(value.toFixed(1));
+const digits = (value: number) => Number(value.toPrecision(3)).toLocaleString('en');
+
+const style = `
+  text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+  .title { font-size: 15px; font-weight: 600 } .group { font-weight: 600 } .end { text-anchor: end }
+  .middle { text-anchor: middle } .inside { fill: #ffffff; font-size: 11px; text-anchor: middle }
+  .ours { fill: #1f6feb } .other { fill: #8b949e } .grid { stroke: #d0d7de } .noise { stroke: #1f2328 }
+  .reach { stroke: #cf222e; stroke-width: 3 } .reach-text { fill: #cf222e }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .grid { stroke: #30363d } .noise { stroke: #e6edf3 }
+    .reach { stroke: #ff7b72 } .reach-text { fill: #ff7b72 } .inside { fill: #ffffff }
+  }`;
+
+function svg(title: string, description: string, height: number, body: string[]): string {
+  return `${[
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="t d">`,
+    `<title id="t">${escaped(title)}</title>`,
+    `<desc id="d">${escaped(description)}</desc>`,
+    `<style>${style}\n</style>`,
+    text(8, 20, title, 'title'),
+    ...body,
+    '</svg>',
+  ].join('\n')}\n`;
+}
+
+const text = (x: number, y: number, words: string, name = '') =>
+  `<text x="${at(x)}" y="${at(y)}"${name === '' ? '' : ` class="${name}"`}>${escaped(words)}</text>`;
+const upright = (x: number, from: number, to: number, name: string) =>
+  `<line x1="${at(x)}" x2="${at(x)}" y1="${at(from)}" y2="${at(to)}" class="${name}"/>`;
+
+/** A round step that divides the largest value into four to ten. */
+function stepFor(largest: number): number {
+  const power = 10 ** Math.floor(Math.log10(largest / 4));
+  return power * ([5, 2, 1].find((factor) => largest / (factor * power) >= 4) ?? 1);
+}
+
+/** Bars from left to right, one line each. */
+export function bars(title: string, unit: string, groups: readonly Group[]): string {
+  const all = groups.flatMap((group) => group.bars);
+  const ends = all.flatMap(({ value, noisePercent = 0, reaches = [] }) => [
+    value * (1 + noisePercent / 100),
+    ...reaches,
+  ]);
+  const largest = Math.max(...ends, Number.MIN_VALUE);
+  const step = stepFor(largest);
+  const x = (value: number) => left + ((width - left - right) * value) / largest;
+  const body: string[] = [];
+  let y = 58;
+  for (const { name, bars: own } of groups) {
+    body.push(text(8, y + 13, name, 'group'));
+    y += line;
+    for (const { label, value, noisePercent = 0, ours = false, reaches = [] } of own) {
+      const reach = Math.max(0, ...reaches);
+      const spread = (value * noisePercent) / 100;
+      body.push(
+        text(left - 8, y + 13, label, 'end'),
+        `<rect x="${left}" y="${y + 2}" width="${at(x(value) - left)}" height="${line - 5}" class="${ours ? 'ours' : 'other'}"/>`,
+        `<line x1="${at(x(Math.max(0, value - spread)))}" x2="${at(x(value + spread))}" y1="${y + line / 2}" y2="${y + line / 2}" class="noise"/>`,
+        ...reaches.map((one) => upright(x(one), y, y + line - 1, 'reach')),
+        text(x(Math.max(value + spread, reach)) + 6, y + 13, digits(value)),
+      );
+      y += line;
+    }
+    y += 6;
+  }
+  const grid = Array.from({ length: Math.floor(largest / step) + 1 }, (_, i) => i * step).flatMap((value) => [
+    upright(x(value), 52, y, 'grid'),
+    text(x(value), 48, digits(value), 'middle'),
+  ]);
+  const marked = all.some(({ reaches = [] }) => reaches.length > 0);
+  const legend = [text(8, 48, unit), ...(marked ? [text(8, 34, '| to reach', 'reach-text')] : [])];
+  const described = groups.map(
+    (group) =>
+      `${group.name}: ${group.bars.map(({ label, value }) => `${label} ${digits(value)}`).join(', ')}`,
+  );
+  return svg(title, `${unit}. ${described.join('; ')}.`, y + 4, [...legend, ...grid, ...body]);
+}
+
+const palette = ['#1f6feb', '#1a7f37', '#9a6700', '#8250df', '#bf3989', '#0969da', '#bc4c00', '#57606a'];
+
+/** Shares of a whole, one line each; a part has the same colour in all of them. */
+export function shares(title: string, stacks: readonly Stack[]): string {
+  const names = [...new Set(stacks.flatMap(({ parts }) => parts.map(({ part }) => part)))];
+  const colour = (part: string) => palette[names.indexOf(part) % palette.length] as string;
+  const wide = width - left - 16;
+  const high = line + 6;
+  const body = stacks.flatMap(({ name, parts }, row) => {
+    const y = 36 + row * high;
+    let x = left;
+    return [
+      text(left - 8, y + 15, name, 'end'),
+      ...parts.flatMap(({ part, percent }) => {
+        const long = (wide * percent) / 100;
+        const from = x;
+        x += long;
+        const fits = long > part.length * 6 + 6;
+        return [
+          `<rect x="${at(from)}" y="${y}" width="${at(long)}" height="${high - 4}" fill="${colour(part)}"><title>${escaped(part)} ${percent} %</title></rect>`,
+          upright(from, y, y + high - 4, 'grid'),
+          ...(fits ? [text(from + long / 2, y + 15, part, 'inside')] : []),
+        ];
+      }),
+    ];
+  });
+  const described = stacks.map(
+    ({ name, parts }) => `${name}: ${parts.map(({ part, percent }) => `${part} ${percent} %`).join(', ')}`,
+  );
+  return svg(title, `${described.join('; ')}.`, 40 + stacks.length * high, body);
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where running processes spend their processor time, by perf's samples at even intervals of it: nothing is added to
+// the packet path. A sample in our own code counts for the .cc file that it belongs to, also where the compiler put
+// one function into another: each pipe is one file. Others count for their library, or for the kernel.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { install } from './programs.js';
+
+export interface Profile {
+  name: string;
+  /** By size. */
+  parts: { part: string; percent: number }[];
+  samples: number;
+  /** Of all parts together, where that is known. */
+  nsPerPacket?: number;
+}
+
+interface Sample {
+  program: string;
+  pid: number;
+  address: bigint;
+  symbol: string;
+  /** The file that the code is from. */
+  object: string;
+}
+
+const samplesPerS = 4999;
+const packetMemory = 'packet memory (DPDK)';
+
+/** Why perf cannot be used here, or nothing. */
+export function perfMissing(): string | undefined {
+  if (!install('linux-perf', '/usr/bin/perf')) return 'Debian’s linux-perf is not to be had';
+  try {
+    perf('record', '-q', '-e', 'cpu-clock', '-o', '/dev/null', '--', 'true');
+    return undefined;
+  } catch {
+    return 'the kernel lets perf take no samples';
+  }
+}
+
+const perf = (...args: string[]): string =>
+  execFileSync('perf', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1 << 30 });
+
+/** Samples for some seconds: of processes, or of the whole machine. */
+function record(pids: readonly number[] | 'all', seconds: number): Sample[] {
+  const folder = mkdtempSync(join(tmpdir(), 'psp-perf-'));
+  const file = join(folder, 'perf.data');
+  try {
+    const whom = pids === 'all' ? ['-a'] : ['-p', pids.join(',')];
+    const rate = ['-e', 'cpu-clock', '-F', `${samplesPerS}`];
+    perf('record', '-q', ...rate, ...whom, '-o', file, '--', 'sleep', `${seconds}`);
+    const printed = perf('script', '-i', file, '-F', 'comm,pid,ip,sym,dso');
+    return [...printed.matchAll(/^\s*(.+?)\s+(\d+)\s+([0-9a-f]+) (.*) \(([^()]*)\)$/gm)].map(
+      ([, program = '', pid, address, symbol = '', object = '']) => ({
+        program,
+        pid: Number(pid),
+        address: BigInt(`0x${address}`),
+        symbol,
+        object,
+      }),
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** For each sample of an object with our code, the .cc file that it belongs to, by the debugger's information. */
+function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
+  const rooms = new Map<Sample, string>();
+  const ours = samples.filter(({ object }) => /_bench$|psp_addon\.node$/.test(object));
+  for (const pid of new Set(ours.map((sample) => sample.pid))) {
+    const own = ours.filter((sample) => sample.pid === pid);
+    const object = (own[0] as Sample).object;
+    const base = loadedAt(pid, object);
+    const addresses = own.map(({ address }) => `0x${(address - base).toString(16)}`);
+    const printed = execFileSync('addr2line', ['-a', '-i', '-e', object], {
+      input: addresses.join('\n'),
+      encoding: 'utf8',
+      maxBuffer: 1 << 30,
+    });
+    // A block for each address; in it the files from the innermost function outward.
+    printed
+      .split(/^0x/m)
+      .slice(1)
+      .forEach((block, i) => {
+        const paths = block.split('\n').slice(1);
+        const home = paths.find((path) => /\/(native|bench)\/.*\.cc:/.test(path)) ?? '';
+        rooms.set(own[i] as Sample, home.replace(/:.*/, ''));
+      });
+  }
+  return rooms;
+}
+
+/** Where the process has the object in its memory. */
+function loadedAt(pid: number, object: string): bigint {
+  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
+  const [from = '0'] = (maps.find((line) => line.endsWith(object)) ?? '').split('-');
+  return BigInt(`0x${from}`);
+}
+
+/** The part of the work that a sample counts for. */
+function partOf({ symbol, object }: Sample, room: string | undefined): string {
+  // Functions of DPDK's headers that stand by themselves.
+  if (room === '') return packetMemory;
+  if (room !== undefined) return room.includes('/bench/') ? 'ports in memory' : basename(room, '.cc');
+  if (object.includes('libIPSec_MB')) {
+    return /keyexp|_pre/.test(symbol) ? 'key expansion: libipsec-mb' : 'AEAD: libipsec-mb';
+  }
+  if (object.includes('libcrypto')) return 'AEAD: libcrypto';
+  if (object.includes('librte_')) return packetMemory;
+  if (object.startsWith('[kernel') || object.startsWith('[vdso')) {
+    return /copy|memcpy|rep_movs/.test(symbol) ? 'kernel: copies' : 'kernel';
+  }
+  return object.startsWith('/') ? basename(object).replace(/[-.](so|\d).*/, '') : 'other';
+}
+
+/** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
+export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
+  const samples = record(pids, seconds);
+  const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples);
+  const counts = new Map<string, number>();
+  for (const sample of samples) {
+    const inKernel = sample.object.startsWith('[kernel');
+    const part =
+      pids === 'all'
+        ? `${sample.program}${inKernel ? ', in the kernel' : ''}`
+        : partOf(sample, rooms.get(sample));
+    counts.set(part, (counts.get(part) ?? 0) + 1);
+  }
+  const share = (count: number) => Number(((100 * count) / samples.length).toFixed(1));
+  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  const large = sorted.filter(([, count]) => share(count) >= 1);
+  const rest = samples.length - large.reduce((sum, [, count]) => sum + count, 0);
+  const parts = large.map(([part, count]) => ({ part, percent: share(count) }));
+  if (rest > 0) parts.push({ part: 'the rest', percent: share(rest) });
+  return { name, parts, samples: samples.length };
+}

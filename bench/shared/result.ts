@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a bench says at its end: a table of ours, the limit or peer measured by turns with it, and the ratio, under a
+// line on the machine and the versions; with `--json FILE` the same as JSON, from which docs/performance.md is made.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { dirname, resolve } from 'node:path';
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import type { Figure, Row } from './figure.js';
+import type { Profile } from './profile.js';
+
+export interface Result {
+  bench: string;
+  /** Of `ours` and `against`. */
+  unit: string;
+  /** What `against` is. */
+  against: string;
+  rows: Row[];
+  notes?: string[];
+  /** Of peers. */
+  versions?: Record<string, string>;
+  /** Where the time went, case by case. */
+  profiles?: Profile[];
+  /** Why nothing was measured. */
+  skipped?: string;
+}
+
+/** As written: with the day, the commit and the machine. */
+export interface Recorded extends Result {
+  measured: string;
+  revision: string;
+  machine: Record<string, string | number>;
+}
+
+const output = (program: string, ...args: string[]): string | undefined => {
+  try {
+    const stdio = ['ignore', 'pipe', 'ignore'] as ('ignore' | 'pipe')[];
+    return execFileSync(program, args, { cwd: fromPackageRoot('.'), encoding: 'utf8', stdio }).trim();
+  } catch {
+    return undefined;
+  }
+};
+
+/** Version of an installed Debian package. */
+export const versionOf = (debianPackage: string): string =>
+  output('dpkg-query', '--show', '--showformat=$' + '{Version}', debianPackage) ?? 'unknown';
+
+const machine = (): Recorded['machine'] => ({
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: cpus().length,
+  kernel: release(),
+  node: process.version,
+  dpdk: versionOf('librte-ethdev23'),
+  ipsecMb: versionOf('libipsec-mb1'),
+  openssl: versionOf('libssl3'),
+});
+
+/** One clear line, then the end. */
+export function refuse(message: string): never {
+  console.error(`bench: ${message}`);
+  process.exit(2);
+}
+
+/** The command line: `--json FILE` and what else the bench knows. What it does not know is refused. */
+export function optionsOf<T extends NonNullable<ParseArgsConfig['options']>>(own: T) {
+  try {
+    const { values } = parseArgs({ options: { json: { type: 'string' }, ...own } });
+    const { json } = values as { json?: string };
+    if (json !== undefined && !existsSync(dirname(resolve(json)))) refuse(`no folder for --json ${json}`);
+    return values;
+  } catch (error) {
+    return refuse(`${(error as Error).message.split('. ')[0]}`);
+  }
+}
+
+/** A whole number of at least 1 from the command line. */
+export function countOf(name: string, value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) refuse(`--${name} takes a number from 1 on, not '${value}'`);
+  return Number(value);
+}
+
+/** One line for each row, so that a change shows. */
+const asJson = (recorded: Recorded): string => {
+  const rows = (list: readonly unknown[]) => list.map((one) => `\n    ${JSON.stringify(one)}`).join(',');
+  const fields = Object.entries(recorded).map(([name, value]) =>
+    Array.isArray(value)
+      ? `  "${name}": [${rows(value)}${value.length === 0 ? '' : '\n  '}]`
+      : `  "${name}": ${JSON.stringify(value)}`,
+  );
+  return `{\n${fields.join(',\n')}\n}\n`;
+};
+
+export const readResult = (file: string): Recorded => JSON.parse(readFileSync(file, 'utf8')) as Recorded;
+
+const digits = (value: number): string => Number(value.toPrecision(4)).toLocaleString('en');
+export const shown = ({ median, noisePercent, rounds }: Figure): string =>
+  rounds === 1 ? digits(median) : `${digits(median)} ±${noisePercent} %`;
+
+/** Prints the table and, given a file, writes it. A ratio that is not reached shows, and fails nothing. */
+export function report(result: Result, json?: string): void {
+  const where = { ...machine(), ...result.versions };
+  const line = Object.entries(where).map(([name, value]) => `${name} ${value}`);
+  console.log(line.join(', '));
+  if (result.skipped !== undefined) console.log(`${result.bench}: skipped, ${result.skipped}`);
+  if (result.rows.length > 0) {
+    const noise = 'medians, ± nine of ten rounds';
+    console.log(`${result.bench}: ours against ${result.against}, ${result.unit}; ${noise}`);
+    console.table(result.rows.map(tableRow));
+  }
+  for (const { name, parts, samples, nsPerPacket } of result.profiles ?? []) {
+    const ns = nsPerPacket === undefined ? '' : `${digits(nsPerPacket)} ns each, `;
+    console.log(`${result.bench}, ${name}: ${ns}${samples} samples`);
+    for (const { part, percent } of parts) console.log(`  ${percent.toFixed(1).padStart(5)} %  ${part}`);
+  }
+  for (const note of result.notes ?? []) console.log(note);
+  if (json === undefined) return;
+  const measured = new Date().toISOString().slice(0, 10);
+  const revision = output('git', 'describe', '--always', '--dirty') ?? 'unknown';
+  const { versions: _, ...rest } = result;
+  writeFileSync(json, asJson({ ...rest, measured, revision, machine: where }));
+}
+
+function tableRow({ what, ours, against, ratio, ratioNoisePercent, reach }: Row) {
+  return {
+    ...what,
+    ours: shown(ours),
+    against: shown(against),
+    ratio: `${ratio.toFixed(3)} ±${ratioNoisePercent} %`,
+    ...(reach === undefined ? {} : { reach: `${ratio >= reach ? 'reaches' : 'MISSES'} ${reach}` }),
+  };
+}
