@@ -3,17 +3,21 @@
 // and over, out into nothing), ESP with AES-128-GCM in tunnel mode against PSP version 0 in tunnel mode, in turns.
 // Rates are packets sent per second of the polling thread's processor time. The peer is built from the example
 // sources of Debian's dpdk-doc in a temporary folder, with the one change that virtual devices need: they do not
-// check checksums. It runs on 2 MiB hugepages, which are set here and put back; ours runs without.
+// check checksums. It runs on 2 MiB hugepages, which are set here and put back; ours runs without. With `--profile`
+// instead where both spend their time.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { perSecond, type Row, row } from './shared/figure.js';
+import { figure, perSecond, type Row, row } from './shared/figure.js';
+import { type Profile, perfMissing, profile } from './shared/profile.js';
 import { install, nativeBench } from './shared/programs.js';
 import { optionsOf, report, versionOf } from './shared/result.js';
 
 const turns = 3;
+const directions = ['encrypt', 'decrypt'];
 const mixes = ['64', 'imix', '1420'];
 const reach = 1.2;
 const examples = '/usr/share/dpdk/examples';
@@ -26,7 +30,7 @@ const result = {
   against: 'DPDK ipsec-secgw',
 };
 
-const { json } = optionsOf({});
+const { json, profile: profiles } = optionsOf({ profile: { type: 'boolean' } });
 const ours = nativeBench('secgw');
 const folder = mkdtempSync(join(tmpdir(), 'psp-secgw-'));
 const path = (name: string) => join(folder, name);
@@ -66,6 +70,13 @@ function configure(): string {
 /** The peer at work: what it says each second of all packets that it sent, and of its processor time by then. */
 class Peer {
   readonly readings: { sent: number; ns: number }[] = [];
+  /** Nanoseconds of the polling thread for each packet sent, second by second, once it is under way. */
+  get ns(): number[] {
+    return this.readings.slice(2).map(({ sent, ns }, i) => {
+      const before = this.readings[i + 1] as { sent: number; ns: number };
+      return (ns - before.ns) / (sent - before.sent);
+    });
+  }
   private told = '';
   private readonly child: ChildProcess;
 
@@ -95,6 +106,10 @@ class Peer {
     this.readings.push({ sent: Number(sent.at(-1)?.[1]), ns: Number(ns) });
   }
 
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
   async until(enough: () => boolean): Promise<void> {
     for (let left = 300; !enough(); left--) {
       if (left === 0 || this.child.exitCode !== null) {
@@ -113,16 +128,18 @@ class Peer {
   }
 }
 
-/** Nanoseconds of the peer's polling thread for each packet sent, second by second. */
-async function measurePeer(program: string, direction: string, from: string): Promise<number[]> {
-  const peer = new Peer(program, direction, `net_pcap0,rx_pcap=${from},infinite_rx=1`, 'net_null0,no-rx=1');
+const replayed = (file: string) => `net_pcap0,rx_pcap=${file},infinite_rx=1`;
+const inputOf = (whose: 'ours' | 'peer', direction: string, mix: string) =>
+  path(`${direction === 'encrypt' ? 'clear' : whose === 'ours' ? 'sealed' : 'esp'}-${mix}.pcap`);
+
+const startPeer = (program: string, direction: string, mix: string) =>
+  new Peer(program, direction, replayed(inputOf('peer', direction, mix)), 'net_null0,no-rx=1');
+
+async function measurePeer(program: string, direction: string, mix: string): Promise<number[]> {
+  const peer = startPeer(program, direction, mix);
   await peer.until(() => peer.readings.length >= 5);
   await peer.end();
-  const { readings } = peer;
-  return readings.slice(2).map(({ sent, ns }, i) => {
-    const before = readings[i + 1] as { sent: number; ns: number };
-    return (ns - before.ns) / (sent - before.sent);
-  });
+  return peer.ns;
 }
 
 /** What the peer seals of the clear frames, for it to open. */
@@ -133,13 +150,17 @@ async function sealByPeer(program: string, mix: string): Promise<void> {
   await peer.end();
 }
 
-function measureOurs(direction: string, mix: string): number[] {
-  const file = path(`${direction === 'encrypt' ? 'clear' : 'sealed'}-${mix}.pcap`);
-  const printed = execFileSync('taskset', ['-c', core, ours, direction, file], {
-    encoding: 'utf8',
+const startOurs = (direction: string, mix: string) =>
+  spawn('taskset', ['-c', core, ours, direction, inputOf('ours', direction, mix)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  return (JSON.parse(printed.trim()) as { ns: number[] }).ns;
+
+/** Nanoseconds of our polling thread for each packet sent, round by round. */
+async function nsOfOurs(child: ReturnType<typeof startOurs>): Promise<number[]> {
+  children.add(child);
+  const printed = await text(child.stdout);
+  children.delete(child);
+  return (JSON.parse(printed) as { ns: number[] }).ns;
 }
 
 /** Why there is no peer here, or nothing. */
@@ -159,25 +180,50 @@ function peerMissing(): string | undefined {
     : undefined;
 }
 
-async function measure(): Promise<Row[]> {
+/** Builds the peer and makes what both are to be given; returns the peer's program. */
+async function prepare(): Promise<string> {
   const program = build();
   configure();
   execFileSync(ours, ['make', folder]);
   for (const mix of mixes) await sealByPeer(program, mix);
+  return program;
+}
+
+async function measure(program: string): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const direction of ['encrypt', 'decrypt']) {
+  for (const direction of directions) {
     for (const mix of mixes) {
       const own: number[] = [];
       const peer: number[] = [];
       for (let turn = 0; turn < turns; turn++) {
-        own.push(...measureOurs(direction, mix));
-        const file = path(`${direction === 'encrypt' ? 'clear' : 'esp'}-${mix}.pcap`);
-        peer.push(...(await measurePeer(program, direction, file)));
+        own.push(...(await nsOfOurs(startOurs(direction, mix))));
+        peer.push(...(await measurePeer(program, direction, mix)));
       }
       rows.push(row({ direction, packets: mix }, perSecond(own), perSecond(peer), { reach }));
     }
   }
   return rows;
+}
+
+/** Both at work on the shortest and the longest packets. */
+async function profileBoth(program: string): Promise<Profile[]> {
+  const found: Profile[] = [];
+  for (const direction of directions) {
+    for (const mix of ['64', '1420']) {
+      const own = startOurs(direction, mix);
+      await delay(700);
+      const seen = profile(`this gateway, ${direction}, ${mix} octets`, [own.pid as number], 1);
+      found.push({ ...seen, nsPerPacket: figure(await nsOfOurs(own)).median });
+
+      const peer = startPeer(program, direction, mix);
+      await peer.until(() => peer.readings.length >= 2);
+      const seenOfPeer = profile(`ipsec-secgw, ${direction}, ${mix} octets`, [peer.pid], 2);
+      await peer.until(() => peer.readings.length >= 5);
+      await peer.end();
+      found.push({ ...seenOfPeer, nsPerPacket: figure(peer.ns).median });
+    }
+  }
+  return found;
 }
 
 const hugepagesBefore = existsSync(hugepages) ? readFileSync(hugepages, 'utf8') : '0';
@@ -193,18 +239,17 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 try {
-  const skipped = peerMissing();
+  const skipped = peerMissing() ?? (profiles === true ? perfMissing() : undefined);
   if (skipped !== undefined) report({ ...result, rows: [], skipped }, json);
   else {
-    report(
-      {
-        ...result,
-        rows: await measure(),
-        notes: ['packets: octets of the IP packet; imix: seven of 64, four of 576, one of 1420'],
-        versions: { dpdkExamples: versionOf('dpdk-doc') },
-      },
-      json,
-    );
+    const program = await prepare();
+    const versions = { dpdkExamples: versionOf('dpdk-doc') };
+    if (profiles === true) {
+      report({ ...result, rows: [], profiles: await profileBoth(program), versions }, json);
+    } else {
+      const notes = ['packets: octets of the IP packet; imix: seven of 64, four of 576, one of 1420'];
+      report({ ...result, rows: await measure(program), notes, versions }, json);
+    }
   }
 } finally {
   cleanUp();

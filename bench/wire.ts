@@ -135,8 +135,8 @@ async function profileOurs(carrier: Carrier): Promise<Profile[]> {
     ),
   ];
   await delay(1000);
-  const gateways = profile('TCP, 1 stream: both gateways', carrier.processes(), seconds);
-  const machine = profile('TCP, 1 stream: the whole machine, by program', 'all', seconds);
+  const gateways = profile('both gateways', carrier.processes(), seconds);
+  const machine = profile('the whole machine, by program', 'all', seconds);
   for (const one of stream) {
     one.kill('SIGTERM');
     await ended(one);

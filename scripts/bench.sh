@@ -11,7 +11,7 @@ mapfile -t benches < <(basename -s .ts bench/*.ts | grep -vxF "$(printf '%s\n' "
 usage() {
   cat <<END
 npm run bench -- NAME [--json FILE]   one of: ${benches[*]}
-npm run bench -- engine|wire --profile [--json FILE]   where the time goes, by perf
+npm run bench -- engine|secgw|wire --profile [--json FILE]   where the time goes, by perf
 npm run bench -- all [--json DIR]     all of them in turn, JSON into DIR; without DIR docs/performance.md is made anew
 npm run bench -- report [DIR]         docs/performance.md and its plots, of the JSON in DIR; runs no bench
 npm run bench -- compare DIR DIR      whether two runs agree within their noise

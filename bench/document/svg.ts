@@ -52,6 +52,7 @@ function svg(title: string, description: string, height: number, body: string[])
   ].join('\n')}\n`;
 }
 
+const empty = (title: string) => svg(title, 'Not measured.', 56, [text(8, 44, 'not measured')]);
 const text = (x: number, y: number, words: string, name = '') =>
   `<text x="${at(x)}" y="${at(y)}"${name === '' ? '' : ` class="${name}"`}>${escaped(words)}</text>`;
 const upright = (x: number, from: number, to: number, name: string) =>
@@ -63,30 +64,34 @@ function stepFor(largest: number): number {
   return power * ([5, 2, 1].find((factor) => largest / (factor * power) >= 4) ?? 1);
 }
 
-/** Bars from left to right, one line each. */
-export function bars(title: string, unit: string, groups: readonly Group[]): string {
+/** Bars from left to right, one line each; those longer than `most` run out of the plot. */
+export function bars(title: string, unit: string, groups: readonly Group[], most = Infinity): string {
   const all = groups.flatMap((group) => group.bars);
+  if (all.length === 0) return empty(title);
   const ends = all.flatMap(({ value, noisePercent = 0, reaches = [] }) => [
     value * (1 + noisePercent / 100),
     ...reaches,
   ]);
-  const largest = Math.max(...ends, Number.MIN_VALUE);
+  const largest = Math.min(most, Math.max(...ends));
   const step = stepFor(largest);
-  const x = (value: number) => left + ((width - left - right) * value) / largest;
+  const x = (value: number) => left + ((width - left - right) * Math.min(value, largest)) / largest;
   const body: string[] = [];
   let y = 58;
   for (const { name, bars: own } of groups) {
     body.push(text(8, y + 13, name, 'group'));
     y += line;
     for (const { label, value, noisePercent = 0, ours = false, reaches = [] } of own) {
-      const reach = Math.max(0, ...reaches);
       const spread = (value * noisePercent) / 100;
+      // Behind its noise, or behind a mark that stands there.
+      const beside = [value + spread, ...reaches].reduce((far, one) =>
+        x(one) > x(far) && x(one) < x(far) + 48 ? one : far,
+      );
       body.push(
         text(left - 8, y + 13, label, 'end'),
         `<rect x="${left}" y="${y + 2}" width="${at(x(value) - left)}" height="${line - 5}" class="${ours ? 'ours' : 'other'}"/>`,
         `<line x1="${at(x(Math.max(0, value - spread)))}" x2="${at(x(value + spread))}" y1="${y + line / 2}" y2="${y + line / 2}" class="noise"/>`,
         ...reaches.map((one) => upright(x(one), y, y + line - 1, 'reach')),
-        text(x(Math.max(value + spread, reach)) + 6, y + 13, digits(value)),
+        text(x(beside) + 6, y + 13, digits(value)),
       );
       y += line;
     }
@@ -105,34 +110,48 @@ export function bars(title: string, unit: string, groups: readonly Group[]): str
   return svg(title, `${unit}. ${described.join('; ')}.`, y + 4, [...legend, ...grid, ...body]);
 }
 
-const palette = ['#1f6feb', '#1a7f37', '#9a6700', '#8250df', '#bf3989', '#0969da', '#bc4c00', '#57606a'];
+const palette = [
+  ['#1f6feb', '#8250df', '#1a7f37', '#9a6700', '#bf3989', '#0e7490', '#bc4c00', '#57606a'],
+  ['#4d5fb0', '#6639ba', '#4d7c0f', '#a16207', '#9f1239', '#115e59', '#7c2d12', '#334155'],
+].flat();
 
 /** Shares of a whole, one line each; a part has the same colour in all of them. */
 export function shares(title: string, stacks: readonly Stack[]): string {
+  if (stacks.length === 0) return empty(title);
   const names = [...new Set(stacks.flatMap(({ parts }) => parts.map(({ part }) => part)))];
   const colour = (part: string) => palette[names.indexOf(part) % palette.length] as string;
-  const wide = width - left - 16;
+  const from = 250;
+  const wide = width - from - 16;
   const high = line + 6;
-  const body = stacks.flatMap(({ name, parts }, row) => {
-    const y = 36 + row * high;
-    let x = left;
+  const rows = stacks.flatMap(({ name, parts }, i) => {
+    const y = 36 + i * high;
+    let x = from;
     return [
-      text(left - 8, y + 15, name, 'end'),
+      text(from - 8, y + 15, name, 'end'),
       ...parts.flatMap(({ part, percent }) => {
         const long = (wide * percent) / 100;
-        const from = x;
+        const start = x;
         x += long;
         const fits = long > part.length * 6 + 6;
         return [
-          `<rect x="${at(from)}" y="${y}" width="${at(long)}" height="${high - 4}" fill="${colour(part)}"><title>${escaped(part)} ${percent} %</title></rect>`,
-          upright(from, y, y + high - 4, 'grid'),
-          ...(fits ? [text(from + long / 2, y + 15, part, 'inside')] : []),
+          `<rect x="${at(start)}" y="${y}" width="${at(long)}" height="${high - 4}" fill="${colour(part)}"><title>${escaped(part)} ${percent} %</title></rect>`,
+          upright(start, y, y + high - 4, 'grid'),
+          ...(fits ? [text(start + long / 2, y + 15, part, 'inside')] : []),
         ];
       }),
+    ];
+  });
+  const below = 46 + stacks.length * high;
+  const legend = names.flatMap((part, i) => {
+    const [x, y] = [8 + (i % 4) * 188, below + Math.floor(i / 4) * line];
+    return [
+      `<rect x="${x}" y="${y}" width="12" height="12" fill="${colour(part)}"/>`,
+      text(x + 18, y + 11, part),
     ];
   });
   const described = stacks.map(
     ({ name, parts }) => `${name}: ${parts.map(({ part, percent }) => `${part} ${percent} %`).join(', ')}`,
   );
-  return svg(title, `${described.join('; ')}.`, 40 + stacks.length * high, body);
+  const height = below + Math.ceil(names.length / 4) * line + 4;
+  return svg(title, `${described.join('; ')}.`, height, [...rows, ...legend]);
 }

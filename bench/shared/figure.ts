@@ -40,6 +40,8 @@ export interface Row {
   /** Always better when greater. */
   ratio: number;
   ratioNoisePercent: number;
+  /** Less is better: the ratio is theirs by ours. */
+  costs?: true;
   /** The ratio to reach, where one is set. */
   reach?: number;
 }
@@ -58,6 +60,7 @@ export function row(
     against,
     ratio: Number((above.median / below.median).toPrecision(4)),
     ratioNoisePercent: Number((ours.noisePercent + against.noisePercent).toFixed(1)),
+    ...(costs ? { costs } : {}),
     ...(reach === undefined ? {} : { reach }),
   };
 }

@@ -67,13 +67,13 @@ function record(pids: readonly number[] | 'all', seconds: number): Sample[] {
 }
 
 /** For each sample of an object with our code, the .cc file that it belongs to, by the debugger's information. */
-function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
+function roomsOf(samples: readonly Sample[], maps: ReadonlyMap<number, string>): Map<Sample, string> {
   const rooms = new Map<Sample, string>();
   const ours = samples.filter(({ object }) => /_bench$|psp_addon\.node$/.test(object));
   for (const pid of new Set(ours.map((sample) => sample.pid))) {
     const own = ours.filter((sample) => sample.pid === pid);
     const object = (own[0] as Sample).object;
-    const base = loadedAt(pid, object);
+    const base = loadedAt(maps.get(pid) ?? '', object);
     const addresses = own.map(({ address }) => `0x${(address - base).toString(16)}`);
     const printed = execFileSync('addr2line', ['-a', '-i', '-e', object], {
       input: addresses.join('\n'),
@@ -93,11 +93,11 @@ function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
   return rooms;
 }
 
-/** Where the process has the object in its memory. */
-function loadedAt(pid: number, object: string): bigint {
-  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
-  const [from = '0'] = (maps.find((line) => line.endsWith(object)) ?? '').split('-');
-  return BigInt(`0x${from}`);
+/** Where a process of these maps has the object in its memory. */
+function loadedAt(maps: string, object: string): bigint {
+  const line = maps.split('\n').find((one) => one.endsWith(object));
+  if (line === undefined) throw new Error(`${object} is in no process that was looked at`);
+  return BigInt(`0x${line.split('-')[0]}`);
 }
 
 /** The part of the work that a sample counts for. */
@@ -109,17 +109,23 @@ function partOf({ symbol, object }: Sample, room: string | undefined): string {
     return /keyexp|_pre/.test(symbol) ? 'key expansion: libipsec-mb' : 'AEAD: libipsec-mb';
   }
   if (object.includes('libcrypto')) return 'AEAD: libcrypto';
+  const driver = /librte_net_([a-z_]+)/.exec(object)?.[1];
+  if (driver !== undefined) return `driver: ${driver}`;
   if (object.includes('librte_')) return packetMemory;
   if (object.startsWith('[kernel') || object.startsWith('[vdso')) {
     return /copy|memcpy|rep_movs/.test(symbol) ? 'kernel: copies' : 'kernel';
   }
-  return object.startsWith('/') ? basename(object).replace(/[-.](so|\d).*/, '') : 'other';
+  return object.startsWith('/') ? basename(object).replace(/[-.](so|shared|\d).*/, '') : 'other';
 }
 
 /** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
 export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
+  // Read first: a process may end meanwhile.
+  const maps = new Map(
+    pids === 'all' ? [] : pids.map((pid) => [pid, readFileSync(`/proc/${pid}/maps`, 'utf8')]),
+  );
   const samples = record(pids, seconds);
-  const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples);
+  const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples, maps);
   const counts = new Map<string, number>();
   for (const sample of samples) {
     const inKernel = sample.object.startsWith('[kernel');

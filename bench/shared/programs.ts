@@ -5,12 +5,18 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { refuse } from './result.js';
 
-/** Builds a measurement of bench/native and returns the path of its program. */
+/** Builds a measurement of bench/native and returns the path of its program. Ends the bench where that fails. */
 export function nativeBench(name: string): string {
   const build = fromPackageRoot('build/native');
   const target = `${name}_bench`;
-  execFileSync('ninja', ['-C', build, '--quiet', target], { stdio: ['ignore', 'ignore', 'inherit'] });
+  try {
+    execFileSync('ninja', ['-C', build, '--quiet', target], { stdio: ['ignore', 'pipe', 'inherit'] });
+  } catch (error) {
+    process.stderr.write((error as { stdout?: Buffer }).stdout ?? '');
+    refuse(`bench/native/${name}.cc does not build`);
+  }
   return join(build, target);
 }
 

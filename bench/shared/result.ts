@@ -42,6 +42,12 @@ const output = (program: string, ...args: string[]): string | undefined => {
   }
 };
 
+/** The commit that was measured; what the benches themselves write under docs does not count as a change. */
+function revision(): string {
+  const changed = output('git', 'status', '--porcelain', '--', '.', ':!docs');
+  return `${output('git', 'rev-parse', '--short', 'HEAD') ?? 'unknown'}${changed === '' ? '' : ' with changes'}`;
+}
+
 /** Version of an installed Debian package. */
 export const versionOf = (debianPackage: string): string =>
   output('dpkg-query', '--show', '--showformat=$' + '{Version}', debianPackage) ?? 'unknown';
@@ -116,9 +122,8 @@ export function report(result: Result, json?: string): void {
   for (const note of result.notes ?? []) console.log(note);
   if (json === undefined) return;
   const measured = new Date().toISOString().slice(0, 10);
-  const revision = output('git', 'describe', '--always', '--dirty') ?? 'unknown';
   const { versions: _, ...rest } = result;
-  writeFileSync(json, asJson({ ...rest, measured, revision, machine: where }));
+  writeFileSync(json, asJson({ ...rest, measured, revision: revision(), machine: where }));
 }
 
 function tableRow({ what, ours, against, ratio, ratioNoisePercent, reach }: Row) {

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// All benches in turn, each a process of its own, their JSON into one folder: that of --json, or docs/performance, whose
+// document is then made anew. A bench that fails does not hide the others; the exit code is then 1.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { fromPackageRoot } from '../services/shared/package_root.js';
+import { refuse } from './shared/result.js';
+
+const runs = {
+  aead: ['aead'],
+  engine: ['engine'],
+  engine_profile: ['engine', '--profile'],
+  secgw: ['secgw'],
+  secgw_profile: ['secgw', '--profile'],
+  flows: ['flows'],
+  cpu: ['cpu'],
+  wire: ['wire'],
+  wire_profile: ['wire', '--profile'],
+  first_packet: ['first_packet'],
+  samples: ['samples'],
+  pcap: ['pcap'],
+};
+
+const run = (bench: string, ...args: string[]): boolean =>
+  spawnSync(process.execPath, [fromPackageRoot(`dist/bench/${bench}.js`), ...args], { stdio: 'inherit' })
+    .status === 0;
+
+function folderOf(): { folder: string; document: boolean } {
+  try {
+    const { json } = parseArgs({ options: { json: { type: 'string' } } }).values;
+    return { folder: resolve(json ?? fromPackageRoot('docs/performance')), document: json === undefined };
+  } catch (error) {
+    return refuse((error as Error).message.split('. ')[0] as string);
+  }
+}
+
+const { folder, document } = folderOf();
+mkdirSync(folder, { recursive: true });
+const failed: string[] = [];
+for (const [name, [bench = '', ...args]] of Object.entries(runs)) {
+  console.log(`== ${name}`);
+  if (!run(bench, ...args, '--json', join(folder, `${name}.json`))) failed.push(name);
+}
+if (failed.length > 0) {
+  console.error(`all: failed: ${failed.join(' ')}`);
+  process.exitCode = 1;
+} else if (document && !run('report')) process.exitCode = 1;

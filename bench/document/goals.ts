@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the gateway is to reach, and which rows of which bench say whether it does. The ratio to reach stands in the
+// rows; here are the words for people, and what a row shows of itself.
+import type { Row } from '../shared/figure.js';
+import type { Recorded } from '../shared/result.js';
+
+export interface Goal {
+  what: string;
+  reach: string;
+  bench: string;
+  counts: (what: Row['what']) => boolean;
+  /** The number that is shown; the ratio where nothing is said. */
+  shows?: (row: Row) => string;
+}
+
+const ours =
+  (unit: string, scale = 1) =>
+  (row: Row) =>
+    `${(row.ours.median / scale).toPrecision(3)} ${unit}`;
+const engine = (octets: number) => (what: Row['what']) =>
+  what.of === 'aead' && what.octets === octets && what.flows === 1;
+const wire = (measure: string, against: string) => (what: Row['what']) =>
+  what.measure === measure && what.against === against;
+const begins = (words: string) => (what: Row['what']) => `${what.what}`.startsWith(words);
+
+export const goals: readonly Goal[] = [
+  {
+    what: 'engine / aead, 1420 octets, versions 0 and 1',
+    reach: '0.75',
+    bench: 'engine',
+    counts: engine(1420),
+  },
+  { what: 'engine / aead, 64 octets, versions 0 and 1', reach: '0.6', bench: 'engine', counts: engine(64) },
+  ...['1420', 'imix', '64'].map((mix) => ({
+    what: `engine / ipsec-secgw, ${mix === 'imix' ? 'IMIX' : `${mix} octets`}`,
+    reach: '1.2',
+    bench: 'secgw',
+    counts: ({ packets }: Row['what']) => packets === mix,
+  })),
+  {
+    what: 'a million flows in random order / one flow',
+    reach: '0.5',
+    bench: 'engine',
+    counts: ({ of }) => of === 'one flow',
+  },
+  {
+    what: '10 million flows, resident',
+    reach: 'at most 4 GB',
+    bench: 'flows',
+    counts: begins('10 million flows'),
+    shows: ours('GB', 1e9),
+  },
+  {
+    what: 'installs in the engine',
+    reach: 'at least 1 million/s',
+    bench: 'flows',
+    counts: begins('installs'),
+    shows: ours('million/s'),
+  },
+  {
+    what: 'TCP, one stream / nebula',
+    reach: '2',
+    bench: 'wire',
+    counts: wire('TCP, 1 stream, Gb/s', 'nebula'),
+  },
+  {
+    what: 'TCP, one stream / wireguard-go',
+    reach: '3',
+    bench: 'wire',
+    counts: wire('TCP, 1 stream, Gb/s', 'wireguard-go'),
+  },
+  {
+    what: 'TCP, one stream / bare veth',
+    reach: '0.5 (the aim)',
+    bench: 'wire',
+    counts: wire('TCP, 1 stream, Gb/s', 'bare veth'),
+  },
+  {
+    what: 'CPU seconds for a GiB: wireguard-go’s / ours',
+    reach: '2',
+    bench: 'wire',
+    counts: wire('own CPU, s/GiB', 'wireguard-go'),
+  },
+  ...['nebula', 'wireguard-go'].map((peer) => ({
+    what: `request and response, p50: ${peer}’s / ours`,
+    reach: '1',
+    bench: 'wire',
+    counts: wire('request p50, us', peer),
+  })),
+  { what: 'two lcores / one', reach: '1.8', bench: 'engine', counts: ({ of }) => of === 'one lcore' },
+  {
+    what: 'idle with two ports',
+    reach: 'less than 2 % of a core',
+    bench: 'cpu',
+    counts: begins('idle'),
+    shows: ours('% of a core'),
+  },
+  {
+    what: 'first packet after idle, later than when busy',
+    reach: 'at most 100 us',
+    bench: 'cpu',
+    counts: begins('first packet after 10 ms, us, against the bound'),
+    // The bound is 100 us above the busy engine's.
+    shows: ({ ours: { median }, against }) => `${(median - (against.median - 100)).toFixed(0)} us`,
+  },
+];
+
+export interface Judged extends Goal {
+  rows: Row[];
+  /** Nothing where nothing was measured. */
+  reached?: boolean;
+  figure: string;
+  noisePercent: number;
+  /** How much of what is to reach the least row has; 1 is reached. */
+  least: number;
+}
+
+/** The goal with what was measured. */
+export function judge(goal: Goal, results: ReadonlyMap<string, Recorded>): Judged {
+  const result = results.get(goal.bench);
+  const rows = result?.rows.filter(({ what }) => goal.counts(what)) ?? [];
+  if (rows.length === 0) {
+    const figure = `not measured${result?.skipped === undefined ? '' : `: ${result.skipped}`}`;
+    return { ...goal, rows, figure, noisePercent: 0, least: 0 };
+  }
+  const sorted = [...rows].sort((a, b) => a.ratio - b.ratio);
+  const [worst, best] = [sorted[0] as Row, sorted.at(-1) as Row];
+  const show = goal.shows ?? (({ ratio }: Row) => ratio.toFixed(2));
+  const figure = rows.length === 1 ? show(worst) : `${show(worst)} to ${show(best)}`;
+  const least = Math.min(...rows.map(({ ratio, reach = 1 }) => ratio / reach));
+  const noisePercent = Math.max(...rows.map((row) => row.ratioNoisePercent));
+  return { ...goal, rows, figure, noisePercent, least, reached: least >= 1 };
+}

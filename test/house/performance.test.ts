@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// docs/performance.md says what was measured and nothing else: it and its plots are exactly what the script makes of
+// the benches' JSON beside them, and the words around the figures hold none of their own.
+import { describe, expect, it } from 'vitest';
+import { documentOf, readResults } from '../../bench/document/document.js';
+import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { files, read } from './sources.js';
+
+const results = readResults(fromPackageRoot('docs/performance'));
+const made = documentOf(results);
+
+describe('docs/performance.md', () => {
+  it('and its plots are made of the JSON beside them: npm run bench -- report', () => {
+    expect([...made].filter(([path, text]) => read(`docs/${path}`) !== text).map(([path]) => path)).toEqual(
+      [],
+    );
+  });
+
+  it('has no plot that nothing makes', () => {
+    const plots = files().filter((path) => /^docs\/performance\/.*\.svg$/.test(path));
+    expect(plots.filter((path) => !made.has(path.replace('docs/', '')))).toEqual([]);
+  });
+
+  it('shows every plot', () => {
+    const shown = [...(made.get('performance.md') ?? '').matchAll(/\]\((performance\/\w+\.svg)\)/g)];
+    expect(shown.map(([, path]) => path).sort()).toEqual(
+      [...made.keys()].filter((path) => path.endsWith('.svg')).sort(),
+    );
+  });
+
+  it('takes its figures from the JSON alone', () => {
+    const words = read('bench/document/template.md').replace(/\{\{.*?\}\}/g, '');
+    expect(
+      words.match(/\d[\d.,]*\s*(%|ns\b|us\b|ms\b|Gb\/s|GB\b|GiB\b|Mpps|million|times\b)/g) ?? [],
+    ).toEqual([]);
+  });
+
+  it('is of benches that were measured on one machine', () => {
+    const machines = [...results.values()].map(
+      ({ machine }) => `${machine.cpu}, ${machine.cores} cores, ${machine.kernel}`,
+    );
+    expect(new Set(machines).size).toBe(1);
+  });
+});
