@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many frames a second `psp pcap` encrypts and decrypts: a capture of frames of 1400 octets, made here, through
 // the same function as the command's. The rate is of one core: frames over the processor time of this process. Beside it,
-// by turns, are a plain copy of the file by reading and writing, and the AEAD by itself, both of the same octets. A rate
-// below the one to reach ends with exit code 1.
+// by turns, are a plain copy of the file by reading and writing, and the AEAD by itself, both of the same octets.
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -82,7 +81,7 @@ try {
   ];
   const rows = (['encrypt', 'decrypt'] as const).flatMap((direction) =>
     beside.map(([name, against, terms]) =>
-      row({ direction, against: name }, perSecond(ns[direction]), against, terms),
+      row({ direction, beside: name }, perSecond(ns[direction]), against, terms),
     ),
   );
   report(
@@ -95,7 +94,6 @@ try {
     },
     json,
   );
-  if (rows.some((one) => one.reach !== undefined && one.ratio < one.reach)) process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true });
 }

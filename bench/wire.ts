@@ -106,7 +106,7 @@ function rowsOf(
     const [ourFigure, against] = [figure(own.map(of)), figure(all.map(of))];
     // The kernel has no processes of its own.
     if (against.median === 0) return [];
-    const what = { measure: name, against: carrier.name };
+    const what = { measure: name, beside: carrier.name };
     return [row(what, ourFigure, against, { costs, reach: reach[carrier.name] })];
   });
 }

@@ -19,8 +19,8 @@ const ours =
     `${(row.ours.median / scale).toPrecision(3)} ${unit}`;
 const engine = (octets: number) => (what: Row['what']) =>
   what.of === 'aead' && what.octets === octets && what.flows === 1;
-const wire = (measure: string, against: string) => (what: Row['what']) =>
-  what.measure === measure && what.against === against;
+const wire = (measure: string, beside: string) => (what: Row['what']) =>
+  what.measure === measure && what.beside === beside;
 const begins = (words: string) => (what: Row['what']) => `${what.what}`.startsWith(words);
 
 export const goals: readonly Goal[] = [

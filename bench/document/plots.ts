@@ -106,7 +106,7 @@ function wire(results: Results, title: string, unit: string, measures: Record<st
     const reaches = rows.flatMap(({ against, reach }) =>
       reach === undefined ? [] : [first.costs ? against.median / reach : against.median * reach],
     );
-    const others = rows.map(({ what, against }) => barOf(`${what.against}`, against));
+    const others = rows.map(({ what, against }) => barOf(`${what.beside}`, against));
     return [{ name, bars: [barOf('this gateway', first.ours, { ours: true, reaches }), ...others] }];
   });
   return bars(title, unit, groups);

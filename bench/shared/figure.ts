@@ -33,7 +33,7 @@ export const perSecond = (ns: readonly number[]): Figure => figure(ns.map((each)
 export const exact = (value: number): Figure => ({ median: value, noisePercent: 0, rounds: 1 });
 
 export interface Row {
-  /** The case, by the names of the table's first columns. */
+  /** The case, by the names of the table's first columns; none of them is called ours, against or ratio. */
   what: Record<string, string | number>;
   ours: Figure;
   against: Figure;
