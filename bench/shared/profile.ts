@@ -118,6 +118,11 @@ function partOf({ symbol, object }: Sample, room: string | undefined): string {
   return object.startsWith('/') ? basename(object).replace(/[-.](so|shared|\d).*/, '') : 'other';
 }
 
+function programOf({ program, object }: Sample): string {
+  if (program.startsWith('swapper')) return 'idle';
+  return `${program}${object.startsWith('[kernel') ? ', in the kernel' : ''}`;
+}
+
 /** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
 export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
   // Read first: a process may end meanwhile.
@@ -128,11 +133,7 @@ export function profile(name: string, pids: readonly number[] | 'all', seconds: 
   const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples, maps);
   const counts = new Map<string, number>();
   for (const sample of samples) {
-    const inKernel = sample.object.startsWith('[kernel');
-    const part =
-      pids === 'all'
-        ? `${sample.program}${inKernel ? ', in the kernel' : ''}`
-        : partOf(sample, rooms.get(sample));
+    const part = pids === 'all' ? programOf(sample) : partOf(sample, rooms.get(sample));
     counts.set(part, (counts.get(part) ?? 0) + 1);
   }
   const share = (count: number) => Number(((100 * count) / samples.length).toFixed(1));
