@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes docs/performance.md and its plots of the JSON in a folder, docs/performance where none is named, and keeps that
-// JSON beside them. Measures nothing.
-import { copyFileSync, writeFileSync } from 'node:fs';
+// Makes docs/performance.md and its plots of the JSON in docs/performance; where another folder is named, what is there
+// takes the place of the same benches' JSON first. Measures nothing.
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { fromPackageRoot } from '../services/shared/package_root.js';
@@ -12,12 +12,15 @@ try {
   const { positionals } = parseArgs({ allowPositionals: true });
   const kept = fromPackageRoot('docs/performance');
   const folder = resolve(positionals[0] ?? kept);
-  const results = readResults(folder);
-  for (const [path, text] of documentOf(results)) writeFileSync(join(fromPackageRoot('docs'), path), text);
+  const given = [...readResults(folder).keys()];
   if (folder !== kept) {
-    for (const name of results.keys()) copyFileSync(join(folder, `${name}.json`), join(kept, `${name}.json`));
+    mkdirSync(kept, { recursive: true });
+    for (const name of given) copyFileSync(join(folder, `${name}.json`), join(kept, `${name}.json`));
   }
-  console.log(`report: docs/performance.md of ${results.size} files in ${folder}`);
+  for (const [path, text] of documentOf(readResults(kept))) {
+    writeFileSync(join(fromPackageRoot('docs'), path), text);
+  }
+  console.log(`report: docs/performance.md, with ${given.join(' ')} of ${folder}`);
 } catch (error) {
   refuse((error as Error).message);
 }

@@ -93,7 +93,7 @@ function machineOf(results: Results): string {
       `libipsec-mb ${one.machine.ipsecMb}, OpenSSL ${one.machine.openssl}; ${one.measured}, commit ${one.revision}`,
     ].join('; ');
   const all = [...results.values()].map(described);
-  return [...new Set(all)].join('\n');
+  return [...new Set(all)].map((line) => `- ${line}`).join('\n');
 }
 
 /** What stands for `{{words}}` in the template. */
