@@ -69,7 +69,8 @@ export function bars(title: string, unit: string, groups: readonly Group[], most
   const all = groups.flatMap((group) => group.bars);
   if (all.length === 0) return empty(title);
   const ends = all.flatMap(({ value, noisePercent = 0, reaches = [] }) => [
-    value * (1 + noisePercent / 100),
+    // What is very noisy does not make all others small: its noise runs out of the plot.
+    value * (1 + Math.min(noisePercent, 30) / 100),
     ...reaches,
   ]);
   const largest = Math.min(most, Math.max(...ends));

@@ -3,7 +3,7 @@
 // the packet path. A sample in our own code counts for the .cc file that it belongs to, also where the compiler put
 // one function into another: each pipe is one file. Others count for their library, or for the kernel.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { install } from './programs.js';
@@ -19,9 +19,10 @@ export interface Profile {
 
 interface Sample {
   program: string;
-  pid: number;
-  address: bigint;
-  symbol: string;
+  /** In the object, in hexadecimal digits. */
+  address: string;
+  /** The function, and those of the kernel that called it. */
+  symbols: string[];
   /** The file that the code is from. */
   object: string;
 }
@@ -49,34 +50,33 @@ function record(pids: readonly number[] | 'all', seconds: number): Sample[] {
   const file = join(folder, 'perf.data');
   try {
     const whom = pids === 'all' ? ['-a'] : ['-p', pids.join(',')];
-    const rate = ['-e', 'cpu-clock', '-F', `${samplesPerS}`];
-    perf('record', '-q', ...rate, ...whom, '-o', file, '--', 'sleep', `${seconds}`);
+    const how = ['-e', 'cpu-clock', '-F', `${samplesPerS}`, '-g'];
+    perf('record', '-q', ...how, ...whom, '-o', file, '--', 'sleep', `${seconds}`);
     const printed = perf('script', '-i', file, '-F', 'comm,pid,ip,sym,dso');
-    return [...printed.matchAll(/^\s*(.+?)\s+(\d+)\s+([0-9a-f]+) (.*) \(([^()]*)\)$/gm)].map(
-      ([, program = '', pid, address, symbol = '', object = '']) => ({
-        program,
-        pid: Number(pid),
-        address: BigInt(`0x${address}`),
-        symbol,
-        object,
-      }),
-    );
+    return printed.split('\n\n').flatMap(sampleOf);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
+/** A line with program and process, then one for each function, the innermost first. */
+function sampleOf(block: string): Sample[] {
+  const [, program = ''] = /^\s*(.+?)\s+\d+\s*$/m.exec(block) ?? [];
+  const frames = [...block.matchAll(/^\s+([0-9a-f]+) (.*) \(([^()]*)\)$/gm)];
+  const [, address, , object = ''] = frames[0] ?? [];
+  if (address === undefined) return [];
+  const symbols = frames.filter(([, , , of]) => of === object).map(([, , symbol = '']) => symbol);
+  return [{ program, address, symbols, object }];
+}
+
 /** For each sample of an object with our code, the .cc file that it belongs to, by the debugger's information. */
-function roomsOf(samples: readonly Sample[], maps: ReadonlyMap<number, string>): Map<Sample, string> {
+function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
   const rooms = new Map<Sample, string>();
   const ours = samples.filter(({ object }) => /_bench$|psp_addon\.node$/.test(object));
-  for (const pid of new Set(ours.map((sample) => sample.pid))) {
-    const own = ours.filter((sample) => sample.pid === pid);
-    const object = (own[0] as Sample).object;
-    const base = loadedAt(maps.get(pid) ?? '', object);
-    const addresses = own.map(({ address }) => `0x${(address - base).toString(16)}`);
+  for (const object of new Set(ours.map((sample) => sample.object))) {
+    const own = ours.filter((sample) => sample.object === object);
     const printed = execFileSync('addr2line', ['-a', '-i', '-e', object], {
-      input: addresses.join('\n'),
+      input: own.map(({ address }) => address).join('\n'),
       encoding: 'utf8',
       maxBuffer: 1 << 30,
     });
@@ -86,36 +86,36 @@ function roomsOf(samples: readonly Sample[], maps: ReadonlyMap<number, string>):
       .slice(1)
       .forEach((block, i) => {
         const paths = block.split('\n').slice(1);
-        const home = paths.find((path) => /\/(native|bench)\/.*\.cc:/.test(path)) ?? '';
+        const home = paths.find((path) => /\/native\/.*\.cc:|\/bench\//.test(path)) ?? '';
         rooms.set(own[i] as Sample, home.replace(/:.*/, ''));
       });
   }
   return rooms;
 }
 
-/** Where a process of these maps has the object in its memory. */
-function loadedAt(maps: string, object: string): bigint {
-  const line = maps.split('\n').find((one) => one.endsWith(object));
-  if (line === undefined) throw new Error(`${object} is in no process that was looked at`);
-  return BigInt(`0x${line.split('-')[0]}`);
-}
-
 /** The part of the work that a sample counts for. */
-function partOf({ symbol, object }: Sample, room: string | undefined): string {
+function partOf({ symbols, object }: Sample, room: string | undefined): string {
   // Functions of DPDK's headers that stand by themselves.
   if (room === '') return packetMemory;
   if (room !== undefined) return room.includes('/bench/') ? 'ports in memory' : basename(room, '.cc');
   if (object.includes('libIPSec_MB')) {
-    return /keyexp|_pre/.test(symbol) ? 'key expansion: libipsec-mb' : 'AEAD: libipsec-mb';
+    return /keyexp|_pre/.test(symbols[0] ?? '') ? 'key expansion: libipsec-mb' : 'AEAD: libipsec-mb';
   }
   if (object.includes('libcrypto')) return 'AEAD: libcrypto';
   const driver = /librte_net_([a-z_]+)/.exec(object)?.[1];
   if (driver !== undefined) return `driver: ${driver}`;
   if (object.includes('librte_')) return packetMemory;
-  if (object.startsWith('[kernel') || object.startsWith('[vdso')) {
-    return /copy|memcpy|rep_movs/.test(symbol) ? 'kernel: copies' : 'kernel';
-  }
+  if (object.startsWith('[kernel') || object.startsWith('[vdso')) return kernelPart(symbols);
   return object.startsWith('/') ? basename(object).replace(/[-.](so|shared|\d).*/, '') : 'other';
+}
+
+/** By the system call that it serves, and what the kernel does meanwhile for whoever receives. */
+function kernelPart(symbols: readonly string[]): string {
+  if (symbols.includes('net_rx_action')) return 'kernel: delivery to the next socket';
+  const call = symbols[symbols.indexOf('do_syscall_64') - 1];
+  if (call === undefined) return 'kernel: no system call';
+  const copies = /copy|memcpy|rep_movs/.test(symbols[0] ?? '');
+  return `kernel: ${call.replace(/^(__x64_sys_|__do_sys_|__se_sys_|__sys_|ksys_|do_)/, '')}${copies ? ', copies' : ''}`;
 }
 
 function programOf({ program, object }: Sample): string {
@@ -125,12 +125,8 @@ function programOf({ program, object }: Sample): string {
 
 /** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
 export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
-  // Read first: a process may end meanwhile.
-  const maps = new Map(
-    pids === 'all' ? [] : pids.map((pid) => [pid, readFileSync(`/proc/${pid}/maps`, 'utf8')]),
-  );
   const samples = record(pids, seconds);
-  const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples, maps);
+  const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples);
   const counts = new Map<string, number>();
   for (const sample of samples) {
     const part = pids === 'all' ? programOf(sample) : partOf(sample, rooms.get(sample));
