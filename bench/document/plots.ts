@@ -146,7 +146,6 @@ export const plots: Record<string, (results: Results) => string> = {
     wire(results, 'Round trips: less is better', 'microseconds', {
       'ping p50, us': 'ping, p50',
       'request p50, us': 'request and response over TCP, p50',
-      'request p99, us': 'request and response over TCP, p99',
     }),
   engine_profile: (results) => profile(results, 'engine', 'Where the engine’s time goes'),
   secgw_profile: (results) =>

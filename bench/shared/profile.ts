@@ -111,7 +111,7 @@ function partOf({ symbols, object }: Sample, room: string | undefined): string {
 
 /** By the system call that it serves, and what the kernel does meanwhile for whoever receives. */
 function kernelPart(symbols: readonly string[]): string {
-  if (symbols.includes('net_rx_action')) return 'kernel: delivery to the next socket';
+  if (symbols.includes('net_rx_action')) return 'kernel: delivery';
   const call = symbols[symbols.indexOf('do_syscall_64') - 1];
   if (call === undefined) return 'kernel: no system call';
   const copies = /copy|memcpy|rep_movs/.test(symbols[0] ?? '');

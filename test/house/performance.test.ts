@@ -35,6 +35,11 @@ describe('docs/performance.md', () => {
     ).toEqual([]);
   });
 
+  it('lacks no figure that its words speak of', () => {
+    const lacking = [...made].filter(([, text]) => /NaN|undefined|Infinity|\(not measured\)/.test(text));
+    expect(lacking.map(([path]) => path)).toEqual([]);
+  });
+
   it('is of benches that were measured on one machine', () => {
     const machines = [...results.values()].map(
       ({ machine }) => `${machine.cpu}, ${machine.cores} cores, ${machine.kernel}`,
