@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { figure, perSecond, type Row, row } from './shared/figure.js';
 import { type Profile, perfMissing, profile } from './shared/profile.js';
-import { nativeBench, runNative } from './shared/programs.js';
+import { nativeBench, runNativeTwice } from './shared/programs.js';
 import { optionsOf, report } from './shared/result.js';
 
 interface Line {
@@ -28,7 +28,7 @@ const result = {
 const profileSeconds = 4;
 
 function measure(): Row[] {
-  const lines = runNative<Line>('engine');
+  const lines = runNativeTwice<Line>('engine');
   const rate = ({ withPortsNs, portsNs }: Line) =>
     perSecond(withPortsNs.map((ns, i) => ns - (portsNs[i] as number)));
   const shares = lines.map((line) => {

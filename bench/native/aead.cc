@@ -10,7 +10,7 @@
 namespace psp {
 namespace {
 
-constexpr int kRounds = 31;
+constexpr int kRounds = 15;
 constexpr double kRoundNs = 4e6;  // of one measurement, about
 
 // The interface that the engine uses, measured as the libraries are.

@@ -12,7 +12,7 @@
 namespace psp {
 namespace {
 
-constexpr int kRounds = 21;
+constexpr int kRounds = 11;
 constexpr uint32_t kTurns = 400;
 constexpr uint64_t kPackets = uint64_t{kTurns} * kBurst;
 constexpr size_t kSizes[] = {64, 256, 512, 1420};

@@ -126,6 +126,7 @@ function programOf({ program, object }: Sample): string {
 /** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
 export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
   const samples = record(pids, seconds);
+  if (samples.length === 0) throw new Error(`perf saw nothing of ${name}`);
   const rooms = pids === 'all' ? new Map<Sample, string>() : roomsOf(samples);
   const counts = new Map<string, number>();
   for (const sample of samples) {
