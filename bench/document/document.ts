@@ -23,7 +23,8 @@ export function readResults(folder: string): Results {
 const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-const ratio = ({ ratio: value, ratioNoisePercent }: Row) => `${value.toFixed(2)} ±${ratioNoisePercent} %`;
+const ratio = ({ ratio: value, ratioNoisePercent }: Row) =>
+  `${value < 0.1 ? value.toPrecision(2) : value.toFixed(2)} ±${ratioNoisePercent} %`;
 
 function goalTable(results: Results): string {
   const judged = goals.map((goal) => judge(goal, results));

@@ -81,6 +81,8 @@ export class Peer {
   readonly readings: { sent: number; ns: number }[] = [];
   readonly child: ChildProcess;
   private told = '';
+  /** How often it has said so. */
+  private totals = 0;
 
   constructor({ program, folder, core, direction, from, to }: Work) {
     const eal = ['-l', core, '--no-pci', '--in-memory', '--no-telemetry'];
@@ -99,7 +101,8 @@ export class Peer {
   private read(chunk: string): void {
     this.told += chunk;
     const sent = [...this.told.matchAll(/Total packets sent: *(\d+)\n/g)];
-    if (sent.length <= this.readings.length) return;
+    if (sent.length === this.totals) return;
+    this.totals = sent.length;
     // Processor time of the polling thread, the first one.
     const { pid } = this.child;
     const [ns] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
