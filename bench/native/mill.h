@@ -165,6 +165,11 @@ class Plant {
     unsecured.fill = nullptr;
     take_events();
   }
+  // As another thread does beside a polling one.
+  void grow_keys() {
+    while (worker->egress_keys.grow() || worker->ingress_keys.grow()) {
+    }
+  }
   void take_events() {
     for (Event event; events.pop(&event);) {
     }

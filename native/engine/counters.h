@@ -106,13 +106,13 @@ struct PeerCounters {
   Counter last_egress_ms, last_ingress_ms;
   Counter keyed_flows, inbound_flows;  // gauges
 
-  void count_egress(uint64_t bytes, uint64_t now_ms) {
-    egress_packets.add();
+  void count_egress(uint64_t packets, uint64_t bytes, uint64_t now_ms) {
+    egress_packets.add(packets);
     egress_bytes.add(bytes);
     last_egress_ms.set(now_ms);
   }
-  void count_ingress(uint64_t bytes, uint64_t now_ms) {
-    ingress_packets.add();
+  void count_ingress(uint64_t packets, uint64_t bytes, uint64_t now_ms) {
+    ingress_packets.add(packets);
     ingress_bytes.add(bytes);
     last_ingress_ms.set(now_ms);
   }
@@ -120,6 +120,31 @@ struct PeerCounters {
     return {egress_packets.value(), egress_bytes.value(),    ingress_packets.value(), ingress_bytes.value(),
             last_egress_ms.value(), last_ingress_ms.value(), keyed_flows.value(),     inbound_flows.value()};
   }
+};
+
+// Packets of one peer after the other, counted once for those in a row.
+class PeerTally {
+ public:
+  using Count = void (PeerCounters::*)(uint64_t packets, uint64_t bytes, uint64_t now_ms);
+
+  PeerTally(std::vector<PeerCounters>& peers, Count count) : peers_(peers), count_(count) {}
+  void add(uint16_t peer, uint64_t packets, uint64_t bytes, uint64_t now_ms) {
+    if (peer != peer_) flush(now_ms);
+    peer_ = peer;
+    packets_ += packets;
+    bytes_ += bytes;
+  }
+  // Counts what was added; to be called behind each burst.
+  void flush(uint64_t now_ms) {
+    if (packets_ != 0) (peers_[peer_].*count_)(packets_, bytes_, now_ms);
+    packets_ = bytes_ = 0;
+  }
+
+ private:
+  std::vector<PeerCounters>& peers_;
+  const Count count_;
+  uint16_t peer_ = 0;
+  uint64_t packets_ = 0, bytes_ = 0;
 };
 
 // What passed in the clear by one rule.

@@ -15,7 +15,7 @@ namespace psp {
 
 namespace {
 
-constexpr uint32_t kIpv4Header = 20, kFragmentHeader = 8;
+constexpr uint32_t kFragmentHeader = 8;
 constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 constexpr uint8_t kEndOfOptions = 0, kNoOperation = 1, kCopied = 0x80;
 

@@ -12,7 +12,7 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kIpv4Header = 20, kIpv6Header = 40, kIcmpHeader = 8;
+constexpr uint16_t kIcmpHeader = 8;
 constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4, kPacketTooBig = 2;
 constexpr uint8_t kHopLimit = 64;
 constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 section 4.3.2.5
@@ -83,7 +83,7 @@ bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source,
   if (begin == nullptr) return false;
   auto* const frame = reinterpret_cast<uint8_t*>(begin);
   std::memset(frame, 0, kEthernetLength + header + kIcmpHeader);
-  write_ethernet(frame, mac, ipv6);
+  EthernetAddress(mac).write_source(frame, ipv6);
   uint8_t* const ip = frame + kEthernetLength;
   uint8_t* const icmp = ip + header;
   std::memcpy(icmp + kIcmpHeader, octets, quoted);

@@ -13,7 +13,7 @@ namespace psp {
 
 namespace {
 
-constexpr uint32_t kIpv4Header = 20, kIpv6Header = 40, kUdpHeader = 8, kTcpHeader = 20;
+constexpr uint32_t kUdpHeader = 8, kTcpHeader = 20;
 constexpr uint32_t kTcpFlags = 13, kTcpChecksum = 16, kUdpChecksum = 6;
 constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kUrg = 0x20, kCwr = 0x80;
 constexpr uint16_t kFragmentMarks = 0x3fff, kDontFragment = 0x4000;

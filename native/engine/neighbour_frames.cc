@@ -15,7 +15,7 @@ constexpr size_t kArpLength = 28;
 constexpr uint8_t kArpFixed[6] = {0, 1, 8, 0, 6, 4};  // Ethernet, IPv4, their address lengths
 constexpr uint8_t kSolicitation = 135, kAdvertisement = 136;
 constexpr uint8_t kSourceLinkLayer = 1, kTargetLinkLayer = 2;
-constexpr size_t kIpv6Header = 40, kMessageLength = 24, kOptionLength = 8;
+constexpr size_t kMessageLength = 24, kOptionLength = 8;
 constexpr uint8_t kRouterFlag = 0x80, kSolicitedFlag = 0x40, kOverrideFlag = 0x20;
 constexpr uint8_t kHopLimit = 255;
 

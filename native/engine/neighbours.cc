@@ -50,7 +50,7 @@ void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t 
   Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
   switch (reach(neighbour, now_ms)) {
     case Reach::kKnown:
-      for (uint32_t i = 0; i < count; ++i) transmit(neighbour, frames[i]);
+      transmit(neighbour, frames, count);
       return;
     case Reach::kAsked:
       for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
@@ -220,7 +220,10 @@ void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
 }
 
 void Neighbours::release(Neighbour& neighbour) {
-  while (!neighbour.waiting.empty()) transmit(neighbour, take_waiting(neighbour));
+  while (!neighbour.waiting.empty()) {
+    rte_mbuf* const frame = take_waiting(neighbour);
+    transmit(neighbour, &frame, 1);
+  }
 }
 
 void Neighbours::drop_waiting(Neighbour& neighbour) {
@@ -239,14 +242,15 @@ rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
   return mbuf;
 }
 
-void Neighbours::transmit(const Neighbour& neighbour, rte_mbuf* frame) {
-  std::memcpy(rte_pktmbuf_mtod(frame, uint8_t*), neighbour.mac.data(), neighbour.mac.size());
-  if (tx_.push(frame)) {
-    counters_[forwarded_].add();
-  } else {
-    rte_pktmbuf_free(frame);
-    counters_[tx_.is_up() ? drops_.tx_full : drops_.port_down].add();
+void Neighbours::transmit(const Neighbour& neighbour, rte_mbuf* const* frames, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    std::memcpy(rte_pktmbuf_mtod(frames[i], uint8_t*), neighbour.mac.data(), neighbour.mac.size());
   }
+  const uint32_t taken = tx_.push(frames, count);
+  counters_[forwarded_].add(taken);
+  if (taken == count) return;
+  rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames) + taken, count - taken);
+  counters_[tx_.is_up() ? drops_.tx_full : drops_.port_down].add(count - taken);
 }
 
 void Neighbours::forget(uint32_t number) {

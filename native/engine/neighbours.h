@@ -91,7 +91,7 @@ class Neighbours {
   void release(Neighbour& neighbour);
   void drop_waiting(Neighbour& neighbour);
   rte_mbuf* take_waiting(Neighbour& neighbour);
-  void transmit(const Neighbour& neighbour, rte_mbuf* frame);
+  void transmit(const Neighbour& neighbour, rte_mbuf* const* frames, uint32_t count);
   void forget(uint32_t number);
   void forget_a_known_one();
   uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }

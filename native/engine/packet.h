@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "psp/ip_packet.h"
+#include "psp/octets.h"
 
 namespace psp {
 
@@ -25,21 +26,17 @@ struct Packet {
   bool has_cookie = false;
   uint8_t outer_ecn = 0;     // ingress; in transport mode its own
   uint16_t peer = 0;         // egress
+  bool as_before = false;    // egress: its flow is that of the packet before it in the burst
   bool reassembled = false;  // it came in fragments
   bool sampled = false;      // egress: drawn; ingress: carries S
   bool marked_drop = false;  // ingress: carries D
   Ports ports;               // of the inner packet, once it is to be copied
 
-  // A packet of which nothing is read yet; `ip` is whatever stood there.
+  // A packet of which nothing is read yet: what else stands here is from another.
   void begin(rte_mbuf* received) {
     mbuf = received;
-    inner = nullptr;
     receive_spi = 0;
-    cookie = 0;
-    has_cookie = reassembled = sampled = marked_drop = false;
-    outer_ecn = 0;
-    peer = 0;
-    ports = {};
+    reassembled = sampled = false;
   }
 
   uint8_t* frame() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
@@ -57,11 +54,20 @@ struct Burst {
   }
 };
 
-// Writes an Ethernet header's last two fields; the destination is set when the neighbour is known.
-inline void write_ethernet(uint8_t* frame, const MacAddress& source, bool ipv6) {
-  std::memcpy(frame + 6, source.data(), source.size());
-  frame[12] = ipv6 ? 0x86 : 0x08;
-  frame[13] = ipv6 ? 0xdd : 0x00;
-}
+// An Ethernet address as a number.
+class EthernetAddress {
+ public:
+  explicit EthernetAddress(const MacAddress& mac)
+      : number_(uint64_t{load_u16(mac.data())} << 32 | load_u32(mac.data() + 2)) {}
+
+  bool is_destination_of(const uint8_t* frame) const { return load_u64(frame) >> 16 == number_; }
+  // Writes the header's last two fields; the destination is set when the neighbour is known.
+  void write_source(uint8_t* frame, bool ipv6) const {
+    store_u64(frame + 6, number_ << 16 | (ipv6 ? 0x86dd : 0x0800));
+  }
+
+ private:
+  uint64_t number_;
+};
 
 }  // namespace psp

@@ -23,7 +23,7 @@ static_assert(kRoom <= UINT16_MAX);
 // Whole datagrams that may be on their way while all others are in progress.
 constexpr uint32_t kUnderWay = 64;
 
-constexpr uint32_t kIpv6Header = 40, kFragmentHeader = 8;
+constexpr uint32_t kFragmentHeader = 8;
 constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 
 }  // namespace

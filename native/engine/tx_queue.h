@@ -4,6 +4,7 @@
 // kernel would keep the frames and send them whenever. Of the polling thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -30,10 +31,12 @@ class TxQueue {
   bool is_up() const { return up_; }
   void set_up(bool up) { up_ = up; }
   // Takes the packet; false when full or down, then it stays the caller's.
-  bool push(rte_mbuf* packet) {
-    if (full() || !up_) return false;
-    packets_[tail_++ % kCapacity] = packet;
-    return true;
+  bool push(rte_mbuf* packet) { return push(&packet, 1) == 1; }
+  // Takes as many of these as fit, from the first on, and returns how many.
+  uint32_t push(rte_mbuf* const* packets, uint32_t count) {
+    const uint32_t taken = up_ ? std::min(count, room()) : 0;
+    for (uint32_t i = 0; i < taken; ++i) packets_[tail_++ % kCapacity] = packets[i];
+    return taken;
   }
   // Gives the port what it takes.
   void flush();

@@ -17,7 +17,6 @@ namespace psp {
 
 namespace {
 
-constexpr size_t kIpv4Header = 20, kIpv6Header = 40;
 constexpr uint16_t kFragmentOffset = 0x1fff, kIpv6FragmentOffset = 0xfff8;
 constexpr uint32_t kSpiLowBits = 0x7fffffff;
 

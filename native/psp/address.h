@@ -17,13 +17,16 @@ using MacAddress = std::array<uint8_t, 6>;
 inline constexpr std::array<uint8_t, 12> kMappedPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 inline bool is_ipv4(const Address& address) {
-  return load_u64(address.data()) == 0 && load_u32(address.data() + 8) == 0xffff;
+  return load_u64(address.data()) == 0 && load_u64(address.data() + 8) >> 32 == 0xffff;
 }
 
 // The address of 4 octets in network order.
 inline Address mapped(const uint8_t octets[4]) {
   // Whole halves, as they are read again.
-  const uint64_t halves[2] = {0, swap_to_network(uint64_t{0xffff00000000} | load_u32(octets))};
+  uint32_t last;
+  std::memcpy(&last, octets, sizeof last);
+  constexpr bool kLittle = std::endian::native == std::endian::little;
+  const uint64_t halves[2] = {0, kLittle ? uint64_t{last} << 32 | 0xffff0000 : uint64_t{0xffff} << 32 | last};
   Address address;
   std::memcpy(address.data(), halves, sizeof halves);
   return address;

@@ -20,15 +20,18 @@ inline constexpr size_t key_length(uint8_t version) {
   return (version & 1) ? 32 : 16;
 }
 
-// One packet for the AEAD, as its calls take it.
+// A PSP packet for the AEAD: its header and what else is only authenticated, what is encrypted, and room for
+// the ICV, in a row.
 struct AeadJob {
   void* expanded;
-  const uint8_t* nonce;  // kNonceLength octets
-  const uint8_t* aad;
-  size_t aad_length;
-  uint8_t* data;
-  size_t length;
-  uint8_t* tag;  // kIcvLength octets
+  uint8_t* psp;     // start of the PSP header
+  uint32_t clear;   // octets from there that are authenticated only
+  uint32_t length;  // octets behind them that are encrypted
+
+  // SPI and IV, as they lie in the header (PSP specification, "Packet Encryption").
+  const uint8_t* nonce() const { return psp + 4; }
+  uint8_t* data() const { return psp + clear; }
+  uint8_t* tag() const { return psp + clear + length; }
 };
 
 class Aead {
@@ -38,15 +41,15 @@ class Aead {
   // For display: library, version, instruction set.
   virtual std::string name() const = 0;
 
-  // Octets of one expanded key; its memory is aligned to kAeadKeyAlignment.
+  // Octets of one expanded key; its memory begins at a multiple of kAeadKeyAlignment.
   virtual size_t expanded_size() const = 0;
   // Whether an expanded key is nothing but its octets: then zeroed memory is constructed already.
   virtual bool is_plain_memory() const = 0;
   // Makes memory ready for expand, once, off the packet path; destroy wipes and ends it.
   virtual void construct(void* expanded) const = 0;
   virtual void destroy(void* expanded) const = 0;
-  // Asks memory for what seal and open of so many octets read of an expanded key.
-  virtual void prefetch(const void* expanded, size_t octets) const = 0;
+  // Asks memory for what seal and open of so many octets read of an expanded key of this version.
+  virtual void prefetch(const void* expanded, uint8_t version, size_t octets) const = 0;
   // Expands key_length(version) octets into constructed memory, over whatever stood there.
   virtual void expand(void* expanded, const uint8_t* key, uint8_t version) const = 0;
 
@@ -67,10 +70,10 @@ class Aead {
     for (size_t i = 0; i < count; ++i) opened[i] = open(jobs[i]);
   }
   void seal(const AeadJob& job) const {
-    seal(job.expanded, job.nonce, job.aad, job.aad_length, job.data, job.length, job.tag);
+    seal(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
   }
   bool open(const AeadJob& job) const {
-    return open(job.expanded, job.nonce, job.aad, job.aad_length, job.data, job.length, job.tag);
+    return open(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
   }
 };
 

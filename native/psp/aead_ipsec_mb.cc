@@ -16,7 +16,7 @@ namespace psp {
 
 namespace {
 
-struct alignas(kAeadKeyAlignment) Expanded {
+struct Expanded {
   gcm_key_data data;
   bool long_key;
 };
@@ -49,11 +49,12 @@ class IpsecMbAead final : public Aead {
 
   bool is_plain_memory() const override { return true; }
   // Round keys in front, then powers of the hash key, the highest first: one for each block, up to 48.
-  void prefetch(const void* memory, size_t octets) const override {
-    constexpr size_t kLine = 64, kBlock = 16, kFront = 240, kBlocksBeside = 3;
+  void prefetch(const void* memory, uint8_t version, size_t octets) const override {
+    constexpr size_t kLine = 64, kBlock = 16, kRoundKeys = 240, kBlocksBeside = 3;
     const auto* const key = static_cast<const uint8_t*>(memory);
-    const size_t powers = std::min(octets + kBlocksBeside * kBlock, sizeof(gcm_key_data) - kFront);
-    for (size_t at = 0; at < kFront; at += kLine) __builtin_prefetch(key + at);
+    const size_t rounds = key_length(version) == 16 ? 11 * kBlock : kRoundKeys;
+    const size_t powers = std::min(octets + kBlocksBeside * kBlock, sizeof(gcm_key_data) - kRoundKeys);
+    for (size_t at = 0; at < rounds; at += kLine) __builtin_prefetch(key + at);
     for (size_t at = 0; at < powers; at += kLine) __builtin_prefetch(key + sizeof(gcm_key_data) - 1 - at);
   }
   void construct(void* memory) const override { new (memory) Expanded{}; }
@@ -71,16 +72,19 @@ class IpsecMbAead final : public Aead {
 
   void seal(void* memory, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
             uint8_t* data, size_t length, uint8_t tag[kIcvLength]) const override {
-    seal_one({memory, nonce, aad, aad_length, data, length, tag});
+    encrypt(memory, nonce, aad, aad_length, data, length, tag);
   }
   void seal_burst(const AeadJob* jobs, size_t count) const override {
-    for (size_t i = 0; i < count; ++i) seal_one(jobs[i]);
+    for (size_t i = 0; i < count; ++i) {
+      const AeadJob& job = jobs[i];
+      encrypt(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
+    }
   }
 
   bool open(void* memory, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
             uint8_t* data, size_t length, const uint8_t tag[kIcvLength]) const override {
     uint8_t computed[kIcvLength];
-    open_one({memory, nonce, aad, aad_length, data, length, nullptr}, computed);
+    decrypt(memory, nonce, aad, aad_length, data, length, computed);
     return is_equal(computed, tag);
   }
   // Tags are compared after all packets, so that none waits for its own.
@@ -88,8 +92,11 @@ class IpsecMbAead final : public Aead {
     uint8_t computed[kTagsAtOnce][kIcvLength];
     for (size_t done = 0; done < count; done += kTagsAtOnce) {
       const size_t end = std::min(count, done + kTagsAtOnce);
-      for (size_t i = done; i < end; ++i) open_one(jobs[i], computed[i - done]);
-      for (size_t i = done; i < end; ++i) opened[i] = is_equal(computed[i - done], jobs[i].tag);
+      for (size_t i = done; i < end; ++i) {
+        const AeadJob& job = jobs[i];
+        decrypt(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, computed[i - done]);
+      }
+      for (size_t i = done; i < end; ++i) opened[i] = is_equal(computed[i - done], jobs[i].tag());
     }
   }
 
@@ -104,19 +111,19 @@ class IpsecMbAead final : public Aead {
     return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
   }
 
-  void seal_one(const AeadJob& job) const {
-    const Expanded* const expanded = static_cast<Expanded*>(job.expanded);
-    const auto encrypt = expanded->long_key ? manager_->gcm256_enc : manager_->gcm128_enc;
+  void encrypt(const void* memory, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, uint8_t* data,
+               size_t length, uint8_t* tag) const {
+    const auto* const expanded = static_cast<const Expanded*>(memory);
+    const auto call = expanded->long_key ? manager_->gcm256_enc : manager_->gcm128_enc;
     alignas(64) gcm_context_data context;
-    encrypt(&expanded->data, &context, job.data, job.data, job.length, job.nonce, job.aad, job.aad_length,
-            job.tag, kIcvLength);
+    call(&expanded->data, &context, data, data, length, nonce, aad, aad_length, tag, kIcvLength);
   }
-  void open_one(const AeadJob& job, uint8_t* computed) const {
-    const Expanded* const expanded = static_cast<Expanded*>(job.expanded);
-    const auto decrypt = expanded->long_key ? manager_->gcm256_dec : manager_->gcm128_dec;
+  void decrypt(const void* memory, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, uint8_t* data,
+               size_t length, uint8_t* computed) const {
+    const auto* const expanded = static_cast<const Expanded*>(memory);
+    const auto call = expanded->long_key ? manager_->gcm256_dec : manager_->gcm128_dec;
     alignas(64) gcm_context_data context;
-    decrypt(&expanded->data, &context, job.data, job.data, job.length, job.nonce, job.aad, job.aad_length,
-            computed, kIcvLength);
+    call(&expanded->data, &context, data, data, length, nonce, aad, aad_length, computed, kIcvLength);
   }
 
   IMB_MGR* manager_;

@@ -40,7 +40,7 @@ class LibcryptoAead final : public Aead {
   size_t expanded_size() const override { return sizeof(Expanded); }
 
   bool is_plain_memory() const override { return false; }
-  void prefetch(const void* expanded, size_t) const override { __builtin_prefetch(expanded); }
+  void prefetch(const void* expanded, uint8_t, size_t) const override { __builtin_prefetch(expanded); }
   void construct(void* memory) const override {
     Expanded* expanded = new (memory) Expanded{};
     for (int i = 0; i < 2; i++) {

@@ -13,46 +13,9 @@ namespace psp {
 
 namespace {
 
-constexpr size_t kIpv4Header = 20, kIpv6Header = 40;
-constexpr uint16_t kIpv4Protocol = 9, kIpv6NextHeader = 6;
-constexpr uint16_t kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
+constexpr uint16_t kIpv6NextHeader = 6;  // where it stands
 
 constexpr int kExtensionsAtMost = 8;
-
-// A sum of words in the machine's own order tells as well whether a checksum holds. Nearly every header has
-// no options.
-bool checksum_holds(const uint8_t* octets, size_t header) {
-  if (header != kIpv4Header) return checksum_fold(checksum_add(octets, header, 0)) == 0;
-  uint64_t words[2];
-  uint32_t last;
-  std::memcpy(words, octets, sizeof words);
-  std::memcpy(&last, octets + sizeof words, sizeof last);
-  uint64_t sum = last;
-  for (const uint64_t word : words) sum += (word & 0xffffffff) + (word >> 32);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  return checksum_fold(static_cast<uint32_t>((sum & 0xffff) + (sum >> 16))) == 0;
-}
-
-IpFault read_ipv4(const uint8_t* octets, size_t length, IpPacket* packet) {
-  if (length < kIpv4Header) return IpFault::kTruncated;
-  const size_t header = (octets[0] & 0x0f) * size_t{4};
-  const size_t total = load_u16(octets + 2);
-  if (header < kIpv4Header || total < header) return IpFault::kMalformed;
-  if (total > length) return IpFault::kTruncated;
-  if (!checksum_holds(octets, header)) return IpFault::kChecksum;
-  const uint16_t fragment = load_u16(octets + 6);
-  packet->version = 4;
-  packet->protocol = octets[kIpv4Protocol];
-  packet->protocol_offset = kIpv4Protocol;
-  packet->traffic_class = octets[1];
-  packet->fragment = fragment & (kMoreFragments | kFragmentOffset);
-  packet->later_fragment = fragment & kFragmentOffset;
-  packet->payload_offset = static_cast<uint16_t>(header);
-  packet->length = static_cast<uint32_t>(total);
-  packet->source = mapped(octets + 12);
-  packet->destination = mapped(octets + 16);
-  return IpFault::kNone;
-}
 
 bool is_extension(uint8_t protocol) {
   return protocol == kProtocolHopByHop || protocol == kProtocolRouting || protocol == kProtocolFragment ||
@@ -108,64 +71,28 @@ IpFault read_ipv6(const uint8_t* octets, size_t length, IpPacket* packet) {
   return walk_extensions(octets, packet) ? IpFault::kNone : IpFault::kMalformed;
 }
 
-// Both halves of the product of two numbers, one upon the other.
-uint64_t fold(uint64_t one, uint64_t other) {
-  const auto product = static_cast<unsigned __int128>(one) * other;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
-
 // Different for each end, so that the order of the ends counts.
-uint64_t fold(const Address& address, uint64_t mask) {
-  return fold(load_u64(address.data()) ^ mask, load_u64(address.data() + 8) ^ ~mask);
+uint64_t mask(const Address& address, uint64_t number) {
+  return fold_product(load_u64(address.data()) ^ number, load_u64(address.data() + 8) ^ ~number);
 }
 
 }  // namespace
 
-IpFault read_ip(const uint8_t* octets, size_t length, IpPacket* packet) {
+IpFault read_other_ip(const uint8_t* octets, size_t length, IpPacket* packet) {
   if (length == 0) return IpFault::kTruncated;
-  switch (octets[0] >> 4) {
-    case 4:
-      return read_ipv4(octets, length, packet);
-    case 6:
-      return read_ipv6(octets, length, packet);
-    default:
-      return IpFault::kMalformed;
-  }
+  const uint8_t version = octets[0] >> 4;
+  if (version == 6) return read_ipv6(octets, length, packet);
+  if (version != 4) return IpFault::kMalformed;
+  if (length < kIpv4Header) return IpFault::kTruncated;
+  return read_ipv4(octets, length, (octets[0] & 0x0f) * size_t{4}, packet);
 }
 
-Ports read_ports(const IpPacket& packet, const uint8_t* octets) {
-  if (packet.later_fragment || packet.payload_offset + 4u > packet.length) return {};
-  switch (packet.protocol) {
-    case kProtocolTcp:
-    case kProtocolUdp:
-    case kProtocolDccp:
-    case kProtocolSctp:
-    case kProtocolUdpLite:
-      return {load_u16(octets + packet.payload_offset), load_u16(octets + packet.payload_offset + 2)};
-    default:
-      return {};
-  }
-}
-
-uint32_t flow_hash(const IpPacket& packet, const uint8_t* octets, uint32_t seed, bool symmetric) {
-  const Address* from = &packet.source;
-  const Address* to = &packet.destination;
-  Ports ports = packet.fragment ? Ports{} : read_ports(packet, octets);
-  if (symmetric) {
-    const int order = std::memcmp(from->data(), to->data(), from->size());
-    if (order > 0 || (order == 0 && ports.source > ports.destination)) {
-      std::swap(from, to);
-      std::swap(ports.source, ports.destination);
-    }
-  }
-  constexpr uint64_t kFrom = 0x9e3779b97f4a7c15, kTo = 0xd1b54a32d192ed03;
-  uint64_t layer4 = seed;
-  if (!packet.fragment) {
-    layer4 |= static_cast<uint64_t>(packet.protocol) << 32;
-    layer4 ^= fold(kTo, static_cast<uint64_t>(ports.source) << 16 | ports.destination);
-  }
-  const uint64_t ends = fold(fold(*from, kFrom) ^ kTo, fold(*to, kTo) ^ kFrom);
-  return static_cast<uint32_t>(fold(ends ^ layer4, kFrom) >> 32);
+AddressHash address_hash(const Address& source, const Address& destination, bool symmetric) {
+  constexpr uint64_t kFirst = 0x9e3779b97f4a7c15, kSecond = 0xd1b54a32d192ed03;
+  const bool swapped = symmetric && std::memcmp(source.data(), destination.data(), source.size()) > 0;
+  const Address& first = swapped ? destination : source;
+  const Address& second = swapped ? source : destination;
+  return {fold_product(mask(first, kFirst) ^ kSecond, mask(second, kSecond) ^ kFirst), swapped};
 }
 
 }  // namespace psp

@@ -144,6 +144,15 @@ void free_secret(void* memory, size_t length) {
   unmap(page);
 }
 
+void populate_secret(void* memory, size_t length) {
+  const auto start = reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1);
+  void* const first = reinterpret_cast<void*>(start);
+  const size_t whole = (reinterpret_cast<uintptr_t>(memory) + length - start + kPage - 1) & ~(kPage - 1);
+  madvise(first, whole, MADV_HUGEPAGE);
+  // Kernels before 5.14 do not know this: then they appear when they are written.
+  madvise(first, whole, MADV_POPULATE_WRITE);
+}
+
 size_t unlocked_bytes() {
   return unlocked;
 }

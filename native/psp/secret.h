@@ -18,6 +18,9 @@ void wipe(void* memory, size_t length);
 void* allocate_secret(size_t length);
 // Wipes, unlocks and frees what allocate_secret gave.
 void free_secret(void* memory, size_t length);
+// Makes part of a large allocation appear now, in huge pages where there are some. Its octets stay as they
+// are.
+void populate_secret(void* memory, size_t length);
 // Octets of secret memory that could not be locked (RLIMIT_MEMLOCK).
 size_t unlocked_bytes();
 

@@ -12,7 +12,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kIpv4Header = 20, kIpv6Header = 40;
 constexpr uint16_t kIpv6NextHeader = 6;
 
 bool is_tunnel(uint8_t protocol) {

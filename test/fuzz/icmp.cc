@@ -103,7 +103,7 @@ void look_at_cutting(const Octets& packet, const IpPacket& ip, uint16_t mtu, con
     return;
   }
   std::memcpy(room + kEthernetLength, packet.data(), packet.size());
-  write_ethernet(reinterpret_cast<uint8_t*>(room), kMac, ip.version == 6);
+  EthernetAddress(kMac).write_source(reinterpret_cast<uint8_t*>(room), ip.version == 6);
   Fragments fragments;
   FragmentFault fault = FragmentFault::kUnfragmentable;
   uint16_t front = ip.payload_offset;

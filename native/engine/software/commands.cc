@@ -25,6 +25,7 @@ void carry_out(Worker& worker, InstallCommand& command) {
     const uint32_t number = worker.flows.install(command.flows[i], command.peer, key);
     if (number == 0) continue;
     command.results[i] = InstallResult::kInstalled;
+    prepare(worker, number);
     if (worker.config.secured_address.contains(key.outer_destination)) {
       worker.next_hops.seed(key.outer_destination, key.mac, worker.now_ms);
     }

@@ -46,19 +46,22 @@ bool may_be_cut(const Worker& worker, const Packet& packet) {
 Edge choose(const Worker& worker, Packet& packet) {
   if (is_discovery(packet.ip, packet.inner)) return Edge::kNeighbourDiscovery;
   const uint8_t ecn = packet.ip.traffic_class & kEcnMask;
-  const std::optional<uint8_t> carried = decapsulated_ecn(packet.outer_ecn, ecn);
-  if (!carried) return Edge::kCongestion;
-  if (*carried != ecn) set_ecn(*carried, &packet.ip, packet.inner);
+  if (packet.outer_ecn != ecn) {
+    const std::optional<uint8_t> carried = decapsulated_ecn(packet.outer_ecn, ecn);
+    if (!carried) return Edge::kCongestion;
+    if (*carried != ecn) set_ecn(*carried, &packet.ip, packet.inner);
+  }
   if (packet.ip.length <= worker.unsecured.info.mtu) return Edge::kHost;
   return may_be_cut(worker, packet) ? Edge::kCut : Edge::kTooBig;
 }
 
 // Makes a frame of the packet inside the mbuf.
 void uncover(const Worker& worker, Packet& packet) {
-  const auto front = static_cast<uint16_t>(packet.inner - packet.frame() - kEthernetLength);
-  rte_pktmbuf_adj(packet.mbuf, front);
-  rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.layer3_length() - packet.ip.length));
-  write_ethernet(packet.frame(), worker.unsecured.info.mac, packet.ip.version == 6);
+  rte_mbuf& mbuf = *packet.mbuf;
+  mbuf.data_off += static_cast<uint16_t>(packet.inner - packet.layer3());
+  mbuf.pkt_len = kEthernetLength + packet.ip.length;
+  mbuf.data_len = static_cast<uint16_t>(mbuf.pkt_len);
+  worker.unsecured.ethernet.write_source(packet.frame(), packet.ip.version == 6);
 }
 
 FragmentFault cut(Worker& worker, const Packet& packet, Fragments* fragments) {
@@ -78,7 +81,12 @@ bool send_whole(Worker& worker, Packet& packet) {
     worker.drop(packet, Drop::kIngressNoMemory);
     return false;
   }
-  worker.hosts.send(packet.ip.destination, packet.mbuf, worker.now_ms);
+  Delivery& delivery = worker.delivery;
+  if (delivery.count == kBurst || !is_same(delivery.host, packet.ip.destination)) {
+    deliver_gathered(worker);
+    delivery.host = packet.ip.destination;
+  }
+  delivery.mbufs[delivery.count++] = packet.mbuf;
   return true;
 }
 
@@ -89,6 +97,7 @@ bool send_in_fragments(Worker& worker, Packet& packet) {
     worker.drop(packet, fault == FragmentFault::kNoMemory ? Drop::kIngressNoMemory : Drop::kIngressTooBig);
     return false;
   }
+  deliver_gathered(worker);
   rte_pktmbuf_free(packet.mbuf);
   worker.counters[Value::kPacketsFragmented].add();
   worker.counters[Value::kFragmentsMade].add(fragments.count);
@@ -99,6 +108,14 @@ bool send_in_fragments(Worker& worker, Packet& packet) {
 }
 
 }  // namespace
+
+void deliver_gathered(Worker& worker) {
+  Delivery& delivery = worker.delivery;
+  if (delivery.count != 0) {
+    worker.hosts.send(delivery.host, delivery.mbufs.data(), delivery.count, worker.now_ms);
+  }
+  delivery.count = 0;
+}
 
 bool deliver(Worker& worker, Packet& packet) {
   Drop reason{};

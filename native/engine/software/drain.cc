@@ -45,7 +45,7 @@ void drain_flow(Worker& worker, uint32_t number) {
     worker.hold.pop(flow.held);
     worker.counters[Value::kResubmitted].add();
     worker.counters.hit(Pipe::kEgressAcl);
-    egress_keyed(worker, number, packet);
+    egress_keyed(worker, number, {&packet, 1});
     seal_gathered(worker);  // the port's room counts only what left
   }
 }

@@ -25,14 +25,26 @@ using Places = std::array<Place, kBurst>;
 // Asks memory for all that the flows of a burst need before any of it is read.
 void prefetch(const Worker& worker, const Burst& burst, Places& places) {
   for (uint16_t i = 0; i < burst.count; ++i) {
+    if (burst.packets[i].as_before) {
+      places[i].hash = places[i - 1].hash;
+      continue;
+    }
     places[i].hash = worker.flows.hash(flow_of(burst.packets[i]));
     worker.flows.prefetch(places[i].hash);
   }
-  uint32_t last = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
-    const uint32_t number = places[i].number = worker.flows.prefetch_record(places[i].hash);
-    if (number != 0 && number != last) worker.egress_keys.prefetch(number, burst.packets[i].ip.length);
-    last = number;
+    if (burst.packets[i].as_before) {
+      places[i].number = places[i - 1].number;
+      continue;
+    }
+    places[i].number = worker.flows.prefetch_record(places[i].hash);
+  }
+  const KeyCache& keys = worker.egress_keys;
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    const uint32_t number = places[i].number;
+    if (burst.packets[i].as_before || number == 0) continue;
+    const EgressFlow& flow = worker.flows[number];
+    keys.prefetch(keys.place_of(number, flow.key_misses), flow.version, burst.packets[i].ip.length);
   }
 }
 
@@ -67,13 +79,16 @@ void egress_acl(Worker& worker, Burst& burst) {
   Places places;
   prefetch(worker, burst, places);
   uint16_t keyed = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
+  for (uint16_t i = 0, next; i < burst.count; i = next) {
     Packet& packet = burst.packets[i];
     uint32_t number = 0;
     const Edge edge = choose(worker, packet, places[i], &number);
+    next = i + 1;
     if (edge == Edge::kSeal) {
-      ++keyed;
-      egress_keyed(worker, number, packet);
+      // Packets of one flow in a row go on together: sealing changes nothing that its edge depends on.
+      while (next < burst.count && burst.packets[next].as_before) ++next;
+      keyed += next - i;
+      egress_keyed(worker, number, {&packet, static_cast<size_t>(next - i)});
       continue;
     }
     worker.counters.miss(Pipe::kEgressAcl);

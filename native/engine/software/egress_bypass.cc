@@ -10,7 +10,7 @@ namespace psp {
 namespace {
 
 void send(Worker& worker, const Address& hop, rte_mbuf* mbuf, bool ipv6) {
-  write_ethernet(rte_pktmbuf_mtod(mbuf, uint8_t*), worker.secured.info.mac, ipv6);
+  worker.secured.ethernet.write_source(rte_pktmbuf_mtod(mbuf, uint8_t*), ipv6);
   worker.next_hops.send(hop, mbuf, worker.now_ms);
 }
 

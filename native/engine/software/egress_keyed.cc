@@ -7,10 +7,12 @@
 
 namespace psp {
 
-void egress_keyed(Worker& worker, uint32_t number, Packet& packet) {
-  const bool waits = packet.ip.fragment && worker.flows[number].mode == Mode::kTransport;
-  if (waits && !worker.egress_reassembly.add(packet, worker.now_ms)) return;
-  egress_sampling(worker, number, packet);
+void egress_keyed(Worker& worker, uint32_t number, std::span<Packet> packets) {
+  if (worker.flows[number].mode == Mode::kTunnel) return egress_sampling(worker, number, packets);
+  for (Packet& packet : packets) {
+    if (packet.ip.fragment && !worker.egress_reassembly.add(packet, worker.now_ms)) continue;
+    egress_sampling(worker, number, {&packet, 1});
+  }
 }
 
 }  // namespace psp

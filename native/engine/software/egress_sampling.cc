@@ -25,7 +25,6 @@ SampleFacts facts_of(const Worker& worker, uint32_t number, SamplePoint point) {
 }
 
 void draw(Worker& worker, uint16_t peer, Packet& packet) {
-  if (!worker.draw.on(peer)) return;
   packet.sampled = worker.draw.next(peer);
   if (packet.sampled) {
     worker.counters.hit(Pipe::kEgressSampling);
@@ -36,9 +35,12 @@ void draw(Worker& worker, uint16_t peer, Packet& packet) {
 
 }  // namespace
 
-void egress_sampling(Worker& worker, uint32_t flow, Packet& packet) {
-  if (worker.draw.on()) draw(worker, worker.flows[flow].peer, packet);
-  seal(worker, flow, packet);
+void egress_sampling(Worker& worker, uint32_t flow, std::span<Packet> packets) {
+  const uint16_t peer = worker.flows[flow].peer;
+  if (worker.draw.on() && worker.draw.on(peer)) {
+    for (Packet& packet : packets) draw(worker, peer, packet);
+  }
+  seal(worker, flow, packets);
 }
 
 void copy_plain(Worker& worker, uint32_t flow, const uint8_t* inner, Packet& packet) {

@@ -22,23 +22,33 @@ struct alignas(128) EgressFlow {
   enum class State : uint8_t { kFree, kUntold, kWanted, kRefused, kKeyed };
 
   FlowKey key;
-  Address outer_destination;
-  uint64_t cookie;
   uint64_t key_tag;  // names this key in the cache; never used twice
-  uint64_t packets, bytes;
-  uint64_t refused_until_ms;
-  HeldQueue held;
-  Link link;  // in the untold, the refused or the draining
+  union {
+    uint64_t entropy;  // AddressHash::value of the key, once there is one
+    uint64_t refused_until_ms;
+  };
   uint32_t spi;
-  uint32_t next_free;
-  uint32_t path_mtu_until_s;  // when path_mtu ends
-  uint16_t path_mtu;          // learned from the wire; 0: nothing
+  uint16_t plain_room;  // octets of a packet that may be sealed without a further question; 0: none
   uint16_t peer;
+  uint16_t path_mtu;   // learned from the wire; 0: nothing
+  uint8_t key_misses;  // how often the key was expanded, up to KeyCache::kSettlesAfter
   State state;
   uint8_t version;
   Mode mode;
+  bool entropy_swapped : 1;  // AddressHash::swapped
+  bool off_link : 1;         // packets go to the gateway of the secured side
   bool draining : 1;
   bool used : 1;
+  // The second line.
+  alignas(64) Address outer_destination;
+  uint64_t cookie;
+  uint64_t packets, bytes;
+  HeldQueue held;
+  union {
+    Link link;  // in the untold, the refused or the draining
+    uint32_t next_free;
+  };
+  uint32_t path_mtu_until_s;  // when path_mtu ends
 };
 static_assert(sizeof(EgressFlow) == 128);
 
@@ -61,7 +71,7 @@ class FlowTable {
   uint32_t prefetch_record(uint32_t hash) const {
     const uint32_t number = index_.candidate(hash);
     __builtin_prefetch(&flows_[number]);
-    __builtin_prefetch(&flows_[number].spi);
+    __builtin_prefetch(&flows_[number].outer_destination);
     return number;
   }
   uint32_t find(const FlowKey& key, uint32_t hash) const {

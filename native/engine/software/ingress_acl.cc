@@ -13,43 +13,50 @@ namespace {
 
 enum class Edge : uint8_t { kDeliver, kDeliverAll, kAclMiss };
 
-bool is_as_offered(const Worker& worker, const Packet& packet) {
-  const ReceiveSpi& spi = worker.receive_spis[packet.receive_spi];
-  const FlowKey& offered = worker.receive_spis.flow_of(packet.receive_spi).key;
+struct Offered {
+  const FlowKey& flow;
+  uint64_t cookie;
+};
+
+bool is_as_offered(const Offered& offered, const Packet& packet) {
   // Cookie 0 means that none was offered.
-  if (packet.has_cookie != (spi.cookie != 0) || packet.cookie != spi.cookie) return false;
-  return FlowKey{packet.ip.source, packet.ip.destination} == offered;
+  if (packet.has_cookie != (offered.cookie != 0) || packet.cookie != offered.cookie) return false;
+  return is_same(packet.ip.source, offered.flow.source) &&
+         is_same(packet.ip.destination, offered.flow.destination);
 }
 
-Edge choose(const Worker& worker, const Packet& packet) {
-  if (is_as_offered(worker, packet)) return Edge::kDeliver;
+Edge choose(const Worker& worker, const Offered& offered, const Packet& packet) {
+  if (is_as_offered(offered, packet)) return Edge::kDeliver;
   const bool passes =
       !worker.config.ingress_acl && worker.peers.owner(packet.ip.destination) == Peers::kLocal;
   return passes ? Edge::kDeliverAll : Edge::kAclMiss;
 }
 
-void note_seen(Worker& worker, const Packet& packet) {
-  const uint32_t number = packet.receive_spi;
-  const uint16_t peer = worker.receive_spis.flow_of(number).peer;
-  worker.counters.peers[peer].count_ingress(packet.ip.length, worker.now_ms);
-  if (!worker.receive_spis.seen(number, packet.ip.length, worker.now_ms)) return;
+// Packets of one SPI passed.
+void note_seen(Worker& worker, uint32_t number, uint16_t packets, uint64_t octets) {
+  worker.counters.hit(Pipe::kIngressAcl, packets);
+  worker.ingress_tally.add(worker.receive_spis.flow_of(number).peer, packets, octets, worker.now_ms);
+  if (!worker.receive_spis.seen(number, packets, octets, worker.now_ms)) return;
   const SeenEvent event{worker.receive_spis.flow_of(number).key, worker.receive_spis[number].spi};
   // What a full ring does not take is told with the SPI's next packet.
   if (worker.tell(event)) worker.receive_spis.told(number);
 }
 
-}  // namespace
-
-void ingress_acl(Worker& worker, Burst& burst) {
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
-    switch (choose(worker, packet)) {
+// Packets of one SPI in a row, from `first` to before the end that is returned.
+uint16_t judge(Worker& worker, Burst& burst, uint16_t first) {
+  const uint32_t number = burst.packets[first].receive_spi;
+  const Offered offered{worker.receive_spis.flow_of(number).key, worker.receive_spis[number].cookie};
+  uint16_t passed = 0, at = first;
+  uint64_t octets = 0;
+  for (; at < burst.count && burst.packets[at].receive_spi == number; ++at) {
+    Packet& packet = burst.packets[at];
+    switch (choose(worker, offered, packet)) {
       case Edge::kDeliverAll:
         worker.counters[Value::kAclBypassed].add();
         [[fallthrough]];
       case Edge::kDeliver:
-        worker.counters.hit(Pipe::kIngressAcl);
-        note_seen(worker, packet);
+        ++passed;
+        octets += packet.ip.length;
         deliver(worker, packet);
         break;
       case Edge::kAclMiss:
@@ -58,6 +65,16 @@ void ingress_acl(Worker& worker, Burst& burst) {
         break;
     }
   }
+  if (passed != 0) note_seen(worker, number, passed, octets);
+  return at;
+}
+
+}  // namespace
+
+void ingress_acl(Worker& worker, Burst& burst) {
+  for (uint16_t next = 0; next < burst.count;) next = judge(worker, burst, next);
+  deliver_gathered(worker);
+  worker.ingress_tally.flush(worker.now_ms);
   burst.count = 0;
 }
 

@@ -66,8 +66,9 @@ Edge read_psp(bool to_us, Packet& packet, Reading* reading) {
   if (claimed < kUdpHeaderLength || claimed > packet.ip.length - packet.ip.payload_offset) {
     return Edge::kPspMalformed;
   }
+  const bool none = load_u16(udp + 6) == 0;
   const bool known_good = packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-  if (!known_good && !udp_checksum_ok(packet.ip, packet.layer3())) return Edge::kUdpChecksum;
+  if (!none && !known_good && !udp_checksum_ok(packet.ip, packet.layer3())) return Edge::kUdpChecksum;
 
   uint8_t* const psp = udp + kUdpHeaderLength;
   const size_t length = claimed - kUdpHeaderLength;
@@ -196,6 +197,12 @@ void end(Worker& worker, Packet& packet, Edge edge, uint32_t rule) {
   }
 }
 
+// Of the same SPI, and to be looked up and opened in the same way.
+bool is_as_before(const Reading& before, const Reading& reading) {
+  return reading.header.spi == before.header.spi && reading.header.version == before.header.version &&
+         reading.to_us == before.to_us;
+}
+
 void read(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
   for (uint16_t i = 0; i < burst.count; ++i) {
@@ -206,40 +213,53 @@ void read(Worker& worker, Burst& burst) {
       end(worker, burst.packets[i], edge, rule);
       continue;
     }
+    ++opening.read;
+    reading.as_before = &reading != opening.readings.data() && is_as_before((&reading)[-1], reading);
+    if (reading.as_before) continue;
     reading.hash = worker.receive_spis.hash(reading.header.spi);
     worker.receive_spis.prefetch(reading.hash);
-    ++opening.read;
   }
 }
 
 // Asks memory for all that the SPIs of a burst need before any of it is read.
 void prefetch(Worker& worker) {
-  const Opening& opening = worker.opening;
-  uint32_t last = 0;
+  Opening& opening = worker.opening;
   for (uint16_t i = 0; i < opening.read; ++i) {
-    const uint32_t number = worker.receive_spis.prefetch_record(opening.readings[i].hash);
-    if (number != 0 && number != last) worker.ingress_keys.prefetch(number, opening.readings[i].length);
-    last = number;
+    if (opening.readings[i].as_before) continue;
+    opening.readings[i].number = worker.receive_spis.prefetch_record(opening.readings[i].hash);
+  }
+  for (uint16_t i = 0; i < opening.read; ++i) {
+    const Reading& reading = opening.readings[i];
+    if (reading.as_before || reading.number == 0) continue;
+    worker.ingress_keys.prefetch(worker.receive_spis.key_place(reading.number), reading.header.version,
+                                 reading.length);
   }
 }
 
 Edge look_up(const Worker& worker, Reading& reading) {
   const Header& header = reading.header;
-  const uint32_t number = worker.receive_spis.find(header.spi, header.version, reading.hash);
+  // Only a packet whose SPI was found has its record's number.
+  if (reading.as_before && (&reading)[-1].number != 0) {
+    reading.number = reading.packet->receive_spi = (&reading)[-1].number;
+    return Edge::kIngressAcl;
+  }
+  reading.number = 0;
+  const uint32_t hash = reading.as_before ? worker.receive_spis.hash(header.spi) : reading.hash;
+  const uint32_t number = worker.receive_spis.find(header.spi, header.version, hash);
   if (number == 0) return Edge::kUnknownSpi;
   if ((worker.receive_spis[number].mode == Mode::kTunnel) != reading.to_us) return Edge::kWrongMode;
   worker.receive_spis.prefetch_flow(number);
-  reading.packet->receive_spi = number;
+  reading.number = reading.packet->receive_spi = number;
   return Edge::kIngressAcl;
 }
 
 // Reads what is in the clear now.
-Edge read_opened(Worker& worker, Reading& reading) {
+Edge read_opened(Reading& reading) {
   Packet& packet = *reading.packet;
   Header& header = reading.header;
   packet.outer_ecn = packet.ip.traffic_class & kEcnMask;
   OpenFault fault;
-  if (worker.receive_spis[packet.receive_spi].mode == Mode::kTunnel) {
+  if (reading.to_us) {  // tunnel mode
     fault = read_opened_tunnel(&header, reading.psp, reading.length, &packet.inner, &packet.ip);
   } else {
     const IpPacket outer = packet.ip;
@@ -255,7 +275,7 @@ Edge read_opened(Worker& worker, Reading& reading) {
 
 // What becomes of a packet behind the AEAD: kept, or its end.
 void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
-  if (edge == Edge::kIngressAcl) edge = read_opened(worker, reading);
+  if (edge == Edge::kIngressAcl) edge = read_opened(reading);
   if (edge != Edge::kIngressAcl) {
     end(worker, *reading.packet, edge, 0);
     return;
@@ -296,13 +316,16 @@ Edge open_alone(Worker& worker, Reading& reading, void* key) {
   AeadJob job;
   lay_out_opening(key, reading.header, reading.psp, reading.length, &job);
   if (!worker.aead.open(job)) return Edge::kSyndromeIcv;
-  if (trial) worker.ingress_keys.promote(reading.packet->receive_spi);
+  if (trial) {
+    worker.receive_spis.note_key_miss(reading.number);
+    worker.ingress_keys.promote(worker.receive_spis.key_place(reading.number));
+  }
   return Edge::kIngressAcl;
 }
 
 void open(Worker& worker, Burst& burst, Reading& reading) {
   const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
-  void* const key = worker.ingress_keys.find(reading.packet->receive_spi, tag);
+  void* const key = worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
   // A capture keeps one frame, that of the packet opened next.
   if (key == nullptr || worker.capture.ingress()) {
     open_gathered(worker, burst);

@@ -33,8 +33,8 @@ constexpr uint16_t kTagLength = 4;
 constexpr uint16_t kVlanId = 0x0fff;  // of a tag's control information
 constexpr uint16_t kIpv4 = 0x0800, kArp = 0x0806, kIpv6 = 0x86dd, kVlan = 0x8100, kServiceVlan = 0x88a8;
 
-bool is_for(const uint8_t* frame, const MacAddress& mac) {
-  return (frame[0] & 1) != 0 || std::memcmp(frame, mac.data(), mac.size()) == 0;
+bool is_for(const uint8_t* frame, const EthernetAddress& ethernet) {
+  return (frame[0] & 1) != 0 || ethernet.is_destination_of(frame);
 }
 
 bool is_tag(uint16_t type) {
@@ -76,8 +76,25 @@ Edge read_layer3(const Worker::Side& side, uint16_t type, Packet& packet) {
     case IpFault::kChecksum:
       return Edge::kMalformed;
   }
-  rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.layer3_length() - packet.ip.length));
+  if (packet.layer3_length() != packet.ip.length) {
+    rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.layer3_length() - packet.ip.length));
+  }
   return Edge::kNext;
+}
+
+// What nearly every frame is: in one piece, to our own address, without tags and padding, and IPv4 without
+// options. False where anything else must be asked; then nothing was done.
+bool read_plain(const Worker::Side& side, Packet& packet) {
+  constexpr uint64_t kUnusual = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_QINQ_STRIPPED;
+  const rte_mbuf& mbuf = *packet.mbuf;
+  if (mbuf.nb_segs != 1 || (mbuf.ol_flags & kUnusual) != 0) return false;
+  if (mbuf.data_len < kEthernetLength + kIpv4Header) return false;
+  const uint8_t* const frame = packet.frame();
+  if (!side.ethernet.is_destination_of(frame)) return false;
+  if (load_u16(frame + 12) != kIpv4 || frame[kEthernetLength] != 0x45) return false;
+  const uint32_t length = packet.layer3_length();
+  return read_ipv4(packet.layer3(), length, kIpv4Header, &packet.ip) == IpFault::kNone &&
+         packet.ip.length == length;
 }
 
 Edge hear(Neighbours& neighbours, std::optional<NeighbourMessage> message, const Packet& packet,
@@ -95,7 +112,7 @@ Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Pa
   if (packet.mbuf->nb_segs != 1 && rte_pktmbuf_linearize(packet.mbuf) != 0) return Edge::kTooBig;
   if (packet.mbuf->ol_flags & RTE_MBUF_F_RX_LRO) return Edge::kTooBig;  // a super-frame that cannot be cut
   if (packet.mbuf->data_len < kEthernetLength) return Edge::kTruncated;
-  if (!is_for(packet.frame(), side.info.mac)) return Edge::kOtherHost;
+  if (!is_for(packet.frame(), side.ethernet)) return Edge::kOtherHost;
   if (!take_tags_off(packet.mbuf)) return Edge::kVlan;
   const uint16_t type = load_u16(packet.frame() + 12);
   if (type == kArp) {
@@ -117,11 +134,10 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
   uint16_t kept = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Packet& packet = burst.packets[i];
-    const Edge edge = choose(worker, side, neighbours, packet);
+    const Edge edge = read_plain(side, packet) ? Edge::kNext : choose(worker, side, neighbours, packet);
     switch (edge) {
-      case Edge::kNext:
-        burst.keep(kept++, i);
-        break;
+      [[likely]] case Edge::kNext : burst.keep(kept++, i);
+      break;
       case Edge::kConsumed:
         worker.counters.hit(Pipe::kIngressRoot);
         worker.counters[Value::kConsumed].add();

@@ -22,10 +22,7 @@ void copy_opened(Worker& worker, Packet& packet) {
 }
 
 Edge choose(Worker& worker, Packet& packet) {
-  if (!packet.sampled) {
-    worker.counters.miss(Pipe::kIngressSampling);
-    return Edge::kIngressAcl;
-  }
+  if (!packet.sampled) return Edge::kIngressAcl;
   worker.counters.hit(Pipe::kIngressSampling);
   copy_opened(worker, packet);
   return packet.marked_drop ? Edge::kSampledDrop : Edge::kIngressAcl;
@@ -34,9 +31,10 @@ Edge choose(Worker& worker, Packet& packet) {
 }  // namespace
 
 void ingress_sampling(Worker& worker, Burst& burst) {
-  uint16_t kept = 0;
+  uint16_t kept = 0, sampled = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Packet& packet = burst.packets[i];
+    sampled += packet.sampled;
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
         burst.keep(kept++, i);
@@ -46,6 +44,7 @@ void ingress_sampling(Worker& worker, Burst& burst) {
         break;
     }
   }
+  worker.counters.miss(Pipe::kIngressSampling, burst.count - sampled);
   burst.count = kept;
 }
 

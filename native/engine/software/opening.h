@@ -16,9 +16,11 @@ struct Reading {
   Packet* packet;
   Header header;
   uint8_t* psp;
-  size_t length;  // of it
-  uint32_t hash;  // of the SPI
+  size_t length;    // of it
+  uint32_t hash;    // of the SPI, unless as_before
+  uint32_t number;  // record of the SPI, likely at first, and certain once it was looked up; 0: none of ours
   bool to_us;
+  bool as_before;  // SPI, version and to_us are those of the reading in front of this one
 };
 
 struct Opening {

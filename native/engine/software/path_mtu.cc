@@ -40,6 +40,13 @@ uint16_t path_mtu(const Worker& worker, uint32_t number) {
   return mtu;
 }
 
+void forget_old_path_mtu(Worker& worker, uint32_t number) {
+  EgressFlow& flow = worker.flows[number];
+  if (flow.path_mtu == 0 || worker.now_ms / 1000 < flow.path_mtu_until_s) return;
+  flow.path_mtu = 0;
+  prepare(worker, number);
+}
+
 bool learn_path_mtu(Worker& worker, const Address& source, const Address& destination, uint32_t spi,
                     uint16_t mtu) {
   const uint32_t number = find(worker, source, destination, spi);
@@ -49,6 +56,7 @@ bool learn_path_mtu(Worker& worker, const Address& source, const Address& destin
   if (learned >= path_mtu(worker, number)) return false;
   flow.path_mtu = learned;
   flow.path_mtu_until_s = static_cast<uint32_t>(worker.now_ms / 1000) + kLearnedForS;
+  prepare(worker, number);
   return true;
 }
 

@@ -59,11 +59,11 @@ uint32_t ReceiveSpis::find(uint32_t spi, uint8_t version, uint32_t hash) const {
   return number != 0 && spis_[number].version == version && is_live(spis_[number]) ? number : 0;
 }
 
-bool ReceiveSpis::seen(uint32_t number, uint32_t length, uint64_t now_ms) {
+bool ReceiveSpis::seen(uint32_t number, uint32_t packets, uint64_t octets, uint64_t now_ms) {
   ReceiveSpi& spi = spis_[number];
   InboundFlow& flow = flows_[spi.flow];
-  flow.packets++;
-  flow.bytes += length;
+  flow.packets += packets;
+  flow.bytes += octets;
   flow.seen = true;
   spi.last_seen_ms = now_ms;
   if (!spi.seen) {

@@ -33,10 +33,12 @@ struct alignas(64) ReceiveSpi {
   uint32_t next_free;
   uint8_t version;
   Mode mode;
+  uint8_t key_misses;  // how often its key was expanded, up to KeyCache::kSettlesAfter
   bool seen, superseded;
   bool told;
   bool used;
 };
+static_assert(sizeof(ReceiveSpi) == 64);
 
 struct InboundFlow {
   FlowKey key;
@@ -85,9 +87,12 @@ class ReceiveSpis {
     __builtin_prefetch(&flow);
     __builtin_prefetch(&flow.seen);
   }
-  // A packet of the SPI passed the ACL. True until the control side was told of this SPI.
-  bool seen(uint32_t number, uint32_t length, uint64_t now_ms);
+  // Packets of the SPI passed the ACL. True until the control side was told of this SPI.
+  bool seen(uint32_t number, uint32_t packets, uint64_t octets, uint64_t now_ms);
   void told(uint32_t number) { spis_[number].told = true; }
+  // The SPI's place in the set of keys, and once its key was expanded once more.
+  size_t key_place(uint32_t number) const { return keys_.place_of(number, spis_[number].key_misses); }
+  void note_key_miss(uint32_t number) { keys_.note_miss(number, &spis_[number].key_misses); }
   // Retires and clears, for a bounded number of records. To be called each millisecond.
   void tick(uint64_t now_ms);
   bool any_due() const { return !retiring_.empty() || sweep_ != 0; }

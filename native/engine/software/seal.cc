@@ -3,6 +3,8 @@
 // laid out in its flow's mode under the next IV and gathered; a burst is sealed in one go and sent to the
 // next hops of its outer destinations. What does not fit the path is cut before or after that, or ends with
 // its sender told (fit.h). Every sealed packet, a sealed fragment too, has an IV of its own.
+#include <span>
+
 #include "engine/software/fitting.h"
 #include "engine/software/pipes.h"
 #include "engine/software/worker.h"
@@ -25,77 +27,140 @@ struct Way {
   bool dont_fragment = true;  // of an outer IPv4 header that we write
 };
 
+// Octets in front of a packet for the wire and behind it, in its buffer.
+bool has_room(const rte_mbuf* mbuf, size_t front) {
+  return rte_pktmbuf_headroom(mbuf) >= front && rte_pktmbuf_tailroom(mbuf) >= kIcvLength;
+}
+
 void* expanded_key(Worker& worker, uint32_t number) {
-  const EgressFlow& flow = worker.flows[number];
-  if (void* known = worker.egress_keys.find(number, flow.key_tag)) return known;
+  EgressFlow& flow = worker.flows[number];
+  KeyCache& keys = worker.egress_keys;
+  if (void* known = keys.find(keys.place_of(number, flow.key_misses), flow.key_tag)) [[likely]]
+    return known;
   worker.counters[Value::kKeyCacheMisses].add();
   // The place may hold the key of a packet that was gathered.
   seal_gathered(worker);
-  return worker.egress_keys.add(number, flow.key_tag, worker.flows.key_bytes(number), flow.version);
+  keys.note_miss(number, &flow.key_misses);
+  return keys.add(keys.place_of(number, flow.key_misses), flow.key_tag, worker.flows.key_bytes(number),
+                  flow.version);
 }
 
-uint16_t udp_source(const OuterConfig& config, const IpPacket& ip, const uint8_t* octets) {
-  const bool symmetric = config.source_ports == SourcePorts::kSymmetricHash;
-  const uint32_t hash = flow_hash(ip, octets, 0, symmetric);
+inline uint16_t udp_source(const OuterConfig& config, const AddressHash& addresses, const IpPacket& ip,
+                           const uint8_t* octets) {
+  const uint32_t hash = flow_hash(addresses, ip, octets, 0);
   if (config.source_ports == SourcePorts::kTable) return config.port_table[hash % config.port_table.size()];
   return static_cast<uint16_t>(kEphemeralPorts | (hash & 0x3fff));
 }
 
-Header header_of(Worker& worker, const EgressFlow& flow, bool sampled) {
+// But for the IV.
+Header header_of(const EgressFlow& flow) {
   Header header;
   header.version = flow.version;
-  header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
-  header.sample = sampled;
   header.spi = flow.spi;
-  header.iv = worker.flows.next_iv();
   header.has_cookie = flow.cookie != 0;
   header.cookie = flow.cookie;
   return header;
 }
 
-Outer outer_of(Worker& worker, const EgressFlow& flow, const Way& way, uint16_t source_port) {
-  const OuterConfig& config = worker.config.outer;
-  Outer outer;
-  outer.source = worker.config.secured_address.address;
-  outer.destination = flow.outer_destination;
-  outer.hop_limit = config.hop_limit;
-  outer.dscp = config.dscp;
-  outer.dont_fragment = way.dont_fragment;
-  outer.identification = way.dont_fragment ? 0 : static_cast<uint16_t>(worker.identifications.next());
-  outer.udp_source = source_port;
-  outer.udp_checksum = config.udp_checksum;
-  return outer;
+void count(Worker& worker, EgressFlow& flow, uint64_t packets, uint64_t octets) {
+  flow.packets += packets;
+  flow.bytes += octets;
+  worker.egress_tally.add(flow.peer, packets, octets, worker.now_ms);
+}
+
+// Gathers packets of a flow from the first on, as long as they are of the common kind: tunnel mode, and
+// nothing to ask about the path. Returns how many.
+size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) {
+  EgressFlow& flow = worker.flows[number];
+  if (packets.front().ip.length > flow.plain_room) return 0;
+  // What is the same for all of them.
+  void* const key = expanded_key(worker, number);
+  const OuterHeader outer = worker.outer_header;
+  const EthernetAddress ethernet = worker.secured.ethernet;
+  const AddressHash addresses{flow.entropy, flow.entropy_swapped};
+  const Address destination = flow.outer_destination;
+  const uint32_t room = flow.plain_room;
+  const Address& hop = flow.off_link ? worker.config.secured_gateway : flow.outer_destination;
+  const bool completes_checksums = worker.unsecured.info.completes_checksums;
+  Header header = header_of(flow);
+  header.next_header = tunnel_next_header(packets.front().ip);
+  const SharedHeader shared(&header);
+  const auto front = static_cast<uint16_t>(tunnel_front(outer.ipv6(), header.has_cookie));
+  Sealing& sealing = worker.sealing;
+  sealing.begin_run(hop);
+
+  uint64_t octets = 0;
+  size_t taken = 0;
+  for (; taken < packets.size(); ++taken) {
+    Packet& packet = packets[taken];
+    if (packet.ip.length > room || packet.sampled || packet.reassembled) break;
+    if (!has_room(packet.mbuf, front)) break;
+    if (sealing.full()) {
+      seal_gathered(worker);
+      sealing.begin_run(hop);
+    }
+    uint8_t* const inner = packet.layer3();
+    if (!completes_checksums && looks_partial(packet.ip, inner)) complete_checksum(worker, packet);
+    const uint16_t source_port = udp_source(worker.config.outer, addresses, packet.ip, inner);
+    uint8_t* const udp =
+        shared.lay_out(key, worker.flows.next_iv(), source_port, inner, packet.ip.length, sealing.next_job());
+    const size_t udp_length = static_cast<size_t>(inner - udp) + packet.ip.length + kIcvLength;
+    uint8_t* const start = outer.write(destination, packet.ip.traffic_class, udp_length, udp);
+    ethernet.write_source(start - kEthernetLength, outer.ipv6());
+    packet.mbuf->data_off -= front;
+    packet.mbuf->data_len += front + kIcvLength;
+    packet.mbuf->pkt_len += front + kIcvLength;
+    sealing.add(packet.mbuf);
+    octets += packet.ip.length;
+  }
+  sealing.octets += octets + taken * sealed_payload_octets(0, header.has_cookie);
+  count(worker, flow, taken, octets);
+  return taken;
+}
+
+OuterHeader outer_with_identification(Worker& worker) {
+  Outer outer = outer_of(worker.config);
+  outer.dont_fragment = false;
+  outer.identification = static_cast<uint16_t>(worker.identifications.next());
+  return OuterHeader(outer);
 }
 
 // Writes all headers in place; *job is the AEAD's part of the frame that goes out then, its destination open.
 // False: it has no room, or the sealed packet no form; then it must not leave.
 [[nodiscard]] bool lay_out(Worker& worker, const Way& way, void* key, Packet& packet, AeadJob* job) {
   EgressFlow& flow = worker.flows[way.flow];
-  const bool cookie = flow.cookie != 0;
   const bool tunnel = flow.mode == Mode::kTunnel;
   uint8_t* const octets = packet.layer3();
   if (rte_pktmbuf_append(packet.mbuf, kIcvLength) == nullptr) return false;
   if (rte_pktmbuf_prepend(packet.mbuf, way.front) == nullptr) return false;
   if (packet.sampled) copy_plain(worker, way.flow, octets, packet);
 
-  const uint16_t source_port = udp_source(worker.config.outer, packet.ip, octets);
-  Header header = header_of(worker, flow, packet.sampled);
+  const AddressHash addresses{flow.entropy, flow.entropy_swapped};
+  const uint16_t source_port = udp_source(worker.config.outer, addresses, packet.ip, octets);
+  Header header = header_of(flow);
+  header.iv = worker.flows.next_iv();
+  header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
+  header.sample = packet.sampled;
   const uint8_t* const start =
-      tunnel ? lay_out_tunnel(key, outer_of(worker, flow, way, source_port), packet.ip, &header, octets, job)
-             : lay_out_transport(key, way.cut, source_port, &header, octets, job);
+      tunnel
+          ? lay_out_tunnel(key, way.dont_fragment ? worker.outer_header : outer_with_identification(worker),
+                           flow.outer_destination, source_port, packet.ip, &header, octets, job)
+          : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
   if (start != packet.layer3()) {
     rte_pktmbuf_adj(packet.mbuf, way.front);
     return false;
   }
-  write_ethernet(packet.frame(), worker.secured.info.mac, way.outer_ipv6);
-  flow.packets++;
-  flow.bytes += packet.ip.length;
-  worker.counters.peers[flow.peer].count_egress(packet.ip.length, worker.now_ms);
-  const size_t payload = packet.ip.length - (tunnel ? size_t{0} : way.cut.front);
-  worker.counters[Value::kTxPackets].add();
-  worker.counters[Value::kTxBytes].add(sealed_payload_octets(payload, cookie));
+  worker.secured.ethernet.write_source(packet.frame(), way.outer_ipv6);
+  count(worker, flow, 1, packet.ip.length);
   return true;
+}
+
+// What the counters of the PSP specification count of a packet that lay_out took.
+size_t sealed_octets(const Worker& worker, const Way& way, const Packet& packet) {
+  const EgressFlow& flow = worker.flows[way.flow];
+  const size_t front = flow.mode == Mode::kTunnel ? 0 : way.cut.front;
+  return sealed_payload_octets(packet.ip.length - front, flow.cookie != 0);
 }
 
 void fill_udp_checksum(const Worker& worker, const Way& way, Packet& packet) {
@@ -115,6 +180,8 @@ void fill_udp_checksum(const Worker& worker, const Way& way, Packet& packet) {
   AeadJob job;
   if (!lay_out(worker, way, expanded_key(worker, way.flow), packet, &job)) return false;
   worker.aead.seal(job);
+  worker.counters[Value::kTxPackets].add();
+  worker.counters[Value::kTxBytes].add(sealed_octets(worker, way, packet));
   if (worker.config.outer.udp_checksum) fill_udp_checksum(worker, way, packet);
   if (packet.sampled) copy_sealed(worker, way.flow, way.hop, packet);
   return true;
@@ -131,7 +198,9 @@ void turn_away(Worker& worker, uint32_t flow, Packet& packet, Drop reason) {
   // Before the job's place is named: it may seal what was gathered.
   void* const key = expanded_key(worker, way.flow);
   if (!lay_out(worker, way, key, packet, worker.sealing.next_job())) return false;
-  worker.sealing.add(packet.mbuf, way.hop);
+  worker.sealing.begin_run(way.hop);
+  worker.sealing.add(packet.mbuf);
+  worker.sealing.octets += sealed_octets(worker, way, packet);
   if (worker.sealing.full()) seal_gathered(worker);
   return true;
 }
@@ -201,30 +270,9 @@ Drop reason_of(TransportFault fault) {
                                                   : Drop::kEgressTransportUnsealable;
 }
 
-}  // namespace
-
-bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
-  if (worker.config.secured_address.contains(destination)) {
-    *hop = destination;
-    return true;
-  }
-  *hop = worker.config.secured_gateway;
-  return worker.config.has_secured_gateway;
-}
-
-void seal_gathered(Worker& worker) {
-  Sealing& sealing = worker.sealing;
-  worker.aead.seal_burst(sealing.jobs.data(), sealing.count);
-  for (uint16_t first = 0, end; first < sealing.count; first = end) {
-    const Address& hop = sealing.hops[first];
-    for (end = first + 1; end < sealing.count && is_same(sealing.hops[end], hop);) ++end;
-    worker.next_hops.send(hop, &sealing.mbufs[first], end - first, worker.now_ms);
-  }
-  sealing.count = 0;
-}
-
-void seal(Worker& worker, uint32_t number, Packet& packet) {
+void seal_any(Worker& worker, uint32_t number, Packet& packet) {
   const EgressFlow& flow = worker.flows[number];
+  forget_old_path_mtu(worker, number);
   const bool tunnel = flow.mode == Mode::kTunnel;
   Way way;
   way.flow = number;
@@ -264,6 +312,64 @@ void seal(Worker& worker, uint32_t number, Packet& packet) {
       capture_unsealed(worker, number, packet, Drop::kEgressTooBig);
       drop_too_big(worker, packet, fitting.mtu);
       break;
+  }
+}
+
+}  // namespace
+
+Outer outer_of(const EngineConfig& config) {
+  Outer outer;
+  outer.source = config.secured_address.address;
+  outer.hop_limit = config.outer.hop_limit;
+  outer.dscp = config.outer.dscp;
+  return outer;
+}
+
+bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
+  if (worker.config.secured_address.contains(destination)) {
+    *hop = destination;
+    return true;
+  }
+  *hop = worker.config.secured_gateway;
+  return worker.config.has_secured_gateway;
+}
+
+void seal_gathered(Worker& worker) {
+  Sealing& sealing = worker.sealing;
+  worker.aead.seal_burst(sealing.jobs.data(), sealing.count);
+  sealing.end_run();
+  uint16_t first = 0;
+  for (uint16_t run = 0; run < sealing.run_count; first = sealing.runs[run++].end) {
+    const auto& [hop, end] = sealing.runs[run];
+    if (end != first) worker.next_hops.send(hop, &sealing.mbufs[first], end - first, worker.now_ms);
+  }
+  worker.counters[Value::kTxPackets].add(sealing.count);
+  worker.counters[Value::kTxBytes].add(sealing.octets);
+  sealing.clear();
+  worker.egress_tally.flush(worker.now_ms);
+}
+
+void prepare(Worker& worker, uint32_t number) {
+  EgressFlow& flow = worker.flows[number];
+  const OuterConfig& outer = worker.config.outer;
+  const AddressHash hash =
+      address_hash(flow.key.source, flow.key.destination, outer.source_ports == SourcePorts::kSymmetricHash);
+  flow.entropy = hash.value;
+  flow.entropy_swapped = hash.swapped;
+  flow.off_link = !worker.config.secured_address.contains(flow.outer_destination);
+  const bool has_hop = !flow.off_link || worker.config.has_secured_gateway;
+  const bool plain = flow.mode == Mode::kTunnel && has_hop && !outer.udp_checksum &&
+                     worker.config.peers[flow.peer].crypt_offset == 0;
+  const size_t overhead = tunnel_overhead(worker.outer_header.ipv6(), flow.cookie != 0);
+  flow.plain_room = plain ? static_cast<uint16_t>(path_mtu(worker, number) - overhead) : 0;
+}
+
+void seal(Worker& worker, uint32_t number, std::span<Packet> packets) {
+  while (!packets.empty()) {
+    packets = packets.subspan(gather_plain(worker, number, packets));
+    if (packets.empty()) return;
+    seal_any(worker, number, packets.front());
+    packets = packets.subspan(1);
   }
 }
 

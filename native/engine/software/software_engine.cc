@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The polling thread opens everything, runs, and closes everything; the control side only meets it at the
-// rings. A command is taken down only while its completion has room on the way up.
+// rings. A command is taken down only while its completion has room on the way up. Another thread gives the
+// sets of expanded keys their memory.
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
@@ -10,9 +11,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <exception>
 #include <future>
+#include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "engine/dpdk_port.h"
@@ -35,6 +39,7 @@ constexpr uint32_t kCommandsPerTurn = 8;
 constexpr uint32_t kEmptyTurnsAtKernel = 2, kEmptyTurns = 256;
 constexpr uint64_t kLookNs = 100'000'000;  // between looks whether the interfaces are there and up
 constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
+constexpr auto kGrowEvery = std::chrono::milliseconds(50);  // between looks whether memory of keys is wanted
 
 // What EAL is given, in MiB: tables of prefixes reserve 64 each, the rest is pools, with room for jumbo
 // frames. Only what is used is ever touched: a gateway with MTU 1500 touches about a fifth.
@@ -162,7 +167,10 @@ class SoftwareEngine : public Engine {
       started.set_exception(std::current_exception());
       return;
     }
-    run(*worker, *unsecured, *secured);
+    {
+      const std::jthread keys([&worker](const std::stop_token& stop) { grow_keys(*worker, stop); });
+      run(*worker, *unsecured, *secured);
+    }
     // Both ports have packets of every pool, the worker's and each other's.
     secured->stop();
     unsecured->stop();
@@ -170,6 +178,18 @@ class SoftwareEngine : public Engine {
     secured.reset();
     unsecured.reset();
     remove_eal_files();
+  }
+
+  // Another thread's whole life: makes memory of keys appear that the polling thread wants.
+  static void grow_keys(Worker& worker, const std::stop_token& stop) {
+    pthread_setname_np(pthread_self(), "psp keys");
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any sooner;
+    while (!stop.stop_requested()) {
+      if (worker.egress_keys.grow() || worker.ingress_keys.grow()) continue;
+      sooner.wait_for(lock, stop, kGrowEvery, [] { return false; });
+    }
   }
 
   std::unique_ptr<Port> open_port(const std::string& device, bool sealed) {

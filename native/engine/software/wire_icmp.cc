@@ -20,7 +20,6 @@ namespace {
 constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4;  // RFC 792
 constexpr uint8_t kPacketTooBig = 2;                           // RFC 4443 section 3.2
 constexpr uint32_t kIcmpHeader = 8;
-constexpr uint32_t kIpv4Header = 20, kIpv6Header = 40;
 constexpr uint32_t kSpiOffset = 4;  // in the PSP header
 constexpr int kExtensionsAtMost = 8;
 

@@ -64,9 +64,12 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       draw(seed, config.sampling, config.peers),
       capture(config.capture, config.sampling.snap_bytes),
       egress_keys(aead, config.max_flows),
+      outer_header(outer_of(config)),
+      egress_tally(counters.peers, &PeerCounters::count_egress),
       ingress_keys(aead, config.max_flows * 2),
       receive_spis({config.max_flows, config.spis_per_flow, config.retire_ms}, config.peers.size(),
-                   ingress_keys, counters) {
+                   ingress_keys, counters),
+      ingress_tally(counters.peers, &PeerCounters::count_ingress) {
   master_keys[slot] = std::move(active);
   counters.peers = std::vector<PeerCounters>(config.peers.size());
   counters.bypass = std::vector<BypassCounters>(config.bypass.size());

@@ -24,6 +24,7 @@
 #include "engine/reassembly.h"
 #include "engine/sample_ring.h"
 #include "engine/software/capture.h"
+#include "engine/software/delivery.h"
 #include "engine/software/draw.h"
 #include "engine/software/flow_table.h"
 #include "engine/software/key_cache.h"
@@ -34,6 +35,7 @@
 #include "engine/tx_queue.h"
 #include "psp/aead.h"
 #include "psp/master_key.h"
+#include "psp/tunnel.h"
 
 namespace psp {
 
@@ -68,9 +70,14 @@ struct Worker {
   // One of the two sides, with what belongs to its port.
   struct Side {
     Side(Port& port, PortCounters& port_counters)
-        : port(port), info(port.info()), counters(port_counters), tx(port, port_counters) {}
+        : port(port),
+          info(port.info()),
+          ethernet(info.mac),
+          counters(port_counters),
+          tx(port, port_counters) {}
     Port& port;
     const PortInfo info;
+    const EthernetAddress ethernet;
     PortCounters& counters;
     TxQueue tx;
   };
@@ -105,12 +112,16 @@ struct Worker {
   Draw draw;
   Capture capture;
   KeyCache egress_keys;
+  const OuterHeader outer_header;
   Sealing sealing;
+  PeerTally egress_tally;
 
   std::array<std::unique_ptr<MasterKey>, 2> master_keys;
   KeyCache ingress_keys;
   Opening opening;
   ReceiveSpis receive_spis;
+  PeerTally ingress_tally;
+  Delivery delivery;
 
  private:
   void receive(Side& side, Burst& burst);

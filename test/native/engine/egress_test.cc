@@ -201,19 +201,21 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "old"));
   const uint32_t number = gateway.worker->flows.find(kFlow);
   const uint64_t old_tag = gateway.worker->flows[number].key_tag;
-  EXPECT_NE(gateway.worker->egress_keys.find(number, old_tag), nullptr);
+  EXPECT_NE(gateway.worker->egress_keys.find(gateway.worker->egress_keys.place_of(number, 0), old_tag),
+            nullptr);
   EgressKey wide = egress_key(6, 2);
   wide.version = 1;
   gateway.install(kFlow, wide);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "new"));
   EXPECT_EQ(words_of(opened(gateway.secured.sent[0], egress_key(5, 1))), "old");
   EXPECT_EQ(words_of(opened(gateway.secured.sent[1], wide)), "new");
-  EXPECT_EQ(gateway.worker->egress_keys.find(number, old_tag), nullptr);
+  EXPECT_EQ(gateway.worker->egress_keys.find(gateway.worker->egress_keys.place_of(number, 0), old_tag),
+            nullptr);
 }
 
-// More flows than some AEADs have places for expanded keys: the first and the last of them share one.
+// More flows than there are places for few keys: the first and the last of them share one.
 TEST(Egress, FlowsWhoseKeysShareAPlaceAreEachSealedUnderTheirOwnInOneBurst) {
-  constexpr uint32_t kLast = KeyCache::kOthersAtMost;
+  constexpr uint32_t kLast = KeyCache::kFew;
   Gateway gateway;
   gateway.know_next_hop();
   const auto nth = [](uint32_t n) {
@@ -511,7 +513,7 @@ TEST(Egress, WhatSealingRefusesDoesNotLeave) {
   ASSERT_EQ(read_ip(packet.layer3(), packet.layer3_length(), &packet.ip), IpFault::kNone);
   packet.ip.length = UINT16_MAX;
   packet.reassembled = true;
-  seal(*gateway.worker, gateway.worker->flows.find(kFlow), packet);
+  seal(*gateway.worker, gateway.worker->flows.find(kFlow), {&packet, 1});
   gateway.turn();
   EXPECT_TRUE(gateway.secured.sent.empty());
   EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 1u);

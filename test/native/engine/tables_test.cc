@@ -106,23 +106,25 @@ TEST(KeyCache, HasAPlaceForEachRecordAndBeyondItsBoundTheLaterTakesIt) {
   const uint8_t key[32] = {1};
   for (const auto& aead : all_aeads()) {
     KeyCache cache(*aead, 4);
-    for (uint32_t number = 1; number <= 4; ++number) cache.add(number, 10 + number, key, 0);
-    for (uint32_t number = 1; number <= 4; ++number) EXPECT_NE(cache.find(number, 10 + number), nullptr);
-    EXPECT_EQ(cache.find(1, 12), nullptr);
-    cache.add(5, 15, key, 0);
-    EXPECT_NE(cache.find(5, 15), nullptr);
-    EXPECT_EQ(cache.find(1, 11), nullptr);
+    const auto place = [&](uint32_t number) { return cache.place_of(number, 0); };
+    for (uint32_t number = 1; number <= 4; ++number) cache.add(place(number), 10 + number, key, 0);
+    for (uint32_t number = 1; number <= 4; ++number)
+      EXPECT_NE(cache.find(place(number), 10 + number), nullptr);
+    EXPECT_EQ(cache.find(place(1), 12), nullptr);
+    cache.add(place(5), 15, key, 0);
+    EXPECT_NE(cache.find(place(5), 15), nullptr);
+    EXPECT_EQ(cache.find(place(1), 11), nullptr);
     // A key that is only tried takes nobody's place, one that is promoted does.
     cache.try_out(16, key, 1);
-    EXPECT_NE(cache.find(2, 12), nullptr);
-    EXPECT_EQ(cache.find(2, 16), nullptr);
-    cache.promote(2);
-    EXPECT_NE(cache.find(2, 16), nullptr);
-    EXPECT_EQ(cache.find(2, 12), nullptr);
+    EXPECT_NE(cache.find(place(2), 12), nullptr);
+    EXPECT_EQ(cache.find(place(2), 16), nullptr);
+    cache.promote(place(2));
+    EXPECT_NE(cache.find(place(2), 16), nullptr);
+    EXPECT_EQ(cache.find(place(2), 12), nullptr);
     cache.erase(2, 16);
-    EXPECT_EQ(cache.find(2, 16), nullptr);
+    EXPECT_EQ(cache.find(place(2), 16), nullptr);
     cache.erase(3, 99);
-    EXPECT_NE(cache.find(3, 13), nullptr);
+    EXPECT_NE(cache.find(place(3), 13), nullptr);
   }
 }
 
@@ -137,7 +139,7 @@ TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
         aead->seal(expanded, nonce, nonce, sizeof nonce, &nothing, 0, tag.data());
         return tag;
       };
-      void* added = cache.add(1, 7, key, version);
+      void* added = cache.add(cache.place_of(1, 0), 7, key, version);
       const auto with_key = sealed(added);
       void* tried = cache.try_out(7, key, version);
       EXPECT_EQ(sealed(tried), with_key);
@@ -145,12 +147,59 @@ TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
       EXPECT_NE(sealed(added), with_key);
       EXPECT_NE(sealed(tried), with_key);
       cache.try_out(8, key, version);
-      cache.promote(2);
-      EXPECT_EQ(sealed(cache.find(2, 8)), with_key);
+      cache.promote(cache.place_of(2, 0));
+      EXPECT_EQ(sealed(cache.find(cache.place_of(2, 0), 8)), with_key);
       cache.erase_tried();
       EXPECT_NE(sealed(tried), with_key);
     }
   }
+}
+
+// As the pipes do: finds the key of a record, or expands it. True when it was there.
+bool uses(KeyCache& cache, uint32_t number, uint8_t* misses) {
+  const uint8_t key[32] = {static_cast<uint8_t>(number)};
+  if (cache.find(cache.place_of(number, *misses), number) != nullptr) return true;
+  cache.note_miss(number, misses);
+  cache.add(cache.place_of(number, *misses), number, key, 0);
+  return false;
+}
+
+TEST(KeyCache, KeysThatTakeEachOthersPlaceSettleAmongTheMany) {
+  const auto aead = make_aead_ipsec_mb();
+  if (!aead) GTEST_SKIP() << "no libipsec-mb, whose keys alone have many places";
+  KeyCache cache(*aead, 2 * KeyCache::kFew);
+  constexpr uint32_t kOne = 1, kOther = KeyCache::kFew + 1;
+  uint8_t one = 0, other = 0;
+  for (int turn = 0; turn < 2 * KeyCache::kSettlesAfter; ++turn) {
+    EXPECT_FALSE(uses(cache, kOne, &one));
+    EXPECT_FALSE(uses(cache, kOther, &other));
+  }
+  // Their memory is wanted, and appears when another thread makes it.
+  while (cache.grow()) {
+  }
+  EXPECT_FALSE(uses(cache, kOne, &one));
+  EXPECT_FALSE(uses(cache, kOther, &other));
+  for (int turn = 0; turn < 3; ++turn) {
+    EXPECT_TRUE(uses(cache, kOne, &one));
+    EXPECT_TRUE(uses(cache, kOther, &other));
+  }
+  // Nothing of a key stays in either place.
+  cache.erase(kOther, kOther);
+  EXPECT_EQ(cache.find(cache.place_of(kOther, 0), kOther), nullptr);
+  EXPECT_EQ(cache.find(cache.place_of(kOther, other), kOther), nullptr);
+  EXPECT_TRUE(uses(cache, kOne, &one));
+}
+
+TEST(KeyCache, AScanWantsNoneOfTheMany) {
+  const auto aead = make_aead_ipsec_mb();
+  if (!aead) GTEST_SKIP() << "no libipsec-mb, whose keys alone have many places";
+  constexpr uint32_t kFlows = 20 * KeyCache::kFew;
+  KeyCache cache(*aead, kFlows);
+  for (uint32_t number = 1; number <= kFlows; ++number) {
+    uint8_t misses = 0;
+    for (int packet = 1; packet < KeyCache::kSettlesAfter; ++packet) uses(cache, number, &misses);
+  }
+  EXPECT_FALSE(cache.grow());
 }
 
 TEST(FlowTable, WipesTheKeyOfAFlowThatIsRemoved) {
