@@ -281,6 +281,7 @@ void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
     return;
   }
   worker.opening.octets += sealed_payload_octets(reading.length);
+  worker.opening.sampled += reading.packet->sampled;
   burst.keep(worker.opening.kept++, static_cast<uint16_t>(reading.packet - burst.packets.data()));
 }
 
@@ -323,27 +324,34 @@ Edge open_alone(Worker& worker, Reading& reading, void* key) {
   return Edge::kIngressAcl;
 }
 
-void open(Worker& worker, Burst& burst, Reading& reading) {
+void* find_key(const Worker& worker, const Reading& reading) {
+  if (reading.as_before && (&reading)[-1].number != 0 && (&reading)[-1].key != nullptr) {
+    return (&reading)[-1].key;
+  }
   const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
-  void* const key = worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
+  return worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
+}
+
+void open(Worker& worker, Burst& burst, Reading& reading) {
+  reading.key = find_key(worker, reading);
   // A capture keeps one frame, that of the packet opened next.
-  if (key == nullptr || worker.capture.ingress()) {
+  if (reading.key == nullptr || worker.capture.ingress()) {
     open_gathered(worker, burst);
-    finish(worker, burst, reading, open_alone(worker, reading, key));
+    finish(worker, burst, reading, open_alone(worker, reading, reading.key));
     return;
   }
   Opening& opening = worker.opening;
-  lay_out_opening(key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
+  lay_out_opening(reading.key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
   opening.waiting[opening.count++] = &reading;
 }
 
 }  // namespace
 
 void ingress_decrypt(Worker& worker, Burst& burst) {
-  if (burst.count == 0) return;
   Opening& opening = worker.opening;
-  opening.read = opening.kept = 0;
+  opening.read = opening.kept = opening.sampled = 0;
   opening.octets = 0;
+  if (burst.count == 0) return;
   read(worker, burst);
   prefetch(worker);
   for (uint16_t i = 0; i < opening.read; ++i) {

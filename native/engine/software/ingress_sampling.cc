@@ -31,10 +31,11 @@ Edge choose(Worker& worker, Packet& packet) {
 }  // namespace
 
 void ingress_sampling(Worker& worker, Burst& burst) {
-  uint16_t kept = 0, sampled = 0;
+  worker.counters.miss(Pipe::kIngressSampling, burst.count - worker.opening.sampled);
+  if (worker.opening.sampled == 0) return;
+  uint16_t kept = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Packet& packet = burst.packets[i];
-    sampled += packet.sampled;
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
         burst.keep(kept++, i);
@@ -44,7 +45,6 @@ void ingress_sampling(Worker& worker, Burst& burst) {
         break;
     }
   }
-  worker.counters.miss(Pipe::kIngressSampling, burst.count - sampled);
   burst.count = kept;
 }
 

@@ -19,6 +19,7 @@ struct Reading {
   size_t length;    // of it
   uint32_t hash;    // of the SPI, unless as_before
   uint32_t number;  // record of the SPI, likely at first, and certain once it was looked up; 0: none of ours
+  void* key;        // expanded, when it was at hand
   bool to_us;
   bool as_before;  // SPI, version and to_us are those of the reading in front of this one
 };
@@ -29,8 +30,9 @@ struct Opening {
   std::array<AeadJob, kBurst> jobs;
   std::array<Reading*, kBurst> waiting;  // whose they are
   uint16_t count = 0;
-  uint16_t kept = 0;    // of the burst, at its front
-  uint64_t octets = 0;  // sealed, of those
+  uint16_t kept = 0;     // of the burst, at its front
+  uint64_t octets = 0;   // sealed, of those
+  uint16_t sampled = 0;  // how many of them carry S
 };
 
 }  // namespace psp
