@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine's whole way without I/O, both directions, as its share of what libipsec-mb alone does with packets of
 // the same length: the wire's time is not in it, nor that of the ports in memory, which is measured by turns and
-// taken off. Then the rate with a million flows in random order as its share of that with one flow. With `--profile`
+// taken off. Then the rate with a million flows in random order as its share of that with one flow, and that of two
+// lcores as its multiple of that of one, ports included, where the machine has two cores. With `--profile`
 // instead where the engine's time goes, case by case, the ports in memory among the parts.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,10 +21,19 @@ interface Line {
   aeadNs: number[];
 }
 
+interface LcoresLine {
+  direction: string;
+  version: number;
+  octets: number;
+  flows: number;
+  oneNs: number[];
+  twoNs: number[];
+}
+
 const result = {
   bench: 'engine',
   unit: 'million packets a second on one core, without I/O',
-  against: 'raw libipsec-mb, and one flow',
+  against: 'raw libipsec-mb, one flow, and one lcore',
 };
 const profileSeconds = 4;
 
@@ -49,7 +59,13 @@ function measure(): Row[] {
     ) as Line;
     return row({ direction, version, octets, flows, of: 'one flow' }, rate(line), rate(one), { reach: 0.5 });
   });
-  return [...shares, ...million];
+  const lcores = runNativeTwice<LcoresLine>('lcores').map(({ oneNs, twoNs, ...what }) => {
+    const { direction, version, octets, flows } = what;
+    return row({ direction, version, octets, flows, of: 'one lcore' }, perSecond(twoNs), perSecond(oneNs), {
+      reach: 1.8,
+    });
+  });
+  return [...shares, ...million, ...lcores];
 }
 
 /** One case at work, for as long as it is looked at. */
@@ -86,4 +102,10 @@ if (profiles === true) {
     }
   }
   report({ ...result, rows: [], profiles: cases, ...(skipped === undefined ? {} : { skipped }) }, json);
-} else report({ ...result, rows: measure() }, json);
+} else {
+  const rows = measure();
+  const alone = rows.some(({ what }) => what.of === 'one lcore')
+    ? []
+    : ['two lcores: skipped, the machine has one core'];
+  report({ ...result, rows, notes: alone }, json);
+}

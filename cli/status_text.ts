@@ -79,6 +79,14 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
           ['DROPPED', 'DIRECTION', 'PACKETS'],
           drops.map(({ reason, direction, packets }) => [reason, direction, packets]),
         ),
+    ...(status.lcores.length < 2
+      ? []
+      : [
+          table(
+            ['LCORE', 'RX PACKETS', 'TX PACKETS'],
+            status.lcores.map(({ rxPackets, txPackets }, lcore) => [lcore, rxPackets, txPackets]),
+          ),
+        ]),
     ...(status.bypass.length === 0
       ? []
       : [

@@ -45,6 +45,8 @@ export interface EngineOptions {
   /** Copies of packets that could not be sealed or did not open, so many a second in all. */
   capture: { ingress: boolean; egress: boolean; perSecond: number };
   polling: 'adaptive' | 'busy';
+  /** Threads that move packets, 1 to 64. */
+  lcores: number;
   crypto: 'auto' | 'ipsec-mb' | 'libcrypto';
   maxFlows: number;
   retireMs: number;
@@ -233,6 +235,8 @@ export interface EngineCounters {
   }[];
   /** In the order of EngineOptions.bypass. */
   bypass: { egressPackets: bigint; ingressPackets: bigint }[];
+  /** What the queues of each received and sent, both ports together. */
+  lcores: { rxPackets: bigint; txPackets: bigint }[];
   /** Gauges: held, wanted, keyed, inboundFlows, receiveSpis, missesWaiting (for room in the ring of events). Counters: heldTotal, resubmitted, missEvents,
    * eventsLost, samplesTaken, samplesLost (their ring was full), eventsDelayed, commandsRefused (likewise), framesMissed (by a port), keyCacheMisses, checksumsCompleted, polls, sleeps, ... by these names. */
   values: Record<string, bigint>;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs the native tests twice: as they are built for use, and under the address and undefined behaviour
-# sanitizers, the engine's also with each of the other AEADs, and each program in two halves at a time. gtest's
-# reports go to the folder given as argument (build/reports by default), one for each program, build and half.
+# sanitizers, the engine's also with each of the other AEADs, and each program in two halves at a time; then
+# those of churn under the thread sanitizer. gtest's reports go to the folder given as argument (build/reports by
+# default), one for each program, build and half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reports="$(mkdir -p "${1:-build/reports}" && cd "${1:-build/reports}" && pwd)"
@@ -41,4 +42,5 @@ cmake -S native -B build/sanitized -G Ninja -DPSP_SANITIZE=ON -DCMAKE_BUILD_TYPE
 ninja -C build/sanitized -j "$(nproc)" --quiet
 export UBSAN_OPTIONS=print_stacktrace=1
 run build/sanitized sanitized
+bash scripts/tsan.sh 10 "$reports" || failed=1
 exit "$failed"

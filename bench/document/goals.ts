@@ -44,6 +44,12 @@ export const goals: readonly Goal[] = [
     counts: ({ of }) => of === 'one flow',
   },
   {
+    what: 'two lcores / one',
+    reach: '1.8',
+    bench: 'engine',
+    counts: ({ of }) => of === 'one lcore',
+  },
+  {
     what: '10 million flows, resident',
     reach: 'at most 4 GB',
     bench: 'flows',

@@ -104,7 +104,8 @@ inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
 class Plant {
  public:
   // With room for so many flows; none of them is there yet.
-  explicit Plant(uint32_t max_flows) : aead(fastest()), config(plant_config(max_flows)) {
+  explicit Plant(uint32_t max_flows, uint32_t lcores = 1)
+      : aead(fastest()), config(plant_config(max_flows, lcores)) {
     worker =
         std::make_unique<Worker>(config, *aead, unsecured, secured, 0,
                                  std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)),
@@ -112,7 +113,7 @@ class Plant {
     turn();
   }
   // The first `flows` flows are keyed both ways.
-  Plant(uint32_t flows, uint8_t version) : Plant(flows) {
+  Plant(uint32_t flows, uint8_t version, uint32_t lcores = 1) : Plant(flows, lcores) {
     constexpr uint32_t kAtOnce = 1000;
     for (uint32_t first = 0; first < flows; first += kAtOnce) {
       obey(install_of(first, std::min(flows, first + kAtOnce), version));
@@ -185,11 +186,12 @@ class Plant {
   uint64_t now_ns = 1'000'000'000;
 
  private:
-  static EngineConfig plant_config(uint32_t flows) {
+  static EngineConfig plant_config(uint32_t flows, uint32_t lcores) {
     EngineConfig config = gateway_config();
     config.gateways = {prefix("10.1.0.1/16")};
     config.vips = {prefix("10.1.0.0/16")};
     config.max_flows = std::max(flows, 4096u);
+    config.lcores = lcores;
     return config;
   }
 };

@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kFlowOctets = sizeof(FlowKey);
 constexpr size_t kPrefixOctets = 17;
 constexpr uint64_t kAny32 = 0xffffffff;
+constexpr uint64_t kLcoresAtMost = 64;
 constexpr size_t kSourcePortsAtLeast = 16;  // PSP specification, "UDP Header"
 
 [[noreturn]] void refuse_type(Napi::Env env, const std::string& what, const char* expected) {
@@ -243,6 +244,8 @@ EngineConfig read_engine_config(Napi::Object options) {
   config.capture.egress = read_flag(capture.Get("egress"), "capture.egress");
   config.capture.per_second = read_u32(capture.Get("perSecond"), "capture.perSecond");
   config.busy_polling = read_choice(options.Get("polling"), {"adaptive", "busy"}, "polling") == 1;
+  config.lcores = static_cast<uint32_t>(read_number(options.Get("lcores"), kLcoresAtMost, "lcores"));
+  if (config.lcores == 0) refuse_type(options.Env(), "lcores", "1 or more");
   config.max_flows = read_u32(options.Get("maxFlows"), "maxFlows");
   config.retire_ms = read_u32(options.Get("retireMs"), "retireMs");
   const Napi::Object limits = read_object(options.Get("limits"), "limits");

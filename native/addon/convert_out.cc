@@ -82,7 +82,7 @@ struct Fields {
 const std::map<std::string, Fields, std::less<>> kFields = {
     {"INTERFACE_MISSING", {"name", "key"}}, {"DRIVER_MISSING", {"name", "key"}},
     {"RIGHTS_MISSING", {"what", "right"}},  {"TABLE_FULL", {"table", "detail"}},
-    {"MTU_TOO_SMALL", {"name", nullptr}},
+    {"MTU_TOO_SMALL", {"name", nullptr}},   {"LCORES_TOO_MANY", {"name", "detail"}},
 };
 
 void write_words(Napi::Object object, const std::string& words) {
@@ -252,6 +252,10 @@ Napi::Object write_counters(Napi::Env env, const EngineCounts& counts) {
                row.Set("lastIngressMs", big(peer.last_ingress_ms));
                row.Set("keyedFlows", static_cast<double>(peer.keyed_flows));
                row.Set("inboundFlows", static_cast<double>(peer.inbound_flows));
+             }));
+  object.Set("lcores", write_list(env, counts.lcores, [&](Napi::Object row, const LcoreCount& lcore) {
+               row.Set("rxPackets", big(lcore.rx_packets));
+               row.Set("txPackets", big(lcore.tx_packets));
              }));
   object.Set("bypass", write_list(env, counts.bypass, [&](Napi::Object row, const BypassCount& rule) {
                row.Set("egressPackets", big(rule.egress_packets));

@@ -66,6 +66,7 @@ class Counter {
   X(kReassembled, "reassembled")               \
   X(kFragmentsJoined, "fragmentsJoined")       \
   X(kAclBypassed, "aclBypassed")               \
+  X(kHandedOver, "handedOver")                 \
   X(kPacketsFragmented, "packetsFragmented")   \
   X(kFragmentsMade, "fragmentsMade")           \
   X(kRxPackets, "rxPackets")                   \
@@ -165,6 +166,8 @@ struct Counters {
 
   void hit(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].hit.add(packets); }
   void miss(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].miss.add(packets); }
+  // Of a packet that another lcore will count.
+  void unhit(Pipe pipe) { pipes[static_cast<size_t>(pipe)].hit.subtract(); }
   Counter& operator[](Drop reason) { return drops[static_cast<size_t>(reason)]; }
   Counter& operator[](Value value) { return values[static_cast<size_t>(value)]; }
 

@@ -47,6 +47,24 @@ EngineError failed(const std::string& device, const std::string& what, int code)
   return EngineError{"PORT_FAILED", device, what + ": " + rte_strerror(-code)};
 }
 
+// One more queue of an open device.
+class DpdkQueue : public Port {
+ public:
+  DpdkQueue(uint16_t id, uint16_t queue, const PortInfo& info) : id_(id), queue_(queue), info_(info) {}
+  PortInfo info() const override { return info_; }
+  uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override {
+    return rte_eth_rx_burst(id_, queue_, packets, count);
+  }
+  uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override {
+    return rte_eth_tx_burst(id_, queue_, packets, count);
+  }
+  int descriptor() const override { return -1; }
+
+ private:
+  const uint16_t id_, queue_;
+  const PortInfo info_;
+};
+
 }  // namespace
 
 DeviceKind device_kind(const std::string& device) {
@@ -57,14 +75,14 @@ DeviceKind device_kind(const std::string& device) {
   return DeviceKind::kInterface;
 }
 
-DpdkPort::DpdkPort(const std::string& device)
+DpdkPort::DpdkPort(const std::string& device, uint16_t queues)
     : device_(device),
       kind_(device_kind(device)),
       name_(device.substr(0, device.find(','))),
       id_(RTE_MAX_ETHPORTS) {
   try {
     probe(device);
-    configure();
+    configure(queues);
   } catch (...) {
     stop();
     throw;
@@ -73,6 +91,10 @@ DpdkPort::DpdkPort(const std::string& device)
 
 DpdkPort::~DpdkPort() {
   stop();
+}
+
+std::unique_ptr<Port> DpdkPort::queue(uint16_t number) const {
+  return std::make_unique<DpdkQueue>(id_, number, info_);
 }
 
 uint16_t DpdkPort::rx_burst(rte_mbuf** packets, uint16_t count) {
@@ -136,7 +158,7 @@ void DpdkPort::probe(const std::string& arguments) {
   }
 }
 
-void DpdkPort::configure() {
+void DpdkPort::configure(uint16_t queues) {
   rte_eth_dev_info device_info;
   int done = rte_eth_dev_info_get(id_, &device_info);
   if (done != 0) throw failed(device_, "asking it", done);
@@ -144,15 +166,26 @@ void DpdkPort::configure() {
   rte_eth_dev_get_mtu(id_, &mtu);
   info_.mtu = mtu;
   packet_room_ = std::max(kSmallestRoom, device_info.min_rx_bufsize);
+  const uint16_t most = std::min(device_info.max_rx_queues, device_info.max_tx_queues);
+  if (queues > most) throw EngineError{"LCORES_TOO_MANY", device_, "queues: " + std::to_string(most)};
   rte_eth_conf conf{};
-  done = rte_eth_dev_configure(id_, 1, 1, &conf);
+  constexpr uint64_t kFlows = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
+  const uint64_t hashed = device_info.flow_type_rss_offloads & kFlows;
+  if (queues > 1 && hashed != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf = hashed;
+  }
+  done = rte_eth_dev_configure(id_, queues, queues, &conf);
   if (done != 0) throw failed(device_, "configuring it", done);
   uint16_t rx = kRingSize, tx = kRingSize;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx, &tx);
-  pool_ =
-      std::make_unique<Pool>("rx", uint32_t{rx} + tx + kPacketsBeside, packet_room_ + RTE_PKTMBUF_HEADROOM);
-  done = rte_eth_rx_queue_setup(id_, 0, rx, SOCKET_ID_ANY, nullptr, pool_->get());
-  if (done == 0) done = rte_eth_tx_queue_setup(id_, 0, tx, SOCKET_ID_ANY, nullptr);
+  pool_ = std::make_unique<Pool>("rx", (uint32_t{rx} + tx + kPacketsBeside) * queues,
+                                 packet_room_ + RTE_PKTMBUF_HEADROOM);
+  done = 0;
+  for (uint16_t queue = 0; queue < queues && done == 0; ++queue) {
+    done = rte_eth_rx_queue_setup(id_, queue, rx, SOCKET_ID_ANY, nullptr, pool_->get());
+    if (done == 0) done = rte_eth_tx_queue_setup(id_, queue, tx, SOCKET_ID_ANY, nullptr);
+  }
   if (done == 0) done = rte_eth_dev_start(id_);
   if (done != 0) throw failed(device_, "starting it", done);
   // Neighbour discovery comes by multicast. Where the device cannot choose, it passes everything anyway.

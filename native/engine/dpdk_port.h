@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port that DPDK's ethdev drives, by a DPDK device string or a PCI address. One queue each way.
+// A port that DPDK's ethdev drives, by a DPDK device string or a PCI address. Several queues are filled by
+// the device: by a hash of addresses and ports where it has one (RSS).
 #pragma once
 
 #include <memory>
@@ -18,8 +19,11 @@ class DpdkPort : public Port {
  public:
   // Opens and starts it. EAL is up. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, DRIVER_MISSING,
   // RIGHTS_MISSING or PORT_FAILED.
-  explicit DpdkPort(const std::string& device);
+  // With so many queues each way, of which this is the first: LCORES_TOO_MANY where it has fewer.
+  explicit DpdkPort(const std::string& device, uint16_t queues = 1);
   ~DpdkPort() override;
+  // Another of its queues; the port outlives it.
+  std::unique_ptr<Port> queue(uint16_t number) const;
 
   PortInfo info() const override { return info_; }
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override;
@@ -31,7 +35,7 @@ class DpdkPort : public Port {
 
  private:
   void probe(const std::string& arguments);
-  void configure();
+  void configure(uint16_t queues);
 
   const std::string device_;
   const DeviceKind kind_;

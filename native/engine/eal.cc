@@ -80,6 +80,10 @@ void enter_eal(const EalOptions& options) {
   }
 }
 
+void leave_eal() {
+  rte_thread_unregister();
+}
+
 void remove_eal_files() {
   const std::lock_guard lock(once_mutex);
   if (!is_up) return;

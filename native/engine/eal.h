@@ -18,6 +18,9 @@ struct EalOptions {
 // Brings the environment up, or joins this thread to it. Throws EngineError.
 void enter_eal(const EalOptions& options);
 
+// Takes this thread's number back, which enter_eal gave it.
+void leave_eal();
+
 // Removes what the environment left in the file system (/var/run/dpdk/psp-<pid>). Done at exit too; after
 // SIGKILL the empty folder stays.
 void remove_eal_files();

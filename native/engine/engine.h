@@ -89,6 +89,7 @@ struct EngineConfig {
   std::vector<BypassRule> bypass;
   CaptureConfig capture;
   bool busy_polling = false;
+  uint32_t lcores = 1;  // threads that move packets, each with a queue of its own at either port
   uint32_t max_flows = 0;
   uint32_t retire_ms = 0;
   uint32_t held_per_flow = 0;
@@ -255,6 +256,10 @@ struct NamedValue {
   std::string_view name;
   uint64_t value;
 };
+// Of one lcore: what its queues received and sent, both ports together.
+struct LcoreCount {
+  uint64_t rx_packets, tx_packets;
+};
 struct EngineCounts {
   std::vector<PipeCount> pipes;
   std::vector<DropCount> drops;
@@ -262,6 +267,10 @@ struct EngineCounts {
   std::vector<PeerCount> peers;
   std::vector<BypassCount> bypass;  // in the order of the configuration
   std::vector<NamedValue> values;
+  std::vector<LcoreCount> lcores;
+
+  // Adds what another lcore counted; times are those of the later.
+  void add(const EngineCounts& other);
 };
 
 class Engine {

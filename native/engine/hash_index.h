@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a key to a record's number: open addressing, at most half full, with linear probing; removal shifts
 // back, so no tombstones gather. It holds no keys: the owner of the records compares. Hashes are seeded at
-// random, so that nobody outside can choose addresses that collide.
+// random, so that nobody outside can choose addresses that collide. One thread changes it; others may look up
+// meanwhile: a slot is one atomic word, and who finds nothing learns whether slots were being moved.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -54,34 +56,43 @@ class HashIndex {
   // The number under `hash` for which matches(number), or 0.
   template <typename Matches>
   uint32_t find(uint32_t hash, Matches&& matches) const {
-    for (size_t i = hash & mask_; slots_[i].number != 0; i = (i + 1) & mask_) {
-      if (slots_[i].hash == hash && matches(slots_[i].number)) return slots_[i].number;
-    }
-    return 0;
+    return probe<std::memory_order_relaxed>(hash, matches);
+  }
+  // The same for other threads than the one that changes it; matches() must not believe the record as it is.
+  // 0 with *sure false: it may be there all the same.
+  template <typename Matches>
+  uint32_t look_up(uint32_t hash, Matches&& matches, bool* sure) const {
+    const uint32_t before = changes_.load(std::memory_order_acquire);
+    const uint32_t number = probe<std::memory_order_acquire>(hash, matches);
+    *sure = number != 0 || ((before & 1) == 0 && changes_.load(std::memory_order_relaxed) == before);
+    return number;
   }
 
   // The caller keeps the count within the capacity and each number in at most once.
   void insert(uint32_t hash, uint32_t number) {
     size_t i = hash & mask_;
-    while (slots_[i].number != 0) i = (i + 1) & mask_;
-    slots_[i] = {hash, number};
+    while (at(i).number != 0) i = (i + 1) & mask_;
+    set(i, {hash, number});
   }
 
   void erase(uint32_t hash, uint32_t number) {
     size_t hole = hash & mask_;
-    while (slots_[hole].number != number) {
-      if (slots_[hole].number == 0) return;
+    while (at(hole).number != number) {
+      if (at(hole).number == 0) return;
       hole = (hole + 1) & mask_;
     }
-    for (size_t i = (hole + 1) & mask_; slots_[i].number != 0; i = (i + 1) & mask_) {
-      const size_t home = slots_[i].hash & mask_;
+    const uint32_t changes = changes_.load(std::memory_order_relaxed);
+    changes_.store(changes + 1, std::memory_order_relaxed);
+    for (size_t i = (hole + 1) & mask_; at(i).number != 0; i = (i + 1) & mask_) {
+      const size_t home = at(i).hash & mask_;
       // Moves back only what would otherwise be cut off from its home by the hole.
       if (((i - home) & mask_) >= ((i - hole) & mask_)) {
-        slots_[hole] = slots_[i];
+        set(hole, at(i));
         hole = i;
       }
     }
-    slots_[hole] = {};
+    set(hole, {});
+    changes_.store(changes + 2, std::memory_order_release);
   }
 
  private:
@@ -89,8 +100,21 @@ class HashIndex {
     uint32_t hash;
     uint32_t number;
   };
-  ZeroedArray<Slot> slots_;
+
+  template <std::memory_order kOrder, typename Matches>
+  uint32_t probe(uint32_t hash, Matches& matches) const {
+    for (size_t i = hash & mask_;; i = (i + 1) & mask_) {
+      const auto slot = std::bit_cast<Slot>(slots_[i].load(kOrder));
+      if (slot.number == 0) return 0;
+      if (slot.hash == hash && matches(slot.number)) return slot.number;
+    }
+  }
+  Slot at(size_t i) const { return std::bit_cast<Slot>(slots_[i].load(std::memory_order_relaxed)); }
+  void set(size_t i, Slot slot) { slots_[i].store(std::bit_cast<uint64_t>(slot), std::memory_order_release); }
+
+  ZeroedArray<std::atomic<uint64_t>> slots_;
   size_t mask_;
+  std::atomic<uint32_t> changes_{0};  // odd while slots are being moved
 };
 
 }  // namespace psp

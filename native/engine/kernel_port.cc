@@ -6,6 +6,7 @@
 #include "engine/kernel_port.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <unistd.h>
@@ -54,7 +55,24 @@ void read_vlan(msghdr& message, rte_mbuf* mbuf) {
 KernelPort::KernelPort(const std::string& interface, bool sealed, Counters& counters)
     : interface_(interface), sealed_(sealed), counters_(counters) {
   try {
+    claim();
     open();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+// Until a socket is in the group it receives everything; what the second one has by then is thrown away.
+KernelPort::KernelPort(KernelPort& of, Counters& counters)
+    : interface_(of.interface_), sealed_(of.sealed_), counters_(counters), index_(of.index_) {
+  try {
+    open();
+    if (of.group_ < 0) of.join_group(-1);
+    join_group(of.group_);
+    uint8_t octet;
+    while (recv(socket_, &octet, sizeof octet, MSG_DONTWAIT | MSG_TRUNC) >= 0) {
+    }
   } catch (...) {
     close();
     throw;
@@ -66,11 +84,14 @@ KernelPort::~KernelPort() {
   close();
 }
 
-void KernelPort::open() {
+void KernelPort::claim() {
   index_ = interface_index(interface_);
   if (index_ == 0) throw EngineError{"INTERFACE_MISSING", interface_, ""};
   check_packet_rights(interface_);
   lock_ = claim_interface(interface_, index_);
+}
+
+void KernelPort::open() {
   info_.mtu = interface_mtu(interface_);
   info_.mac = interface_mac(interface_);
   info_.completes_checksums = true;
@@ -106,6 +127,34 @@ void KernelPort::open() {
   address.sll_ifindex = static_cast<int>(index_);
   if (bind(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     throw failed(interface_, "binding its packet socket");
+  }
+}
+
+// -1: makes a group.
+void KernelPort::join_group(int group) {
+  hide_outgoing();
+  int argument = PACKET_FANOUT_HASH << 16 | (group < 0 ? PACKET_FANOUT_FLAG_UNIQUEID << 16 : group);
+  if (setsockopt(socket_, SOL_PACKET, PACKET_FANOUT, &argument, sizeof argument) != 0) {
+    throw failed(interface_, "sharing its frames out between packet sockets");
+  }
+  socklen_t length = sizeof argument;
+  if (getsockopt(socket_, SOL_PACKET, PACKET_FANOUT, &argument, &length) != 0) {
+    throw failed(interface_, "asking for its group of packet sockets");
+  }
+  group_ = argument & 0xffff;
+}
+
+// In a group the socket's own option for it does not count.
+void KernelPort::hide_outgoing() {
+  sock_filter steps[] = {
+      {BPF_LD | BPF_B | BPF_ABS, 0, 0, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)},
+      {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, PACKET_OUTGOING},
+      {BPF_RET | BPF_K, 0, 0, 0},
+      {BPF_RET | BPF_K, 0, 0, UINT32_MAX},
+  };
+  const sock_fprog filter{std::size(steps), steps};
+  if (setsockopt(socket_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+    throw failed(interface_, "hiding our own frames from its packet sockets");
   }
 }
 

@@ -4,8 +4,8 @@
 // checksums completed; packets of one flow that leave together are joined into super-frames. Plain system
 // calls, one for a burst each way: a ring of shared memory would save neither copy, needs room for 64 KiB in
 // each place, and keeps a frame that the fence refuses at its head for ever. A refused frame is counted here
-// and gone. The socket belongs to no fanout group, so the kernel puts no fragments together in front of us.
-// Of the polling thread.
+// and gone. Several queues are sockets of one fanout group, by a hash of addresses and ports; it is not told
+// to put fragments together. Of the polling thread.
 #pragma once
 
 #include <sys/socket.h>
@@ -30,6 +30,8 @@ class KernelPort : public Port {
   // and get none when they are cut. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, RIGHTS_MISSING or
   // PORT_FAILED.
   KernelPort(const std::string& interface, bool sealed, Counters& counters);
+  // One more queue of an open port, which outlives it. Throws EngineError with PORT_FAILED.
+  KernelPort(KernelPort& of, Counters& counters);
   ~KernelPort() override;
   KernelPort(const KernelPort&) = delete;
   KernelPort& operator=(const KernelPort&) = delete;
@@ -63,8 +65,11 @@ class KernelPort : public Port {
     std::array<uint8_t, JoinedFrame::kHeadersAtMost> headers;
   };
 
+  void claim();
   void open();
   void close();
+  void join_group(int group);
+  void hide_outgoing();
 
   void receive(uint32_t frames);
   rte_mbuf* next_packet();
@@ -83,6 +88,7 @@ class KernelPort : public Port {
   unsigned index_ = 0;
   int lock_ = -1;  // held for as long as we use the interface
   int socket_ = -1;
+  int group_ = -1;         // fanout group, once there are several queues
   uint32_t room_ = 0;      // octets of a frame that a packet buffer takes
   bool joins_udp_ = true;  // until the kernel says that it does not know such super-frames
   std::unique_ptr<Pool> pool_;

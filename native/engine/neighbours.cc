@@ -32,12 +32,65 @@ Neighbours::~Neighbours() {
   }
 }
 
+void Neighbours::share() {
+  published_ = std::make_unique<ZeroedArray<Published<Known>>>(size_t{kCapacity} + 1);
+}
+
+void Neighbours::ask_of(const Neighbours& first, HandOver& lanes, HandOver::Lane lane) {
+  first_ = &first;
+  lanes_ = &lanes;
+  lane_ = lane;
+}
+
+void Neighbours::publish(const Neighbour& neighbour) {
+  if (!published_) return;
+  auto& published = (*published_)[neighbours_.number_of(neighbour)];
+  if (!neighbour.known) return published.withdraw();
+  const uint64_t until_ms = neighbour.asked ? neighbour.next_ms : neighbour.heard_ms + kFreshMs;
+  published.publish({neighbour.address, until_ms, neighbour.mac, {}});
+}
+
+// What the first lcore publishes of a neighbour, or null.
+const Neighbours::Known* Neighbours::look_up(const Address& address, uint64_t now_ms) const {
+  const auto& published = *first_->published_;
+  if (known_number_ == 0 || !is_same(known_last_.address, address) ||
+      !published[known_number_].is_current(known_edition_)) {
+    bool sure;
+    known_number_ = first_->index_.look_up(
+        first_->hash(address),
+        [&](uint32_t n) {
+          return published[n].copy(&known_last_, &known_edition_) && is_same(known_last_.address, address);
+        },
+        &sure);
+  }
+  return known_number_ != 0 && now_ms < known_last_.until_ms ? &known_last_ : nullptr;
+}
+
+void Neighbours::send_or_hand_over(const Address& address, rte_mbuf* const* frames, uint32_t count,
+                                   uint64_t now_ms) {
+  const uint32_t order = first_->hash(address);
+  const Known* const known = lanes_->is_behind(lane_, order) ? nullptr : look_up(address, now_ms);
+  if (known != nullptr) return transmit(known->mac, frames, count);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (lanes_->give(lane_, order, {frames[i], address})) {
+      counters_[Value::kHandedOver].add();
+    } else {
+      rte_pktmbuf_free(frames[i]);
+      counters_[lane_ == HandOver::kToWire ? Drop::kEgressHandOverFull : Drop::kIngressHandOverFull].add();
+    }
+  }
+}
+
 Neighbours::Reach Neighbours::reach(const Address& address, uint64_t now_ms) {
   const uint32_t number = find_or_add(address, now_ms);
   return reach(neighbours_[number], now_ms);
 }
 
-MacAddress Neighbours::mac_of(const Address& address) const {
+MacAddress Neighbours::mac_of(const Address& address, uint64_t now_ms) const {
+  if (first_ != nullptr) {
+    const Known* const known = look_up(address, now_ms);
+    return known != nullptr ? known->mac : MacAddress{};
+  }
   const uint32_t number = find(address);
   return number != 0 && neighbours_[number].known ? neighbours_[number].mac : MacAddress{};
 }
@@ -47,10 +100,11 @@ void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) 
 }
 
 void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms) {
+  if (first_ != nullptr) return send_or_hand_over(address, frames, count, now_ms);
   Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
   switch (reach(neighbour, now_ms)) {
     case Reach::kKnown:
-      transmit(neighbour, frames, count);
+      transmit(neighbour.mac, frames, count);
       return;
     case Reach::kAsked:
       for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
@@ -71,6 +125,7 @@ void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t no
   neighbour.unreachable = false;
   if (!neighbour.asked) ask(neighbour, now_ms);
   release(neighbour);
+  publish(neighbour);
 }
 
 void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
@@ -104,11 +159,14 @@ void Neighbours::tick(uint64_t now_ms) {
     if (now_ms < neighbour.next_ms) continue;
     if (neighbour.unreachable) {
       forget(number);
-    } else if (neighbour.tries < kTries) {
+      continue;
+    }
+    if (neighbour.tries < kTries) {
       ask(neighbour, now_ms);
     } else {
       give_up(neighbour, now_ms);
     }
+    publish(neighbour);
   }
 }
 
@@ -135,7 +193,10 @@ uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
 Neighbours::Reach Neighbours::reach(Neighbour& neighbour, uint64_t now_ms) {
   if (neighbour.unreachable) return Reach::kUnreachable;
   const bool old = neighbour.known && now_ms - neighbour.heard_ms >= kFreshMs;
-  if (!neighbour.asked && (!neighbour.known || old)) ask(neighbour, now_ms);
+  if (!neighbour.asked && (!neighbour.known || old)) {
+    ask(neighbour, now_ms);
+    publish(neighbour);
+  }
   return neighbour.known ? Reach::kKnown : Reach::kAsked;
 }
 
@@ -149,6 +210,7 @@ void Neighbours::learn(const NeighbourMessage& message, bool add, uint64_t now_m
   neighbour.heard_ms = now_ms;
   stop_asking(neighbour);
   release(neighbour);
+  publish(neighbour);
 }
 
 void Neighbours::set_known(Neighbour& neighbour, const MacAddress& mac) {
@@ -222,7 +284,7 @@ void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
 void Neighbours::release(Neighbour& neighbour) {
   while (!neighbour.waiting.empty()) {
     rte_mbuf* const frame = take_waiting(neighbour);
-    transmit(neighbour, &frame, 1);
+    transmit(neighbour.mac, &frame, 1);
   }
 }
 
@@ -242,9 +304,9 @@ rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
   return mbuf;
 }
 
-void Neighbours::transmit(const Neighbour& neighbour, rte_mbuf* const* frames, uint32_t count) {
+void Neighbours::transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
-    std::memcpy(rte_pktmbuf_mtod(frames[i], uint8_t*), neighbour.mac.data(), neighbour.mac.size());
+    std::memcpy(rte_pktmbuf_mtod(frames[i], uint8_t*), mac.data(), mac.size());
   }
   const uint32_t taken = tx_.push(frames, count);
   counters_[forwarded_].add(taken);
@@ -255,6 +317,7 @@ void Neighbours::transmit(const Neighbour& neighbour, rte_mbuf* const* frames, u
 
 void Neighbours::forget(uint32_t number) {
   Neighbour& neighbour = neighbours_[number];
+  if (published_) (*published_)[number].withdraw();
   drop_waiting(neighbour);
   stop_asking(neighbour);
   (neighbour.known ? known_ : unknown_).remove(neighbours_, number);

@@ -5,14 +5,19 @@
 // unreachable for a second. A known one is asked again once it is used 30 s after it was last heard, and
 // stays in use meanwhile. Learned from answers, and from requests to us; a configured address serves until
 // something is learned. A quarter of the table is kept for unknown ones, so that neither kind displaces the
-// other: of the known the longest unused gives way, of the unknown the oldest. Of the polling thread.
+// other: of the known the longest unused gives way, of the unknown the oldest. Of the first lcore; those of
+// the others only look up in what it publishes, and leave frames for unknown ones to it. A published one
+// serves until it would be asked again: then frames come by the first lcore, which asks.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "engine/counters.h"
+#include "engine/hand_over.h"
 #include "engine/hash_index.h"
 #include "engine/neighbour_rules.h"
+#include "engine/published.h"
 #include "engine/slab.h"
 #include "engine/tx_queue.h"
 
@@ -39,11 +44,15 @@ class Neighbours {
   Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
              Counters& counters, const Drops& drops, Value forwarded);
   ~Neighbours();
+  // From now on others may look up what is known here.
+  void share();
+  // Of another lcore: knows what `first` knows, and leaves all else to it by that lane.
+  void ask_of(const Neighbours& first, HandOver& lanes, HandOver::Lane lane);
 
   // Whether a packet for `address` could leave now; asks when it could not.
   Reach reach(const Address& address, uint64_t now_ms);
   // What a frame for `address` would be sent to now; zero when it is not known.
-  MacAddress mac_of(const Address& address) const;
+  MacAddress mac_of(const Address& address, uint64_t now_ms) const;
   // Sends a frame whose Ethernet destination is open to `address`: now, or once it is known. Takes the frame
   // in any case, and counts what becomes of it.
   void send(const Address& address, rte_mbuf* frame, uint64_t now_ms);
@@ -79,6 +88,19 @@ class Neighbours {
     uint32_t next_free;
   };
 
+  // What others may use, and until when.
+  struct Known {
+    Address address;
+    uint64_t until_ms;
+    MacAddress mac;
+    uint8_t unused[2];
+  };
+
+  void publish(const Neighbour& neighbour);
+  const Known* look_up(const Address& address, uint64_t now_ms) const;
+  void send_or_hand_over(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
+  void transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count);
+
   uint32_t find(const Address& address) const;
   uint32_t find_or_add(const Address& address, uint64_t now_ms);
   Reach reach(Neighbour& neighbour, uint64_t now_ms);
@@ -91,7 +113,6 @@ class Neighbours {
   void release(Neighbour& neighbour);
   void drop_waiting(Neighbour& neighbour);
   rte_mbuf* take_waiting(Neighbour& neighbour);
-  void transmit(const Neighbour& neighbour, rte_mbuf* const* frames, uint32_t count);
   void forget(uint32_t number);
   void forget_a_known_one();
   uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }
@@ -111,6 +132,15 @@ class Neighbours {
   List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;
+  std::unique_ptr<ZeroedArray<Published<Known>>> published_;  // where there are other lcores
+
+  // Of another lcore.
+  const Neighbours* first_ = nullptr;
+  HandOver* lanes_ = nullptr;
+  HandOver::Lane lane_{};
+  mutable Known known_last_{};  // found; as above
+  mutable uint32_t known_number_ = 0;
+  mutable uint64_t known_edition_ = 0;
 };
 
 }  // namespace psp

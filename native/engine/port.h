@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the engine asks of a port: open, receive a burst, send a burst, say what to wait on. Behind it stand
-// the packet socket of a kernel interface (kernel_port.h) and DPDK's ethdev (dpdk_port.h). Packets are DPDK
-// mbufs everywhere: they know head and tail room, and pools that never allocate.
+// the packet socket of a kernel interface (kernel_port.h) and DPDK's ethdev (dpdk_port.h). One object is one
+// queue each way, of one lcore; of several queues of a device each packet comes by one, and those of a flow
+// by the same. Packets are DPDK mbufs everywhere: they know head and tail room, and pools that never
+// allocate.
 #pragma once
 
 #include <rte_mbuf.h>

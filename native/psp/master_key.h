@@ -23,7 +23,7 @@ class MasterKey {
   MasterKey(const MasterKey&) = delete;
   MasterKey& operator=(const MasterKey&) = delete;
 
-  // Writes the key_length(version) octets of the SPI's key. Allocates nothing. One object serves one thread.
+  // Writes the key_length(version) octets of the SPI's key. Allocates nothing. Any thread.
   void derive(uint32_t spi, uint8_t version, uint8_t* key) const;
 
  private:

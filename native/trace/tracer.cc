@@ -101,7 +101,7 @@ Tracer::Tracer(TraceConfig config)
       samples_(kSamples, config_.engine.sampling.snap_bytes),
       worker_(std::make_unique<Worker>(config_.engine, *aead_, unsecured_, secured_, 0,
                                        master_key(config_, 0), counters_, events_, samples_, kSeed)) {
-  worker_->master_keys[1] = master_key(config_, 1);
+  worker_->swap_master_key(1, master_key(config_, 1));
   if (!egress_ && keys_) {
     offers_ = std::make_unique<Offers>(config_.engine, worker_->peers, config_.versions, *keys_, secured_);
   }

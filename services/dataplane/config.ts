@@ -153,6 +153,7 @@ export function engineSettings(config: NodeConfig): EngineSettings {
     })),
     capture: config.capture,
     polling: engine.polling,
+    lcores: engine.lcores,
     crypto: engine.crypto,
     maxFlows: engine.maxFlows,
     retireMs: engine.retireMs,

@@ -143,6 +143,8 @@ export const schema = section({
   engine: section({
     /** adaptive: sleep in poll() when idle; busy: never sleep. restart */
     polling: z.enum(['adaptive', 'busy'], { error: 'adaptive or busy' }).default('adaptive'),
+    /** Threads that move packets, each with a queue of its own at either port; at most one per core. restart */
+    lcores: count(1, 64).default(1),
     /** auto takes libipsec-mb where it runs, libcrypto elsewhere. PSP_CRYPTO overrides. restart */
     crypto: z
       .enum(['auto', 'ipsec-mb', 'libcrypto'], { error: 'auto, ipsec-mb or libcrypto' })

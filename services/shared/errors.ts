@@ -115,6 +115,7 @@ const table = {
     message: 'the wire {name} has MTU {mtu}, but its IP version needs {need}; raise it',
     retryable: false,
   },
+  LCORES_TOO_MANY: { message: 'fewer engine.lcores: {name} has not as many ({detail})', retryable: false },
   FENCE_FAILED: { message: 'the fence on {name} cannot be set: {detail}', retryable: false },
   ENGINE_FAILED: { message: 'the engine failed: {detail}', retryable: false },
   // Of tools for capture files.

@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -93,6 +93,7 @@ function optionsOf(changes: Partial<EngineOptions> = {}): EngineOptions {
     bypass: [],
     capture: { ingress: false, egress: false, perSecond: 100 },
     polling: 'adaptive',
+    lcores: 1,
     crypto: 'auto',
     maxFlows: 1024,
     retireMs: 1000,
@@ -491,6 +492,8 @@ describe('the addon', () => {
       ['secured.dscp', { secured: { ...secured, dscp: 64 } }],
       ['at least 16 ports', { secured: { ...secured, sourcePorts: new Uint16Array(15) } }],
       ['ingressAcl', { ingressAcl: undefined }],
+      ['lcores', { lcores: 0 }],
+      ['lcores', { lcores: 65 }],
       ['prefix of a bypass rule', { bypass: [{ prefix: new Uint8Array(34), protocol: 0, port: 0 }] }],
       [
         'protocol of a bypass rule',
@@ -545,7 +548,7 @@ describe('a process with the addon', () => {
           hopLimit: 64, udpChecksum: false, sourcePorts: 'hash',
         },
         ingressAcl: true, bypass: [], capture: { ingress: false, egress: false, perSecond: 100 },
-        vips: prefix, peers: [], polling: 'adaptive', crypto: 'auto', maxFlows: 1024, retireMs: 1000,
+        vips: prefix, peers: [], polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000,
         limits: { heldPerFlow: 1, heldPerSource: 1, heldTotal: 1, wantsPerPeer: 1, spisPerFlow: 8 },
         sampling: { snapBytes: 64, sealed: true, plain: false }, onEvents: () => {}, onSamples: () => {}, ...${changes},
       };
@@ -588,6 +591,11 @@ describe('a process with the addon', () => {
     expect(JSON.parse(missing.stdout)).toEqual({
       code: 'INTERFACE_MISSING',
       data: { name: 'psp-none0', key: 'unsecured.port' },
+    });
+    const few = await run('await new Engine(options).start();', '{ lcores: 64 }');
+    expect(JSON.parse(few.stdout)).toEqual({
+      code: 'LCORES_TOO_MANY',
+      data: { name: 'this machine', detail: `cores: ${availableParallelism()}` },
     });
   });
 

@@ -194,6 +194,10 @@ export class FakeEngine implements NativeEngine {
           inboundFlows: 16,
         },
       ],
+      lcores: [
+        { rxPackets: 41n, txPackets: 42n },
+        { rxPackets: 43n, txPackets: 44n },
+      ],
       bypass: this.config.bypass.map((_, i) => ({
         egressPackets: BigInt(21 + i),
         ingressPackets: BigInt(31 + i),

@@ -12,7 +12,7 @@ type Config = ConstructorParameters<typeof Report>[0];
 
 function reportOf() {
   const values = { eventsLost: 0n, missesWaiting: 0n };
-  const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], values });
+  const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], lcores: [], values });
   const samplingLog2 = () => undefined;
   const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times });
   const lists = { peers: [], terms: [], bypass: [], warnings: [] };

@@ -76,6 +76,7 @@ describe('a node file', () => {
       digest: createHash('sha256').update(least).digest('hex'),
       engine: {
         polling: 'adaptive',
+        lcores: 1,
         crypto: 'auto',
         maxFlows: 262_144,
         holdMs: 3000,
@@ -245,7 +246,7 @@ tunnels:
       /^extra \(line 6\): expected one of node, unsecured, secured, .*, received extra$/,
     );
     expect(faults(`${least}engine: { hold: 5 }\n`)[0]).toMatch(
-      /^engine\.hold \(line 6\): expected one of polling, crypto, .*holdMs.*, received hold$/,
+      /^engine\.hold \(line 6\): expected one of polling, lcores, .*holdMs.*, received hold$/,
     );
     expect(faults(`${least}tunnels: [{ local: 10.1.0.1, remote: 10.1.0.2, x: 1 }]\n`)).toContain(
       'tunnels[0].x (line 6): expected one of local, remote, received x',
@@ -292,6 +293,7 @@ describe('limits', () => {
     ['bus: { listen: "%s" }', '127.0.0.9:65535', '127.0.0.9:65536'],
     ['trustDomain: %s', 'example.org', 'Example.org'],
     ['engine: { polling: %s }', 'busy', 'lazy'],
+    ['engine: { lcores: %s }', '64', '0'],
   ];
   it.each(within)('%s: %s is taken, %s is not', (line, yes, no) => {
     expect(faults(`${least}${line.replace('%s', yes)}\n`)).toEqual([]);

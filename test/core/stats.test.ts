@@ -141,6 +141,8 @@ describe('what becomes a series is bounded:', () => {
     expect(leftOutOf({ pipes: many.map((pipe) => ({ pipe, hit: 1n, miss: 1n })) })).toBe(200 - limits.pipes);
     const drops = many.map((reason) => ({ reason, direction: 'egress', packets: 1n }));
     expect(leftOutOf({ drops })).toBe(200 - limits.drops);
+    const lcores = many.map(() => ({ rxPackets: 1n, txPackets: 1n }));
+    expect(leftOutOf({ lcores })).toBe(200 - limits.lcores);
     const health = [...many, ...many.map((name) => `p${name}`)].map((part) => ({
       part,
       message: 'm'.repeat(10_000),
@@ -257,6 +259,12 @@ describe('metrics', () => {
       'peer=b mode=transport auth_only=true cookie=false': 1,
     });
     expect(valuesOf('psp_peer_sampling_ratio')).toEqual({ 'peer=b': 1 / 8 });
+    expect(valuesOf('psp_lcore_packets_total')).toEqual({
+      'lcore=0 direction=rx': 31,
+      'lcore=0 direction=tx': 32,
+      'lcore=1 direction=rx': 33,
+      'lcore=1 direction=tx': 34,
+    });
     expect(valuesOf('psp_bypass_packets_total')).toEqual({
       [`rule=${bypassedRule} direction=egress`]: 17,
       [`rule=${bypassedRule} direction=ingress`]: 18,

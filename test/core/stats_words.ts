@@ -54,6 +54,10 @@ export const dataplaneWord = (change: Partial<ServiceStats> = {}): ServiceStats 
         lastKeyMs: 1_700_000_050_000n,
       },
     ],
+    lcores: [
+      { rxPackets: 31n, txPackets: 32n },
+      { rxPackets: 33n, txPackets: 34n },
+    ],
     bypass: [{ rule: bypassedRule, egressPackets: 17n, ingressPackets: 18n }],
     terms: [
       {

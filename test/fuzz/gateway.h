@@ -103,7 +103,7 @@ class Gateway {
     require(value(Value::kHeld) == 0, "nothing is held for a flow that was removed");
     require(value(Value::kFragmentsWaiting) == 0, "no fragment waits for ever");
     require(unsecured.packets_out() == 0 && secured.packets_out() == 0, "no packet is lost");
-    require(rte_mempool_in_use_count(worker->control_pool.get()) == 0, "nor one of our own");
+    require(rte_mempool_in_use_count(worker->once->control_pool.get()) == 0, "nor one of our own");
     require(rte_mempool_in_use_count(worker->fragment_pool.get()) == 0, "nor a fragment");
     // What was learned of neighbours stays with the worker: an input must not depend on those before it.
     introduce();

@@ -29,7 +29,6 @@ void carry_out(Worker& worker, InstallCommand& command) {
     if (worker.config.secured_address.contains(key.outer_destination)) {
       worker.next_hops.seed(key.outer_destination, key.mac, worker.now_ms);
     }
-    if (!worker.flows[number].held.empty()) worker.flows.set_draining(number, true);
   }
 }
 
@@ -77,8 +76,9 @@ void carry_out(Worker& worker, RemoveCommand& command) {
 }
 
 void carry_out(Worker& worker, RotateCommand& command) {
-  std::swap(worker.master_keys[command.slot & 1], command.key);
+  command.key = worker.swap_master_key(command.slot, std::move(command.key));
   worker.receive_spis.end_slot(command.slot & 1);
+  worker.changes.fetch_add(1, std::memory_order_release);
 }
 
 void carry_out(Worker& worker, SamplingCommand& command) {
@@ -87,6 +87,7 @@ void carry_out(Worker& worker, SamplingCommand& command) {
   } else {
     worker.draw.set(command.egress_log2);
   }
+  worker.changes.fetch_add(1, std::memory_order_release);
 }
 
 bool write_row(Worker& worker, uint32_t number, FlowRow* row) {
@@ -104,8 +105,9 @@ bool write_row(Worker& worker, uint32_t number, FlowRow* row) {
   row->peer = flow.peer;
   row->spi = flow.spi;
   row->held = flow.held.count;
-  row->packets = flow.packets;
-  row->bytes = flow.bytes;
+  const Tally counted = worker.flows.counted(number);
+  row->packets = counted.packets;
+  row->bytes = counted.bytes;
   return true;
 }
 
@@ -123,8 +125,9 @@ bool write_inbound_row(const Worker& worker, uint32_t number, FlowRow* row) {
   row->live_spis = live;
   row->peer = flow.peer;
   row->spi = worker.receive_spis[newest].spi;
-  row->packets = flow.packets;
-  row->bytes = flow.bytes;
+  const Tally counted = worker.receive_spis.counted(flow);
+  row->packets = counted.packets;
+  row->bytes = counted.bytes;
   return true;
 }
 

@@ -38,6 +38,11 @@ class Draw {
     std::ranges::fill(log2_, bounded(log2));
     note();
   }
+  // The rates of another.
+  void set_as(const Draw& other) {
+    log2_ = other.log2_;
+    on_ = other.on_;
+  }
   // Whether packets towards any peer are drawn: all that is asked while none are.
   bool on() const { return on_; }
   bool on(uint16_t peer) const { return log2_[peer] != kOff; }

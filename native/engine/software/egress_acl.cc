@@ -76,6 +76,7 @@ Edge choose(Worker& worker, const Packet& packet, const Place& place, uint32_t* 
 }  // namespace
 
 void egress_acl(Worker& worker, Burst& burst) {
+  if (worker.other) return egress_copied(worker, burst);
   Places places;
   prefetch(worker, burst, places);
   uint16_t keyed = 0;

@@ -53,7 +53,7 @@ void copy_plain(Worker& worker, uint32_t flow, const uint8_t* inner, Packet& pac
 void copy_sealed(Worker& worker, uint32_t flow, const Address& hop, Packet& packet) {
   if (!worker.config.sampling.sealed) return;
   // The frame leaves with the address that the hop has by then; an unknown one is zero in the copy.
-  const MacAddress destination = worker.next_hops.mac_of(hop);
+  const MacAddress destination = worker.next_hops.mac_of(hop, worker.now_ms);
   std::memcpy(packet.frame(), destination.data(), destination.size());
   SampleFacts facts = facts_of(worker, flow, SamplePoint::kEgressSealed);
   worker.tell_sample(facts, packet, packet.frame(), packet.mbuf->data_len);

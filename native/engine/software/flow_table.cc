@@ -15,7 +15,8 @@ namespace {
 constexpr uint32_t kTickBound = 64;
 }
 
-FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters)
+FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters,
+                     uint32_t other_lcores)
     : wants_per_peer_(wants_per_peer),
       counters_(counters),
       flows_(max_flows),
@@ -24,7 +25,24 @@ FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, 
       shares_(max_flows, peers),
       key_memory_((size_t{max_flows} + 1) * kKeyBytes),
       keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
-      wants_(peers) {}
+      wants_(peers),
+      ivs_(iv_counter_) {
+  if (other_lcores == 0) return;
+  published_ = std::make_unique<ZeroedArray<Published<SendingFlow>>>(size_t{max_flows} + 1);
+  tallies_ = std::make_unique<Tallies>(other_lcores, max_flows);
+}
+
+FlowTable::FlowTable(uint32_t places, FlowTable& of, Counters& counters)
+    : wants_per_peer_(0),
+      counters_(counters),
+      seed_(of.seed_),
+      flows_(places),
+      index_(1),
+      tunnel_index_(1),
+      shares_(0, 0),
+      key_memory_((size_t{places} + 1) * kKeyBytes),
+      keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
+      ivs_(of.iv_counter_) {}
 
 FlowTable::~FlowTable() {
   free_secret(keys_, key_memory_);
@@ -57,6 +75,7 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   uint32_t number = find(key);
   if (number == 0) number = add(key, peer);
   if (number == 0) return 0;
+  withdraw(number);
   EgressFlow& flow = flows_[number];
   const size_t length = key_length(egress_key.version);
   const bool same = flow.state == EgressFlow::State::kKeyed && flow.spi == egress_key.spi &&
@@ -78,12 +97,17 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   flow.spi = egress_key.spi;
   flow.version = egress_key.version;
   index_tunnel(number);
-  if (same) return number;
-
-  next_iv_ = std::max(next_iv_, egress_key.first_iv);
-  flow.key_tag = ++last_key_tag_;
-  wipe(mutable_key(number), kKeyBytes);
-  std::memcpy(mutable_key(number), egress_key.key.data(), length);
+  if (!same) {
+    first_iv_ = std::max(first_iv_, egress_key.first_iv);
+    iv_counter_.raise(first_iv_);
+    ivs_.leave_below(first_iv_);
+    take_tally(number);
+    flow.key_tag = ++last_key_tag_;
+    set_key(number, egress_key.key.data(), length);
+  }
+  // What is held leaves first.
+  if (!flow.held.empty()) set_draining(number, true);
+  publish(number);
   return number;
 }
 
@@ -118,12 +142,101 @@ void FlowTable::set_draining(uint32_t number, bool draining) {
   } else {
     draining_.remove(flows_, number);
   }
+  publish(number);
+}
+
+void FlowTable::set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s) {
+  flows_[number].path_mtu = mtu;
+  flows_[number].path_mtu_until_s = until_s;
+  publish(number);
+}
+
+Tally FlowTable::counted(uint32_t number) const {
+  const EgressFlow& flow = flows_[number];
+  Tally sum;
+  if (tallies_) sum = tallies_->sum(number, flow.key_tag);
+  sum.packets += flow.packets;
+  sum.bytes += flow.bytes;
+  return sum;
+}
+
+uint32_t FlowTable::look_up(const FlowKey& key, uint32_t hash, SendingFlow* copy, uint64_t* edition) const {
+  const auto matches = [&](uint32_t n) { return published(n).copy(copy, edition) && copy->key == key; };
+  bool sure;
+  return index_.look_up(hash, matches, &sure);
+}
+
+bool FlowTable::copy_key(uint32_t number, uint64_t edition, uint8_t key[kKeyBytes]) const {
+  load_shared(key, key_bytes(number), kKeyBytes);
+  return published(number).is_current(edition);
+}
+
+void FlowTable::put(uint32_t place, const SendingFlow& copy, const uint8_t key[kKeyBytes]) {
+  EgressFlow& flow = flows_[place];
+  flow = {};
+  flow.key = copy.key;
+  flow.outer_destination = copy.outer_destination;
+  flow.cookie = copy.cookie;
+  flow.key_tag = copy.key_tag;
+  flow.spi = copy.spi;
+  flow.path_mtu_until_s = copy.path_mtu_until_s;
+  flow.path_mtu = copy.path_mtu;
+  flow.peer = copy.peer;
+  flow.version = copy.version;
+  flow.mode = copy.mode;
+  flow.state = EgressFlow::State::kKeyed;
+  ivs_.leave_below(copy.first_iv);
+  std::memcpy(mutable_key(place), key, kKeyBytes);
+}
+
+void FlowTable::clear(uint32_t place) {
+  flows_[place] = {};
+  wipe(mutable_key(place), kKeyBytes);
+}
+
+void FlowTable::publish(uint32_t number) {
+  if (!published_) return;
+  const EgressFlow& flow = flows_[number];
+  if (flow.state != EgressFlow::State::kKeyed || flow.draining) return withdraw(number);
+  SendingFlow sending{};
+  sending.key = flow.key;
+  sending.outer_destination = flow.outer_destination;
+  sending.cookie = flow.cookie;
+  sending.key_tag = flow.key_tag;
+  sending.first_iv = first_iv_;
+  sending.spi = flow.spi;
+  sending.path_mtu_until_s = flow.path_mtu_until_s;
+  sending.path_mtu = flow.path_mtu;
+  sending.peer = flow.peer;
+  sending.version = flow.version;
+  sending.mode = flow.mode;
+  (*published_)[number].publish(sending);
+}
+
+void FlowTable::withdraw(uint32_t number) {
+  if (published_) (*published_)[number].withdraw();
+}
+
+// Zeros behind its end; none: zeros.
+void FlowTable::set_key(uint32_t number, const uint8_t* key, size_t length) {
+  uint8_t octets[kKeyBytes] = {};
+  std::copy_n(key, length, octets);
+  store_shared(mutable_key(number), octets, sizeof octets);
+  wipe(octets, sizeof octets);
+}
+
+// Counts under a tag that ends stay with the flow.
+void FlowTable::take_tally(uint32_t number) {
+  EgressFlow& flow = flows_[number];
+  const Tally sum = counted(number);
+  flow.packets = sum.packets;
+  flow.bytes = sum.bytes;
 }
 
 void FlowTable::remove(uint32_t number) {
   EgressFlow& flow = flows_[number];
   leave_state(number);
-  wipe(mutable_key(number), kKeyBytes);
+  set_key(number, nullptr, 0);
   index_.erase(hash(flow.key), number);
   shares_.give_back(flow.peer);
   flows_.give_back(number);
@@ -168,7 +281,9 @@ void FlowTable::leave_state(uint32_t number) {
       --wants_[flow.peer];
       break;
     case EgressFlow::State::kKeyed:
-      set_draining(number, false);
+      withdraw(number);
+      if (flow.draining) draining_.remove(flows_, number);
+      flow.draining = false;
       leave_tunnel_index(number);
       counters_[Value::kKeyed].subtract();
       counters_.peers[flow.peer].keyed_flows.subtract();

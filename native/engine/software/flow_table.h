@@ -2,18 +2,23 @@
 // Egress flows: those that want a key, those that have one, those that were refused a moment ago. Records are
 // compact and never move; key bytes lie apart, in locked memory. Flows without a key take want slots, bounded
 // per peer, so that a scan cannot fill the table, and the table itself is shared out between peers. Of the
-// polling thread.
+// first lcore. For the others stands published, beside each record, what sending takes of it; a table of
+// their own holds copies of that (copies.h).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "engine/counters.h"
 #include "engine/engine.h"
 #include "engine/hash_index.h"
 #include "engine/hold.h"
+#include "engine/published.h"
 #include "engine/shares.h"
 #include "engine/slab.h"
+#include "engine/software/iv_blocks.h"
+#include "engine/software/tallies.h"
 
 namespace psp {
 
@@ -52,12 +57,33 @@ struct alignas(128) EgressFlow {
 };
 static_assert(sizeof(EgressFlow) == 128);
 
+// What sending takes of a flow that has a key and holds nothing.
+struct SendingFlow {
+  FlowKey key;
+  Address outer_destination;
+  uint64_t cookie;
+  uint64_t key_tag;
+  uint64_t first_iv;  // none below it serves this key
+  uint32_t spi;
+  uint32_t path_mtu_until_s;
+  uint16_t path_mtu;
+  uint16_t peer;
+  uint8_t version;
+  Mode mode;
+  uint8_t unused[2];
+};
+
 class FlowTable {
  public:
   using FlowList = List<EgressFlow, &EgressFlow::link>;
+  static constexpr size_t kKeyBytes = 32;
 
-  // Throws std::bad_alloc.
-  FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters);
+  // For so many other lcores flows are published. Throws std::bad_alloc.
+  FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters,
+            uint32_t other_lcores = 0);
+  // A table of places for copies of another's flows, for an lcore that is not the first. Its IVs are of the
+  // same counter.
+  FlowTable(uint32_t places, FlowTable& of, Counters& counters);
   ~FlowTable();
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
@@ -85,15 +111,15 @@ class FlowTable {
   // Puts a key in place, making the record where there is none; 0 when the table is full.
   uint32_t install(const FlowKey& key, uint16_t peer, const EgressKey& egress_key);
 
-  // One counter serves all flows, begins at the highest first_iv ever installed, and only grows: so no IV
-  // occurs twice under one key, even where a peer gives one key to several flows or gives it again.
-  uint64_t next_iv() { return next_iv_++; }
+  uint64_t next_iv() { return ivs_.next(); }
 
   void told(uint32_t number);
   void refuse(uint32_t number, uint64_t until_ms);
   // Wants a key again after a refusal.
   void want_again(uint32_t number);
   void set_draining(uint32_t number, bool draining);
+  // The path took no more than this, and is asked again then.
+  void set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s);
   // Forgets the flow; nothing may be held any more.
   void remove(uint32_t number);
   // Forgets refusals whose time is over, for a bounded number of flows.
@@ -112,11 +138,27 @@ class FlowTable {
     draining_.remove(flows_, number);
     draining_.push_back(flows_, number);
   }
+  // Packets and octets of a flow, of all lcores.
+  Tally counted(uint32_t number) const;
+
+  // For the other lcores: a copy of what is published of a flow, its record's number and its edition; 0: none
+  // to be had at this moment.
+  uint32_t look_up(const FlowKey& key, uint32_t hash, SendingFlow* copy, uint64_t* edition) const;
+  uint32_t candidate(uint32_t hash) const { return index_.candidate(hash); }
+  const Published<SendingFlow>& published(uint32_t number) const { return (*published_)[number]; }
+  // The octets of the key of a copy; false: the edition is over.
+  bool copy_key(uint32_t number, uint64_t edition, uint8_t key[kKeyBytes]) const;
+  Tallies& tallies() { return *tallies_; }
+  // Puts a copy and its key in a place of a table of copies, or empties the place.
+  void put(uint32_t place, const SendingFlow& copy, const uint8_t key[kKeyBytes]);
+  void clear(uint32_t place);
 
  private:
-  static constexpr size_t kKeyBytes = 32;
-
   uint32_t add(const FlowKey& key, uint16_t peer);
+  void publish(uint32_t number);
+  void withdraw(uint32_t number);
+  void set_key(uint32_t number, const uint8_t* key, size_t length);
+  void take_tally(uint32_t number);
   void leave_state(uint32_t number);
   uint32_t tunnel_hash(const Address& outer_destination, uint32_t spi) const;
   void index_tunnel(uint32_t number);
@@ -134,8 +176,13 @@ class FlowTable {
   uint8_t* keys_;
   std::vector<uint32_t> wants_;  // by peer
   FlowList untold_, refused_, draining_;
-  uint64_t next_iv_ = 0;
   uint64_t last_key_tag_ = 0;
+  IvCounter iv_counter_;
+  IvBlock ivs_;
+  uint64_t first_iv_ = 0;  // highest ever installed
+  // Where there are other lcores.
+  std::unique_ptr<ZeroedArray<Published<SendingFlow>>> published_;
+  std::unique_ptr<Tallies> tallies_;
 };
 
 }  // namespace psp

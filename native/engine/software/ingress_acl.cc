@@ -75,6 +75,7 @@ void ingress_acl(Worker& worker, Burst& burst) {
   for (uint16_t next = 0; next < burst.count;) next = judge(worker, burst, next);
   deliver_gathered(worker);
   worker.ingress_tally.flush(worker.now_ms);
+  if (worker.other) worker.other->spis.tell();
   burst.count = 0;
 }
 

@@ -26,6 +26,7 @@ enum class Edge : uint8_t {
   kSyndromeIcv,
   kSyndromeTrailer,
   kReassembly,  // a fragment that was taken
+  kFirstLcore,
   kConsumed,
   kNotForUs,
   kNotPsp,
@@ -91,6 +92,7 @@ bool may_pass_in_the_clear(const Worker& worker, const Address& source) {
 Edge read_other(Worker& worker, bool to_us, const Packet& packet, uint32_t* rule) {
   Edge edge = Edge::kNotPsp;
   if (is_icmp(packet.ip)) {
+    if (worker.other) return Edge::kFirstLcore;
     switch (hear_icmp(worker, packet)) {
       case IcmpFate::kLearned:
         return Edge::kConsumed;
@@ -118,6 +120,7 @@ Edge choose(Worker& worker, Packet& packet, Reading* reading, uint32_t* rule) {
   if (!to_us && !(worker.vips_on_wire && worker.peers.owner(destination) == Peers::kLocal)) {
     return Edge::kNotForUs;
   }
+  if (packet.ip.fragment && worker.other) return Edge::kFirstLcore;
   if (packet.ip.fragment && !worker.ingress_reassembly.add(packet, worker.now_ms)) return Edge::kReassembly;
   return is_psp(packet) ? read_psp(to_us, packet, reading) : read_other(worker, to_us, packet, rule);
 }
@@ -172,13 +175,19 @@ void count_fault(Worker& worker, Edge edge) {
   }
 }
 
-// The end of a packet that goes no further in this direction's pipes. `rule`: for kBypass.
-void end(Worker& worker, Packet& packet, Edge edge, uint32_t rule) {
+// The end of a packet that goes no further in this direction's pipes. `value`: the rule for kBypass, for
+// kFirstLcore the hash that keeps its order.
+void end(Worker& worker, Packet& packet, Edge edge, uint32_t value) {
   if (edge == Edge::kReassembly) return;
+  if (edge == Edge::kFirstLcore) {
+    worker.counters.unhit(Pipe::kIngressRoot);
+    worker.hand_over(Direction::kIngress, value, packet);
+    return;
+  }
   worker.counters.miss(Pipe::kIngressDecrypt);
   switch (edge) {
     case Edge::kBypass:
-      ingress_bypass(worker, rule, packet);
+      ingress_bypass(worker, value, packet);
       break;
     case Edge::kConsumed:
       worker.counters[Value::kTooBigLearned].add();
@@ -205,6 +214,7 @@ bool is_as_before(const Reading& before, const Reading& reading) {
 
 void read(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
+  const ReceiveSpis& spis = (worker.other ? worker.other->table : worker).receive_spis;
   for (uint16_t i = 0; i < burst.count; ++i) {
     Reading& reading = opening.readings[opening.read];
     uint32_t rule = 0;
@@ -216,14 +226,22 @@ void read(Worker& worker, Burst& burst) {
     ++opening.read;
     reading.as_before = &reading != opening.readings.data() && is_as_before((&reading)[-1], reading);
     if (reading.as_before) continue;
-    reading.hash = worker.receive_spis.hash(reading.header.spi);
-    worker.receive_spis.prefetch(reading.hash);
+    reading.hash = spis.hash(reading.header.spi);
+    spis.prefetch(reading.hash);
   }
 }
 
 // Asks memory for all that the SPIs of a burst need before any of it is read.
 void prefetch(Worker& worker) {
   Opening& opening = worker.opening;
+  if (worker.other) {
+    for (uint16_t i = 0; i < opening.read; ++i) {
+      if (opening.readings[i].as_before) continue;
+      worker.other->spis.prefetch(opening.readings[i].hash, opening.readings[i].header.version,
+                                  opening.readings[i].length);
+    }
+    return;
+  }
   for (uint16_t i = 0; i < opening.read; ++i) {
     if (opening.readings[i].as_before) continue;
     opening.readings[i].number = worker.receive_spis.prefetch_record(opening.readings[i].hash);
@@ -236,7 +254,14 @@ void prefetch(Worker& worker) {
   }
 }
 
-Edge look_up(const Worker& worker, Reading& reading) {
+// On an lcore that is not the first: the place of the SPI's copy, or 0; *sure: there is no such SPI.
+uint32_t find_copy(OtherLcore& other, const Reading& reading, bool* sure) {
+  *sure = false;
+  if (other.lanes.is_behind(HandOver::kFromWire, reading.hash)) return 0;
+  return other.spis.find(reading.header.spi, reading.header.version, reading.hash, sure);
+}
+
+Edge look_up(Worker& worker, Reading& reading) {
   const Header& header = reading.header;
   // Only a packet whose SPI was found has its record's number.
   if (reading.as_before && (&reading)[-1].number != 0) {
@@ -244,9 +269,11 @@ Edge look_up(const Worker& worker, Reading& reading) {
     return Edge::kIngressAcl;
   }
   reading.number = 0;
-  const uint32_t hash = reading.as_before ? worker.receive_spis.hash(header.spi) : reading.hash;
-  const uint32_t number = worker.receive_spis.find(header.spi, header.version, hash);
-  if (number == 0) return Edge::kUnknownSpi;
+  if (reading.as_before) reading.hash = worker.receive_spis.hash(header.spi);
+  bool sure = true;
+  const uint32_t number = worker.other ? find_copy(*worker.other, reading, &sure)
+                                       : worker.receive_spis.find(header.spi, header.version, reading.hash);
+  if (number == 0) return sure ? Edge::kUnknownSpi : Edge::kFirstLcore;
   if ((worker.receive_spis[number].mode == Mode::kTunnel) != reading.to_us) return Edge::kWrongMode;
   worker.receive_spis.prefetch_flow(number);
   reading.number = reading.packet->receive_spi = number;
@@ -297,7 +324,7 @@ void open_gathered(Worker& worker, Burst& burst) {
 
 // A key derived anew; null where the slot has no master key.
 void* try_out(Worker& worker, const Header& header) {
-  const MasterKey* const master = worker.master_keys[slot_of(header.spi)].get();
+  const MasterKey* const master = worker.master_keys[slot_of(header.spi)];
   if (master == nullptr) return nullptr;
   worker.counters[Value::kKeyCacheMisses].add();
   uint8_t octets[32];
@@ -360,7 +387,7 @@ void ingress_decrypt(Worker& worker, Burst& burst) {
     if (edge == Edge::kIngressAcl) {
       open(worker, burst, reading);
     } else {
-      end(worker, *reading.packet, edge, 0);
+      end(worker, *reading.packet, edge, reading.hash);
     }
   }
   open_gathered(worker, burst);

@@ -14,6 +14,7 @@ namespace {
 enum class Edge : uint8_t {
   kNext,  // egress_root or ingress_decrypt
   kConsumed,
+  kFirstLcore,
   kMalformed,
   kTruncated,
   kTooBig,
@@ -97,14 +98,15 @@ bool read_plain(const Worker::Side& side, Packet& packet) {
          packet.ip.length == length;
 }
 
-Edge hear(Neighbours& neighbours, std::optional<NeighbourMessage> message, const Packet& packet,
-          uint64_t now_ms) {
+Edge hear(Worker& worker, Neighbours& neighbours, std::optional<NeighbourMessage> message,
+          const Packet& packet) {
+  if (worker.other) return Edge::kFirstLcore;
   if (!message) return Edge::kMalformed;
   // A solicitation may leave its sender's MAC address to the frame.
   if (message->request && message->mac == MacAddress{}) {
     std::memcpy(message->mac.data(), packet.frame() + 6, 6);
   }
-  neighbours.hear(*message, now_ms);
+  neighbours.hear(*message, worker.now_ms);
   return Edge::kConsumed;
 }
 
@@ -116,13 +118,13 @@ Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Pa
   if (!take_tags_off(packet.mbuf)) return Edge::kVlan;
   const uint16_t type = load_u16(packet.frame() + 12);
   if (type == kArp) {
-    return hear(neighbours, read_arp(packet.layer3(), packet.layer3_length()), packet, worker.now_ms);
+    return hear(worker, neighbours, read_arp(packet.layer3(), packet.layer3_length()), packet);
   }
   if (type != kIpv4 && type != kIpv6) return Edge::kNotIp;
   const Edge read = read_layer3(side, type, packet);
   if (read != Edge::kNext || packet.ip.protocol != kProtocolIcmpv6) return read;
   if (!is_neighbour_discovery(packet.ip, packet.layer3())) return read;
-  return hear(neighbours, read_neighbour_discovery(packet.ip, packet.layer3()), packet, worker.now_ms);
+  return hear(worker, neighbours, read_neighbour_discovery(packet.ip, packet.layer3()), packet);
 }
 
 }  // namespace
@@ -142,6 +144,9 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
         worker.counters.hit(Pipe::kIngressRoot);
         worker.counters[Value::kConsumed].add();
         rte_pktmbuf_free(packet.mbuf);
+        break;
+      case Edge::kFirstLcore:
+        worker.hand_over(direction, 0, packet);
         break;
       default: {
         const auto reason = static_cast<size_t>(edge) - static_cast<size_t>(Edge::kMalformed);

@@ -51,11 +51,9 @@ bool learn_path_mtu(Worker& worker, const Address& source, const Address& destin
                     uint16_t mtu) {
   const uint32_t number = find(worker, source, destination, spi);
   if (number == 0) return false;
-  EgressFlow& flow = worker.flows[number];
-  const uint16_t learned = std::max(mtu, least_mtu(outer_ipv6(worker, flow)));
+  const uint16_t learned = std::max(mtu, least_mtu(outer_ipv6(worker, worker.flows[number])));
   if (learned >= path_mtu(worker, number)) return false;
-  flow.path_mtu = learned;
-  flow.path_mtu_until_s = static_cast<uint32_t>(worker.now_ms / 1000) + kLearnedForS;
+  worker.flows.set_path_mtu(number, learned, static_cast<uint32_t>(worker.now_ms / 1000) + kLearnedForS);
   prepare(worker, number);
   return true;
 }

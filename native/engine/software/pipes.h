@@ -25,6 +25,8 @@ void egress_root(Worker& worker, Burst& burst);
 void egress_bypass(Worker& worker, uint32_t rule, Packet& packet);
 // Flows with a key are sealed and sent; those without are held. Empties the burst.
 void egress_acl(Worker& worker, Burst& burst);
+// The same on an lcore that is not the first.
+void egress_copied(Worker& worker, Burst& burst);
 // Where packets of keyed flows begin, drained ones too, one or more of one flow: in transport mode fragments
 // wait for one another, all else goes on to egress_sampling at once. Takes the packets.
 void egress_keyed(Worker& worker, uint32_t flow, std::span<Packet> packets);

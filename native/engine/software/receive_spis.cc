@@ -13,7 +13,8 @@ constexpr uint32_t kTickBound = 256;
 constexpr uint32_t kSweepBound = 2048;
 }  // namespace
 
-ReceiveSpis::ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters)
+ReceiveSpis::ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters,
+                         uint32_t other_lcores)
     : limits_(limits),
       keys_(keys),
       counters_(counters),
@@ -22,7 +23,22 @@ ReceiveSpis::ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Cou
       flows_(limits.max_flows * 2),
       flow_index_(limits.max_flows * 2),
       shares_(limits.max_flows * 2, peers),
-      unseen_(peers) {}
+      unseen_(peers) {
+  if (other_lcores == 0) return;
+  published_ = std::make_unique<ZeroedArray<Published<OpeningSpi>>>(size_t{limits.max_flows} * 2 + 1);
+  tallies_ = std::make_unique<Tallies>(other_lcores, limits.max_flows * 2);
+}
+
+ReceiveSpis::ReceiveSpis(uint32_t places, ReceiveSpis& of, KeyCache& keys, Counters& counters)
+    : limits_(of.limits_),
+      keys_(keys),
+      counters_(counters),
+      seed_(of.seed_),
+      spis_(places),
+      spi_index_(1),
+      flows_(places),
+      flow_index_(1),
+      shares_(0, 0) {}
 
 bool ReceiveSpis::admit(std::span<const AdmitCommand::Entry> entries, uint64_t now_ms) {
   if (entries.empty()) return true;
@@ -49,7 +65,7 @@ void ReceiveSpis::remove(const FlowKey& inbound) {
 }
 
 void ReceiveSpis::end_slot(uint8_t slot) {
-  ++eras_[slot];
+  eras_[slot].store(era(slot) + 1, std::memory_order_release);
   sweep_ = 1;
   keys_.erase_tried();
 }
@@ -80,11 +96,85 @@ bool ReceiveSpis::seen(uint32_t number, uint32_t packets, uint64_t octets, uint6
   return !spi.told;
 }
 
+void ReceiveSpis::told(uint32_t number) {
+  ReceiveSpi& spi = spis_[number];
+  spi.told = true;
+  if (!published_) return;
+  OpeningSpi opening{};
+  opening.flow = flow_of(number).key;
+  opening.cookie = spi.cookie;
+  opening.spi = spi.spi;
+  opening.era = spi.era;
+  opening.peer = flow_of(number).peer;
+  opening.version = spi.version;
+  opening.mode = spi.mode;
+  (*published_)[number].publish(opening);
+}
+
+uint32_t ReceiveSpis::look_up(uint32_t spi, uint8_t version, uint32_t hash, OpeningSpi* copy,
+                              uint64_t* edition, bool* sure) const {
+  bool unsure = false;
+  const auto matches = [&](uint32_t n) {
+    if (!published(n).copy(copy, edition)) {
+      unsure = true;
+      return false;
+    }
+    return copy->spi == spi && copy->version == version;
+  };
+  const uint32_t number = spi_index_.look_up(hash, matches, sure);
+  *sure = *sure && !unsure;
+  return number;
+}
+
+void ReceiveSpis::put(uint32_t place, const OpeningSpi& copy) {
+  ReceiveSpi& spi = spis_[place];
+  spi = {};
+  spi.cookie = copy.cookie;
+  spi.spi = copy.spi;
+  spi.flow = place;
+  spi.version = copy.version;
+  spi.mode = copy.mode;
+  spi.seen = spi.told = true;
+  flows_[place] = {};
+  flows_[place].key = copy.flow;
+  flows_[place].peer = copy.peer;
+}
+
+void ReceiveSpis::clear(uint32_t place) {
+  spis_[place] = {};
+  flows_[place] = {};
+}
+
+Tally ReceiveSpis::take_counted(uint32_t place) {
+  InboundFlow& flow = flows_[place];
+  const Tally counted{flow.packets, flow.bytes, spis_[place].last_seen_ms};
+  flow.packets = flow.bytes = 0;
+  return counted;
+}
+
+Tally ReceiveSpis::tally_of(uint32_t number) const {
+  return tallies_ ? tallies_->sum(number, key_tag(spis_[number].spi, spis_[number].version)) : Tally{};
+}
+
+uint64_t ReceiveSpis::last_seen_ms(uint32_t number) const {
+  return std::max(spis_[number].last_seen_ms, tally_of(number).last_ms);
+}
+
+Tally ReceiveSpis::counted(const InboundFlow& flow) const {
+  Tally sum{flow.packets, flow.bytes, 0};
+  for (uint32_t n = flow.spis.head; n != 0; n = spis_[n].in_flow.next) {
+    const Tally others = tally_of(n);
+    sum.packets += others.packets;
+    sum.bytes += others.bytes;
+  }
+  return sum;
+}
+
 void ReceiveSpis::tick(uint64_t now_ms) {
   for (uint32_t left = std::min(retiring_.count, kTickBound); left > 0; --left) {
     const uint32_t number = retiring_.head;
     ReceiveSpi& spi = spis_[number];
-    const bool silent = !spi.seen || now_ms - spi.last_seen_ms >= limits_.retire_ms;
+    const bool silent = !spi.seen || now_ms >= last_seen_ms(number) + limits_.retire_ms;
     if (silent && now_ms - spi.superseded_ms >= limits_.retire_ms) {
       end(number);
       counters_[Value::kSpisRetired].add();
@@ -149,7 +239,7 @@ void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
   spi.mode = entry.mode;
   spi.cookie = entry.cookie;
   spi.flow = flow;
-  spi.era = eras_[slot_of(entry.spi)];
+  spi.era = era(slot_of(entry.spi));
   spi_index_.insert(hash(entry.spi), number);
   flows_[flow].spis.push_back(spis_, number);
   unseen_[entry.peer].push_back(spis_, number);
@@ -159,7 +249,7 @@ void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
 void ReceiveSpis::make_room_in(InboundFlow& flow, uint64_t now_ms) {
   if (flow.spis.count < limits_.per_flow) return;
   uint32_t kept = flow.spis.tail;
-  while (kept != 0 && !(spis_[kept].seen && now_ms - spis_[kept].last_seen_ms < limits_.retire_ms)) {
+  while (kept != 0 && !(spis_[kept].seen && now_ms < last_seen_ms(kept) + limits_.retire_ms)) {
     kept = spis_[kept].in_flow.previous;
   }
   uint32_t oldest = flow.spis.head;
@@ -174,6 +264,10 @@ void ReceiveSpis::end(uint32_t number) {
   const uint32_t flow = spi.flow;
   if (spi.seen && !spi.told) counters_[Value::kEventsLost].add();
   leave_wait(spi);
+  if (published_) (*published_)[number].withdraw();
+  const Tally others = tally_of(number);
+  flows_[flow].packets += others.packets;
+  flows_[flow].bytes += others.bytes;
   flows_[flow].spis.remove(spis_, number);
   spi_index_.erase(hash(spi.spi), number);
   keys_.erase(number, key_tag(spi.spi, spi.version));

@@ -4,20 +4,25 @@
 // spis_per_flow the oldest goes, except the newest one seen within retire_ms. The table is shared out
 // between peers; one that has no more room loses the oldest of its own that no packet ever used. A dead
 // master key ends its SPIs at once by a number of its own per slot; their records, and their expanded keys,
-// are cleared little by little. Of the polling thread.
+// are cleared little by little. Of the first lcore. For the others stands published, beside the record of
+// each SPI that was told of, what opening takes of it; a table of their own holds copies of that (copies.h).
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "engine/counters.h"
 #include "engine/engine.h"
 #include "engine/hash_index.h"
+#include "engine/published.h"
 #include "engine/shares.h"
 #include "engine/slab.h"
 #include "engine/software/key_cache.h"
+#include "engine/software/tallies.h"
 
 namespace psp {
 
@@ -50,6 +55,18 @@ struct InboundFlow {
   bool used;
 };
 
+// What opening takes of an SPI.
+struct OpeningSpi {
+  FlowKey flow;
+  uint64_t cookie;
+  uint32_t spi;
+  uint32_t era;
+  uint16_t peer;
+  uint8_t version;
+  Mode mode;
+  uint8_t unused[4];
+};
+
 class ReceiveSpis {
  public:
   struct Limits {
@@ -57,7 +74,11 @@ class ReceiveSpis {
   };
 
   // Twice max_flows SPIs fit: after a rotation each flow has two. `keys` forgets the keys of SPIs that end.
-  ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters);
+  // For so many other lcores SPIs are published.
+  ReceiveSpis(const Limits& limits, size_t peers, KeyCache& keys, Counters& counters,
+              uint32_t other_lcores = 0);
+  // A table of places for copies of another's SPIs, for an lcore that is not the first.
+  ReceiveSpis(uint32_t places, ReceiveSpis& of, KeyCache& keys, Counters& counters);
 
   // The key's name in the cache.
   static uint64_t key_tag(uint32_t spi, uint8_t version) {
@@ -89,7 +110,7 @@ class ReceiveSpis {
   }
   // Packets of the SPI passed the ACL. True until the control side was told of this SPI.
   bool seen(uint32_t number, uint32_t packets, uint64_t octets, uint64_t now_ms);
-  void told(uint32_t number) { spis_[number].told = true; }
+  void told(uint32_t number);
   // The SPI's place in the set of keys, and once its key was expanded once more.
   size_t key_place(uint32_t number) const { return keys_.place_of(number, spis_[number].key_misses); }
   void note_key_miss(uint32_t number) { keys_.note_miss(number, &spis_[number].key_misses); }
@@ -104,9 +125,27 @@ class ReceiveSpis {
   const InboundFlow& flow(uint32_t n) const { return flows_[n]; }
   // A live SPI of the flow, the newest, or 0; *live counts all of them.
   uint32_t newest_live(const InboundFlow& flow, uint8_t* live) const;
+  // Packets and octets of a flow, of all lcores.
+  Tally counted(const InboundFlow& flow) const;
+
+  // For the other lcores: a copy of what is published of an SPI, its record's number and its edition; 0: none
+  // to be had, and with *sure none lives. `eras` are those of the lcore, which it reads at a time of its own.
+  uint32_t look_up(uint32_t spi, uint8_t version, uint32_t hash, OpeningSpi* copy, uint64_t* edition,
+                   bool* sure) const;
+  uint32_t candidate(uint32_t hash) const { return spi_index_.candidate(hash); }
+  const Published<OpeningSpi>& published(uint32_t number) const { return (*published_)[number]; }
+  uint32_t era(uint8_t slot) const { return eras_[slot].load(std::memory_order_relaxed); }
+  Tallies& tallies() { return *tallies_; }
+  // Puts a copy in a place of a table of copies, or empties the place.
+  void put(uint32_t place, const OpeningSpi& copy);
+  void clear(uint32_t place);
+  // What a place of copies counted since it was asked last.
+  Tally take_counted(uint32_t place);
 
  private:
-  bool is_live(const ReceiveSpi& spi) const { return spi.era == eras_[spi.spi >> 31]; }
+  Tally tally_of(uint32_t number) const;
+  uint64_t last_seen_ms(uint32_t number) const;
+  bool is_live(const ReceiveSpi& spi) const { return spi.era == era(static_cast<uint8_t>(spi.spi >> 31)); }
   uint32_t find_record(uint32_t spi) const { return find_record(spi, hash(spi)); }
   uint32_t find_record(uint32_t spi, uint32_t hash) const {
     return spi_index_.find(hash, [&](uint32_t n) { return spis_[n].spi == spi; });
@@ -128,8 +167,11 @@ class ReceiveSpis {
   Shares shares_;
   std::vector<List<ReceiveSpi, &ReceiveSpi::in_wait>> unseen_;  // by peer, oldest first, not superseded
   List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
-  std::array<uint32_t, 2> eras_{};
+  std::array<std::atomic<uint32_t>, 2> eras_{};
   uint32_t sweep_ = 0;  // next record to look at for dead ones, 0: nothing to clear
+  // Where there are other lcores.
+  std::unique_ptr<ZeroedArray<Published<OpeningSpi>>> published_;
+  std::unique_ptr<Tallies> tallies_;
 };
 
 }  // namespace psp

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The polling thread opens everything, runs, and closes everything; the control side only meets it at the
-// rings. A command is taken down only while its completion has room on the way up. Another thread gives the
-// sets of expanded keys their memory.
+// The first polling thread opens everything, runs, and closes everything; the control side only meets it at
+// the rings. A command is taken down only while its completion has room on the way up, and is done once the
+// other lcores, each a thread of its own that lives within the first one's life, took over what it changed.
+// Another thread gives the first one's sets of expanded keys their memory.
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -43,7 +45,7 @@ constexpr auto kGrowEvery = std::chrono::milliseconds(50);  // between looks whe
 
 // What EAL is given, in MiB: tables of prefixes reserve 64 each, the rest is pools, with room for jumbo
 // frames. Only what is used is ever touched: a gateway with MTU 1500 touches about a fifth.
-constexpr uint32_t kTablesMb = 160, kPoolsMb = 256, kHeldPerMb = 50;
+constexpr uint32_t kTablesMb = 160, kPoolsMb = 256, kPoolsOfALcoreMb = 64, kHeldPerMb = 50;
 
 uint64_t monotonic_ns() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -59,7 +61,8 @@ uint64_t random_seed() {
 
 EalOptions eal_options(const EngineConfig& config) {
   EalOptions options;
-  options.memory_mb = kTablesMb + kPoolsMb + config.held_total / kHeldPerMb;
+  options.memory_mb = kTablesMb + kPoolsMb + (config.lcores - 1) * kPoolsOfALcoreMb;
+  options.memory_mb += config.held_total / kHeldPerMb;
   for (const PortConfig* port : {&config.unsecured, &config.secured}) {
     if (device_kind(port->device) == DeviceKind::kPci) options.pci_devices.push_back(port->device);
   }
@@ -78,6 +81,26 @@ void check_mtu(const EngineConfig& config, const Port& unsecured, Port& secured)
                     "mtu=" + std::to_string(mtu) + " need=" + std::to_string(need)};
 }
 
+void check_cores(const EngineConfig& config) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  const int count = CPU_COUNT(&cpus);
+  if (config.lcores <= static_cast<uint32_t>(count)) return;
+  throw EngineError{"LCORES_TOO_MANY", "this machine", "cores: " + std::to_string(count)};
+}
+
+// One lcore that is not the first, with what belongs to it.
+struct Lcore {
+  explicit Lcore(uint16_t snap_bytes) : samples(kSamples, snap_bytes) {}
+  Counters counters;
+  SampleRing samples;
+  Wakeup wakeup;
+  std::unique_ptr<Port> unsecured, secured;
+  std::unique_ptr<Worker> worker;
+  std::thread thread;
+};
+
 class SoftwareEngine : public Engine {
  public:
   ~SoftwareEngine() override { stop(); }
@@ -89,6 +112,10 @@ class SoftwareEngine : public Engine {
     stopping_ = false;
     config_ = config;
     samples_ = std::make_unique<SampleRing>(kSamples, config.sampling.snap_bytes);
+    others_.clear();
+    for (uint32_t i = 1; i < config.lcores; ++i) {
+      others_.push_back(std::make_unique<Lcore>(config.sampling.snap_bytes));
+    }
     thread_ = std::thread([this, &aead, slot, key = std::move(active), told = std::move(started)]() mutable {
       live(aead, slot, std::move(key), told);
     });
@@ -126,14 +153,17 @@ class SoftwareEngine : public Engine {
 
   bool next_event(Event* event) override { return events_.pop(event); }
 
-  bool next_sample(Sample* sample) override { return samples_->pop(sample); }
+  bool next_sample(Sample* sample) override {
+    if (samples_->pop(sample)) return true;
+    return std::ranges::any_of(others_, [&](const auto& lcore) { return lcore->samples.pop(sample); });
+  }
 
-  bool samples_due() const override { return samples_->due_in_ns(monotonic_ns()) == 0; }
+  bool samples_due() const override { return due_in_ns(monotonic_ns()) == 0; }
 
   // Whoever takes samples waits for this to return before, so that nobody pops meanwhile.
   void wait() override {
     up_.about_to_sleep();
-    const uint64_t due_ns = samples_->due_in_ns(monotonic_ns());
+    const uint64_t due_ns = due_in_ns(monotonic_ns());
     pollfd waiting{up_.descriptor(), POLLIN, 0};
     if (completions_.empty() && events_.empty() && due_ns != 0) {
       poll(&waiting, 1, due_ns == UINT64_MAX ? -1 : static_cast<int>(due_ns / 1'000'000 + 1));
@@ -143,7 +173,11 @@ class SoftwareEngine : public Engine {
 
   void interrupt() override { up_.force(); }
 
-  EngineCounts counts() const override { return counters_.read(); }
+  EngineCounts counts() const override {
+    EngineCounts counts = counters_.read();
+    for (const auto& lcore : others_) counts.add(lcore->counters.read());
+    return counts;
+  }
 
  private:
   // The polling thread's whole life.
@@ -152,29 +186,51 @@ class SoftwareEngine : public Engine {
     std::unique_ptr<Port> unsecured, secured;
     std::unique_ptr<Worker> worker;
     try {
+      check_cores(config_);
       enter_eal(eal_options(config_));
       unsecured = open_port(config_.unsecured.device, false);
       secured = open_port(config_.secured.device, true);
       check_mtu(config_, *unsecured, *secured);
+      for (uint16_t i = 0; i < others_.size(); ++i) {
+        others_[i]->unsecured = open_queue(*unsecured, i + 1, others_[i]->counters);
+        others_[i]->secured = open_queue(*secured, i + 1, others_[i]->counters);
+      }
       worker = std::make_unique<Worker>(config_, aead, *unsecured, *secured, slot, std::move(active),
                                         counters_, events_, *samples_, random_seed());
+      for (uint32_t i = 0; i < others_.size(); ++i) {
+        Lcore& lcore = *others_[i];
+        lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
+                                                lcore.samples, random_seed());
+      }
       started.set_value({unsecured->info(), secured->info()});
     } catch (...) {
+      for (const auto& lcore : others_) lcore->worker.reset();
       worker.reset();
+      for (const auto& lcore : others_) lcore->unsecured.reset(), lcore->secured.reset();
       secured.reset();
       unsecured.reset();
       remove_eal_files();
       started.set_exception(std::current_exception());
       return;
     }
+    ended_ = false;
+    for (const auto& lcore : others_) lcore->thread = std::thread([&] { run_other(*lcore); });
     {
       const std::jthread keys([&worker](const std::stop_token& stop) { grow_keys(*worker, stop); });
       run(*worker, *unsecured, *secured);
     }
-    // Both ports have packets of every pool, the worker's and each other's.
+    ended_ = true;
+    for (const auto& lcore : others_) {
+      lcore->wakeup.force();
+      lcore->thread.join();
+    }
+    unsettled_.reset();
+    // Both ports have packets of every pool, the workers' and each other's.
     secured->stop();
     unsecured->stop();
+    for (const auto& lcore : others_) lcore->worker.reset();
     worker.reset();
+    for (const auto& lcore : others_) lcore->unsecured.reset(), lcore->secured.reset();
     secured.reset();
     unsecured.reset();
     remove_eal_files();
@@ -193,15 +249,20 @@ class SoftwareEngine : public Engine {
   }
 
   std::unique_ptr<Port> open_port(const std::string& device, bool sealed) {
-    if (device_kind(device) != DeviceKind::kInterface) return std::make_unique<DpdkPort>(device);
-    return std::make_unique<KernelPort>(device, sealed, counters_);
+    if (device_kind(device) == DeviceKind::kInterface) {
+      return std::make_unique<KernelPort>(device, sealed, counters_);
+    }
+    return std::make_unique<DpdkPort>(device, static_cast<uint16_t>(config_.lcores));
+  }
+  static std::unique_ptr<Port> open_queue(Port& port, uint16_t number, Counters& counters) {
+    if (const auto* dpdk = dynamic_cast<DpdkPort*>(&port)) return dpdk->queue(number);
+    return std::make_unique<KernelPort>(dynamic_cast<KernelPort&>(port), counters);
   }
 
   void run(Worker& worker, Port& unsecured, Port& secured) {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
-    const bool kernel = unsecured.descriptor() >= 0 && secured.descriptor() >= 0;
-    const uint32_t empty_turns = kernel ? kEmptyTurnsAtKernel : kEmptyTurns;
+    const uint32_t empty_turns = empty_turns_of(unsecured, secured);
     // For whoever looks at the process's threads; those that EAL started before have names of their own.
     pthread_setname_np(pthread_self(), "psp polling");
     while (!stopping_.load(std::memory_order_relaxed)) {
@@ -209,53 +270,117 @@ class SoftwareEngine : public Engine {
       if (now_ns >= look_ns) {
         look_ns = now_ns + kLookNs;
         if (gone(unsecured, config_.unsecured.device) || gone(secured, config_.secured.device)) return;
-        worker.unsecured.tx.set_up(unsecured.is_up());
-        worker.secured.tx.set_up(secured.is_up());
+        unsecured_up_.store(unsecured.is_up(), std::memory_order_relaxed);
+        secured_up_.store(secured.is_up(), std::memory_order_relaxed);
+        note_links(worker);
         counters_[Value::kFramesMissed].add(unsecured.missed() + secured.missed());
       }
       const bool moved = worker.run_once(now_ns) | obey(worker);
       if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();
       empty = moved ? 0 : empty + 1;
       if (config_.busy_polling || empty < empty_turns) continue;
-      sleep(worker, unsecured, secured);
+      const auto idle = [&] {
+        return commands_.empty() && !stopping_ && std::ranges::all_of(others_, [](const auto& lcore) {
+                 return lcore->worker->other->lanes.empty();
+               });
+      };
+      const uint32_t patience_ms = unsettled_ ? 1 : worker.patience_ms();
+      sleep(worker, patience_ms, down_, *samples_, idle);
       // One turn after waking, then sleep again unless it brought something.
       empty = empty_turns - 1;
     }
   }
 
+  // The life of another lcore's thread.
+  void run_other(Lcore& lcore) {
+    enter_eal({});
+    Worker& worker = *lcore.worker;
+    OtherLcore& other = *worker.other;
+    const auto is_changed = [&] {
+      return other.changes.load(std::memory_order_relaxed) != other.table.changes.load();
+    };
+    const uint32_t empty_turns = empty_turns_of(*lcore.unsecured, *lcore.secured);
+    pthread_setname_np(pthread_self(), "psp polling");
+    uint64_t look_ns = 0;
+    for (uint32_t empty = 0; !ended_.load(std::memory_order_relaxed);) {
+      const uint64_t now_ns = monotonic_ns();
+      if (now_ns >= look_ns) {
+        look_ns = now_ns + kLookNs;
+        note_links(worker);
+        lcore.counters[Value::kFramesMissed].add(lcore.unsecured->missed() + lcore.secured->missed());
+      }
+      const bool moved = worker.run_once(now_ns);
+      if (!other.lanes.empty()) down_.wake();
+      if (lcore.samples.due_in_ns(worker.now_ns) == 0) up_.wake();
+      empty = moved ? 0 : empty + 1;
+      if (config_.busy_polling || empty < empty_turns) continue;
+      sleep(worker, worker.patience_ms(), lcore.wakeup, lcore.samples,
+            [&] { return !is_changed() && !ended_; });
+      empty = empty_turns - 1;
+    }
+    leave_eal();
+  }
+
+  static uint32_t empty_turns_of(const Port& unsecured, const Port& secured) {
+    const bool kernel = unsecured.descriptor() >= 0 && secured.descriptor() >= 0;
+    return kernel ? kEmptyTurnsAtKernel : kEmptyTurns;
+  }
+
+  void note_links(Worker& worker) const {
+    worker.unsecured.tx.set_up(unsecured_up_.load(std::memory_order_relaxed));
+    worker.secured.tx.set_up(secured_up_.load(std::memory_order_relaxed));
+  }
+
+  uint64_t due_in_ns(uint64_t now_ns) const {
+    uint64_t due_ns = samples_->due_in_ns(now_ns);
+    for (const auto& lcore : others_) due_ns = std::min(due_ns, lcore->samples.due_in_ns(now_ns));
+    return due_ns;
+  }
+
   // Carries out some commands. True when there were any.
   bool obey(Worker& worker) {
+    if (unsettled_) {
+      if (!worker.settled()) return false;
+      completions_.push(unsettled_);
+    }
     uint32_t done = 0;
     std::unique_ptr<Command> command;
     while (done < kCommandsPerTurn && !completions_.full() && commands_.pop(&command)) {
       worker.carry_out(*command);
-      completions_.push(command);
       ++done;
+      if (!worker.settled()) {
+        unsettled_ = std::move(command);
+        for (const auto& lcore : others_) lcore->wakeup.force();
+        break;
+      }
+      completions_.push(command);
     }
     return done != 0;
   }
 
-  // Sleeps until a packet or a command comes or patience ends.
-  void sleep(Worker& worker, const Port& unsecured, const Port& secured) {
-    pollfd waiting[3] = {{down_.descriptor(), POLLIN, 0},
+  // Sleeps until a packet comes, the thread is woken, or patience ends; not at all unless `idle` still holds.
+  template <typename Idle>
+  void sleep(Worker& worker, uint32_t patience_ms, Wakeup& wakeup, SampleRing& samples, Idle&& idle) {
+    const Port &unsecured = worker.unsecured.port, &secured = worker.secured.port;
+    pollfd waiting[3] = {{wakeup.descriptor(), POLLIN, 0},
                          {unsecured.descriptor(), POLLIN, 0},
                          {secured.descriptor(), POLLIN, 0}};
-    auto patience = std::chrono::nanoseconds(std::chrono::milliseconds(worker.patience_ms()));
+    auto patience = std::chrono::nanoseconds(std::chrono::milliseconds(patience_ms));
     if (unsecured.descriptor() < 0 || secured.descriptor() < 0) {
       patience = std::min<std::chrono::nanoseconds>(patience, kUndescribedSleep);
     }
     // The control side may sleep without knowing of samples that came since.
-    const uint64_t due_ns = samples_->due_in_ns(worker.now_ns);
+    const uint64_t due_ns = samples.due_in_ns(worker.now_ns);
     if (due_ns != 0 && due_ns != UINT64_MAX) {
       patience = std::min(patience, std::chrono::nanoseconds(due_ns));
     }
     const timespec timeout{static_cast<time_t>(patience.count() / 1'000'000'000),
                            static_cast<long>(patience.count() % 1'000'000'000)};
-    down_.about_to_sleep();
+    wakeup.about_to_sleep();
     int ready = 0;
-    if (commands_.empty() && !stopping_) ready = ppoll(waiting, 3, &timeout, nullptr);
-    down_.awake(waiting[0].revents != 0);
-    counters_[Value::kSleeps].add();
+    if (idle()) ready = ppoll(waiting, 3, &timeout, nullptr);
+    wakeup.awake(waiting[0].revents != 0);
+    worker.counters[Value::kSleeps].add();
     if (ready <= 0) return;
     // An interface that goes down reports an error until it is read.
     for (const pollfd& port : {waiting[1], waiting[2]}) {
@@ -285,7 +410,11 @@ class SoftwareEngine : public Engine {
   SpscRing<Event> events_{kEvents};
   std::unique_ptr<SampleRing> samples_;
   Wakeup down_, up_;
+  std::vector<std::unique_ptr<Lcore>> others_;
+  std::unique_ptr<Command> unsettled_;  // carried out, and not yet taken over by all lcores
+  std::atomic<bool> unsecured_up_{true}, secured_up_{true};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};  // the first lcore has
   std::thread thread_;
 };
 

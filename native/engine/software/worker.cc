@@ -25,19 +25,10 @@ bool any_transport(const std::vector<PeerConfig>& peers) {
 
 }  // namespace
 
-Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
-               Port& secured_port, uint8_t slot, std::unique_ptr<MasterKey> active, Counters& engine_counters,
-               SpscRing<Event>& event_ring, SampleRing& sample_ring, uint64_t seed)
-    : config(engine_config),
-      aead(engine_aead),
-      counters(engine_counters),
-      events(event_ring),
-      samples(sample_ring),
-      peers(config.vips, config.peers),
+Worker::Once::Once(const EngineConfig& config, uint32_t longest, Counters& counters)
+    : peers(config.vips, config.peers),
       control_pool("control", kControlFrames, kControlRoom),
-      fragment_pool(
-          "fragment", kFragmentFrames,
-          RTE_PKTMBUF_HEADROOM + longest_frame(unsecured_port.info(), secured_port.info()) + kIcvLength),
+      fragment_pool("fragment", kFragmentFrames, RTE_PKTMBUF_HEADROOM + longest + kIcvLength),
       egress_reassembly(
           {Drop::kEgressFragmentTimeout, Drop::kEgressFragmentOverlap, Drop::kEgressFragmentDuplicate,
            Drop::kEgressFragmentTableFull, Drop::kEgressFragmentMalformed},
@@ -45,66 +36,154 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       ingress_reassembly(
           {Drop::kIngressFragmentTimeout, Drop::kIngressFragmentOverlap, Drop::kIngressFragmentDuplicate,
            Drop::kIngressFragmentTableFull, Drop::kIngressFragmentMalformed},
-          counters),
-      flows(config.max_flows, config.wants_per_peer, config.peers.size(), counters),
-      hold({config.held_per_flow, config.held_per_source, config.held_total},
-           longest_frame(unsecured_port.info(), secured_port.info()), counters),
+          counters) {}
+
+// Members differ in size only: those of another lcore are places of copies, as many as it has expanded keys.
+Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
+               Port& secured_port, Counters& own_counters, SpscRing<Event>& event_ring,
+               SampleRing& sample_ring, uint64_t seed, Worker* first)
+    : config(engine_config),
+      aead(engine_aead),
+      counters(own_counters),
+      events(event_ring),
+      samples(sample_ring),
+      once(first ? nullptr
+                 : std::make_unique<Once>(config, longest_frame(unsecured_port.info(), secured_port.info()),
+                                          counters)),
+      peers(first ? first->peers : once->peers),
+      fragment_pool(first ? first->fragment_pool : once->fragment_pool),
+      egress_reassembly(first ? first->egress_reassembly : once->egress_reassembly),
+      ingress_reassembly(first ? first->ingress_reassembly : once->ingress_reassembly),
+      flows(first ? FlowTable(KeyCache::few_for(config.max_flows), first->flows, counters)
+                  : FlowTable(config.max_flows, config.wants_per_peer, config.peers.size(), counters,
+                              config.lcores - 1)),
+      own_hold(first ? nullptr
+                     : std::make_unique<Hold>(
+                           Hold::Limits{config.held_per_flow, config.held_per_source, config.held_total},
+                           longest_frame(unsecured_port.info(), secured_port.info()), counters)),
+      hold(first ? first->hold : *own_hold),
       unsecured(unsecured_port, counters.unsecured),
       secured(secured_port, counters.secured),
       unsecured_rules(peers, config.gateways, unsecured.info.mac),
       secured_rules(config.secured_address),
-      hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, control_pool.get(), counters,
-            {Drop::kIngressNeighbourUnresolved, Drop::kIngressTxFull, Drop::kIngressPortDown},
+      hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, first ? nullptr : once->control_pool.get(),
+            counters, {Drop::kIngressNeighbourUnresolved, Drop::kIngressTxFull, Drop::kIngressPortDown},
             Value::kForwardedIngress),
-      next_hops(secured_rules, secured.info.mac, secured.tx, control_pool.get(), counters,
-                {Drop::kEgressNoNextHop, Drop::kEgressTxFull, Drop::kEgressPortDown},
+      next_hops(secured_rules, secured.info.mac, secured.tx, first ? nullptr : once->control_pool.get(),
+                counters, {Drop::kEgressNoNextHop, Drop::kEgressTxFull, Drop::kEgressPortDown},
                 Value::kForwardedEgress),
       bypass(config.bypass),
       vips_on_wire(any_transport(config.peers) || !config.bypass.empty()),
       draw(seed, config.sampling, config.peers),
       capture(config.capture, config.sampling.snap_bytes),
-      egress_keys(aead, config.max_flows),
+      egress_keys(aead, first ? KeyCache::few_for(config.max_flows) : config.max_flows),
       outer_header(outer_of(config)),
       egress_tally(counters.peers, &PeerCounters::count_egress),
-      ingress_keys(aead, config.max_flows * 2),
-      receive_spis({config.max_flows, config.spis_per_flow, config.retire_ms}, config.peers.size(),
-                   ingress_keys, counters),
+      ingress_keys(aead, first ? KeyCache::few_for(config.max_flows * 2) : config.max_flows * 2),
+      receive_spis(first ? ReceiveSpis(KeyCache::few_for(config.max_flows * 2), first->receive_spis,
+                                       ingress_keys, counters)
+                         : ReceiveSpis({config.max_flows, config.spis_per_flow, config.retire_ms},
+                                       config.peers.size(), ingress_keys, counters, config.lcores - 1)),
       ingress_tally(counters.peers, &PeerCounters::count_ingress) {
-  master_keys[slot] = std::move(active);
   counters.peers = std::vector<PeerCounters>(config.peers.size());
   counters.bypass = std::vector<BypassCounters>(config.bypass.size());
 }
+
+Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
+               Port& secured_port, uint8_t slot, std::unique_ptr<MasterKey> active, Counters& engine_counters,
+               SpscRing<Event>& event_ring, SampleRing& sample_ring, uint64_t seed)
+    : Worker(engine_config, engine_aead, unsecured_port, secured_port, engine_counters, event_ring,
+             sample_ring, seed, nullptr) {
+  swap_master_key(slot, std::move(active));
+  if (config.lcores == 1) return;
+  hosts.share();
+  next_hops.share();
+}
+
+Worker::Worker(Worker& first, uint32_t lcore, Port& unsecured_port, Port& secured_port,
+               Counters& own_counters, SampleRing& own_samples, uint64_t seed)
+    : Worker(first.config, first.aead, unsecured_port, secured_port, own_counters, first.events, own_samples,
+             seed, &first) {
+  other = std::make_unique<OtherLcore>(first, *this, lcore);
+  hosts.ask_of(first.hosts, other->lanes, HandOver::kToHosts);
+  next_hops.ask_of(first.next_hops, other->lanes, HandOver::kToWire);
+  take_over_changes();
+  first.others_.push_back(other.get());
+}
+
+OtherLcore::OtherLcore(Worker& first, Worker& own, uint32_t lcore)
+    : table(first),
+      flows(first.flows, own.flows, own.egress_keys, lcore),
+      spis(first.receive_spis, own.receive_spis, own.ingress_keys, lcore),
+      changes(first.changes - 1) {}
 
 bool Worker::run_once(uint64_t now) {
   const bool ticks = now / 1'000'000 != now_ms;
   now_ns = now;
   now_ms = now / 1'000'000;
   const uint64_t sent_before = counters.secured.tx_packets.value();
-  drain(*this);
+  if (other) {
+    take_over_changes();
+  } else {
+    drain(*this);
+  }
 
   Burst& burst = burst_;
-  receive(unsecured, burst);
+  receive(unsecured, HandOver::kFromHosts, burst);
   bool moved = burst.count != 0;
   ingress_root(*this, Direction::kEgress, burst);
   egress_root(*this, burst);
   egress_acl(*this, burst);
 
-  receive(secured, burst);
+  receive(secured, HandOver::kFromWire, burst);
   moved |= burst.count != 0;
   ingress_root(*this, Direction::kIngress, burst);
   ingress_decrypt(*this, burst);
   ingress_sampling(*this, burst);
   ingress_acl(*this, burst);
 
-  tell_missed();
+  if (!others_.empty()) send_handed_over();
+  if (!other) tell_missed();
   if (ticks) tick();
   unsecured.tx.flush();
   secured.tx.flush();
+  for (OtherLcore* one : others_) one->lanes.finish();
   counters[Value::kPolls].add();
   return moved || counters.secured.tx_packets.value() != sent_before;
 }
 
+bool Worker::settled() const {
+  return std::ranges::all_of(others_, [this](const OtherLcore* one) {
+    return one->changes.load(std::memory_order_acquire) == changes.load(std::memory_order_relaxed);
+  });
+}
+
+std::unique_ptr<MasterKey> Worker::swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key) {
+  std::swap(own_master_keys_[slot & 1], key);
+  master_keys[slot & 1] = own_master_keys_[slot & 1].get();
+  return key;
+}
+
+// The first lcore changes none of it again before all others have this number.
+void Worker::take_over_changes() {
+  const uint32_t number = other->table.changes.load(std::memory_order_acquire);
+  if (number == other->changes.load(std::memory_order_relaxed)) return;
+  master_keys = other->table.master_keys;
+  draw.set_as(other->table.draw);
+  other->spis.renew_eras();
+  other->changes.store(number, std::memory_order_release);
+}
+
+void Worker::hand_over(Direction direction, uint32_t hash, const Packet& packet) {
+  const bool egress = direction == Direction::kEgress;
+  const auto lane = egress ? HandOver::kFromHosts : HandOver::kFromWire;
+  counters[Value::kHandedOver].add();
+  if (other->lanes.give(lane, hash, {packet.mbuf, {}})) return;
+  drop(packet, egress ? Drop::kEgressHandOverFull : Drop::kIngressHandOverFull);
+}
+
 uint32_t Worker::patience_ms() const {
+  if (other) return unsecured.tx.waits() || secured.tx.waits() ? 1 : 1000;
   const bool waits = unsecured.tx.waits() || secured.tx.waits() || !flows.untold().empty() ||
                      !flows.draining().empty() || receive_spis.any_due();
   if (waits) return 1;
@@ -122,18 +201,46 @@ void Worker::tell_sample(SampleFacts& facts, const Packet& packet, const uint8_t
   counters[taken ? Value::kSamplesTaken : Value::kSamplesLost].add();
 }
 
-void Worker::receive(Side& side, Burst& burst) {
+void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
   std::array<rte_mbuf*, kBurst> received;
-  burst.count = side.port.rx_burst(received.data(), kBurst);
+  const uint16_t handed_over = others_.empty() ? 0 : take_handed_over(lane, received.data());
+  burst.count = handed_over;
+  burst.count += side.port.rx_burst(&received[handed_over], kBurst - handed_over);
   uint64_t octets = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
     burst.packets[i].begin(received[i]);
     rte_prefetch0(burst.packets[i].frame());
     octets += received[i]->pkt_len;
   }
-  if (burst.count == 0) return;
-  side.counters.rx_packets.add(burst.count);
+  // Those were counted where they came.
+  for (uint16_t i = 0; i < handed_over; ++i) octets -= received[i]->pkt_len;
+  if (burst.count == handed_over) return;
+  side.counters.rx_packets.add(burst.count - handed_over);
   side.counters.rx_bytes.add(octets);
+}
+
+// Half a burst at most, so that what the own queue brings has its turn. Lcores take turns.
+uint16_t Worker::take_handed_over(HandOver::Lane lane, rte_mbuf** received) {
+  uint16_t count = 0;
+  HandOver::Item item;
+  std::ranges::rotate(others_, others_.begin() + 1);
+  for (OtherLcore* one : others_) {
+    while (count < kBurst / 2 && one->lanes.take(lane, &item)) received[count++] = item.mbuf;
+  }
+  return count;
+}
+
+// Frames that other lcores finished, and whose neighbour they did not know.
+void Worker::send_handed_over() {
+  for (OtherLcore* one : others_) {
+    HandOver::Item item;
+    for (int left = kBurst; left > 0 && one->lanes.take(HandOver::kToHosts, &item); --left) {
+      hosts.send(item.neighbour, item.mbuf, now_ms);
+    }
+    for (int left = kBurst; left > 0 && one->lanes.take(HandOver::kToWire, &item); --left) {
+      next_hops.send(item.neighbour, item.mbuf, now_ms);
+    }
+  }
 }
 
 // Flows are told of in the order in which they missed. What a full ring does not take is told later.
@@ -148,6 +255,15 @@ void Worker::tell_missed() {
 }
 
 void Worker::tick() {
+  if (other) {
+    // As often as milliseconds passed; more would go round twice.
+    for (uint64_t left = std::min<uint64_t>(now_ms - ticked_ms_, 64); left > 0; --left) {
+      other->flows.sweep();
+      other->spis.sweep();
+    }
+    ticked_ms_ = now_ms;
+    return;
+  }
   egress_reassembly.tick(now_ms);
   ingress_reassembly.tick(now_ms);
   flows.tick(now_ms);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The world of one polling core: two ports, the tables, and one turn of the loop. Time comes in as an
-// argument; nothing here reads a clock, blocks, or allocates after construction. The pipes are functions over
-// it, one file each; a burst goes through them in the order in which run_once names them.
+// The world of one polling core: a queue of either port, the tables, and one turn of the loop. Time comes in
+// as an argument; nothing here reads a clock, blocks, or allocates after construction. The pipes are
+// functions over it, one file each; a burst goes through them in the order in which run_once names them. Of
+// several lcores the first is the one that all of this speaks of: it alone writes the tables. The others seal
+// and open by copies of records, and leave to it whatever needs more than that (hand_over.h).
 //
 //   unsecured  ingress_root -> egress_root -> egress_acl -> egress_sampling -> seal          -> secured
 //   secured    ingress_root -> ingress_decrypt -> ingress_sampling -> ingress_acl -> deliver -> unsecured
@@ -29,6 +31,7 @@
 #include "engine/software/flow_table.h"
 #include "engine/software/key_cache.h"
 #include "engine/software/opening.h"
+#include "engine/software/other_lcore.h"
 #include "engine/software/receive_spis.h"
 #include "engine/software/sealing.h"
 #include "engine/spsc_ring.h"
@@ -40,17 +43,24 @@
 namespace psp {
 
 struct Worker {
-  // Ports, AEAD, counters and rings outlive the worker; the seed is that of the draw. Throws EngineError or
-  // std::bad_alloc.
+  // The first lcore's. Ports, AEAD, counters and rings outlive the worker; the seed is that of the draw.
+  // Throws EngineError or std::bad_alloc.
   Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port, uint8_t slot,
          std::unique_ptr<MasterKey> active, Counters& counters, SpscRing<Event>& events, SampleRing& samples,
          uint64_t seed);
+  // Another lcore's, of the others counted from 0, between queues, counters and samples of its own. Made and
+  // ended while the first one, which outlives it, stands still.
+  Worker(Worker& first, uint32_t lcore, Port& unsecured_port, Port& secured_port, Counters& counters,
+         SampleRing& samples, uint64_t seed);
 
   // One turn at this time (monotonic, in nanoseconds): drains, a burst from each port, timers, sends. True
   // when packets moved or were received.
   bool run_once(uint64_t now_ns);
-  // Carries out a command at the time of the last turn.
+  // Carries out a command at the time of the last turn. First lcore only.
   void carry_out(Command& command);
+  // Whether all other lcores took over what the last command changed, so that nobody uses what was before.
+  // Until then the command is not done, and no other may be carried out.
+  bool settled() const;
   // How long the next turn may wait when no packet comes.
   uint32_t patience_ms() const;
 
@@ -58,6 +68,8 @@ struct Worker {
     rte_pktmbuf_free(packet.mbuf);
     counters[reason].add();
   }
+  // Leaves a packet as it came to the first lcore, in order with others of its hash. Takes it.
+  void hand_over(Direction direction, uint32_t hash, const Packet& packet);
   // False when the ring is full: then it is told later, by whoever has it to tell.
   bool tell(Event event) {
     const bool taken = events.push(event);
@@ -89,15 +101,25 @@ struct Worker {
   SampleRing& samples;
   uint64_t now_ns = 0, now_ms = 0;
 
-  Peers peers;
-
-  // Memory of packets stands in front of all that packets wait in, and so ends behind it.
-  Pool control_pool;              // ARP and neighbour discovery of our own
-  Pool fragment_pool;             // fragments that we make, ICMP errors
-  Reassembly egress_reassembly;   // of fragments that hosts send towards transport peers
-  Reassembly ingress_reassembly;  // of fragments from the wire
-  FlowTable flows;
-  Hold hold;  // whose packets stand in queues of the flows
+  // What there is once, however many lcores. Memory of packets stands in front of all that packets wait in,
+  // and so ends behind it.
+  struct Once {
+    Once(const EngineConfig& config, uint32_t longest_frame, Counters& counters);
+    Peers peers;
+    Pool control_pool;   // ARP and neighbour discovery of our own
+    Pool fragment_pool;  // fragments that we make, ICMP errors
+    // Of the first lcore alone:
+    Reassembly egress_reassembly;   // of fragments that hosts send towards transport peers
+    Reassembly ingress_reassembly;  // of fragments from the wire
+  };
+  std::unique_ptr<Once> once;  // the first lcore's
+  const Peers& peers;
+  Pool& fragment_pool;
+  Reassembly& egress_reassembly;
+  Reassembly& ingress_reassembly;
+  FlowTable flows;  // other lcores: places of copies
+  std::unique_ptr<Hold> own_hold;
+  Hold& hold;  // the first lcore's; its packets stand in queues of the flows
 
   Side unsecured, secured;
   UnsecuredRules unsecured_rules;
@@ -116,19 +138,34 @@ struct Worker {
   Sealing sealing;
   PeerTally egress_tally;
 
-  std::array<std::unique_ptr<MasterKey>, 2> master_keys;
+  std::array<const MasterKey*, 2> master_keys{};
   KeyCache ingress_keys;
   Opening opening;
-  ReceiveSpis receive_spis;
+  ReceiveSpis receive_spis;  // other lcores: places of copies
   PeerTally ingress_tally;
   Delivery delivery;
 
+  // First lcore: puts a master key in its slot and returns the one that was there.
+  std::unique_ptr<MasterKey> swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key);
+  // First lcore: others take over master keys and rates of samples once they see the number.
+  std::atomic<uint32_t> changes{0};
+
+  std::unique_ptr<OtherLcore> other;  // null: this is the first
+
  private:
-  void receive(Side& side, Burst& burst);
+  Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port,
+         Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed, Worker* first);
+  void receive(Side& side, HandOver::Lane lane, Burst& burst);
+  uint16_t take_handed_over(HandOver::Lane lane, rte_mbuf** received);
+  void send_handed_over();
+  void take_over_changes();
   void tell_missed();
   void tick();
 
   Burst burst_;  // of one port after the other
+  std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
+  std::vector<OtherLcore*> others_;  // first lcore
+  uint64_t ticked_ms_ = 0;
 };
 
 }  // namespace psp

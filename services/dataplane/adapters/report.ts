@@ -126,6 +126,7 @@ export class Report {
       ports: counts.ports.map((port) => this.#port(port)),
       pipes: counts.pipes.map(({ name, hit, miss }) => ({ pipe: name, hit, miss })),
       drops: counts.drops,
+      lcores: counts.lcores,
       traffic: counts.peers.map((peer, number) => this.#traffic(peer, number)),
       samplingLog2: this.engine.samplingLog2(),
       bypass: counts.bypass.map((rule, i) => ({ rule: this.config.bypass[i] ?? '', ...rule })),

@@ -5,7 +5,7 @@
 import { type Health, type Histogram, Mode, type ServiceStats } from '../../../proto/gen/bus.js';
 
 /** What each list of a word may have at most. */
-export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, buckets: 32 } as const;
+export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, lcores: 64, buckets: 32 } as const;
 const longestText = 500;
 
 const roles = new Set(['unsecured', 'secured']);
@@ -42,12 +42,13 @@ export function bounded(
     rows: readonly T[],
     limit: number,
     fits: (row: T) => boolean,
-    keyOf: (row: T) => string,
+    keyOf: (row: T, index: number) => string,
   ) => {
     const seen = new Set<string>();
-    const kept = rows.filter((row) => {
-      if (seen.size >= limit || !fits(row) || seen.has(keyOf(row))) return false;
-      seen.add(keyOf(row));
+    const kept = rows.filter((row, index) => {
+      const key = keyOf(row, index);
+      if (seen.size >= limit || !fits(row) || seen.has(key)) return false;
+      seen.add(key);
       return true;
     });
     leftOut += rows.length - kept.length;
@@ -91,6 +92,12 @@ export function bounded(
       roles.size,
       ({ role }) => roles.has(role),
       ({ role }) => role,
+    ),
+    lcores: keep(
+      stats.lcores,
+      limits.lcores,
+      () => true,
+      (_, number) => String(number),
     ),
     traffic: keep(stats.traffic, peers.size, isPeer, nameOf),
     bypass: keep(

@@ -94,6 +94,16 @@ export const dataplaneMetrics: readonly Metric[] = [
     (word) => word.stats.terms.map(({ name, samplingLog2 }) => [[name], ratioOf(samplingLog2)]),
   ),
   counter(
+    'psp_lcore_packets_total',
+    ['lcore', 'direction'],
+    'Packets that the queues of an lcore received (rx) and sent (tx), both ports together.',
+    (word) =>
+      word.stats.lcores.flatMap(({ rxPackets, txPackets }, lcore) => [
+        [[String(lcore), 'rx'], rxPackets],
+        [[String(lcore), 'tx'], txPackets],
+      ]),
+  ),
+  counter(
     'psp_bypass_packets_total',
     ['rule', 'direction'],
     'Packets that passed unencrypted, by entry of bypass.',

@@ -507,7 +507,7 @@ TEST(Egress, WhatSealingRefusesDoesNotLeave) {
   gateway.install(kFlow, egress_key(5));
   const Frame frame = from_host("10.1.0.5", "10.2.0.7", "plain");
   Packet packet;
-  packet.mbuf = rte_pktmbuf_alloc(gateway.worker->control_pool.get());
+  packet.mbuf = rte_pktmbuf_alloc(gateway.worker->once->control_pool.get());
   std::memcpy(rte_pktmbuf_append(packet.mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
               frame.size());
   ASSERT_EQ(read_ip(packet.layer3(), packet.layer3_length(), &packet.ip), IpFault::kNone);

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <map>
 #include <thread>
 
 #include "engine/eal.h"
@@ -338,6 +339,37 @@ TEST_F(KernelPortTest, LeavesTheCuttingToTheKernelWhereTheDeviceCannot) {
       EXPECT_EQ(Frame(seen[i].frame.begin() + 42, seen[i].frame.end()),
                 Frame(datagrams[i].begin() + 42, datagrams[i].end()));
     }
+  });
+}
+
+TEST_F(KernelPortTest, QueuesShareFramesOutByFlowAndHearNothingOfTheirOwn) {
+  with_port(false, [&](KernelPort& port) {
+    Counters other_counters;
+    KernelPort other(port, other_counters);
+    Host host("far");
+    constexpr uint16_t kFlows = 40;
+    for (int round = 0; round < 2; ++round) {
+      for (uint16_t n = 0; n < kFlows; ++n) {
+        host.send(ethernet(port.info().mac, kHostMac, 0x0800,
+                           ip_packet(address("10.1.0.5"), address("10.2.0.7"), kProtocolUdp,
+                                     udp(static_cast<uint16_t>(1000 + n), 9, text("one of two")))));
+      }
+    }
+    std::map<uint16_t, int> here, there;
+    for (const Frame& frame : received(port)) ++here[get16(frame, 34)];
+    for (const Frame& frame : received(other)) ++there[get16(frame, 34)];
+    EXPECT_EQ(here.size() + there.size(), kFlows);
+    EXPECT_GT(here.size(), 0u);
+    EXPECT_GT(there.size(), 0u);
+    for (const auto& queue : {here, there}) {
+      for (const auto& [source, frames] : queue) EXPECT_EQ(frames, 2) << source;
+    }
+    const Frame out = ethernet(kHostMac, port.info().mac, 0x0800, udp_packet("10.2.0.7", "10.1.0.5", "out"));
+    ASSERT_EQ(send(port, {out}), 1);
+    ASSERT_EQ(send(other, {out}), 1);
+    EXPECT_EQ(host.receive(2).size(), 2u);
+    EXPECT_TRUE(received(port).empty());
+    EXPECT_TRUE(received(other).empty());
   });
 }
 

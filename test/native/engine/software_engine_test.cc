@@ -20,8 +20,10 @@
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <thread>
 
+#include "engine/dpdk_port.h"
 #include "engine/interface.h"
 #include "gateway.h"
 
@@ -208,6 +210,39 @@ TEST_F(SoftwareEngineTest, WhatIsMissingHasItsOwnCode) {
   EXPECT_EQ(code_of(*engine, config, *aead), "INTERFACE_MISSING");
 }
 
+TEST_F(SoftwareEngineTest, MoreLcoresThanCoresOrQueuesAreRefused) {
+  EngineConfig config = gateway_config();
+  EngineError why;
+  config.unsecured.device = "net_ring_host";
+  config.secured.device = "net_ring_wire3";
+  config.lcores = 1000;
+  EXPECT_EQ(code_of(*engine, config, *aead, &why), "LCORES_TOO_MANY");
+  EXPECT_EQ(why.name, "this machine");
+  try {
+    DpdkPort port("net_ring_queues", 100);
+    ADD_FAILURE() << "it has so many";
+  } catch (const EngineError& error) {
+    EXPECT_EQ(error.code, "LCORES_TOO_MANY");
+    EXPECT_EQ(error.name, "net_ring_queues");
+    EXPECT_EQ(error.detail, "queues: 16");
+  }
+}
+
+TEST_F(SoftwareEngineTest, SeveralLcoresReceiveOnQueuesOfOneDevice) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
+  EngineConfig config = gateway_config();
+  config.unsecured.device = "net_null0";  // has a burst for whoever asks
+  config.secured.device = "net_ring_wire4";
+  config.lcores = 2;
+  engine->start(config, *aead, 0, master_key());
+  EXPECT_TRUE(within(5000, [&] {
+    const auto lcores = engine->counts().lcores;
+    return std::ranges::all_of(lcores, [](const LcoreCount& lcore) { return lcore.rx_packets > 1000; });
+  }));
+  EXPECT_EQ(engine->counts().lcores.size(), 2u);
+  engine->stop();
+}
+
 TEST_F(SoftwareEngineTest, AWireThatIsTooSmallAndAPortThatIsTakenAreRefused) {
   std::thread([this] {
     if (!make_links(1600)) {
@@ -291,6 +326,47 @@ TEST_F(SoftwareEngineTest, CarriesPacketsBetweenInterfacesAndSleepsWhenThereAreN
       }
     }
     EXPECT_TRUE(failed);
+    engine->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {
+  std::thread([this] {
+    if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    EngineConfig config = on_links();
+    config.lcores = 2;
+    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    Wire host("host"), wire("wire");
+    install_flow();
+    constexpr uint16_t kPackets = 40;
+    std::set<std::string> came;
+    for (uint16_t n = 0; n < kPackets; ++n) {
+      const std::string words = "packet " + std::to_string(n);
+      host.send(ethernet(info.unsecured.mac, kHostMac, 0x0800,
+                         ip_packet(address("10.1.0.5"), address("10.2.0.7"), kProtocolUdp,
+                                   udp(static_cast<uint16_t>(1000 + n), 9, text(words)))));
+      came.insert(words_of(opened(wire.receive(0x0800), egress_key(5))));
+    }
+    EXPECT_EQ(came.size(), kPackets);
+    EXPECT_FALSE(came.contains(""));
+    const EngineCounts counts = engine->counts();
+    ASSERT_EQ(counts.lcores.size(), 2u);
+    for (const LcoreCount& lcore : counts.lcores) {
+      EXPECT_GT(lcore.rx_packets, 0u);
+      EXPECT_GT(lcore.tx_packets, 0u);
+    }
+    EXPECT_EQ(counts.secured.rx_packets, 0u);
+    EXPECT_EQ(counts.peers[0].egress_packets, kPackets);
+
+    // Both asleep by then: a rotation wakes who must take it over.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    auto command = std::make_unique<Command>();
+    command->body = RotateCommand{1, master_key()};
+    ASSERT_TRUE(engine->submit(command));
+    while (!(command = engine->completed())) engine->wait();
     engine->stop();
   }).join();
 }

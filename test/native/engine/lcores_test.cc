@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an lcore does that is not the first, and what it leaves to that one.
+#include "lcores.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "sealed_frames.h"
+#include "wire_frames.h"
+
+namespace psp {
+namespace {
+
+const FlowKey kFlow = flow("10.1.0.5", "10.2.0.7");
+const FlowKey kInbound = kFlow.reversed();
+
+Frame out(const std::string& words) {
+  return from_host("10.1.0.5", "10.2.0.7", words);
+}
+Frame inner(const std::string& words) {
+  return udp_packet("10.2.0.7", "10.1.0.5", words);
+}
+
+std::string words_under(const Frame& frame, const EgressKey& key) {
+  return words_of(opened(frame, key));
+}
+
+// With a next hop and a host that are known, and a flow each way that has a key and was seen.
+struct Agreed : TwoLcores {
+  explicit Agreed(EngineConfig config = gateway_config(), uint16_t unsecured_mtu = 1500,
+                  uint16_t secured_mtu = 1600)
+      : TwoLcores(std::move(config), unsecured_mtu, secured_mtu) {
+    know_next_hop();
+    know_host("10.1.0.5");
+    install(kFlow, key);
+    admit(kInbound, 17);
+    wire_sends(sealed(key_of(17, 0), inner("first")));
+    seen();
+    unsecured.sent.clear();
+    secured.sent.clear();
+  }
+  EgressKey key = egress_key(5);
+};
+
+TEST(Lcores, AnotherLcoreSealsAndOpensByItselfWithIvsOfItsOwn) {
+  Agreed gateway;
+  gateway.host_sends(out("from the first"));
+  gateway.host_sends_other(out("from the other"));
+  gateway.host_sends(out("and the first"));
+  ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
+  EXPECT_EQ(words_under(gateway.wire_queue.sent[0], gateway.key), "from the other");
+  EXPECT_NE(iv_of(gateway.wire_queue.sent[0]), iv_of(gateway.secured.sent[0]));
+  EXPECT_NE(iv_of(gateway.wire_queue.sent[0]), iv_of(gateway.secured.sent[1]));
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("back"), 2));
+  ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
+  EXPECT_EQ(gateway.hosts_queue.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("back")));
+  EXPECT_EQ(gateway.handed_over(), 0u);
+  EXPECT_TRUE(gateway.seen().empty());
+}
+
+TEST(Lcores, CountsOfAllLcoresStandInTheFlowAndItsPeer) {
+  Agreed gateway;
+  gateway.host_sends(out("one"));
+  gateway.host_sends_other(out("two"));
+  gateway.host_sends_other(out("three"));
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("back"), 2));
+  const auto rows = [&] {
+    FlowsCommand command;
+    command.rows.resize(8);
+    command = gateway.obey(std::move(command));
+    return std::vector<FlowRow>(command.rows.begin(), command.rows.begin() + command.count);
+  };
+  ASSERT_EQ(rows().size(), 2u);
+  EXPECT_EQ(rows()[0].packets, 3u);
+  EXPECT_EQ(rows()[1].packets, 2u);
+  EXPECT_EQ(gateway.counts().peers[0].egress_packets, 3u);
+  EXPECT_EQ(gateway.counts().peers[0].ingress_packets, 2u);
+  ASSERT_EQ(gateway.counts().lcores.size(), 2u);
+  EXPECT_EQ(gateway.counts().lcores[1].rx_packets, 3u);
+  // They stay when the key changes, and when an SPI ends.
+  gateway.install(kFlow, egress_key(6, 9));
+  gateway.host_sends_other(out("four"));
+  EXPECT_EQ(rows()[0].packets, 4u);
+  gateway.admit(kInbound, 18);
+  WithdrawCommand withdraw;
+  withdraw.entries = {{kInbound, 17}};
+  gateway.obey(std::move(withdraw));
+  EXPECT_EQ(rows()[1].packets, 2u);
+}
+
+TEST(Lcores, AFlowWithoutAKeyIsHeldByTheFirstAndItsPacketsStayInOrder) {
+  TwoLcores gateway;
+  gateway.know_next_hop();
+  gateway.host_sends_other(out("1"));
+  gateway.turn();
+  ASSERT_EQ(gateway.missed().size(), 1u);
+  EXPECT_EQ(gateway.value(Value::kHeld), 1u);
+  // Still on its way as the key comes: what follows must not overtake it.
+  gateway.host_sends_other(out("2"));
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.host_sends_other(out("3"));
+  EXPECT_TRUE(gateway.wire_queue.sent.empty());
+  gateway.turn();
+  gateway.host_sends_other(out("4"));
+  std::vector<std::string> words;
+  for (const Frame& frame : gateway.secured.sent) words.push_back(words_under(frame, key));
+  EXPECT_EQ(words, (std::vector<std::string>{"1", "2", "3"}));
+  ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
+  EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "4");
+}
+
+TEST(Lcores, AFlowWhosePacketsStillDrainIsLeftToTheFirst) {
+  TwoLcores gateway;
+  gateway.host_sends(out("1"));
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.turn();
+  // What is held waits for the next hop, which is being asked for.
+  ASSERT_EQ(gateway.value(Value::kHeld), 1u);
+  gateway.host_sends_other(out("2"));
+  gateway.turn();
+  gateway.secured.sent.clear();
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 2u);
+  EXPECT_EQ(words_under(gateway.secured.sent[0], key), "1");
+  EXPECT_EQ(words_under(gateway.secured.sent[1], key), "2");
+}
+
+TEST(Lcores, WhatIsOnItsWayToTheFirstIsNotOvertakenThoughTheFlowHasAKeyByThen) {
+  TwoLcores gateway;
+  gateway.know_next_hop();
+  gateway.host_sends_other(out("1"));
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.host_sends_other(out("2"));
+  EXPECT_TRUE(gateway.wire_queue.sent.empty());
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 2u);
+  EXPECT_EQ(words_under(gateway.secured.sent[0], key), "1");
+  gateway.host_sends_other(out("3"));
+  EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
+}
+
+TEST(Lcores, TheFirstHearsArpAndFragmentsAndAnswersWhatReachedAnother) {
+  Agreed gateway;
+  gateway.host_sends_other(arp(true, kHostMac, "10.1.0.6", "10.1.0.1"));
+  gateway.turn();
+  EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
+  EXPECT_TRUE(gateway.hosts_queue.sent.empty());
+  // Fragments of one datagram in different queues.
+  const auto pieces = in_fragments(sealed(key_of(17, 0), inner(std::string(700, 'x')), 3), 480);
+  ASSERT_EQ(pieces.size(), 2u);
+  gateway.wire_sends_other(pieces[0]);
+  gateway.turn();
+  gateway.wire_sends(pieces[1]);
+  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
+  EXPECT_EQ(gateway.unsecured.sent[1],
+            ethernet(kHostMac, kUnsecuredMac, 0x0800, inner(std::string(700, 'x'))));
+}
+
+TEST(Lcores, AFrameForAnUnknownNeighbourWaitsAtTheFirstThenOthersGoStraight) {
+  TwoLcores gateway;
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.host_sends_other(out("1"));
+  gateway.turn();
+  gateway.host_sends_other(out("2"));
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);  // who has 192.0.2.2?
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  ASSERT_EQ(gateway.secured.sent.size(), 3u);
+  gateway.host_sends_other(out("3"));
+  ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
+  EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "3");
+  // Once it would be asked again it is, by the first.
+  gateway.now += Neighbours::kFreshMs;
+  gateway.host_sends_other(out("4"));
+  EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
+  const uint64_t asked = gateway.value(Value::kSolicitations);
+  gateway.turn();
+  EXPECT_EQ(gateway.value(Value::kSolicitations), asked + 1);
+  gateway.host_sends_other(out("5"));
+  EXPECT_EQ(gateway.wire_queue.sent.size(), 2u);
+}
+
+TEST(Lcores, SpisThatShareAPlaceForCopiesAreOpenedInOneBurst) {
+  Agreed gateway;
+  const uint32_t places = gateway.other->ingress_keys.few();
+  // Records are numbered in the order in which their SPIs are admitted: that of 17 was the first.
+  const auto source_of = [](uint32_t spi) {
+    return "10.2." + std::to_string(spi >> 8 & 255) + "." + std::to_string(spi & 255);
+  };
+  for (uint32_t n = 1; n <= places; ++n) {
+    ASSERT_TRUE(gateway.admit(flow(source_of(1000 + n), "10.1.0.5"), 1000 + n));
+  }
+  const uint32_t spi = 1000 + places;
+  ASSERT_EQ(gateway.worker->receive_spis.find(17, 0) + places, gateway.worker->receive_spis.find(spi, 0));
+  const auto shared = [&](uint64_t iv) {
+    return sealed(key_of(spi, 0), udp_packet(source_of(spi), "10.1.0.5", "shares"), iv);
+  };
+  gateway.wire_sends(shared(1));
+  gateway.unsecured.sent.clear();
+  for (uint64_t iv = 2; iv < 6; ++iv) {
+    gateway.wire_queue.received.push_back(sealed(key_of(17, 0), inner("has it"), iv));
+    gateway.wire_queue.received.push_back(shared(iv));
+  }
+  gateway.settle_both();
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 4u);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 4u);
+  gateway.wire_sends_other(shared(6));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 5u);
+}
+
+TEST(Lcores, TheFirstPacketOfAnSpiIsToldOnceWhicheverLcoreItReaches) {
+  TwoLcores gateway;
+  gateway.know_host("10.1.0.5");
+  gateway.admit(kInbound, 17);
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.turn();
+  EXPECT_EQ(gateway.seen().size(), 1u);
+  EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
+  gateway.turn();
+  EXPECT_TRUE(gateway.seen().empty());
+}
+
+TEST(Lcores, AnSpiThatOnlyAnotherLcoreHearsIsNotRetired) {
+  Agreed gateway;
+  gateway.admit(kInbound, 18);
+  gateway.wire_sends(sealed(key_of(18, 0), inner("new")));
+  for (int i = 0; i < 30; ++i) {
+    gateway.wire_sends_other(sealed(key_of(17, 0), inner("old"), 10 + i));
+    gateway.turn(100);
+    gateway.turn_other();
+  }
+  EXPECT_NE(gateway.worker->receive_spis.find(17, 0), 0u);
+  gateway.turn(1000);
+  gateway.turn(1);
+  EXPECT_EQ(gateway.worker->receive_spis.find(17, 0), 0u);
+}
+
+TEST(Lcores, ARotationIsDoneOnceNobodyHasTheOldKeyOrWhatItOpened) {
+  Agreed gateway;
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("opens"), 2));
+  ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
+  const auto cached = [&] {
+    for (uint32_t place = 1; place <= gateway.other->ingress_keys.few(); ++place) {
+      if (gateway.other->ingress_keys.find(place - 1, ReceiveSpis::key_tag(17, 0)) != nullptr) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(cached());
+  EXPECT_TRUE(gateway.worker->settled());
+  const uint8_t fresh[32] = {9};
+  RotateCommand rotate;
+  rotate.slot = 0;
+  rotate.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(fresh));
+  rotate = gateway.obey(std::move(rotate));
+  EXPECT_FALSE(gateway.worker->settled());
+  gateway.turn_other();
+  EXPECT_TRUE(gateway.worker->settled());
+  EXPECT_FALSE(cached());
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("opens no more"), 3));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
+  // The new key serves an SPI of the same number.
+  gateway.admit(kInbound, 17);
+  gateway.wire_sends(sealed(key_of(17, 0, fresh), inner("first")));
+  gateway.wire_sends_other(sealed(key_of(17, 0, fresh), inner("new"), 4));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 2u);
+}
+
+TEST(Lcores, AKeyThatEndedIsSealedWithNoMoreAndSoonWiped) {
+  Agreed gateway;
+  gateway.host_sends_other(out("before"));
+  const uint64_t tag = gateway.worker->flows[gateway.worker->flows.find(kFlow)].key_tag;
+  const uint32_t place = gateway.worker->flows.find(kFlow);
+  ASSERT_NE(gateway.other->egress_keys.find(place - 1, tag), nullptr);
+  gateway.install(kFlow, egress_key(6, 9));
+  gateway.host_sends_other(out("after"));
+  ASSERT_EQ(gateway.wire_queue.sent.size(), 2u);
+  EXPECT_EQ(words_under(gateway.wire_queue.sent[1], egress_key(6, 9)), "after");
+  RemoveCommand remove;
+  remove.flows = {kFlow};
+  const uint64_t newer = gateway.worker->flows[place].key_tag;
+  gateway.obey(std::move(remove));
+  gateway.host_sends_other(out("unkeyed"));
+  EXPECT_EQ(gateway.wire_queue.sent.size(), 2u);
+  for (int i = 0; i < 33; ++i) gateway.turn_other(1);
+  EXPECT_EQ(gateway.other->egress_keys.find(place - 1, newer), nullptr);
+  const uint8_t* const octets = gateway.other->flows.key_bytes(place);
+  EXPECT_TRUE(std::all_of(octets, octets + FlowTable::kKeyBytes, [](uint8_t octet) { return octet == 0; }));
+}
+
+TEST(Lcores, WhatTheFirstDoesNotTakeInTimeIsDroppedAndCounted) {
+  Agreed gateway;
+  for (size_t i = 0; i < HandOver::kCapacity + 10; ++i) {
+    gateway.hosts_queue.received.push_back(from_host("10.1.0.5", "10.2.0.9", "no key"));
+    gateway.wire_queue.received.push_back(
+        in_fragments(sealed(key_of(17, 0), inner(std::string(900, 'x'))), 480)[0]);
+  }
+  while (!gateway.hosts_queue.received.empty()) gateway.turn_other();
+  EXPECT_EQ(gateway.other_counters[Drop::kEgressHandOverFull].value(), 10u);
+  EXPECT_EQ(gateway.other_counters[Drop::kIngressHandOverFull].value(), 10u);
+  gateway.settle_both();
+  // Nothing that was given is lost.
+  EXPECT_EQ(gateway.value(Value::kHeldTotal), HandOver::kCapacity);
+}
+
+TEST(Lcores, RatesOfSamplesHoldForAllLcores) {
+  Agreed gateway;
+  SamplingCommand sampling;
+  sampling.egress_log2 = 0;
+  gateway.obey(std::move(sampling));
+  EXPECT_FALSE(gateway.worker->settled());
+  gateway.host_sends_other(out("sampled"));
+  Sample sample;
+  EXPECT_TRUE(gateway.other_samples.pop(&sample));
+  EXPECT_TRUE(gateway.worker->settled());
+}
+
+// Frames of every kind, from hosts and from the wire.
+std::vector<Frame> kinds_from_hosts() {
+  std::vector<Frame> frames = {out("one"), from_host("fd00:1::5", "fd00:2::7", "six"),
+                               out(std::string(1472, 'x'))};
+  frames.push_back(from_host("10.1.0.5", "10.2.0.99", "without a key"));
+  frames.push_back(from_host("10.1.0.5", "10.3.0.1", "nobody's"));
+  frames.push_back(from_host("10.9.0.5", "10.2.0.7", "not ours"));
+  frames.push_back(from_host("10.1.0.5", "10.1.0.9", "local"));
+  frames.push_back(from_host("10.1.0.5", "224.0.0.5", "multicast"));
+  frames.push_back(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1500))));
+  frames.push_back(from_host(ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1000), 7, 0x2000)));
+  Frame tagged = out("tag 0"), other_vlan = out("tag 5"), broken = out("broken"), cut_off = out("cut");
+  for (auto [frame, id] : {std::pair{&tagged, 0}, {&other_vlan, 5}}) {
+    frame->insert(frame->begin() + 12, {0x81, 0, 0, static_cast<uint8_t>(id)});
+    frames.push_back(*frame);
+  }
+  broken[14 + 10] ^= 1;
+  cut_off.resize(30);
+  frames.push_back(broken);
+  frames.push_back(cut_off);
+  frames.push_back(
+      ethernet({2, 0, 0, 0, 8, 8}, kHostMac, 0x0800, udp_packet("10.1.0.5", "10.2.0.7", "elsewhere")));
+  frames.push_back(ethernet(kUnsecuredMac, kHostMac, 0x88cc, Frame(60)));
+  frames.push_back(arp(true, kHostMac, "10.1.0.5", "10.1.0.1"));
+  frames.push_back(solicitation(kHostMac, "fd00:1::5", "fd00:1::1"));
+  return frames;
+}
+
+std::vector<Frame> kinds_from_wire() {
+  std::vector<Frame> frames;
+  for (uint64_t iv = 1; iv < 4; ++iv) frames.push_back(sealed(key_of(17, 0), inner("opened"), iv));
+  Frame forged = sealed(key_of(17, 0), inner("forged"), 9),
+        plain = from_wire(udp_packet("192.0.2.9", "192.0.2.1", "x"));
+  forged.back() ^= 1;
+  frames.push_back(forged);
+  frames.push_back(plain);
+  frames.push_back(sealed(key_of(99, 0), inner("unknown")));
+  frames.push_back(sealed(key_of(17, 0), inner("version"), 1, 1));
+  frames.push_back(sealed(key_of(17, 0), udp_packet("10.2.0.8", "10.1.0.5", "another flow")));
+  frames.push_back(sealed(key_of(17, 0), inner("to another"), 1, 255, "192.0.2.2", "192.0.2.77"));
+  frames.push_back(icmp_packet("192.0.2.9", "192.0.2.1", {8, 0, 0, 0, 0, 1, 0, 1}));
+  for (const Frame& piece : in_fragments(sealed(key_of(17, 0), inner(std::string(900, 'x')), 5), 480)) {
+    frames.push_back(piece);
+  }
+  frames.push_back(arp(true, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  return frames;
+}
+
+// What a gateway makes of them, in an order that lcores do not change, its sealed frames opened.
+struct Outcome {
+  std::multiset<std::string> to_hosts, to_wire;
+  std::map<std::string, uint64_t> drops;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome outcome_of(const EngineCounts& counts, const std::vector<const FakePort*>& hosts,
+                   const std::vector<const FakePort*>& wires, const EgressKey& key) {
+  Outcome outcome;
+  for (const FakePort* port : hosts) {
+    for (const Frame& frame : port->sent) outcome.to_hosts.emplace(frame.begin(), frame.end());
+  }
+  for (const FakePort* port : wires) {
+    for (const Frame& frame : port->sent) {
+      const Frame shown = get16(frame, 12) == 0x0806 ? frame : opened(frame, key);
+      outcome.to_wire.emplace(shown.begin(), shown.end());
+    }
+  }
+  for (const DropCount& drop : counts.drops) {
+    if (drop.packets != 0)
+      outcome.drops[std::string(drop.direction) + "/" + std::string(drop.reason)] = drop.packets;
+  }
+  return outcome;
+}
+
+TEST(Lcores, EveryKindOfFrameHasTheSameFateWhicheverLcoreItReaches) {
+  EngineConfig config = gateway_config();
+  Agreed one(config), two(config);
+  const std::string six = "fd00:1::5";
+  for (Agreed* gateway : {&one, &two}) {
+    gateway->install(flow(six, "fd00:2::7"), gateway->key);
+    gateway->settle_both();
+    gateway->unsecured.sent.clear();
+    gateway->secured.sent.clear();
+  }
+  for (const Frame& frame : kinds_from_hosts()) one.host_sends(frame);
+  for (const Frame& frame : kinds_from_wire()) one.wire_sends(frame);
+  for (const Frame& frame : kinds_from_hosts()) two.host_sends_other(frame);
+  for (const Frame& frame : kinds_from_wire()) two.wire_sends_other(frame);
+  one.settle_both();
+  two.settle_both();
+  const Outcome by_first =
+      outcome_of(one.counts(), {&one.unsecured, &one.hosts_queue}, {&one.secured, &one.wire_queue}, one.key);
+  const Outcome by_other =
+      outcome_of(two.counts(), {&two.unsecured, &two.hosts_queue}, {&two.secured, &two.wire_queue}, two.key);
+  EXPECT_EQ(by_first.to_hosts, by_other.to_hosts);
+  EXPECT_EQ(by_first.to_wire, by_other.to_wire);
+  EXPECT_EQ(by_first.drops, by_other.drops);
+  EXPECT_GT(by_first.drops.size(), 12u);
+  EXPECT_GT(two.wire_queue.sent.size(), 2u);
+  EXPECT_GT(two.hosts_queue.sent.size(), 2u);
+  // Pipes count each packet once, whoever ends it.
+  for (size_t i = 0; i < kPipeCount; ++i) {
+    EXPECT_EQ(one.counts().pipes[i].hit, two.counts().pipes[i].hit) << kPipes[i].name;
+    EXPECT_EQ(one.counts().pipes[i].miss, two.counts().pipes[i].miss) << kPipes[i].name;
+  }
+}
+
+}  // namespace
+}  // namespace psp
