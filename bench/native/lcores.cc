@@ -71,11 +71,13 @@ void measure(Plant& plant, Second& second, bool egress, uint8_t version, size_t 
     second.now_ns = plant.now_ns;
     from(plant).fill = egress ? from_hosts(octets, flows) : wire->fill();
     from(second).fill = egress ? from_hosts(octets, flows) : wire->fill();
-    // Once through all flows, so that none of them is new.
-    for (uint32_t left = round == 0 ? 10 + 6 * flows / kBurst : 1; left > 0; --left) {
+    // Several times through all flows, so that none of them is new and each key that has a place has it.
+    for (uint32_t left = round == 0 ? 10 + 12 * flows / kBurst : 1; left > 0; --left) {
       plant.turn();
       second.turn();
-      if (left % 1024 == 1) plant.take_events();
+      if (left % 1024 != 1) continue;
+      plant.take_events();
+      plant.grow_keys();
     }
     one.push_back(ns_of(plant));
     const uint64_t before = to(plant).taken + to(second).taken;
