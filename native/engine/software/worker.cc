@@ -223,7 +223,7 @@ void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
 uint16_t Worker::take_handed_over(HandOver::Lane lane, rte_mbuf** received) {
   uint16_t count = 0;
   HandOver::Item item;
-  std::ranges::rotate(others_, others_.begin() + 1);
+  std::rotate(others_.begin(), others_.begin() + 1, others_.end());
   for (OtherLcore* one : others_) {
     while (count < kBurst / 2 && one->lanes.take(lane, &item)) received[count++] = item.mbuf;
   }
