@@ -286,6 +286,8 @@ void Neighbours::release(Neighbour& neighbour) {
     rte_mbuf* const frame = take_waiting(neighbour);
     transmit(neighbour.mac, &frame, 1);
   }
+  // Before other lcores learn of it, or they would overtake what waited.
+  tx_.flush();
 }
 
 void Neighbours::drop_waiting(Neighbour& neighbour) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "engine/pool.h"
@@ -27,6 +29,7 @@ class FakePort : public Port {
     return n;
   }
   uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override {
+    if (const auto first = std::exchange(before_sending, nullptr)) first();
     uint16_t n = 0;
     for (; n < count && takes != 0; ++n, --takes) {
       const auto* octets = rte_pktmbuf_mtod(packets[n], const uint8_t*);
@@ -37,10 +40,11 @@ class FakePort : public Port {
   }
   int descriptor() const override { return -1; }
   std::deque<Frame> received, sent;
-  uint64_t takes = UINT64_MAX;  // how many more frames it takes
-  uint64_t flags = 0;           // of received packets
-  uint16_t vlan = 0;            // the tag that the port took off them, by its flags
-  size_t segment = SIZE_MAX;    // octets in each segment of received packets
+  uint64_t takes = UINT64_MAX;           // how many more frames it takes
+  std::function<void()> before_sending;  // what happens, once, as the next frames reach it
+  uint64_t flags = 0;                    // of received packets
+  uint16_t vlan = 0;                     // the tag that the port took off them, by its flags
+  size_t segment = SIZE_MAX;             // octets in each segment of received packets
 
  private:
   rte_mbuf* packet_of(const Frame& frame) {

@@ -129,6 +129,40 @@ TEST(Lcores, AFlowWhosePacketsStillDrainIsLeftToTheFirst) {
   EXPECT_EQ(words_under(gateway.secured.sent[1], key), "2");
 }
 
+TEST(Lcores, WhatWasHeldHasLeftBeforeAnotherSendsForItsFlow) {
+  TwoLcores gateway;
+  gateway.know_next_hop();
+  gateway.host_sends_other(out("1"));
+  gateway.turn();
+  ASSERT_EQ(gateway.value(Value::kHeld), 1u);
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.secured.before_sending = [&] { gateway.host_sends_other(out("2")); };
+  gateway.turn();
+  EXPECT_TRUE(gateway.wire_queue.sent.empty());
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 2u);
+  EXPECT_EQ(words_under(gateway.secured.sent[0], key), "1");
+  EXPECT_EQ(words_under(gateway.secured.sent[1], key), "2");
+}
+
+TEST(Lcores, WhatWaitedForANeighbourHasLeftBeforeAnotherSendsToIt) {
+  TwoLcores gateway;
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.host_sends_other(out("1"));
+  gateway.turn();
+  gateway.turn();
+  gateway.secured.sent.clear();  // who has 192.0.2.2?
+  gateway.secured.before_sending = [&] { gateway.host_sends_other(out("2")); };
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  EXPECT_TRUE(gateway.wire_queue.sent.empty());
+  gateway.turn();
+  ASSERT_EQ(gateway.secured.sent.size(), 2u);
+  EXPECT_EQ(words_under(gateway.secured.sent[0], key), "1");
+  EXPECT_EQ(words_under(gateway.secured.sent[1], key), "2");
+}
+
 TEST(Lcores, WhatIsOnItsWayToTheFirstIsNotOvertakenThoughTheFlowHasAKeyByThen) {
   TwoLcores gateway;
   gateway.know_next_hop();
