@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holds one thread of a process while its others go on, as a debugger does. The main thread of a dataplane is its
-// JavaScript: without it the polling thread goes on alone, and what it has to tell stays in its rings. Without the
-// polling thread no packet goes on, and commands stay in theirs.
+// JavaScript: without it the polling threads go on alone, and what they have to tell stays in their rings. Without the
+// first polling thread commands stay in theirs, and no packet goes on that another one would leave to it.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { ended, until } from './namespace.js';
@@ -20,12 +20,12 @@ const tracer = `
   print "held\\n";
   <STDIN>;`;
 
-/** The thread of a dataplane's process that moves its packets. @throws Error when there is none */
+/** The thread of the first lcore, which starts those of the others. @throws Error when there is none */
 export function pollingThreadOf(pid: number): number {
   const nameOf = (thread: string) => readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').trim();
-  const found = readdirSync(`/proc/${pid}/task`).find((thread) => nameOf(thread) === 'psp polling');
-  if (found === undefined) throw new Error(`process ${pid} has no polling thread`);
-  return Number(found);
+  const found = readdirSync(`/proc/${pid}/task`).filter((thread) => nameOf(thread) === 'psp polling');
+  if (found.length === 0) throw new Error(`process ${pid} has no polling thread`);
+  return Math.min(...found.map(Number));
 }
 
 /** Holds a thread, by its number or that of its process for the main one, while `work` is done. @throws Error when it cannot */

@@ -11,6 +11,7 @@ interface StatusJson {
     drops: { reason: string; direction: string; packets: number }[];
     counters: { name: string; value: number }[];
     bypass: BypassNumbers[];
+    lcores: LcoreNumbers[];
     unansweredFlows: number;
     drainLeftMs: number;
   } | null;
@@ -34,6 +35,11 @@ export interface PortNumbers {
   rxBytes: number;
   txPackets: number;
   txBytes: number;
+}
+
+export interface LcoreNumbers {
+  rxPackets: number;
+  txPackets: number;
 }
 
 export interface BypassNumbers {
@@ -62,6 +68,8 @@ export interface Numbers {
   peers: Record<string, PeerNumbers>;
   /** By entry of bypass, as the node writes it. */
   bypass: Record<string, BypassNumbers>;
+  /** In order, the first lcore first. */
+  lcores: LcoreNumbers[];
   unansweredFlows: number;
   drainLeftMs: number;
 }
@@ -87,6 +95,7 @@ export function numbersOf(status: StatusJson): Numbers {
     ports: byName(dataplane.ports.map((port) => [port.role, port])),
     peers: byName(keyExchange.flatMap(({ peers }) => peers).map((peer) => [peer.name, peer])),
     bypass: byName(dataplane.bypass.map((row) => [row.rule, row])),
+    lcores: dataplane.lcores,
     unansweredFlows: dataplane.unansweredFlows,
     drainLeftMs: dataplane.drainLeftMs,
   };

@@ -123,6 +123,15 @@ describe('psp up says in one line why it cannot start', () => {
       async () => expect(await fails('DRIVER_MISSING')).toMatch(/net_nonesuch0.*install/),
     ));
 
+  it('there are fewer cores than lcores', () =>
+    withConfig(
+      (yaml) => `${yaml}engine: { lcores: 2 }\n`,
+      async () => {
+        const told = await fails('LCORES_TOO_MANY', ['taskset', '-c', '0']);
+        expect(told).toMatch(/engine\.lcores.*cores: 1\b/);
+      },
+    ));
+
   it('the node file has faults, and all of them are told at once', () =>
     withConfig(
       (yaml) =>

@@ -150,12 +150,14 @@ export interface Datagrams {
   hex?: string;
 }
 
-/** Sends datagrams as fast as one process can; rows take turns. */
-export async function send(from: Namespace, plan: Datagrams[]): Promise<{ sent: number; failed: number }> {
-  const { code, stdout, stderr } = await from.try(process.execPath, [
-    agent('udp_send'),
-    JSON.stringify(plan),
-  ]);
+/** Sends datagrams as fast as one process can, or waits `everyMs` behind each turn; rows take turns. */
+export async function send(
+  from: Namespace,
+  plan: Datagrams[],
+  everyMs = 0,
+): Promise<{ sent: number; failed: number }> {
+  const args = [agent('udp_send'), JSON.stringify(plan), `${everyMs}`];
+  const { code, stdout, stderr } = await from.try(process.execPath, args);
   if (code !== 0) throw new Error(`sending datagrams failed: ${stderr.trim()}`);
   return JSON.parse(stdout) as { sent: number; failed: number };
 }

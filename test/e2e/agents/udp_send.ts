@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: sends datagrams as fast as it can, in the order of its plan. The plan is
-// the one argument, as JSON: [{ source, destination, port, count, from?, hex? }]; rows take turns. A datagram's
-// text is "source destination number", or the octets of hex.
+// Runs on a host of the test network: sends datagrams as fast as it can, in the order of its plan. Arguments: the
+// plan, as JSON: [{ source, destination, port, count, from?, hex? }], whose rows take turns, and optionally how many
+// milliseconds to wait behind each turn. A datagram's text is "source destination number", or the octets of hex.
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 interface Row {
   source?: string;
@@ -16,6 +17,7 @@ interface Row {
 }
 
 const plan = JSON.parse(process.argv[2] ?? '[]') as Row[];
+const everyMs = Number(process.argv[3] ?? 0);
 const sockets = new Map<string, Socket>();
 for (const { source = '', destination } of plan) {
   const key = `${source} ${destination.includes(':')}`;
@@ -48,6 +50,7 @@ for (let turn = 0; turn < most; turn++) {
     if (batch.length >= 256) await Promise.all(batch.splice(0));
   }
   await Promise.all(batch);
+  if (everyMs > 0) await sleep(everyMs);
 }
 for (const socket of sockets.values()) socket.close();
 process.stdout.write(`${JSON.stringify({ sent, failed })}\n`);

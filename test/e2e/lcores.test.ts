@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two lcores at both gateways, as hosts and wire see them: what is sent arrives, in the order of each flow, while keys
+// come and while they change, whichever lcore has it; both have some; and no IV leaves twice under one SPI, though both
+// seal for it.
+import { availableParallelism } from 'node:os';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Capture, Frame } from './capture.js';
+import { pollingThreadOf, withThreadHeld } from './frozen_thread.js';
+import { signal, stopped, until } from './namespace.js';
+import { dropped, grew, type Numbers, newDrops, unaccounted } from './numbers.js';
+import { series } from './pages.js';
+import { pspFrames } from './psp_frames.js';
+import { hostInterface, Topology } from './topology.js';
+import { Listener, send, startTransfer, transfer } from './traffic.js';
+
+const lcores = 2;
+const marker = 'PSP-E2E-LCORES-1';
+const port = 7000;
+/** Shared out by a hash: that one of two lcores gets none of so many is as likely as 2^-63. */
+const pairs = 64;
+/** Of a datagram: behind the headers of Ethernet, IPv4 and UDP. */
+const payloadAt = 14 + 20 + 8;
+
+describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
+  let net: Topology;
+  let wire: Capture;
+  const listeners: Listener[] = [];
+
+  beforeAll(async () => {
+    const engine = `engine: { lcores: ${lcores}, holdMs: 20000, drainMs: 100 }\n`;
+    net = await Topology.create({ edit: (_, yaml) => `${yaml}${engine}` });
+    net.addAddresses(2 * pairs);
+    wire = await net.capture('wire');
+    await net.start();
+    for (const { namespace } of [net.host1, net.host2])
+      for (const at of [port, port + 1]) listeners.push(await Listener.start(namespace, at));
+  });
+  afterAll(async () => {
+    for (const listener of listeners) await listener.stop();
+    await net?.close();
+  });
+
+  /** One row for each pair, from a side; datagrams carry "source destination number". */
+  const plan = (side: 1 | 2, first: number, count: number) =>
+    Array.from({ length: pairs }, (_, i) => ({
+      source: `10.${side}.0.${100 + first + i}`,
+      destination: `10.${3 - side}.0.${100 + first + i}`,
+      port,
+      count,
+    }));
+
+  /** Sees what arrives at a host, where no socket loses any of it. */
+  const arrivals = (at: 1 | 2, name: string) =>
+    net.capture(`${name}-${at}`, {
+      filter: `udp dst port ${port} and src net 10.${3 - at}.0.0/16`,
+      at: [(at === 1 ? net.host1 : net.host2).namespace, hostInterface],
+    });
+
+  const both = (): Promise<[Numbers, Numbers]> => Promise.all([net.a.numbers(), net.b.numbers()]);
+
+  it('carry TCP both ways at once, IPv4 and IPv6, with equal content', async () => {
+    const { host1, host2 } = net;
+    const bytes = 4 << 20;
+    const connections = [
+      [host1, host2, host2.v4],
+      [host1, host2, host2.v6],
+      [host2, host1, host1.v4],
+      [host2, host1, host1.v6],
+    ] as const;
+    const carried = await Promise.all(
+      connections.map(([from, to, address], i) =>
+        transfer(from.namespace, to.namespace, address, { bytes, marker, port: 5001 + i }),
+      ),
+    );
+    expect(carried.map(({ equal }) => equal)).toEqual([true, true, true, true]);
+  });
+
+  it('hold what comes before the keys, and keep the order of each flow while they come', async () => {
+    const before = await both();
+    // No more than a lane takes even if all of it came to the other lcore.
+    const count = 512 / pairs;
+    const arrived = await arrivals(2, 'held');
+    expect((await send(net.host1.namespace, plan(1, 0, count), 5)).sent).toBe(pairs * count);
+    await until('all have arrived', () => arrived.frames().length >= pairs * count);
+    await arrived.stop();
+    const [a, b] = await both();
+    expect(grew(before[0], a, 'missEvents')).toBe(pairs);
+    expect([newDrops(before[0], a), newDrops(before[1], b)]).toEqual([{}, {}]);
+    expect(numbersByFlow(arrived.frames())).toEqual(inOrder(plan(1, 0, count)));
+  });
+
+  it('keep the order of each flow though keys come while the first lcore is behind', async () => {
+    const before = await both();
+    const count = 600;
+    const arrived = await arrivals(2, 'behind');
+    const peer = net.b.pidOf('keyexchange') as number;
+    let sending: Promise<unknown> | undefined;
+    await stopped(peer, async () => {
+      // From ports of their own, which go their own ways.
+      await send(
+        net.host1.namespace,
+        plan(1, pairs, 1).map((row) => ({ ...row, port: port + 1 })),
+      );
+      await until('the keys are asked for', async () => {
+        return grew(before[0], await net.a.numbers(), 'missEvents') === pairs;
+      });
+      await withThreadHeld(pollingThreadOf(net.a.pidOf('dataplane') as number), async () => {
+        signal(peer, 'SIGCONT');
+        await until('they came, and lie in its ring of commands', async () => {
+          const answered = (await net.a.numbers()).peers.b?.answered ?? 0;
+          return answered > (before[0].peers.b?.answered ?? 0);
+        });
+        sending = send(net.host1.namespace, plan(1, pairs, count), 1);
+        const isFull = async () => dropped(before[0], await net.a.numbers(), 'egress/hand_over_full') > 0;
+        await until('the other lcore can leave no more to it', isFull, 60_000, 5);
+      });
+    });
+    await sending;
+    const lost = await until('all have arrived or were dropped', async () => {
+      const now = await both();
+      const fates = now.flatMap((numbers, i) => {
+        const then = before[i] as Numbers;
+        return [...Object.values(newDrops(then, numbers)), grew(then, numbers, 'framesMissed')];
+      });
+      const all = fates.reduce((sum, one) => sum + one, 0);
+      return arrived.frames().length + all === pairs * count && all;
+    });
+    await arrived.stop();
+    const flows = Object.values(numbersByFlow(arrived.frames()));
+    expect(flows.length).toBe(pairs);
+    expect(flows.flat().length).toBe(pairs * count - lost);
+    for (const numbers of flows) expect(numbers).toEqual([...numbers].sort((x, y) => x - y));
+  });
+
+  it('both carry, at both gateways, and nothing is lost or told wrongly', async () => {
+    const before = await both();
+    const count = 40;
+    const [left, right] = [await arrivals(1, 'both'), await arrivals(2, 'both')];
+    await Promise.all([
+      send(net.host1.namespace, plan(1, 0, count), 5),
+      send(net.host2.namespace, plan(2, 0, count), 5),
+    ]);
+    await until('all have arrived', () =>
+      [left, right].every((side) => side.frames().length >= pairs * count),
+    );
+    await Promise.all([left.stop(), right.stop()]);
+    expect(numbersByFlow(left.frames())).toEqual(inOrder(plan(2, 0, count)));
+    expect(numbersByFlow(right.frames())).toEqual(inOrder(plan(1, 0, count)));
+    for (const [i, after] of (await both()).entries()) {
+      const then = before[i] as Numbers;
+      expect(newDrops(then, after)).toEqual({});
+      expect(unaccounted(then, after)).toBe(0);
+      for (const name of ['forwardedEgress', 'forwardedIngress'])
+        expect([name, grew(then, after, name)]).toEqual([name, pairs * count]);
+      expect(after.lcores.length).toBe(lcores);
+      for (const [lcore, { rxPackets, txPackets }] of after.lcores.entries()) {
+        // A flow at the least, which comes and goes.
+        expect(rxPackets - (then.lcores[lcore]?.rxPackets ?? 0)).toBeGreaterThanOrEqual(count);
+        expect(txPackets - (then.lcores[lcore]?.txPackets ?? 0)).toBeGreaterThanOrEqual(count);
+      }
+      for (const way of ['rxPackets', 'txPackets'] as const)
+        expect(sum(after.lcores, way)).toBe(sum(Object.values(after.ports), way));
+    }
+  });
+
+  it('lose nothing while both gateways rotate, time and again', async () => {
+    const settled = () =>
+      until('the rotation is over', async () =>
+        (await both()).every(({ unansweredFlows, drainLeftMs }) => unansweredFlows + drainLeftMs === 0),
+      );
+    await settled();
+    const before = await both();
+    const count = 200;
+    const arrived = await arrivals(2, 'rotated');
+    const running = await startTransfer(net.host1.namespace, net.host2.namespace, net.host2.v4, {
+      bytes: 16 << 20,
+      rate: 2 << 20,
+      marker,
+    });
+    const sending = send(net.host1.namespace, plan(1, 0, count), 10);
+    for (let round = 1; round <= 2; round++) {
+      await Promise.all([net.a.rotate(), net.b.rotate()]);
+      await settled();
+    }
+    running.release();
+    expect(await sending).toEqual({ sent: pairs * count, failed: 0 });
+    expect((await running.done).equal).toBe(true);
+    await until('all have arrived', () => arrived.frames().length >= pairs * count);
+    await arrived.stop();
+    expect(numbersByFlow(arrived.frames())).toEqual(inOrder(plan(1, 0, count)));
+    for (const [i, after] of (await both()).entries()) {
+      expect(after.generation).toBe((before[i]?.generation ?? 0) + 2);
+      expect(newDrops(before[i] as Numbers, after)).toEqual({});
+    }
+  });
+
+  it('are told of by psp status and by the metrics', async () => {
+    const { stdout } = await net.a.ask('status');
+    expect(stdout).toMatch(/^LCORE +RX PACKETS +TX PACKETS\n +0 +\d+ +\d+\n +1 +\d+ +\d+$/m);
+    await until('the metrics say what the status says', async () => {
+      const [told, shown] = [await net.a.numbers(), await series(net.a)];
+      return told.lcores.every(
+        ({ rxPackets, txPackets }, lcore) =>
+          shown[`psp_lcore_packets_total{lcore="${lcore}",direction="rx"}`] === rxPackets &&
+          shown[`psp_lcore_packets_total{lcore="${lcore}",direction="tx"}`] === txPackets,
+      );
+    });
+  });
+
+  it('showed the wire nothing but PSP, ARP and neighbour discovery, no marker, and no IV twice', async () => {
+    await wire.stop();
+    expect(wire.sight([marker, '10.1.0.'])).toMatchObject({ others: [], marked: 0, lost: 0 });
+    const sealed = pspFrames(wire.frames()).map(({ source, spi, iv }) => `${source} ${spi} ${iv}`);
+    expect(new Set(sealed).size).toBe(sealed.length);
+    expect(sealed.length).toBeGreaterThan(20_000);
+  });
+});
+
+/** The numbers that datagrams carry, in the order in which they arrived, by "source destination". */
+function numbersByFlow(frames: readonly Frame[]): Record<string, number[]> {
+  const flows: Record<string, number[]> = {};
+  for (const { octets } of frames) {
+    const [source, destination, number] = octets.subarray(payloadAt).toString().split(' ');
+    const flow = `${source} ${destination}`;
+    flows[flow] ??= [];
+    flows[flow].push(Number(number));
+  }
+  return flows;
+}
+
+/** What `numbersByFlow` finds where nothing is lost, twice, or overtaken. */
+const inOrder = (rows: { source: string; destination: string; count: number }[]) =>
+  Object.fromEntries(
+    rows.map(({ source, destination, count }) => [
+      `${source} ${destination}`,
+      Array.from({ length: count }, (_, i) => i),
+    ]),
+  );
+
+const sum = (rows: { rxPackets: number; txPackets: number }[], way: 'rxPackets' | 'txPackets') =>
+  rows.reduce((total, row) => total + row[way], 0);
