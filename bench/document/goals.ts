@@ -93,7 +93,6 @@ export const goals: readonly Goal[] = [
     bench: 'wire',
     counts: wire('request p50, us', peer),
   })),
-  { what: 'two lcores / one', reach: '1.8', bench: 'engine', counts: ({ of }) => of === 'one lcore' },
   {
     what: 'idle with two ports',
     reach: 'less than 2 % of a core',
