@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstdint>
 
-#include "engine/slab.h"
 #include "psp/aead.h"
 
 namespace psp {
