@@ -9,7 +9,7 @@ import { transcode } from '../cli/pcap.js';
 import { hostPacket, hostUdp } from '../test/vectors/cases.js';
 import { exact, type Figure, perSecond, row } from './shared/figure.js';
 import { runNative } from './shared/programs.js';
-import { optionsOf, report } from './shared/result.js';
+import { endByGoals, optionsOf, report } from './shared/result.js';
 
 /** Millions of frames a second. */
 const reach = 0.3;
@@ -94,6 +94,7 @@ try {
     },
     json,
   );
+  endByGoals(rows);
 } finally {
   rmSync(folder, { recursive: true });
 }

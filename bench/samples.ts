@@ -20,7 +20,7 @@ import { NatsServer } from '../test/adapters/nats_server.js';
 import { sampleColumns } from '../test/adapters/sample_columns.js';
 import { ended, until } from '../test/e2e/namespace.js';
 import { exact, figure, row } from './shared/figure.js';
-import { optionsOf, report } from './shared/result.js';
+import { endByGoals, optionsOf, report } from './shared/result.js';
 
 const reachPerS = 50_000;
 const reachSeconds = 10;
@@ -193,6 +193,7 @@ try {
   });
   const unit = 'samples a second, none of them lost';
   report({ bench: 'samples', unit, against: 'what the row names', rows, notes }, json);
+  endByGoals(rows);
 } finally {
   for (const child of children) await end(child);
   await Promise.all([dataplane.close(), operator.close()]);

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { goals, judge } from '../../bench/document/goals.js';
 import { exact, figure, row } from '../../bench/shared/figure.js';
-import type { Recorded } from '../../bench/shared/result.js';
+import { endByGoals, type Recorded } from '../../bench/shared/result.js';
 
 const recorded = (bench: string, rows: Recorded['rows'], skipped?: string): Map<string, Recorded> =>
   new Map([
@@ -73,5 +73,19 @@ describe('a goal', () => {
     const judged = judge(goal, recorded('engine', [], 'no such library'));
     expect(judged.figure).toBe('not measured: no such library');
     expect(judged.reached).toBeUndefined();
+  });
+});
+
+describe('a bench that ends by its goals', () => {
+  it('exits with 1 when a ratio is missed, and only then', () => {
+    const before = process.exitCode;
+    const codeOf = (ours: number, reach?: number) => {
+      process.exitCode = 0;
+      endByGoals([row({}, exact(ours), exact(10), { reach })]);
+      const code = process.exitCode;
+      process.exitCode = before;
+      return code;
+    };
+    expect([codeOf(9, 1), codeOf(10, 1), codeOf(9)]).toEqual([1, 0, 0]);
   });
 });
