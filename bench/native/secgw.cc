@@ -64,7 +64,7 @@ uint64_t monotonic_ns() {
 }
 
 int run(bool egress, const std::string& file) {
-  enter_eal({512, {}});
+  enter_eal({512, {}, false});
   DpdkPort from("net_pcap0,rx_pcap=" + file + ",infinite_rx=1");
   DpdkPort to("net_null0,no-rx=1");
   const EngineConfig config = gateway_config();

@@ -75,6 +75,16 @@ DeviceKind device_kind(const std::string& device) {
   return DeviceKind::kInterface;
 }
 
+bool reaches_packets(const std::string& device) {
+  if (device_kind(device) == DeviceKind::kInterface) return false;
+  // These copy, or are told of each pool.
+  for (const char* driver : {"net_ring", "net_null", "net_pcap", "net_tap", "net_tun", "net_memif",
+                             "net_af_packet", "net_af_xdp"}) {
+    if (device.starts_with(driver)) return false;
+  }
+  return true;
+}
+
 DpdkPort::DpdkPort(const std::string& device, uint16_t queues)
     : device_(device),
       kind_(device_kind(device)),

@@ -14,6 +14,8 @@ namespace psp {
 // What `device` names.
 enum class DeviceKind : uint8_t { kInterface, kPci, kVirtual };
 DeviceKind device_kind(const std::string& device);
+// Whether it reads and writes packets by itself, by DMA or as virtio does, and so must know their memory.
+bool reaches_packets(const std::string& device);
 
 class DpdkPort : public Port {
  public:

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -22,6 +23,7 @@ namespace {
 
 std::mutex once_mutex;
 bool is_up = false;
+std::atomic<bool> devices_reach_packets{false};
 
 // "0@(0,1,2)": lcore 0 on every CPU that the process may use.
 std::string lcore_on(const cpu_set_t& cpus) {
@@ -70,6 +72,7 @@ void bring_up(const EalOptions& options) {
 
 void enter_eal(const EalOptions& options) {
   const std::lock_guard lock(once_mutex);
+  if (options.packets_in_eal_memory) devices_reach_packets = true;
   if (!is_up) {
     bring_up(options);
     is_up = true;
@@ -78,6 +81,10 @@ void enter_eal(const EalOptions& options) {
     // Without an lcore number pools have no cache for this thread: slower, not wrong.
     rte_thread_register();
   }
+}
+
+bool packets_in_eal_memory() {
+  return devices_reach_packets;
 }
 
 void leave_eal() {

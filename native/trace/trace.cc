@@ -80,7 +80,7 @@ CaptureTrace trace_capture(Source& source, TraceConfig config, uint32_t limit) {
     if (!trace.more) frames.push_back(take(record, mtu));
   }
 
-  enter_eal({kMemoryMb, {}});
+  enter_eal({kMemoryMb, {}, false});
   Tracer tracer(std::move(config));
   uint64_t now_ns = 0;
   const auto time_of = [&](const Taken& taken) { return now_ns = taken.row.at_ns.value_or(now_ns); };

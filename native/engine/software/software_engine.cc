@@ -65,6 +65,7 @@ EalOptions eal_options(const EngineConfig& config) {
   options.memory_mb += config.held_total / kHeldPerMb;
   for (const PortConfig* port : {&config.unsecured, &config.secured}) {
     if (device_kind(port->device) == DeviceKind::kPci) options.pci_devices.push_back(port->device);
+    options.packets_in_eal_memory |= reaches_packets(port->device);
   }
   return options;
 }

@@ -32,7 +32,7 @@ inline EngineConfig gateway_config() {
 }
 
 // One environment serves all tests of the process; each gateway's tables reserve 128 MiB of it.
-inline const EalOptions kTestEal{1024, {}};
+inline const EalOptions kTestEal{1024, {}, false};
 
 inline constexpr uint64_t kSeed = 20;
 inline constexpr uint8_t kMasterOctets[32] = {1, 2, 3, 4, 5, 6, 7, 8};
