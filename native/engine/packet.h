@@ -49,8 +49,8 @@ struct Burst {
   uint16_t count = 0;
 
   // Moves a packet up to where packets are kept, in order.
-  void keep(uint16_t place, uint16_t from) {
-    if (place != from) packets[place] = packets[from];
+  void keep(uint16_t place, const Packet& packet) {
+    if (&packets[place] != &packet) packets[place] = packet;
   }
 };
 

@@ -52,13 +52,13 @@ void egress_root(Worker& worker, Burst& burst) {
     packet.as_before = kept != 0 && is_as_before(worker, burst.packets[kept - 1], packet);
     if (packet.as_before) {
       packet.peer = burst.packets[kept - 1].peer;
-      burst.keep(kept++, i);
+      burst.keep(kept++, packet);
       continue;
     }
     uint32_t rule = 0;
     const Edge edge = choose(worker, packet, &rule);
     if (edge == Edge::kEgressAcl) {
-      burst.keep(kept++, i);
+      burst.keep(kept++, packet);
       continue;
     }
     if (edge == Edge::kBypass) {

@@ -223,34 +223,29 @@ void read(Worker& worker, Burst& burst) {
       end(worker, burst.packets[i], edge, rule);
       continue;
     }
-    ++opening.read;
-    reading.as_before = &reading != opening.readings.data() && is_as_before((&reading)[-1], reading);
+    const bool first = opening.read++ == 0;
+    reading.as_before = !first && is_as_before((&reading)[-1], reading);
     if (reading.as_before) continue;
     reading.hash = spis.hash(reading.header.spi);
     spis.prefetch(reading.hash);
+    opening.fresh[opening.fresh_count++] = &reading;
   }
 }
 
 // Asks memory for all that the SPIs of a burst need before any of it is read.
 void prefetch(Worker& worker) {
-  Opening& opening = worker.opening;
+  const std::span fresh(worker.opening.fresh.data(), worker.opening.fresh_count);
   if (worker.other) {
-    for (uint16_t i = 0; i < opening.read; ++i) {
-      if (opening.readings[i].as_before) continue;
-      worker.other->spis.prefetch(opening.readings[i].hash, opening.readings[i].header.version,
-                                  opening.readings[i].length);
+    for (const Reading* reading : fresh) {
+      worker.other->spis.prefetch(reading->hash, reading->header.version, reading->length);
     }
     return;
   }
-  for (uint16_t i = 0; i < opening.read; ++i) {
-    if (opening.readings[i].as_before) continue;
-    opening.readings[i].number = worker.receive_spis.prefetch_record(opening.readings[i].hash);
-  }
-  for (uint16_t i = 0; i < opening.read; ++i) {
-    const Reading& reading = opening.readings[i];
-    if (reading.as_before || reading.number == 0) continue;
-    worker.ingress_keys.prefetch(worker.receive_spis.key_place(reading.number), reading.header.version,
-                                 reading.length);
+  for (Reading* reading : fresh) reading->number = worker.receive_spis.prefetch_record(reading->hash);
+  for (const Reading* reading : fresh) {
+    if (reading->number == 0) continue;
+    worker.ingress_keys.prefetch(worker.receive_spis.key_place(reading->number), reading->header.version,
+                                 reading->length);
   }
 }
 
@@ -263,11 +258,6 @@ uint32_t find_copy(OtherLcore& other, const Reading& reading, bool* sure) {
 
 Edge look_up(Worker& worker, Reading& reading) {
   const Header& header = reading.header;
-  // Only a packet whose SPI was found has its record's number.
-  if (reading.as_before && (&reading)[-1].number != 0) {
-    reading.number = reading.packet->receive_spi = (&reading)[-1].number;
-    return Edge::kIngressAcl;
-  }
   reading.number = 0;
   if (reading.as_before) reading.hash = worker.receive_spis.hash(header.spi);
   bool sure = true;
@@ -309,7 +299,7 @@ void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
   }
   worker.opening.octets += sealed_payload_octets(reading.length);
   worker.opening.sampled += reading.packet->sampled;
-  burst.keep(worker.opening.kept++, static_cast<uint16_t>(reading.packet - burst.packets.data()));
+  burst.keep(worker.opening.kept++, *reading.packet);
 }
 
 void open_gathered(Worker& worker, Burst& burst) {
@@ -351,38 +341,46 @@ Edge open_alone(Worker& worker, Reading& reading, void* key) {
   return Edge::kIngressAcl;
 }
 
-void* find_key(const Worker& worker, const Reading& reading) {
-  if (reading.as_before && (&reading)[-1].number != 0 && (&reading)[-1].key != nullptr) {
-    return (&reading)[-1].key;
-  }
-  const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
-  return worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
+void gather(Opening& opening, Reading& reading) {
+  lay_out_opening(reading.key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
+  opening.waiting[opening.count++] = &reading;
+}
+
+// Whether the packet is opened as the one before it, with the same key.
+bool continues(const Worker& worker, Reading& reading) {
+  if (!reading.as_before || worker.capture.ingress()) return false;
+  const Reading& before = (&reading)[-1];
+  // Only a packet whose SPI was found has its record's number, and a key if it was at hand.
+  if (before.number == 0 || before.key == nullptr) return false;
+  reading.number = reading.packet->receive_spi = before.number;
+  reading.key = before.key;
+  return true;
 }
 
 void open(Worker& worker, Burst& burst, Reading& reading) {
-  reading.key = find_key(worker, reading);
+  const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
+  reading.key = worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
   // A capture keeps one frame, that of the packet opened next.
-  if (reading.key == nullptr || worker.capture.ingress()) {
-    open_gathered(worker, burst);
-    finish(worker, burst, reading, open_alone(worker, reading, reading.key));
-    return;
-  }
-  Opening& opening = worker.opening;
-  lay_out_opening(reading.key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
-  opening.waiting[opening.count++] = &reading;
+  if (reading.key != nullptr && !worker.capture.ingress()) return gather(worker.opening, reading);
+  open_gathered(worker, burst);
+  finish(worker, burst, reading, open_alone(worker, reading, reading.key));
 }
 
 }  // namespace
 
 void ingress_decrypt(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
-  opening.read = opening.kept = opening.sampled = 0;
+  opening.read = opening.fresh_count = opening.kept = opening.sampled = 0;
   opening.octets = 0;
   if (burst.count == 0) return;
   read(worker, burst);
   prefetch(worker);
   for (uint16_t i = 0; i < opening.read; ++i) {
     Reading& reading = opening.readings[i];
+    if (continues(worker, reading)) {
+      gather(opening, reading);
+      continue;
+    }
     const Edge edge = look_up(worker, reading);
     if (edge == Edge::kIngressAcl) {
       open(worker, burst, reading);

@@ -138,7 +138,7 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
     Packet& packet = burst.packets[i];
     const Edge edge = read_plain(side, packet) ? Edge::kNext : choose(worker, side, neighbours, packet);
     switch (edge) {
-      [[likely]] case Edge::kNext : burst.keep(kept++, i);
+      [[likely]] case Edge::kNext : burst.keep(kept++, packet);
       break;
       case Edge::kConsumed:
         worker.counters.hit(Pipe::kIngressRoot);

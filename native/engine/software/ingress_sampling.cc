@@ -38,7 +38,7 @@ void ingress_sampling(Worker& worker, Burst& burst) {
     Packet& packet = burst.packets[i];
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
-        burst.keep(kept++, i);
+        burst.keep(kept++, packet);
         break;
       case Edge::kSampledDrop:
         worker.drop(packet, Drop::kIngressSampledDrop);

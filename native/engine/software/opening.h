@@ -27,6 +27,8 @@ struct Reading {
 struct Opening {
   std::array<Reading, kBurst> readings;
   uint16_t read = 0;
+  std::array<Reading*, kBurst> fresh;  // those that are not as before
+  uint16_t fresh_count = 0;
   std::array<AeadJob, kBurst> jobs;
   std::array<Reading*, kBurst> waiting;  // whose they are
   uint16_t count = 0;
