@@ -45,15 +45,18 @@ struct alignas(64) ReceiveSpi {
 };
 static_assert(sizeof(ReceiveSpi) == 64);
 
-struct InboundFlow {
+struct alignas(64) InboundFlow {
   FlowKey key;
   uint64_t packets, bytes;
-  List<ReceiveSpi, &ReceiveSpi::in_flow> spis;
-  uint32_t next_free;
+  union {
+    List<ReceiveSpi, &ReceiveSpi::in_flow> spis{};
+    uint32_t next_free;
+  };
   uint16_t peer;
   bool seen;
   bool used;
 };
+static_assert(sizeof(InboundFlow) == 64);
 
 // What opening takes of an SPI.
 struct OpeningSpi {
@@ -103,11 +106,7 @@ class ReceiveSpis {
     return number;
   }
   uint32_t find(uint32_t spi, uint8_t version, uint32_t hash) const;
-  void prefetch_flow(uint32_t number) const {
-    const InboundFlow& flow = flow_of(number);
-    __builtin_prefetch(&flow);
-    __builtin_prefetch(&flow.seen);
-  }
+  void prefetch_flow(uint32_t number) const { __builtin_prefetch(&flow_of(number)); }
   // Packets of the SPI passed the ACL. True until the control side was told of this SPI.
   bool seen(uint32_t number, uint32_t packets, uint64_t octets, uint64_t now_ms);
   void told(uint32_t number);
