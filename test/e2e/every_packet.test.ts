@@ -2,6 +2,7 @@
 // What hosts do, through two gateways in each mode over each family outside: ping at every size with and without
 // DF, traceroute, iperf3, a copy with extension headers. First with the same MTU on the wire as on the hosts'
 // links, so that full packets do not fit once they are sealed; then with jumbo frames, where all do.
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { long } from '../long.js';
 import { DatagramFates } from './datagram_fates.js';
@@ -166,6 +167,14 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
     else {
       expect(shown.length).toBeGreaterThan((2 * mebibyte) / mtu);
       expect(new Set(shown.map(({ nextHeader }) => nextHeader))).toEqual(new Set([60]));
+    }
+  });
+
+  it('asked for no memory on a polling thread', () => {
+    for (const gateway of [net.a, net.b]) {
+      const maps = readFileSync(`/proc/${gateway.pidOf('dataplane')}/maps`, 'utf8');
+      expect(maps).toMatch(/libno_allocation\.so/);
+      expect(gateway.log()).not.toMatch(/a polling thread asks for memory/);
     }
   });
 

@@ -13,6 +13,8 @@ import { type Numbers, numbersOf } from './numbers.js';
 import { Operator } from './operator.js';
 
 const psp = fromPackageRoot('dist/cli/psp.js');
+/** Ends a process whose polling threads ask for memory. */
+const noAllocation = fromPackageRoot('build/native/libno_allocation.so');
 
 export interface GatewayOptions {
   node: 'a' | 'b';
@@ -81,7 +83,7 @@ export class Gateway {
     const args = [psp, 'up', '-c', join(this.files, 'node.yaml')];
     this.#child = this.namespace.spawn(
       'env',
-      [`PSP_LOG_LEVEL=${level}`, ...environment, process.execPath, ...args],
+      [`PSP_LOG_LEVEL=${level}`, `LD_PRELOAD=${noAllocation}`, ...environment, process.execPath, ...args],
       ['ignore', out, log],
     );
     for (const file of [log, out]) closeSync(file);

@@ -53,6 +53,13 @@ uint64_t monotonic_ns() {
                                    .count());
 }
 
+// This thread's name while it polls, and so asks for no memory: for whoever looks at the process's threads,
+// and test/native/no_allocation. Threads that EAL started before have names of their own.
+struct PollingThread {
+  PollingThread() { pthread_setname_np(pthread_self(), "psp polling"); }
+  ~PollingThread() { pthread_setname_np(pthread_self(), "psp ending"); }
+};
+
 uint64_t random_seed() {
   uint64_t seed;
   random_octets({reinterpret_cast<uint8_t*>(&seed), sizeof seed});
@@ -264,8 +271,7 @@ class SoftwareEngine : public Engine {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
     const uint32_t empty_turns = empty_turns_of(unsecured, secured);
-    // For whoever looks at the process's threads; those that EAL started before have names of their own.
-    pthread_setname_np(pthread_self(), "psp polling");
+    const PollingThread name;
     while (!stopping_.load(std::memory_order_relaxed)) {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
@@ -301,7 +307,7 @@ class SoftwareEngine : public Engine {
       return other.changes.load(std::memory_order_relaxed) != other.table.changes.load();
     };
     const uint32_t empty_turns = empty_turns_of(*lcore.unsecured, *lcore.secured);
-    pthread_setname_np(pthread_self(), "psp polling");
+    const PollingThread name;
     uint64_t look_ns = 0;
     for (uint32_t empty = 0; !ended_.load(std::memory_order_relaxed);) {
       const uint64_t now_ns = monotonic_ns();
