@@ -48,6 +48,8 @@ struct Burst {
   std::array<Packet, kBurst> packets;
   uint16_t count = 0;
 
+  Packet* begin() { return packets.data(); }
+  Packet* end() { return packets.data() + count; }
   // Moves a packet up to where packets are kept, in order.
   void keep(uint16_t place, const Packet& packet) {
     if (&packets[place] != &packet) packets[place] = packet;

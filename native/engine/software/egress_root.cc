@@ -47,8 +47,7 @@ bool is_as_before(const Worker& worker, const Packet& before, const Packet& pack
 
 void egress_root(Worker& worker, Burst& burst) {
   uint16_t kept = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
+  for (Packet& packet : burst) {
     packet.as_before = kept != 0 && is_as_before(worker, burst.packets[kept - 1], packet);
     if (packet.as_before) {
       packet.peer = burst.packets[kept - 1].peer;

@@ -42,14 +42,15 @@ void note_seen(Worker& worker, uint32_t number, uint16_t packets, uint64_t octet
   if (worker.tell(event)) worker.receive_spis.told(number);
 }
 
-// Packets of one SPI in a row, from `first` to before the end that is returned.
-uint16_t judge(Worker& worker, Burst& burst, uint16_t first) {
-  const uint32_t number = burst.packets[first].receive_spi;
+// Packets of one SPI in a row, from `first` to before the one that is returned.
+Packet* judge(Worker& worker, Packet* first, const Packet* end) {
+  const uint32_t number = first->receive_spi;
   const Offered offered{worker.receive_spis.flow_of(number).key, worker.receive_spis[number].cookie};
-  uint16_t passed = 0, at = first;
+  Packet* at = first;
+  uint16_t passed = 0;
   uint64_t octets = 0;
-  for (; at < burst.count && burst.packets[at].receive_spi == number; ++at) {
-    Packet& packet = burst.packets[at];
+  for (; at != end && at->receive_spi == number; ++at) {
+    Packet& packet = *at;
     switch (choose(worker, offered, packet)) {
       case Edge::kDeliverAll:
         worker.counters[Value::kAclBypassed].add();
@@ -72,7 +73,7 @@ uint16_t judge(Worker& worker, Burst& burst, uint16_t first) {
 }  // namespace
 
 void ingress_acl(Worker& worker, Burst& burst) {
-  for (uint16_t next = 0; next < burst.count;) next = judge(worker, burst, next);
+  for (Packet* next = burst.begin(); next != burst.end();) next = judge(worker, next, burst.end());
   deliver_gathered(worker);
   worker.ingress_tally.flush(worker.now_ms);
   if (worker.other) worker.other->spis.tell();

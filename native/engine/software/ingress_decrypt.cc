@@ -215,12 +215,12 @@ bool is_as_before(const Reading& before, const Reading& reading) {
 void read(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
   const ReceiveSpis& spis = (worker.other ? worker.other->table : worker).receive_spis;
-  for (uint16_t i = 0; i < burst.count; ++i) {
+  for (Packet& packet : burst) {
     Reading& reading = opening.readings[opening.read];
     uint32_t rule = 0;
-    const Edge edge = choose(worker, burst.packets[i], &reading, &rule);
+    const Edge edge = choose(worker, packet, &reading, &rule);
     if (edge != Edge::kLookUp) {
-      end(worker, burst.packets[i], edge, rule);
+      end(worker, packet, edge, rule);
       continue;
     }
     const bool first = opening.read++ == 0;
@@ -375,8 +375,7 @@ void ingress_decrypt(Worker& worker, Burst& burst) {
   if (burst.count == 0) return;
   read(worker, burst);
   prefetch(worker);
-  for (uint16_t i = 0; i < opening.read; ++i) {
-    Reading& reading = opening.readings[i];
+  for (Reading& reading : std::span(opening.readings.data(), opening.read)) {
     if (continues(worker, reading)) {
       gather(opening, reading);
       continue;

@@ -134,8 +134,7 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
   const Worker::Side& side = egress ? worker.unsecured : worker.secured;
   Neighbours& neighbours = egress ? worker.hosts : worker.next_hops;
   uint16_t kept = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
+  for (Packet& packet : burst) {
     const Edge edge = read_plain(side, packet) ? Edge::kNext : choose(worker, side, neighbours, packet);
     switch (edge) {
       [[likely]] case Edge::kNext : burst.keep(kept++, packet);

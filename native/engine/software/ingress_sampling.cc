@@ -34,8 +34,7 @@ void ingress_sampling(Worker& worker, Burst& burst) {
   worker.counters.miss(Pipe::kIngressSampling, burst.count - worker.opening.sampled);
   if (worker.opening.sampled == 0) return;
   uint16_t kept = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
+  for (Packet& packet : burst) {
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
         burst.keep(kept++, packet);

@@ -207,10 +207,11 @@ void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
   burst.count = handed_over;
   burst.count += side.port.rx_burst(&received[handed_over], kBurst - handed_over);
   uint64_t octets = 0;
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    burst.packets[i].begin(received[i]);
-    rte_prefetch0(burst.packets[i].frame());
-    octets += received[i]->pkt_len;
+  rte_mbuf* const* mbuf = received.data();
+  for (Packet& packet : burst) {
+    packet.begin(*mbuf);
+    rte_prefetch0(packet.frame());
+    octets += (*mbuf++)->pkt_len;
   }
   // Those were counted where they came.
   for (uint16_t i = 0; i < handed_over; ++i) octets -= received[i]->pkt_len;
