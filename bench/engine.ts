@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine's whole way without I/O, both directions, as its share of what libipsec-mb alone does with packets of
 // the same length: the wire's time is not in it, nor that of the ports in memory, which is measured by turns and
-// taken off. Then the rate with a million flows in random order as its share of that with one flow, and that of two
-// lcores as its multiple of that of one, ports included, where the machine has two cores. With `--profile`
-// instead where the engine's time goes, case by case, the ports in memory among the parts.
+// taken off. Then the rate with a million flows in random order as its share of that with one flow, and of what the
+// time with a thousand and that of memory alone would leave; and that of two lcores as its multiple of that of one,
+// ports included, where the machine has two cores. With `--profile` instead where the engine's time goes, case by
+// case, the ports in memory among the parts.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { figure, perSecond, type Row, row } from './shared/figure.js';
@@ -19,6 +20,8 @@ interface Line {
   withPortsNs: number[];
   portsNs: number[];
   aeadNs: number[];
+  /** Of many flows: for the cache lines that a packet needs of its flow, by themselves. */
+  memoryNs: number[];
 }
 
 interface LcoresLine {
@@ -39,25 +42,36 @@ const profileSeconds = 4;
 
 function measure(): Row[] {
   const lines = runNativeTwice<Line>('engine');
-  const rate = ({ withPortsNs, portsNs }: Line) =>
-    perSecond(withPortsNs.map((ns, i) => ns - (portsNs[i] as number)));
+  const engineNs = ({ withPortsNs, portsNs }: Line) =>
+    withPortsNs.map((ns, i) => ns - (portsNs[i] as number));
+  const rate = (line: Line) => perSecond(engineNs(line));
   const shares = lines.map((line) => {
     const { direction, version, octets, flows } = line;
     const reach = flows === 1 ? { 64: 0.6, 1420: 0.75 }[octets] : undefined;
     const what = { direction, version, octets, flows, of: 'aead' };
     return row(what, rate(line), perSecond(line.aeadNs), { reach });
   });
-  const million = lines.flatMap((line) => {
+  const many = lines.flatMap((line) => {
     if (line.flows !== 1_000_000) return [];
     const { direction, version, octets, flows } = line;
-    const one = lines.find(
-      (other) =>
-        other.flows === 1 &&
-        other.direction === direction &&
-        other.version === version &&
-        other.octets === octets,
-    ) as Line;
-    return row({ direction, version, octets, flows, of: 'one flow' }, rate(line), rate(one), { reach: 0.5 });
+    const among = (count: number) =>
+      lines.find(
+        (other) =>
+          other.flows === count &&
+          other.direction === direction &&
+          other.version === version &&
+          other.octets === octets,
+      ) as Line;
+    const what = { direction, version, octets, flows };
+    const thousandNs = figure(engineNs(among(1000))).median;
+    return [
+      row({ ...what, of: 'one flow' }, rate(line), rate(among(1)), { reach: 0.5 }),
+      row(
+        { ...what, of: '1000 flows and memory alone' },
+        rate(line),
+        perSecond(line.memoryNs.map((ns) => thousandNs + ns)),
+      ),
+    ];
   });
   const lcores = runNativeTwice<LcoresLine>('lcores').map(({ oneNs, twoNs, ...what }) => {
     const { direction, version, octets, flows } = what;
@@ -65,7 +79,7 @@ function measure(): Row[] {
       reach: 1.8,
     });
   });
-  return [...shares, ...million, ...lcores];
+  return [...shares, ...many, ...lcores];
 }
 
 /** One case at work, for as long as it is looked at. */

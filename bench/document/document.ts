@@ -86,6 +86,15 @@ function share(result: Recorded, name: string, part: string): string {
   return `${own.reduce((sum, { percent }) => sum + percent, 0).toFixed(0)} %`;
 }
 
+/** `ratios BENCH WORD...`: from the least to the greatest of the rows in whose first columns all of them stand. */
+function ratios(result: Recorded, words: readonly string[]): string {
+  const found = result.rows
+    .filter(({ what }) => words.every((word) => Object.values(what).map(String).includes(word)))
+    .map(({ ratio }) => ratio);
+  if (found.length === 0) return '(not measured)';
+  return `${Math.min(...found).toFixed(2)} to ${Math.max(...found).toFixed(2)}`;
+}
+
 function machineOf(results: Results): string {
   const described = (one: Recorded) =>
     [
@@ -111,6 +120,7 @@ function fill(words: string, results: Results): string {
   if (command === 'table') return rowTable(result);
   if (command === 'notes') return (result.notes ?? []).map((note) => `- ${note}`).join('\n');
   if (command === 'profile') return profileTable(result);
+  if (command === 'ratios') return ratios(result, rest);
   if (command === 'share') return share(result, rest[0] ?? '', rest[1] ?? '');
   throw new Error(`template.md: nothing stands for {{${words}}}`);
 }

@@ -17,38 +17,42 @@ const ours =
   (unit: string, scale = 1) =>
   (row: Row) =>
     `${(row.ours.median / scale).toPrecision(3)} ${unit}`;
-const engine = (octets: number) => (what: Row['what']) =>
-  what.of === 'aead' && what.octets === octets && what.flows === 1;
+const directions = ['encrypt', 'decrypt'];
 const wire = (measure: string, beside: string) => (what: Row['what']) =>
   what.measure === measure && what.beside === beside;
 const begins = (words: string) => (what: Row['what']) => `${what.what}`.startsWith(words);
 
 export const goals: readonly Goal[] = [
-  {
-    what: 'engine / aead, 1420 octets, versions 0 and 1',
-    reach: '0.75',
-    bench: 'engine',
-    counts: engine(1420),
-  },
-  { what: 'engine / aead, 64 octets, versions 0 and 1', reach: '0.6', bench: 'engine', counts: engine(64) },
+  ...[
+    { octets: 1420, reach: '0.75' },
+    { octets: 64, reach: '0.6' },
+  ].flatMap(({ octets, reach }) =>
+    directions.map((direction) => ({
+      what: `engine / aead, ${direction}, ${octets} octets, versions 0 and 1`,
+      reach,
+      bench: 'engine',
+      counts: (what: Row['what']) =>
+        what.of === 'aead' && what.octets === octets && what.flows === 1 && what.direction === direction,
+    })),
+  ),
   ...['1420', 'imix', '64'].map((mix) => ({
     what: `engine / ipsec-secgw, ${mix === 'imix' ? 'IMIX' : `${mix} octets`}`,
     reach: '1.2',
     bench: 'secgw',
     counts: ({ packets }: Row['what']) => packets === mix,
   })),
-  {
-    what: 'a million flows in random order / one flow',
+  ...directions.map((direction) => ({
+    what: `a million flows in random order / one flow, ${direction}`,
     reach: '0.5',
     bench: 'engine',
-    counts: ({ of }) => of === 'one flow',
-  },
-  {
-    what: 'two lcores / one',
+    counts: (what: Row['what']) => what.of === 'one flow' && what.direction === direction,
+  })),
+  ...[1, 1000, 1_000_000].map((flows) => ({
+    what: `two lcores / one, ${flows === 1 ? 'one flow' : `${flows.toLocaleString('en')} flows`}`,
     reach: '1.8',
     bench: 'engine',
-    counts: ({ of }) => of === 'one lcore',
-  },
+    counts: (what: Row['what']) => what.of === 'one lcore' && what.flows === flows,
+  })),
   {
     what: '10 million flows, resident',
     reach: 'at most 4 GB',

@@ -2,11 +2,13 @@
 // The engine's whole way in both directions without I/O: a worker between two ports in memory, beside the
 // library's own AEAD on packets of the same length. What the ports alone take, which make and free the
 // frames, is measured in every round too, and taken off where the lines are read.
+// Among many flows also what memory alone takes.
 //   engine_bench [flows...]                                        one line for each case
 //   engine_bench profile encrypt|decrypt VERSION OCTETS FLOWS      one case until it is ended, for a profiler
 #include <algorithm>
 
 #include "from_wire.h"
+#include "memory_alone.h"
 #include "mill.h"
 #include "raw_aead.h"
 
@@ -17,6 +19,16 @@ constexpr int kRounds = 11;
 constexpr uint32_t kTurns = 400;
 constexpr uint64_t kPackets = uint64_t{kTurns} * kBurst;
 constexpr size_t kSizes[] = {64, 256, 512, 1420};
+// So many flows that no cache holds what packets need of them.
+constexpr uint32_t kManyFlows = 100'000;
+
+// Lines of an expanded key that the AEAD reads: round keys, and a power of the hash key for each block up to 48,
+// three of them for what is authenticated beside the packet's octets.
+uint32_t key_lines(uint8_t version, size_t octets) {
+  const size_t rounds = key_length(version) == 16 ? 11 : 15;
+  const size_t powers = std::min<size_t>(octets / 16 + 3, 48);
+  return static_cast<uint32_t>((rounds + 3) / 4 + (powers + 3) / 4);
+}
 
 double ports_alone(Mill& from, Mill& to) {
   return ns_per(kPackets, [&] {
@@ -37,12 +49,12 @@ void meet_all(Plant& plant, uint32_t flows) {
   plant.take_events();
 }
 
-void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t octets, uint32_t flows) {
+void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, bool egress, uint8_t version, size_t octets, uint32_t flows) {
   Mill& from = egress ? plant.unsecured : plant.secured;
   Mill& to = egress ? plant.secured : plant.unsecured;
   std::unique_ptr<FromWire> wire;
   if (!egress) wire = std::make_unique<FromWire>(*plant.aead, octets, flows, version);
-  std::vector<double> engine, ports, aead;
+  std::vector<double> engine, ports, aead, alone;
   uint64_t missed = 0, turns = 0;
   for (int round = 0; round < kRounds; ++round) {
     if (!egress) plant.know_hosts();
@@ -68,6 +80,7 @@ void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t oc
     ports.push_back(ports_alone(from, to));
     from.fill = nullptr;
     aead.push_back(raw.measure(egress, octets, kPackets));
+    if (memory != nullptr) alone.push_back(memory->ns(key_lines(version, octets), kPackets));
     turns += kTurns;
   }
   const auto misses = static_cast<double>(plant.counters[Value::kKeyCacheMisses].value() - missed);
@@ -79,7 +92,8 @@ void measure(Plant& plant, RawAead& raw, bool egress, uint8_t version, size_t oc
       .number("keyMisses", misses / static_cast<double>(turns * kBurst))
       .numbers("withPortsNs", engine)
       .numbers("portsNs", ports)
-      .numbers("aeadNs", aead);
+      .numbers("aeadNs", aead)
+      .numbers("memoryNs", alone);
 }
 
 // A line when it is under way, then nanoseconds for each packet, those of the ports included, round by round.
@@ -121,8 +135,9 @@ int main(int count, char** words) {
     raw->set_key(key, version == 1);
     for (const uint32_t flows : flow_counts) {
       Plant plant(flows, version);
+      const auto memory = flows >= kManyFlows ? std::make_unique<MemoryAlone>(flows) : nullptr;
       for (const bool egress : {true, false}) {
-        for (const size_t octets : kSizes) measure(plant, *raw, egress, version, octets, flows);
+        for (const size_t octets : kSizes) measure(plant, *raw, memory.get(), egress, version, octets, flows);
       }
     }
   }
