@@ -23,6 +23,11 @@ struct Second {
   explicit Second(Plant& plant)
       : plant(plant), worker(*plant.worker, 0, unsecured, secured, counters, samples, kSeed + 1) {}
   void turn() { worker.run_once(now_ns += 3'000); }
+  // As another thread does beside a polling one.
+  void grow_keys() {
+    while (worker.grow_keys()) {
+    }
+  }
 
   Plant& plant;
   Mill unsecured{{kUnsecuredMac, 1500}}, secured{{kSecuredMac, 1600}};
@@ -78,6 +83,7 @@ void measure(Plant& plant, Second& second, bool egress, uint8_t version, size_t 
       if (left % 1024 != 1) continue;
       plant.take_events();
       plant.grow_keys();
+      second.grow_keys();
     }
     one.push_back(ns_of(plant));
     const uint64_t before = to(plant).taken + to(second).taken;

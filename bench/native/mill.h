@@ -168,7 +168,7 @@ class Plant {
   }
   // As another thread does beside a polling one.
   void grow_keys() {
-    while (worker->egress_keys.grow() || worker->ingress_keys.grow()) {
+    while (worker->grow_keys()) {
     }
   }
   void take_events() {

@@ -45,7 +45,10 @@ void Neighbours::ask_of(const Neighbours& first, HandOver& lanes, HandOver::Lane
 void Neighbours::publish(const Neighbour& neighbour) {
   if (!published_) return;
   auto& published = (*published_)[neighbours_.number_of(neighbour)];
-  if (!neighbour.known) return published.withdraw();
+  if (!neighbour.known) {
+    published.withdraw();
+    return;
+  }
   const uint64_t until_ms = neighbour.asked ? neighbour.next_ms : neighbour.heard_ms + kFreshMs;
   published.publish({neighbour.address, until_ms, neighbour.mac, {}});
 }

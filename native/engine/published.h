@@ -43,8 +43,13 @@ class Published {
     store_shared(words_, &value, sizeof value);
     edition_.store(odd + 1, std::memory_order_release);
   }
-  // Writer. What it changes behind this that readers copy too must be stored with store_shared.
-  void withdraw() { edition_.store(edition_.load(std::memory_order_relaxed) | 1, std::memory_order_relaxed); }
+  // Writer. What it changes behind this that readers copy too must be stored with store_shared. True: an
+  // edition ended.
+  bool withdraw() {
+    const uint64_t edition = edition_.load(std::memory_order_relaxed);
+    edition_.store(edition | 1, std::memory_order_relaxed);
+    return edition != 0 && (edition & 1) == 0;
+  }
 
   // Reader. Whether the edition that was copied is still the one that stands.
   bool is_current(uint64_t edition) const { return edition_.load(std::memory_order_acquire) == edition; }

@@ -69,6 +69,7 @@ class Slab {
   const T& operator[](uint32_t number) const { return records_[number]; }
   uint32_t number_of(const T& record) const { return static_cast<uint32_t>(&record - &records_[0]); }
   uint32_t count() const { return count_; }
+  uint32_t capacity() const { return capacity_; }
   uint32_t room() const { return capacity_ - count_; }
   // Numbers beyond this were never taken.
   uint32_t touched() const { return touched_; }

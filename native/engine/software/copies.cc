@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The likeliest record is asked for first: only if it is not the copy's does the index answer. What a packet
-// counts stands at its place until the end of the burst, or until the place goes to another record.
+// Only where there is no copy, or none that stands, is the table asked. What a packet counts stands at its
+// place until the end of the burst, or until the place goes to another record. A key in the cache is that of
+// the copy at its place: it ends with the copy, or when the copy gets another one.
 #include "engine/software/copies.h"
 
 #include "psp/master_key.h"
@@ -8,56 +9,67 @@
 
 namespace psp {
 
-namespace {
-constexpr uint32_t kSweepBound = 64;
-}
-
 FlowCopies::FlowCopies(FlowTable& of, FlowTable& copies, KeyCache& keys, uint32_t lcore)
-    : of_(of), copies_(copies), keys_(keys), lcore_(lcore), places_(keys.few()) {}
+    : of_(of), copies_(copies), keys_(keys), lcore_(lcore), places_(copies.places()) {}
 
 uint32_t FlowCopies::find(const FlowKey& key, uint32_t hash, bool* renewed) {
-  *renewed = false;
-  const uint32_t likely = of_.candidate(hash);
-  if (likely == 0) return 0;
-  uint32_t place = places_.place_of(likely);
-  const bool known = places_[place].number == likely && copies_[place].key == key &&
-                     of_.published(likely).is_current(places_[place].edition);
-  if (!known) {
-    SendingFlow copy;
-    uint64_t edition;
-    uint8_t octets[FlowTable::kKeyBytes];
-    const uint32_t number = of_.look_up(key, hash, &copy, &edition);
-    if (number == 0) return 0;
-    const bool whole = of_.copy_key(number, edition, octets);
-    if (whole) {
-      place = places_.place_of(number);
-      tell(place);
-      copies_.put(place, copy, octets);
-      *renewed = true;
-      places_[place] = {number, edition, 0};
-    }
-    wipe(octets, sizeof octets);
-    if (!whole) return 0;
+  uint32_t place = places_.find(hash, [&](uint32_t at) { return copies_[at].key == key; });
+  *renewed = place == 0 || !of_.published(places_[place].number).is_current(places_[place].edition);
+  if (*renewed) {
+    place = renew(key, hash, place);
+    *renewed = place != 0;
   }
-  places_.touch(place);
+  if (place != 0) places_.touch(place);
   return place;
 }
 
-void FlowCopies::prefetch(uint32_t hash, size_t octets) const {
-  const uint32_t likely = of_.candidate(hash);
-  if (likely == 0) return;
-  // More than one line.
-  const auto* const published = reinterpret_cast<const uint8_t*>(&of_.published(likely));
-  for (size_t at = 0; at < sizeof(Published<SendingFlow>); at += 64) __builtin_prefetch(published + at);
-  __builtin_prefetch(of_.key_bytes(likely));
-  of_.tallies().prefetch(lcore_, likely);
-  const uint32_t place = places_.place_of(likely);
-  __builtin_prefetch(&copies_[place]);
-  keys_.prefetch(keys_.place_of(place, 0), copies_[place].version, octets);
+// `place`: of a copy that stands no more, or 0.
+uint32_t FlowCopies::renew(const FlowKey& key, uint32_t hash, uint32_t place) {
+  SendingFlow copy;
+  uint64_t edition;
+  uint8_t octets[FlowTable::kKeyBytes];
+  const uint32_t number = of_.look_up(key, hash, &copy, &edition);
+  if (number == 0) return 0;
+  const bool whole = of_.copy_key(number, edition, octets);
+  if (whole) {
+    if (place == 0) {
+      if (places_.full()) forget(places_.victim());
+      place = places_.take(hash);
+    } else {
+      tell(place);
+      const uint64_t tag = copies_[place].key_tag;
+      if (tag != copy.key_tag) replaced_[replaced_count_++] = {place, tag};
+    }
+    copies_.put(place, copy, octets);
+    places_[place].number = number;
+    places_[place].edition = edition;
+  }
+  wipe(octets, sizeof octets);
+  return whole ? place : 0;
+}
+
+uint32_t FlowCopies::prefetch_copy(uint32_t hash) const {
+  const uint32_t place = places_.prefetch_place(hash);
+  if (place == 0) {
+    of_.prefetch(hash);
+  } else {
+    copies_.prefetch_at(place);
+  }
+  return place;
+}
+
+void FlowCopies::prefetch_rest(uint32_t place, size_t octets) const {
+  const uint32_t number = places_[place].number;
+  __builtin_prefetch(&of_.published(number));
+  of_.tallies().prefetch(lcore_, number);
+  const EgressFlow& flow = copies_[place];
+  keys_.prefetch(keys_.place_of(place, flow.key_misses), flow.version, octets);
 }
 
 void FlowCopies::tell() {
   places_.take_touched([&](uint32_t place) { tell(place); });
+  for (uint32_t i = 0; i < replaced_count_; ++i) keys_.erase(replaced_[i].place, replaced_[i].key_tag);
+  replaced_count_ = 0;
 }
 
 void FlowCopies::tell(uint32_t place) {
@@ -67,64 +79,78 @@ void FlowCopies::tell(uint32_t place) {
   flow.packets = flow.bytes = 0;
 }
 
+void FlowCopies::forget(uint32_t place) {
+  tell(place);
+  keys_.erase(place, copies_[place].key_tag);
+  places_.give_back(place, of_.hash(copies_[place].key));
+  copies_.clear(place);
+}
+
 void FlowCopies::sweep() {
-  for (uint32_t left = kSweepBound; left > 0; --left) {
-    const uint32_t place = places_.next();
-    auto& copy = places_[place];
-    if (copy.number != 0 && !of_.published(copy.number).is_current(copy.edition)) {
-      tell(place);
-      copies_.clear(place);
-      copy = {};
-    }
-    keys_.keep_only(place, copies_[place].key_tag);
+  if (const uint32_t endings = of_.endings(); endings != endings_) {
+    endings_ = endings;
+    places_.begin_round();
   }
+  places_.step([&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
+               [&](uint32_t place) {
+                 const auto& copy = places_[place];
+                 if (!of_.published(copy.number).is_current(copy.edition)) forget(place);
+               });
 }
 
 SpiCopies::SpiCopies(ReceiveSpis& of, ReceiveSpis& copies, KeyCache& keys, uint32_t lcore)
-    : of_(of), copies_(copies), keys_(keys), lcore_(lcore), places_(keys.few()) {
+    : of_(of), copies_(copies), keys_(keys), lcore_(lcore), places_(copies.places()) {
   renew_eras();
+}
+
+bool SpiCopies::is_live(uint32_t place) const {
+  const ReceiveSpi& spi = copies_[place];
+  return spi.era == eras_[slot_of(spi.spi)] &&
+         of_.published(places_[place].number).is_current(places_[place].edition);
 }
 
 uint32_t SpiCopies::find(uint32_t spi, uint8_t version, uint32_t hash, bool* sure) {
   *sure = false;
-  uint32_t place = 0;
-  if (const uint32_t likely = of_.candidate(hash)) {
-    place = places_.place_of(likely);
-    const ReceiveSpi& known = copies_[place];
-    if (places_[place].number != likely || known.spi != spi || known.version != version ||
-        !of_.published(likely).is_current(places_[place].edition)) {
-      place = 0;
-    }
-  }
-  if (place == 0) {
+  uint32_t place = places_.find(
+      hash, [&](uint32_t at) { return copies_[at].spi == spi && copies_[at].version == version; });
+  if (place == 0 || !is_live(place)) {
     OpeningSpi copy;
     uint64_t edition;
     const uint32_t number = of_.look_up(spi, version, hash, &copy, &edition, sure);
     if (number == 0) return 0;
     *sure = true;
     if (copy.era != eras_[slot_of(spi)]) return 0;
-    place = places_.place_of(number);
-    if (places_.is_taken(place, number)) {
-      *sure = false;
-      return 0;
+    if (place == 0) {
+      if (places_.full()) forget(places_.victim());
+      place = places_.take(hash);
+    } else {
+      tell(place);
+      // Under the same tag. No packet of this burst was opened with it.
+      if (copies_[place].era != copy.era) keys_.erase(place, ReceiveSpis::key_tag(spi, version));
     }
-    tell(place);
     copies_.put(place, copy);
-    places_[place] = {number, edition, 0};
+    places_[place].number = number;
+    places_[place].edition = edition;
   }
   places_.touch(place);
   return place;
 }
 
-void SpiCopies::prefetch(uint32_t hash, uint8_t version, size_t octets) const {
-  const uint32_t likely = of_.candidate(hash);
-  if (likely == 0) return;
-  __builtin_prefetch(&of_.published(likely));
-  of_.tallies().prefetch(lcore_, likely);
-  const uint32_t place = places_.place_of(likely);
-  __builtin_prefetch(&copies_[place]);
-  copies_.prefetch_flow(place);
-  keys_.prefetch(keys_.place_of(place, 0), version, octets);
+uint32_t SpiCopies::prefetch_copy(uint32_t hash) const {
+  const uint32_t place = places_.prefetch_place(hash);
+  if (place == 0) {
+    of_.prefetch(hash);
+  } else {
+    copies_.prefetch_at(place);
+  }
+  return place;
+}
+
+void SpiCopies::prefetch_rest(uint32_t place, uint8_t version, size_t octets) const {
+  const uint32_t number = places_[place].number;
+  __builtin_prefetch(&of_.published(number));
+  of_.tallies().prefetch(lcore_, number);
+  keys_.prefetch(copies_.key_place(place), version, octets);
 }
 
 void SpiCopies::tell() {
@@ -140,31 +166,35 @@ void SpiCopies::tell(uint32_t place) {
 
 void SpiCopies::forget(uint32_t place) {
   tell(place);
+  const ReceiveSpi& spi = copies_[place];
+  keys_.erase(place, ReceiveSpis::key_tag(spi.spi, spi.version));
+  places_.give_back(place, of_.hash(spi.spi));
   copies_.clear(place);
-  places_[place] = {};
 }
 
 void SpiCopies::sweep() {
-  for (uint32_t left = kSweepBound; left > 0; --left) {
-    const uint32_t place = places_.next();
-    const auto& copy = places_[place];
-    if (copy.number != 0 && !of_.published(copy.number).is_current(copy.edition)) forget(place);
-    keys_.keep_only(place,
-                    copy.number == 0 ? 0 : ReceiveSpis::key_tag(copies_[place].spi, copies_[place].version));
+  if (const uint32_t endings = of_.endings(); endings != endings_) {
+    endings_ = endings;
+    places_.begin_round();
   }
+  step();
   if (keys_.has_tried()) keys_.erase_tried();
 }
 
+void SpiCopies::step() {
+  places_.step([&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
+               [&](uint32_t place) {
+                 if (!is_live(place)) forget(place);
+               });
+}
+
 void SpiCopies::renew_eras() {
-  for (const uint8_t slot : {0, 1}) {
-    if (eras_[slot] == of_.era(slot)) continue;
-    eras_[slot] = of_.era(slot);
-    for (uint32_t place = 1; place <= keys_.few(); ++place) {
-      if (places_[place].number != 0 && slot_of(copies_[place].spi) == slot) forget(place);
-      if (places_[place].number == 0) keys_.keep_only(place, 0);
-    }
-  }
+  const std::array<uint32_t, 2> eras = {of_.era(0), of_.era(1)};
+  if (eras == eras_) return;
+  eras_ = eras;
   keys_.erase_tried();
+  places_.begin_round();
+  step();
 }
 
 }  // namespace psp

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an lcore that is not the first knows of the tables: copies of the records that it met last, in small
-// tables of its own, so that the pipes read plainly whatever they read. The place of a copy follows from the
-// record's number, as that of its expanded key does. A copy is asked for with each packet, and used only as
-// long as its edition stands: a flow that was rekeyed, removed or is to wait is never sealed by what it was.
+// What an lcore that is not the first knows of the tables: copies of the records that it met, in tables and
+// under an index of its own, so that the pipes read plainly whatever they read. There are as many places as
+// there are records, filled one after another: an lcore touches memory for the flows that it meets, however
+// many others have. A copy is asked for with each packet, and used only as long as its edition stands: a flow
+// that was rekeyed, removed or is to wait is never sealed by what it was. What ended is wiped by a round
+// through the copies, which begins when the first lcore ended something.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <vector>
 
+#include "engine/hash_index.h"
 #include "engine/packet.h"
 #include "engine/software/flow_table.h"
 #include "engine/software/key_cache.h"
@@ -19,67 +22,144 @@ namespace psp {
 // Which record and edition stand at each place, and at which of them packets of this burst are counted.
 class CopyPlaces {
  public:
-  explicit CopyPlaces(uint32_t places) : mask_(places - 1), at_(size_t{places} + 1) {}
+  // Looked at in one step of a round, of which there is one each millisecond.
+  static constexpr uint32_t kStep = 512;
+  // For so many records: a place for each, up to a million; more than a burst uses.
+  static uint32_t count_for(uint32_t records) { return std::clamp<uint32_t>(records, kBurst + 1, 1 << 20); }
+
+  explicit CopyPlaces(uint32_t places) : places_(places), index_(places), at_(size_t{places} + 1) {}
 
   struct Copy {
-    uint32_t number = 0;  // 0: none
-    uint64_t edition = 0;
-    uint32_t burst = 0;  // in which it was used last
+    uint64_t edition;  // 0: none
+    uint32_t number;   // of the record; none: of the next free place
+    uint32_t burst;    // in which it was used last
   };
-  uint32_t place_of(uint32_t number) const { return ((number - 1) & mask_) + 1; }
   Copy& operator[](uint32_t place) { return at_[place]; }
-  // The next place of a round through all of them.
-  uint32_t next() { return round_ = round_ > mask_ ? 1 : round_ + 1; }
+  const Copy& operator[](uint32_t place) const { return at_[place]; }
+
+  // The place under `hash` for which matches(place), or 0.
+  template <typename Matches>
+  uint32_t find(uint32_t hash, Matches&& matches) const {
+    return index_.find(hash, matches);
+  }
+  // The same in steps for a burst, as FlowTable's: the likely place, or 0.
+  void prefetch(uint32_t hash) const { index_.prefetch(hash); }
+  uint32_t prefetch_place(uint32_t hash) const {
+    const uint32_t place = index_.candidate(hash);
+    __builtin_prefetch(&at_[place]);
+    return place;
+  }
+
+  // A place for another copy; where none is free one must be given back before.
+  uint32_t take(uint32_t hash) {
+    uint32_t place = free_;
+    if (place != 0) {
+      free_ = at_[place].number;
+    } else {
+      place = ++touched_;
+      if (left_ != 0) ++left_;
+    }
+    index_.insert(hash, place);
+    return place;
+  }
+  void give_back(uint32_t place, uint32_t hash) {
+    index_.erase(hash, place);
+    at_[place] = {0, free_, 0};
+    free_ = place;
+  }
+  bool full() const { return free_ == 0 && touched_ == places_; }
+  // One that no packet of this burst uses, in turn. Only when full.
+  uint32_t victim() {
+    uint32_t place = next();
+    while (at_[place].burst == burst_) place = next();
+    return place;
+  }
 
   void touch(uint32_t place) {
     at_[place].burst = burst_;
-    if (touched_ == 0 || places_[touched_ - 1] != place) places_[touched_++] = place;
-  }
-  // Whether a packet of this burst uses another record's copy there.
-  bool is_taken(uint32_t place, uint32_t number) const {
-    return at_[place].burst == burst_ && at_[place].number != number;
+    if (used_ == 0 || used_places_[used_ - 1] != place) used_places_[used_++] = place;
   }
   // Each place touched since; then another burst begins.
   template <typename Each>
   void take_touched(Each&& each) {
-    for (uint32_t i = 0; i < touched_; ++i) each(places_[i]);
-    touched_ = 0;
+    for (uint32_t i = 0; i < used_; ++i) each(used_places_[i]);
+    used_ = 0;
     ++burst_;
   }
 
+  // From here each place is looked at once more.
+  void begin_round() { left_ = touched_; }
+  bool in_round() const { return left_ != 0; }
+  // Looks at some of what is left: expects(copy) asks memory for what look(place) reads.
+  template <typename Expects, typename Look>
+  void step(Expects&& expects, Look&& look) {
+    for (uint32_t bound = std::min(left_, kStep); bound != 0;) {
+      std::array<uint32_t, 32> some;
+      const uint32_t count = std::min<uint32_t>(bound, some.size());
+      for (uint32_t i = 0; i < count; ++i) {
+        some[i] = next();
+        expects(at_[some[i]]);
+      }
+      for (uint32_t i = 0; i < count; ++i) {
+        if (at_[some[i]].edition != 0) look(some[i]);
+      }
+      bound -= count;
+      left_ -= count;
+    }
+  }
+
  private:
-  const uint32_t mask_;
-  std::vector<Copy> at_;
-  uint32_t round_ = 0;
+  uint32_t next() { return hand_ = hand_ >= touched_ ? 1 : hand_ + 1; }
+
+  const uint32_t places_;
+  HashIndex index_;
+  ZeroedArray<Copy> at_;
+  uint32_t touched_ = 0;  // places beyond this were never taken
+  uint32_t free_ = 0;     // given back
+  uint32_t hand_ = 0, left_ = 0;
   uint32_t burst_ = 1;
-  std::array<uint32_t, kBurst> places_;
-  uint32_t touched_ = 0;
+  std::array<uint32_t, kBurst> used_places_;
+  uint32_t used_ = 0;
 };
 
 class FlowCopies {
  public:
-  // `copies` has as many places as `keys`. `lcore`: of the others, from 0.
+  // `lcore`: of the others, from 0.
   FlowCopies(FlowTable& of, FlowTable& copies, KeyCache& keys, uint32_t lcore);
 
   // The place of the flow's copy; 0: there is nothing to copy now. *renewed: it was made, or made anew, and
   // is to be prepared as after an install. At most kBurst times between two calls of tell.
   uint32_t find(const FlowKey& key, uint32_t hash, bool* renewed);
-  // Asks memory for what find will read, and what sealing so many octets will.
-  void prefetch(uint32_t hash, size_t octets) const;
-  // Tells what the last burst counted.
+  // Asks memory in steps for what find will read, and what sealing so many octets will: the index, then the
+  // copy, whose likely place is returned, then what the copy names.
+  void prefetch(uint32_t hash) const { places_.prefetch(hash); }
+  uint32_t prefetch_copy(uint32_t hash) const;
+  void prefetch_rest(uint32_t place, size_t octets) const;
+  // Tells what the last burst counted, and wipes keys that it found replaced. Nothing is gathered any more.
   void tell();
   // Forgets some of the copies, and wipes their keys, that the table has no more. To be called each
-  // millisecond.
+  // millisecond. `sweeping`: there are more to look at.
   void sweep();
+  bool sweeping() const { return places_.in_round(); }
 
  private:
+  uint32_t renew(const FlowKey& key, uint32_t hash, uint32_t place);
   void tell(uint32_t place);
+  void forget(uint32_t place);
+
+  struct Replaced {
+    uint32_t place;
+    uint64_t key_tag;
+  };
 
   FlowTable& of_;
   FlowTable& copies_;
   KeyCache& keys_;
   const uint32_t lcore_;
   CopyPlaces places_;
+  uint32_t endings_ = 0;                   // of the table, that the present round is for
+  std::array<Replaced, kBurst> replaced_;  // in this burst; packets may be gathered under them
+  uint32_t replaced_count_ = 0;
 };
 
 class SpiCopies {
@@ -87,16 +167,21 @@ class SpiCopies {
   // As FlowCopies.
   SpiCopies(ReceiveSpis& of, ReceiveSpis& copies, KeyCache& keys, uint32_t lcore);
 
-  // The place of the SPI's copy; 0: there is nothing to copy now, or another SPI of this burst has the place,
-  // whose copy is read again once it is opened. With *sure there is no such SPI.
+  // The place of the SPI's copy; 0: there is nothing to copy now. With *sure there is no such SPI.
   uint32_t find(uint32_t spi, uint8_t version, uint32_t hash, bool* sure);
-  void prefetch(uint32_t hash, uint8_t version, size_t octets) const;
+  void prefetch(uint32_t hash) const { places_.prefetch(hash); }
+  uint32_t prefetch_copy(uint32_t hash) const;
+  void prefetch_rest(uint32_t place, uint8_t version, size_t octets) const;
   void tell();
   void sweep();
-  // The slots have other master keys than before: all that is known of the old ones' SPIs is wiped at once.
+  bool sweeping() const { return places_.in_round(); }
+  // The slots have other master keys than before: what is known of the old ones' SPIs is not found from now
+  // on, and wiped by the round that begins.
   void renew_eras();
 
  private:
+  bool is_live(uint32_t place) const;
+  void step();
   void tell(uint32_t place);
   void forget(uint32_t place);
 
@@ -105,6 +190,7 @@ class SpiCopies {
   KeyCache& keys_;
   const uint32_t lcore_;
   CopyPlaces places_;
+  uint32_t endings_ = 0;
   std::array<uint32_t, 2> eras_{};
 };
 

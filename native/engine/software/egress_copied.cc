@@ -29,10 +29,14 @@ void egress_copied(Worker& worker, Burst& burst) {
   for (uint16_t i = 0; i < burst.count; ++i) {
     const IpPacket& ip = burst.packets[i].ip;
     hashes[i] = burst.packets[i].as_before ? hashes[i - 1] : worker.flows.hash({ip.source, ip.destination});
-    if (!burst.packets[i].as_before) other.table.flows.prefetch(hashes[i]);
+    if (!burst.packets[i].as_before) other.flows.prefetch(hashes[i]);
+  }
+  std::array<uint32_t, kBurst> likely;
+  for (uint16_t i = 0; i < burst.count; ++i) {
+    likely[i] = burst.packets[i].as_before ? 0 : other.flows.prefetch_copy(hashes[i]);
   }
   for (uint16_t i = 0; i < burst.count; ++i) {
-    if (!burst.packets[i].as_before) other.flows.prefetch(hashes[i], burst.packets[i].ip.length);
+    if (likely[i] != 0) other.flows.prefetch_rest(likely[i], burst.packets[i].ip.length);
   }
   uint16_t keyed = 0;
   for (uint16_t i = 0, next; i < burst.count; i = next) {

@@ -173,8 +173,10 @@ bool FlowTable::copy_key(uint32_t number, uint64_t edition, uint8_t key[kKeyByte
 
 void FlowTable::put(uint32_t place, const SendingFlow& copy, const uint8_t key[kKeyBytes]) {
   EgressFlow& flow = flows_[place];
+  const uint8_t key_misses = flow.key == copy.key ? flow.key_misses : 0;
   flow = {};
   flow.key = copy.key;
+  flow.key_misses = key_misses;
   flow.outer_destination = copy.outer_destination;
   flow.cookie = copy.cookie;
   flow.key_tag = copy.key_tag;
@@ -214,7 +216,8 @@ void FlowTable::publish(uint32_t number) {
 }
 
 void FlowTable::withdraw(uint32_t number) {
-  if (published_) (*published_)[number].withdraw();
+  if (!published_ || !(*published_)[number].withdraw()) return;
+  endings_.store(endings_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
 // Zeros behind its end; none: zeros.

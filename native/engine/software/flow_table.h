@@ -6,6 +6,7 @@
 // their own holds copies of that (copies.h).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -96,8 +97,7 @@ class FlowTable {
   void prefetch(uint32_t hash) const { index_.prefetch(hash); }
   uint32_t prefetch_record(uint32_t hash) const {
     const uint32_t number = index_.candidate(hash);
-    __builtin_prefetch(&flows_[number]);
-    __builtin_prefetch(&flows_[number].outer_destination);
+    prefetch_at(number);
     return number;
   }
   uint32_t find(const FlowKey& key, uint32_t hash) const {
@@ -144,11 +144,18 @@ class FlowTable {
   // For the other lcores: a copy of what is published of a flow, its record's number and its edition; 0: none
   // to be had at this moment.
   uint32_t look_up(const FlowKey& key, uint32_t hash, SendingFlow* copy, uint64_t* edition) const;
-  uint32_t candidate(uint32_t hash) const { return index_.candidate(hash); }
   const Published<SendingFlow>& published(uint32_t number) const { return (*published_)[number]; }
   // The octets of the key of a copy; false: the edition is over.
   bool copy_key(uint32_t number, uint64_t edition, uint8_t key[kKeyBytes]) const;
   Tallies& tallies() { return *tallies_; }
+  // How many editions ended that others may have copies of; wraps. Who sees the number sees that they ended.
+  uint32_t endings() const { return endings_.load(std::memory_order_acquire); }
+  // How many places a table of copies has.
+  uint32_t places() const { return flows_.capacity(); }
+  void prefetch_at(uint32_t place) const {
+    __builtin_prefetch(&flows_[place]);
+    __builtin_prefetch(&flows_[place].outer_destination);
+  }
   // Puts a copy and its key in a place of a table of copies, or empties the place.
   void put(uint32_t place, const SendingFlow& copy, const uint8_t key[kKeyBytes]);
   void clear(uint32_t place);
@@ -183,6 +190,7 @@ class FlowTable {
   // Where there are other lcores.
   std::unique_ptr<ZeroedArray<Published<SendingFlow>>> published_;
   std::unique_ptr<Tallies> tallies_;
+  alignas(64) std::atomic<uint32_t> endings_{0};  // apart from what others read with each packet
 };
 
 }  // namespace psp

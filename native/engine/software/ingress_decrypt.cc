@@ -214,7 +214,7 @@ bool is_as_before(const Reading& before, const Reading& reading) {
 
 void read(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
-  const ReceiveSpis& spis = (worker.other ? worker.other->table : worker).receive_spis;
+  const ReceiveSpis& spis = worker.receive_spis;
   for (Packet& packet : burst) {
     Reading& reading = opening.readings[opening.read];
     uint32_t rule = 0;
@@ -227,7 +227,7 @@ void read(Worker& worker, Burst& burst) {
     reading.as_before = !first && is_as_before((&reading)[-1], reading);
     if (reading.as_before) continue;
     reading.hash = spis.hash(reading.header.spi);
-    spis.prefetch(reading.hash);
+    worker.other ? worker.other->spis.prefetch(reading.hash) : spis.prefetch(reading.hash);
     opening.fresh[opening.fresh_count++] = &reading;
   }
 }
@@ -236,8 +236,11 @@ void read(Worker& worker, Burst& burst) {
 void prefetch(Worker& worker) {
   const std::span fresh(worker.opening.fresh.data(), worker.opening.fresh_count);
   if (worker.other) {
+    const SpiCopies& copies = worker.other->spis;
+    for (Reading* reading : fresh) reading->number = copies.prefetch_copy(reading->hash);
     for (const Reading* reading : fresh) {
-      worker.other->spis.prefetch(reading->hash, reading->header.version, reading->length);
+      if (reading->number == 0) continue;
+      copies.prefetch_rest(reading->number, reading->header.version, reading->length);
     }
     return;
   }

@@ -25,13 +25,9 @@ size_t many_of(const Aead& aead, uint32_t records) {
 
 }  // namespace
 
-uint32_t KeyCache::few_for(uint32_t records) {
-  return std::bit_ceil(std::clamp<uint32_t>(records, 1, kFew));
-}
-
 KeyCache::KeyCache(const Aead& aead, uint32_t records)
     : aead_(aead),
-      few_(few_for(records)),
+      few_(std::bit_ceil(std::clamp<uint32_t>(records, 1, kFew))),
       many_(many_of(aead, records)),
       stride_(stride_of(aead)),
       memory_(static_cast<uint8_t*>(allocate_secret(stride_ * places()))) {
@@ -76,12 +72,6 @@ bool KeyCache::grow() {
   populate_secret(key_at(few_ + ready), (next - ready) * stride_);
   ready_.store(next, std::memory_order_relaxed);
   return true;
-}
-
-void KeyCache::keep_only(uint32_t number, uint64_t tag) {
-  const size_t place = place_of(number, 0);
-  const uint64_t there = *tag_at(place);
-  if (there != 0 && there != tag) erase_at(place, there);
 }
 
 void KeyCache::erase_tried() {

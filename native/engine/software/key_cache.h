@@ -66,11 +66,8 @@ class KeyCache {
   // Overwrites what was tried out last.
   void erase_tried();
   bool has_tried() const { return *tag_at(trial()) != 0; }
-  // Overwrites the record's key among the few unless it has this tag (0: in any case).
-  void keep_only(uint32_t number, uint64_t tag);
-  // How many the few are: of this cache, and of one for so many records.
+  // How many the few are.
   uint32_t few() const { return static_cast<uint32_t>(few_); }
-  static uint32_t few_for(uint32_t records);
 
  private:
   size_t places() const { return few_ + many_ + 1; }

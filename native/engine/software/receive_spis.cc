@@ -131,6 +131,7 @@ void ReceiveSpis::put(uint32_t place, const OpeningSpi& copy) {
   spi = {};
   spi.cookie = copy.cookie;
   spi.spi = copy.spi;
+  spi.era = copy.era;
   spi.flow = place;
   spi.version = copy.version;
   spi.mode = copy.mode;
@@ -264,7 +265,9 @@ void ReceiveSpis::end(uint32_t number) {
   const uint32_t flow = spi.flow;
   if (spi.seen && !spi.told) counters_[Value::kEventsLost].add();
   leave_wait(spi);
-  if (published_) (*published_)[number].withdraw();
+  if (published_ && (*published_)[number].withdraw()) {
+    endings_.store(endings_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
   const Tally others = tally_of(number);
   flows_[flow].packets += others.packets;
   flows_[flow].bytes += others.bytes;

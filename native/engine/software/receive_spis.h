@@ -131,10 +131,16 @@ class ReceiveSpis {
   // to be had, and with *sure none lives. `eras` are those of the lcore, which it reads at a time of its own.
   uint32_t look_up(uint32_t spi, uint8_t version, uint32_t hash, OpeningSpi* copy, uint64_t* edition,
                    bool* sure) const;
-  uint32_t candidate(uint32_t hash) const { return spi_index_.candidate(hash); }
   const Published<OpeningSpi>& published(uint32_t number) const { return (*published_)[number]; }
   uint32_t era(uint8_t slot) const { return eras_[slot].load(std::memory_order_relaxed); }
   Tallies& tallies() { return *tallies_; }
+  // As FlowTable's.
+  uint32_t endings() const { return endings_.load(std::memory_order_acquire); }
+  uint32_t places() const { return spis_.capacity(); }
+  void prefetch_at(uint32_t place) const {
+    __builtin_prefetch(&spis_[place]);
+    __builtin_prefetch(&flows_[place]);
+  }
   // Puts a copy in a place of a table of copies, or empties the place.
   void put(uint32_t place, const OpeningSpi& copy);
   void clear(uint32_t place);
@@ -171,6 +177,7 @@ class ReceiveSpis {
   // Where there are other lcores.
   std::unique_ptr<ZeroedArray<Published<OpeningSpi>>> published_;
   std::unique_ptr<Tallies> tallies_;
+  alignas(64) std::atomic<uint32_t> endings_{0};  // apart from what others read with each packet
 };
 
 }  // namespace psp

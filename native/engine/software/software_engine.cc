@@ -2,7 +2,7 @@
 // The first polling thread opens everything, runs, and closes everything; the control side only meets it at
 // the rings. A command is taken down only while its completion has room on the way up, and is done once the
 // other lcores, each a thread of its own that lives within the first one's life, took over what it changed.
-// Another thread gives the first one's sets of expanded keys their memory.
+// Another thread gives all lcores' sets of expanded keys their memory.
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
@@ -224,7 +224,7 @@ class SoftwareEngine : public Engine {
     ended_ = false;
     for (const auto& lcore : others_) lcore->thread = std::thread([&] { run_other(*lcore); });
     {
-      const std::jthread keys([&worker](const std::stop_token& stop) { grow_keys(*worker, stop); });
+      const std::jthread keys([&](const std::stop_token& stop) { grow_keys(*worker, stop); });
       run(*worker, *unsecured, *secured);
     }
     ended_ = true;
@@ -244,14 +244,16 @@ class SoftwareEngine : public Engine {
     remove_eal_files();
   }
 
-  // Another thread's whole life: makes memory of keys appear that the polling thread wants.
-  static void grow_keys(Worker& worker, const std::stop_token& stop) {
+  // Another thread's whole life: makes memory of keys appear that the polling threads want.
+  void grow_keys(Worker& first, const std::stop_token& stop) {
     pthread_setname_np(pthread_self(), "psp keys");
     std::mutex mutex;
     std::unique_lock lock(mutex);
     std::condition_variable_any sooner;
     while (!stop.stop_requested()) {
-      if (worker.egress_keys.grow() || worker.ingress_keys.grow()) continue;
+      bool grew = first.grow_keys();
+      for (const auto& lcore : others_) grew |= lcore->worker->grow_keys();
+      if (grew) continue;
       sooner.wait_for(lock, stop, kGrowEvery, [] { return false; });
     }
   }

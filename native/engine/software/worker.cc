@@ -38,7 +38,7 @@ Worker::Once::Once(const EngineConfig& config, uint32_t longest, Counters& count
            Drop::kIngressFragmentTableFull, Drop::kIngressFragmentMalformed},
           counters) {}
 
-// Members differ in size only: those of another lcore are places of copies, as many as it has expanded keys.
+// Of another lcore the tables are places of copies, as many as there may be records.
 Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
                Port& secured_port, Counters& own_counters, SpscRing<Event>& event_ring,
                SampleRing& sample_ring, uint64_t seed, Worker* first)
@@ -54,7 +54,7 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       fragment_pool(first ? first->fragment_pool : once->fragment_pool),
       egress_reassembly(first ? first->egress_reassembly : once->egress_reassembly),
       ingress_reassembly(first ? first->ingress_reassembly : once->ingress_reassembly),
-      flows(first ? FlowTable(KeyCache::few_for(config.max_flows), first->flows, counters)
+      flows(first ? FlowTable(CopyPlaces::count_for(config.max_flows), first->flows, counters)
                   : FlowTable(config.max_flows, config.wants_per_peer, config.peers.size(), counters,
                               config.lcores - 1)),
       own_hold(first ? nullptr
@@ -76,11 +76,11 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       vips_on_wire(any_transport(config.peers) || !config.bypass.empty()),
       draw(seed, config.sampling, config.peers),
       capture(config.capture, config.sampling.snap_bytes),
-      egress_keys(aead, first ? KeyCache::few_for(config.max_flows) : config.max_flows),
+      egress_keys(aead, config.max_flows),
       outer_header(outer_of(config)),
       egress_tally(counters.peers, &PeerCounters::count_egress),
-      ingress_keys(aead, first ? KeyCache::few_for(config.max_flows * 2) : config.max_flows * 2),
-      receive_spis(first ? ReceiveSpis(KeyCache::few_for(config.max_flows * 2), first->receive_spis,
+      ingress_keys(aead, config.max_flows * 2),
+      receive_spis(first ? ReceiveSpis(CopyPlaces::count_for(config.max_flows * 2), first->receive_spis,
                                        ingress_keys, counters)
                          : ReceiveSpis({config.max_flows, config.spis_per_flow, config.retire_ms},
                                        config.peers.size(), ingress_keys, counters, config.lcores - 1)),
@@ -183,9 +183,9 @@ void Worker::hand_over(Direction direction, uint32_t hash, const Packet& packet)
 }
 
 uint32_t Worker::patience_ms() const {
-  if (other) return unsecured.tx.waits() || secured.tx.waits() ? 1 : 1000;
-  const bool waits = unsecured.tx.waits() || secured.tx.waits() || !flows.untold().empty() ||
-                     !flows.draining().empty() || receive_spis.any_due();
+  const bool sends = unsecured.tx.waits() || secured.tx.waits();
+  if (other) return sends || other->flows.sweeping() || other->spis.sweeping() ? 1 : 1000;
+  const bool waits = sends || !flows.untold().empty() || !flows.draining().empty() || receive_spis.any_due();
   if (waits) return 1;
   const bool soon = hosts.asking() || next_hops.asking() || flows.any_refused() ||
                     egress_reassembly.waits() || ingress_reassembly.waits();
@@ -257,12 +257,8 @@ void Worker::tell_missed() {
 
 void Worker::tick() {
   if (other) {
-    // As often as milliseconds passed; more would go round twice.
-    for (uint64_t left = std::min<uint64_t>(now_ms - ticked_ms_, 64); left > 0; --left) {
-      other->flows.sweep();
-      other->spis.sweep();
-    }
-    ticked_ms_ = now_ms;
+    other->flows.sweep();
+    other->spis.sweep();
     return;
   }
   egress_reassembly.tick(now_ms);

@@ -61,6 +61,9 @@ struct Worker {
   // Whether all other lcores took over what the last command changed, so that nobody uses what was before.
   // Until then the command is not done, and no other may be carried out.
   bool settled() const;
+  // Makes memory of expanded keys appear that is wanted, so much at a time. False: there is nothing to do. Of
+  // one thread, any but the polling one.
+  bool grow_keys() { return egress_keys.grow() || ingress_keys.grow(); }
   // How long the next turn may wait when no packet comes.
   uint32_t patience_ms() const;
 
@@ -165,7 +168,6 @@ struct Worker {
   Burst burst_;  // of one port after the other
   std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
   std::vector<OtherLcore*> others_;  // first lcore
-  uint64_t ticked_ms_ = 0;
 };
 
 }  // namespace psp
