@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "engine/dpdk_port.h"
 #include "engine/interface.h"
@@ -141,18 +142,20 @@ class SoftwareEngineTest : public testing::Test {
     return config;
   }
 
-  // A key for 10.1.0.5 -> 10.2.0.7, with its next hop.
-  void install_flow() {
+  // A key for each flow, with its next hop.
+  void install_flows(const std::vector<FlowKey>& flows) {
     auto command = std::make_unique<Command>();
     InstallCommand install;
-    install.flows = {flow("10.1.0.5", "10.2.0.7")};
-    install.keys.push_back(egress_key(5));
-    install.keys[0].mac = kPeerMac;
-    install.results.resize(1);
+    install.flows = flows;
+    install.keys.assign(flows.size(), egress_key(5));
+    for (EgressKey& key : install.keys) key.mac = kPeerMac;
+    install.results.resize(flows.size());
     command->body = std::move(install);
     ASSERT_TRUE(engine->submit(command));
     while (!(command = engine->completed())) engine->wait();
   }
+  void install_flow() { install_flows({flow("10.1.0.5", "10.2.0.7")}); }
+  uint64_t value(Value value) const { return engine->counts().values[static_cast<size_t>(value)].value; }
 
   std::unique_ptr<Aead> aead = chosen_aead();
   std::unique_ptr<Engine> engine = make_software_engine();
@@ -367,6 +370,52 @@ TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {
     command->body = RotateCommand{1, master_key()};
     ASSERT_TRUE(engine->submit(command));
     while (!(command = engine->completed())) engine->wait();
+    engine->stop();
+  }).join();
+}
+
+TEST_F(SoftwareEngineTest, KeysOfAllLcoresGetTheMemoryThatTheyWant) {
+  std::thread([this] {
+    if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
+    if (!aead->is_plain_memory()) GTEST_SKIP() << "of this library only a few keys are kept";
+    if (!make_links(1600)) {
+      GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+    }
+    // Some thousands for either lcore: more than the few that take each other's place.
+    constexpr uint32_t kFlows = 4 * KeyCache::kFew, kAtOnce = 128;
+    EngineConfig config = on_links();
+    config.max_flows = kFlows;
+    config.lcores = 2;
+    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    const auto far_host = [](uint32_t n) {
+      return "10.2." + std::to_string(n / 256) + "." + std::to_string(n % 256);
+    };
+    std::vector<FlowKey> flows;
+    std::vector<Frame> frames;
+    for (uint32_t n = 0; n < kFlows; ++n) {
+      flows.push_back(flow("10.1.0.5", far_host(n)));
+      frames.push_back(
+          ethernet(info.unsecured.mac, kHostMac, 0x0800, udp_packet("10.1.0.5", far_host(n), "sealed")));
+    }
+    install_flows(flows);
+    Wire host("host");
+    uint64_t sent = 0;
+    const auto round_misses = [&] {
+      const uint64_t before = value(Value::kKeyCacheMisses);
+      for (uint32_t n = 0; n < kFlows; ++n) {
+        host.send(frames[n]);
+        if (++sent % kAtOnce == 0) {
+          EXPECT_TRUE(within(2000, [&] { return engine->counts().peers[0].egress_packets == sent; }));
+        }
+      }
+      return value(Value::kKeyCacheMisses) - before;
+    };
+    uint64_t misses = kFlows;
+    for (int round = 0; misses != 0 && round < 40; ++round) misses = round_misses();
+    EXPECT_EQ(misses, 0u);
+    for (const LcoreCount& lcore : engine->counts().lcores) {
+      EXPECT_GT(lcore.rx_packets, sent / kFlows * KeyCache::kFew);
+    }
     engine->stop();
   }).join();
 }
