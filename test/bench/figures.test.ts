@@ -46,9 +46,9 @@ describe('a ratio', () => {
 });
 
 describe('a goal', () => {
-  const [goal] = goals.filter(({ what }) => what.startsWith('engine / aead, 1420'));
+  const [goal] = goals.filter(({ what }) => what.startsWith('engine / aead, encrypt, 1420'));
   const way = (ours: number, more: Record<string, string | number> = {}) =>
-    row({ of: 'aead', octets: 1420, flows: 1, ...more }, exact(ours), exact(1), { reach: 0.75 });
+    row({ of: 'aead', direction: 'encrypt', octets: 1420, flows: 1, ...more }, exact(ours), exact(1), { reach: 0.75 });
 
   it('is reached when its least row reaches it', () => {
     if (goal === undefined) throw new Error('no such goal');
@@ -61,7 +61,12 @@ describe('a goal', () => {
 
   it('looks at its own rows alone', () => {
     if (goal === undefined) throw new Error('no such goal');
-    const others = [way(0.1, { octets: 64 }), way(0.1, { flows: 1000 }), way(0.1, { of: 'one flow' })];
+    const others = [
+      way(0.1, { octets: 64 }),
+      way(0.1, { flows: 1000 }),
+      way(0.1, { of: 'one flow' }),
+      way(0.1, { direction: 'decrypt' }),
+    ];
     expect(judge(goal, recorded('engine', [way(0.8), ...others]))).toMatchObject({
       reached: true,
       figure: '0.80',
