@@ -48,7 +48,9 @@ describe('a ratio', () => {
 describe('a goal', () => {
   const [goal] = goals.filter(({ what }) => what.startsWith('engine / aead, encrypt, 1420'));
   const way = (ours: number, more: Record<string, string | number> = {}) =>
-    row({ of: 'aead', direction: 'encrypt', octets: 1420, flows: 1, ...more }, exact(ours), exact(1), { reach: 0.75 });
+    row({ of: 'aead', direction: 'encrypt', octets: 1420, flows: 1, ...more }, exact(ours), exact(1), {
+      reach: 0.75,
+    });
 
   it('is reached when its least row reaches it', () => {
     if (goal === undefined) throw new Error('no such goal');
