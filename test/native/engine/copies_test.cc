@@ -142,7 +142,8 @@ TEST(FlowCopies, WhatEndedIsWipedWithinOneRoundWhereverTheHandStands) {
     // The hand stands there after so many steps of a round for something else.
     flows.remove(kCopies - 1);
     for (uint32_t i = 0; i < hand; ++i) flows.copies.sweep();
-    const std::array<uint32_t, 3> ended = {0, CopyPlaces::kStep, 2 * CopyPlaces::kStep};
+    const std::array<uint32_t, 5> ended = {0, CopyPlaces::kStep - 1, CopyPlaces::kStep,
+                                           2 * CopyPlaces::kStep - 1, 2 * CopyPlaces::kStep};
     std::vector<uint64_t> tags;
     for (const uint32_t n : ended) {
       tags.push_back(flows.places[places[n]].key_tag);
@@ -151,10 +152,11 @@ TEST(FlowCopies, WhatEndedIsWipedWithinOneRoundWhereverTheHandStands) {
       flows.remove(n);
       EXPECT_EQ(flows.use(n), 0u);
     }
-    for (uint32_t i = 0; i < steps_of(kCopies); ++i) {
+    constexpr uint32_t kNew = 8;
+    for (uint32_t i = 0; i < steps_of(kCopies + kNew); ++i) {
       flows.copies.sweep();
       // New copies, more than places were given back, hide nothing from the round.
-      for (uint32_t n = kCopies; i == 0 && n < kCopies + 8; ++n) {
+      for (uint32_t n = kCopies; i == 0 && n < kCopies + kNew; ++n) {
         flows.install(n, 7);
         flows.use(n);
         flows.copies.tell();
@@ -186,6 +188,23 @@ TEST(FlowCopies, NewFlowsAloneBeginNoRound) {
   EXPECT_EQ(flows.table.endings(), 2u);
 }
 
+TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsPlaceAmongTheMany) {
+  Flows flows(64, 64);
+  flows.install(1, 5);
+  const uint32_t place = flows.use(1);
+  flows.places[place].key_misses = KeyCache::kSettlesAfter;
+  flows.install(1, 6);
+  ASSERT_EQ(flows.use(1), place);
+  EXPECT_EQ(flows.places[place].key_misses, KeyCache::kSettlesAfter);
+  flows.copies.tell();
+  // Whose place it is next has proved nothing.
+  flows.remove(1);
+  flows.copies.sweep();
+  flows.install(2, 7);
+  ASSERT_EQ(flows.use(2), place);
+  EXPECT_EQ(flows.places[place].key_misses, 0u);
+}
+
 // A table of SPIs and one lcore's copies of it.
 struct Spis {
   explicit Spis(uint32_t spis)
@@ -206,6 +225,7 @@ struct Spis {
   uint32_t find(uint32_t spi) {
     bool sure;
     const uint32_t place = copies.find(spi, 0, table.hash(spi), &sure);
+    copies.tell();
     return place;
   }
   // As a packet that opens does.
@@ -215,7 +235,6 @@ struct Spis {
     if (place != 0 && !has_key(place, spi)) {
       keys.add(keys.place_of(place, 0), ReceiveSpis::key_tag(spi, 0), key, 0);
     }
-    copies.tell();
     return place;
   }
   bool has_key(uint32_t place, uint32_t spi) {
@@ -247,14 +266,12 @@ TEST(SpiCopies, NothingOfADeadMasterKeyIsFoundAndOneRoundWipesIt) {
   spis.copies.renew_eras();
   for (uint32_t spi = 1; spi <= kCopies; ++spi) EXPECT_EQ(spis.find(spi), 0u);
   EXPECT_EQ(spis.find(kOtherSlot), other);
-  spis.copies.tell();
   // An SPI that comes again, before its old copy was met, does not meet the old key.
   ASSERT_TRUE(spis.has_key(places[kCopies - 1], kCopies));
   spis.admit(kCopies);
   const uint32_t again = spis.find(kCopies);
   ASSERT_NE(again, 0u);
   EXPECT_FALSE(spis.has_key(again, kCopies));
-  spis.copies.tell();
   // One step of the round was taken as the eras changed.
   EXPECT_FALSE(spis.has_key(places[0], 1));
   for (uint32_t i = 1; i < steps_of(kCopies + 1); ++i) spis.copies.sweep();
