@@ -48,16 +48,6 @@ uint32_t FlowCopies::renew(const FlowKey& key, uint32_t hash, uint32_t place) {
   return whole ? place : 0;
 }
 
-uint32_t FlowCopies::prefetch_copy(uint32_t hash) const {
-  const uint32_t place = places_.prefetch_place(hash);
-  if (place == 0) {
-    of_.prefetch(hash);
-  } else {
-    copies_.prefetch_at(place);
-  }
-  return place;
-}
-
 void FlowCopies::prefetch_rest(uint32_t place, size_t octets) const {
   const uint32_t number = places_[place].number;
   __builtin_prefetch(&of_.published(number));
@@ -133,16 +123,6 @@ uint32_t SpiCopies::find(uint32_t spi, uint8_t version, uint32_t hash, bool* sur
     places_[place].edition = edition;
   }
   places_.touch(place);
-  return place;
-}
-
-uint32_t SpiCopies::prefetch_copy(uint32_t hash) const {
-  const uint32_t place = places_.prefetch_place(hash);
-  if (place == 0) {
-    of_.prefetch(hash);
-  } else {
-    copies_.prefetch_at(place);
-  }
   return place;
 }
 

@@ -42,11 +42,18 @@ class CopyPlaces {
   uint32_t find(uint32_t hash, Matches&& matches) const {
     return index_.find(hash, matches);
   }
-  // The same in steps for a burst, as FlowTable's: the likely place, or 0.
+  // Asks memory in steps for a burst, as FlowTable does: for the slot of the index; then for the copy at the
+  // likely place, which is returned, or, where there is none (0), for what `of` is looked up in.
   void prefetch(uint32_t hash) const { index_.prefetch(hash); }
-  uint32_t prefetch_place(uint32_t hash) const {
+  template <typename Table>
+  uint32_t prefetch_copy(uint32_t hash, const Table& of, const Table& copies) const {
     const uint32_t place = index_.candidate(hash);
-    __builtin_prefetch(&at_[place]);
+    if (place == 0) {
+      of.prefetch(hash);
+    } else {
+      __builtin_prefetch(&at_[place]);
+      copies.prefetch_at(place);
+    }
     return place;
   }
 
@@ -133,7 +140,7 @@ class FlowCopies {
   // Asks memory in steps for what find will read, and what sealing so many octets will: the index, then the
   // copy, whose likely place is returned, then what the copy names.
   void prefetch(uint32_t hash) const { places_.prefetch(hash); }
-  uint32_t prefetch_copy(uint32_t hash) const;
+  uint32_t prefetch_copy(uint32_t hash) const { return places_.prefetch_copy(hash, of_, copies_); }
   void prefetch_rest(uint32_t place, size_t octets) const;
   // Tells what the last burst counted, and wipes keys that it found replaced. Nothing is gathered any more.
   void tell();
@@ -170,7 +177,7 @@ class SpiCopies {
   // The place of the SPI's copy; 0: there is nothing to copy now. With *sure there is no such SPI.
   uint32_t find(uint32_t spi, uint8_t version, uint32_t hash, bool* sure);
   void prefetch(uint32_t hash) const { places_.prefetch(hash); }
-  uint32_t prefetch_copy(uint32_t hash) const;
+  uint32_t prefetch_copy(uint32_t hash) const { return places_.prefetch_copy(hash, of_, copies_); }
   void prefetch_rest(uint32_t place, uint8_t version, size_t octets) const;
   void tell();
   void sweep();
