@@ -54,9 +54,13 @@ class HandOver {
     ++lane.taken;
     return true;
   }
-  // What was taken has left, or waits.
+  // What was taken has left, or waits. Where nothing was taken nothing is written, which the giver reads with
+  // each packet.
   void finish() {
-    for (LaneState& lane : lanes_) lane.finished.store(lane.taken, std::memory_order_release);
+    for (LaneState& lane : lanes_) {
+      if (lane.finished.load(std::memory_order_relaxed) == lane.taken) continue;
+      lane.finished.store(lane.taken, std::memory_order_release);
+    }
   }
   // Any thread; true a moment ago.
   bool empty() const {

@@ -127,12 +127,13 @@ class Neighbours {
   HashSeed seed_;
   Slab<Neighbour> neighbours_;
   HashIndex index_;
-  uint32_t last_ = 0;  // found; packets in a row often go to the same
   Slab<Waiting> waiting_;
   List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;
   std::unique_ptr<ZeroedArray<Published<Known>>> published_;  // where there are other lcores
+  // Found; packets in a row often go to the same. Apart from what other lcores read with each packet.
+  alignas(64) uint32_t last_ = 0;
 
   // Of another lcore.
   const Neighbours* first_ = nullptr;

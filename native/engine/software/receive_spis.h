@@ -174,10 +174,11 @@ class ReceiveSpis {
   List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
   std::array<std::atomic<uint32_t>, 2> eras_{};
   uint32_t sweep_ = 0;  // next record to look at for dead ones, 0: nothing to clear
-  // Where there are other lcores.
-  std::unique_ptr<ZeroedArray<Published<OpeningSpi>>> published_;
+  // Where there are other lcores. In a cache line each: what they read with each packet, and what is written
+  // now and then.
+  alignas(64) std::unique_ptr<ZeroedArray<Published<OpeningSpi>>> published_;
   std::unique_ptr<Tallies> tallies_;
-  alignas(64) std::atomic<uint32_t> endings_{0};  // apart from what others read with each packet
+  alignas(64) std::atomic<uint32_t> endings_{0};
 };
 
 }  // namespace psp

@@ -151,7 +151,7 @@ struct Worker {
   // First lcore: puts a master key in its slot and returns the one that was there.
   std::unique_ptr<MasterKey> swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key);
   // First lcore: others take over master keys and rates of samples once they see the number.
-  std::atomic<uint32_t> changes{0};
+  alignas(64) std::atomic<uint32_t> changes{0};  // apart from what is written with each packet
 
   std::unique_ptr<OtherLcore> other;  // null: this is the first
 
@@ -165,7 +165,7 @@ struct Worker {
   void tell_missed();
   void tick();
 
-  Burst burst_;  // of one port after the other
+  alignas(64) Burst burst_;  // of one port after the other
   std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
   std::vector<OtherLcore*> others_;  // first lcore
 };
