@@ -20,11 +20,6 @@ bool covers_ipv4_only(const Prefix& prefix) {
   return prefix.length >= kMappedBits && is_ipv4(prefix.address);
 }
 
-uint32_t ipv4_number(const Address& address) {
-  return static_cast<uint32_t>(address[12]) << 24 | static_cast<uint32_t>(address[13]) << 16 |
-         static_cast<uint32_t>(address[14]) << 8 | address[15];
-}
-
 [[noreturn]] void fail(const char* what) {
   throw EngineError{"ENGINE_FAILED", "peers", what};
 }
@@ -70,7 +65,7 @@ void Peers::add(const Prefix& prefix, uint16_t owner) {
     const auto depth = static_cast<uint8_t>(prefix.length - kMappedBits);
     if (depth == 0) {
       ipv4_default_ = owner;
-    } else if (rte_lpm_add(ipv4_, ipv4_number(prefix.address), depth, owner) != 0) {
+    } else if (rte_lpm_add(ipv4_, load_u32(prefix.address.data() + 12), depth, owner) != 0) {
       fail("a prefix does not go into the table");
     }
     return;
@@ -82,12 +77,8 @@ void Peers::add(const Prefix& prefix, uint16_t owner) {
   }
 }
 
-uint16_t Peers::owner(const Address& address) const {
+uint16_t Peers::owner_ipv6(const Address& address) const {
   uint32_t found;
-  if (is_ipv4(address)) {
-    return rte_lpm_lookup(ipv4_, ipv4_number(address), &found) == 0 ? static_cast<uint16_t>(found)
-                                                                    : ipv4_default_;
-  }
   return rte_lpm6_lookup(ipv6_, address.data(), &found) == 0 ? static_cast<uint16_t>(found) : ipv6_default_;
 }
 

@@ -25,9 +25,15 @@ class Peers {
   Peers& operator=(const Peers&) = delete;
 
   // A peer's number, kLocal or kNobody.
-  uint16_t owner(const Address& address) const;
+  uint16_t owner(const Address& address) const {
+    if (!is_ipv4(address)) return owner_ipv6(address);
+    uint32_t found;
+    return rte_lpm_lookup(ipv4_, load_u32(address.data() + 12), &found) == 0 ? static_cast<uint16_t>(found)
+                                                                             : ipv4_default_;
+  }
 
  private:
+  uint16_t owner_ipv6(const Address& address) const;
   void add(const Prefix& prefix, uint16_t owner);
 
   rte_lpm* ipv4_ = nullptr;
