@@ -45,8 +45,8 @@ inline uint16_t checksum_fold(uint32_t sum) {
   return static_cast<uint16_t>(~(sum + (sum >> 16)));
 }
 
-// Whether the checksum of an IPv4 header without options holds. A sum of words in the machine's own order
-// tells as well.
+// Whether the checksum of an IPv4 header without options holds: the sum of its words, of 16 bits, is a multiple
+// of 0xffff. So is then that of longer words in the machine's own order, carries added (RFC 1071 section 2).
 inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
   uint64_t words[2];
   uint32_t last;
@@ -56,8 +56,7 @@ inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
   sum += sum < words[1];
   sum += last;
   sum += sum < last;
-  const uint64_t halves = (sum >> 32) + (sum & 0xffffffff);
-  return checksum_fold(static_cast<uint32_t>((halves >> 16) + (halves & 0xffff))) == 0;
+  return sum % 0xffff == 0;
 }
 
 // read_ip for a packet of version 4 whose header, of which 20 octets are there, claims to have `header`.
