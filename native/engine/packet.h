@@ -56,20 +56,35 @@ struct Burst {
   }
 };
 
-// An Ethernet address as a number.
+// An Ethernet address of ours, as it stands in frames.
 class EthernetAddress {
  public:
-  explicit EthernetAddress(const MacAddress& mac)
-      : number_(uint64_t{load_u16(mac.data())} << 32 | load_u32(mac.data() + 2)) {}
+  explicit EthernetAddress(const MacAddress& mac) {
+    std::memcpy(&first_, mac.data(), sizeof first_);
+    std::memcpy(&last_, mac.data() + sizeof first_, sizeof last_);
+    for (const bool ipv6 : {false, true}) {
+      auto* const octets = reinterpret_cast<uint8_t*>(&sources_[ipv6]);
+      std::memcpy(octets, mac.data(), mac.size());
+      store_u16(octets + mac.size(), ipv6 ? 0x86dd : 0x0800);
+    }
+  }
 
-  bool is_destination_of(const uint8_t* frame) const { return load_u64(frame) >> 16 == number_; }
+  bool is_destination_of(const uint8_t* frame) const {
+    uint32_t first;
+    uint16_t last;
+    std::memcpy(&first, frame, sizeof first);
+    std::memcpy(&last, frame + sizeof first, sizeof last);
+    return first == first_ && last == last_;
+  }
   // Writes the header's last two fields; the destination is set when the neighbour is known.
   void write_source(uint8_t* frame, bool ipv6) const {
-    store_u64(frame + 6, number_ << 16 | (ipv6 ? 0x86dd : 0x0800));
+    std::memcpy(frame + 6, &sources_[ipv6], sizeof sources_[0]);
   }
 
  private:
-  uint64_t number_;
+  uint32_t first_;
+  uint16_t last_;
+  std::array<uint64_t, 2> sources_;  // by family
 };
 
 }  // namespace psp

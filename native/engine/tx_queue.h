@@ -35,7 +35,10 @@ class TxQueue {
   // Takes as many of these as fit, from the first on, and returns how many.
   uint32_t push(rte_mbuf* const* packets, uint32_t count) {
     const uint32_t taken = up_ ? std::min(count, room()) : 0;
-    for (uint32_t i = 0; i < taken; ++i) packets_[tail_++ % kCapacity] = packets[i];
+    const uint32_t at = tail_ % kCapacity, before_end = std::min(taken, kCapacity - at);
+    std::copy_n(packets, before_end, packets_.begin() + at);
+    std::copy_n(packets + before_end, taken - before_end, packets_.begin());
+    tail_ += taken;
     return taken;
   }
   // Gives the port what it takes.

@@ -58,10 +58,12 @@ Edge choose(const Worker& worker, Packet& packet) {
 // Makes a frame of the packet inside the mbuf.
 void uncover(const Worker& worker, Packet& packet) {
   rte_mbuf& mbuf = *packet.mbuf;
-  mbuf.data_off += static_cast<uint16_t>(packet.inner - packet.layer3());
-  mbuf.pkt_len = kEthernetLength + packet.ip.length;
-  mbuf.data_len = static_cast<uint16_t>(mbuf.pkt_len);
-  worker.unsecured.ethernet.write_source(packet.frame(), packet.ip.version == 6);
+  uint8_t* const frame = packet.inner - kEthernetLength;
+  const uint32_t length = kEthernetLength + packet.ip.length;
+  mbuf.data_off = static_cast<uint16_t>(frame - static_cast<uint8_t*>(mbuf.buf_addr));
+  mbuf.pkt_len = length;
+  mbuf.data_len = static_cast<uint16_t>(length);
+  worker.unsecured.ethernet.write_source(frame, packet.ip.version == 6);
 }
 
 FragmentFault cut(Worker& worker, const Packet& packet, Fragments* fragments) {
