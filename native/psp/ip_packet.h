@@ -61,7 +61,8 @@ inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
 
 // read_ip for a packet of version 4 whose header, of which 20 octets are there, claims to have `header`.
 inline IpFault read_ipv4(const uint8_t* octets, size_t length, size_t header, IpPacket* packet) {
-  constexpr uint16_t kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
+  // As they stand in the header, which need not be turned then.
+  const uint16_t kAnyFragment = swap_to_network(uint16_t{0x3fff}), kFragmentOffset = swap_to_network(uint16_t{0x1fff});
   constexpr uint16_t kProtocol = 9;  // where it stands
   const size_t total = load_u16(octets + 2);
   if (header < kIpv4Header || total < header) return IpFault::kMalformed;
@@ -69,9 +70,10 @@ inline IpFault read_ipv4(const uint8_t* octets, size_t length, size_t header, Ip
   const bool holds = header == kIpv4Header ? plain_ipv4_checksum_holds(octets)
                                            : checksum_fold(checksum_add(octets, header, 0)) == 0;
   if (!holds) return IpFault::kChecksum;
-  const uint16_t fragment = load_u16(octets + 6);
+  uint16_t fragment;
+  std::memcpy(&fragment, octets + 6, sizeof fragment);
   packet->version = 4;
-  packet->fragment = fragment & (kMoreFragments | kFragmentOffset);
+  packet->fragment = fragment & kAnyFragment;
   packet->later_fragment = fragment & kFragmentOffset;
   packet->protocol_offset = kProtocol;
   packet->payload_offset = static_cast<uint16_t>(header);

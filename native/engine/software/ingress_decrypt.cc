@@ -215,21 +215,23 @@ bool is_as_before(const Reading& before, const Reading& reading) {
 void read(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
   const ReceiveSpis& spis = worker.receive_spis;
+  Reading* const begin = opening.readings.data();
+  Reading* next = begin;
   for (Packet& packet : burst) {
-    Reading& reading = opening.readings[opening.read];
+    Reading& reading = *next;
     uint32_t rule = 0;
     const Edge edge = choose(worker, packet, &reading, &rule);
     if (edge != Edge::kLookUp) {
       end(worker, packet, edge, rule);
       continue;
     }
-    const bool first = opening.read++ == 0;
-    reading.as_before = !first && is_as_before((&reading)[-1], reading);
+    reading.as_before = next++ != begin && is_as_before((&reading)[-1], reading);
     if (reading.as_before) continue;
     reading.hash = spis.hash(reading.header.spi);
     worker.other ? worker.other->spis.prefetch(reading.hash) : spis.prefetch(reading.hash);
     opening.fresh[opening.fresh_count++] = &reading;
   }
+  opening.read = static_cast<uint16_t>(next - begin);
 }
 
 // Asks memory for all that the SPIs of a burst need before any of it is read.
@@ -295,21 +297,21 @@ Edge read_opened(Reading& reading) {
 
 // What becomes of a packet behind the AEAD: kept, or its end.
 void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
+  Packet& packet = *reading.packet;
   if (edge == Edge::kIngressAcl) edge = read_opened(reading);
-  if (edge != Edge::kIngressAcl) {
-    end(worker, *reading.packet, edge, 0);
-    return;
-  }
-  worker.opening.octets += sealed_payload_octets(reading.length);
-  worker.opening.sampled += reading.packet->sampled;
-  burst.keep(worker.opening.kept++, *reading.packet);
+  if (edge != Edge::kIngressAcl) return end(worker, packet, edge, 0);
+  Opening& opening = worker.opening;
+  opening.octets += sealed_payload_octets(reading.length);
+  opening.sampled += packet.sampled;
+  burst.keep(opening.kept++, packet);
 }
 
 void open_gathered(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
   std::array<bool, kBurst> opened;
   worker.aead.open_burst(opening.jobs.data(), opening.count, opened.data());
-  for (uint16_t i = 0; i < opening.count; ++i) {
+  const uint16_t count = opening.count;
+  for (uint16_t i = 0; i < count; ++i) {
     finish(worker, burst, *opening.waiting[i], opened[i] ? Edge::kIngressAcl : Edge::kSyndromeIcv);
   }
   opening.count = 0;
@@ -345,8 +347,9 @@ Edge open_alone(Worker& worker, Reading& reading, void* key) {
 }
 
 void gather(Opening& opening, Reading& reading) {
-  lay_out_opening(reading.key, reading.header, reading.psp, reading.length, &opening.jobs[opening.count]);
-  opening.waiting[opening.count++] = &reading;
+  const uint16_t at = opening.count++;
+  lay_out_opening(reading.key, reading.header, reading.psp, reading.length, &opening.jobs[at]);
+  opening.waiting[at] = &reading;
 }
 
 // Whether the packet is opened as the one before it, with the same key.
