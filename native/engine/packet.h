@@ -50,10 +50,13 @@ struct Burst {
 
   Packet* begin() { return packets.data(); }
   Packet* end() { return packets.data() + count; }
-  // Moves a packet up to where packets are kept, in order.
-  void keep(uint16_t place, const Packet& packet) {
-    if (&packets[place] != &packet) packets[place] = packet;
+  // Moves a packet of the burst up to where packets are kept, in order. Returns where the next one is.
+  static Packet* keep(Packet* place, const Packet& packet) {
+    if (place != &packet) *place = packet;
+    return place + 1;
   }
+  // The kept ones end there. Returns how many they are.
+  uint16_t end_at(const Packet* end) { return count = static_cast<uint16_t>(end - begin()); }
 };
 
 // An Ethernet address of ours, as it stands in frames.

@@ -190,15 +190,14 @@ inline bool looks_partial(const IpPacket& packet, const uint8_t* octets) {
   if (packet.version != 4) {
     return field == static_cast<uint16_t>(~checksum_fold(pseudo_header_sum(packet, length)));
   }
-  // As pseudo_header_sum, in the machine's own order: the sum does not mind.
+  // As pseudo_header_sum, in the machine's own order: the sum does not mind. Folded it is the field, which then
+  // is not 0, when their difference is a multiple of 0xffff.
   uint32_t from, to;
   std::memcpy(&from, packet.source.data() + 12, sizeof from);
   std::memcpy(&to, packet.destination.data() + 12, sizeof to);
-  uint64_t sum = uint64_t{from} + to + swap_to_network(static_cast<uint16_t>(length)) +
-                 swap_to_network(static_cast<uint16_t>(packet.protocol));
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  const uint16_t folded = ~checksum_fold(static_cast<uint32_t>((sum >> 16) + (sum & 0xffff)));
-  return swap_to_network(field) == folded;
+  const uint64_t sum = uint64_t{from} + to + swap_to_network(static_cast<uint16_t>(length)) +
+                       swap_to_network(static_cast<uint16_t>(packet.protocol));
+  return field != 0 && (sum + 0xffff - swap_to_network(field)) % 0xffff == 0;
 }
 // Completes the checksum of a packet that looks partial; true when it did. One that is already right stays as
 // it is.

@@ -7,7 +7,7 @@
 
 namespace psp {
 
-OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), ipv6_(!is_ipv4(outer.source)) {
+OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), destination_(outer.destination), ipv6_(!is_ipv4(outer.source)) {
   if (outer.dscp) {
     dscp_ = static_cast<uint8_t>(*outer.dscp << 2);
     inner_bits_ = kEcnMask;
@@ -29,7 +29,7 @@ uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, c
                      Header header, uint8_t* inner) {
   AeadJob job;
   const OuterHeader outer_header(outer);
-  uint8_t* const start = lay_out_tunnel(expanded_key, outer_header, outer.destination, outer.udp_source,
+  uint8_t* const start = lay_out_tunnel(expanded_key, outer_header, outer.udp_source,
                                         inner_packet, &header, inner, &job);
   if (start == nullptr) return nullptr;
   aead.seal(job);

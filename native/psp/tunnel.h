@@ -34,16 +34,21 @@ inline size_t tunnel_overhead(bool outer_ipv6, bool cookie) {
 class OuterHeader {
  public:
   explicit OuterHeader(const Outer& outer);
+  // The same to another destination, of the same family.
+  OuterHeader to(const Address& destination) const {
+    OuterHeader other = *this;
+    other.destination_ = destination;
+    return other;
+  }
 
   bool ipv6() const { return ipv6_; }
   // Writes it in front of `udp`, where a datagram of so many octets begins. ECN is copied from the inner
   // packet (RFC 6040 section 4.1, normal mode). Returns the start of the outer packet.
-  uint8_t* write(const Address& destination, uint8_t inner_traffic_class, size_t udp_length,
-                 uint8_t* udp) const {
+  uint8_t* write(uint8_t inner_traffic_class, size_t udp_length, uint8_t* udp) const {
     const uint32_t traffic_class = dscp_ | (inner_traffic_class & inner_bits_);
-    if (ipv6_) return write_ipv6(destination, traffic_class, udp_length, udp);
+    if (ipv6_) return write_ipv6(traffic_class, udp_length, udp);
     const uint32_t total = kIpv4Header + static_cast<uint32_t>(udp_length);
-    const uint32_t to = load_u32(destination.data() + 12);
+    const uint32_t to = load_u32(destination_.data() + 12);
     const uint16_t checksum = checksum_fold(sum_ + traffic_class + total + (to >> 16) + (to & 0xffff));
     uint8_t* const start = udp - kIpv4Header;
     // Word by word, each stored once: the checksum is of the words, not of what was stored a moment ago.
@@ -54,16 +59,15 @@ class OuterHeader {
   }
 
  private:
-  uint8_t* write_ipv6(const Address& destination, uint32_t traffic_class, size_t udp_length,
-                      uint8_t* udp) const {
+  uint8_t* write_ipv6(uint32_t traffic_class, size_t udp_length, uint8_t* udp) const {
     uint8_t* const start = udp - kIpv6Header;
     store_u64(start, first_ | uint64_t{traffic_class} << 52 | uint64_t{udp_length & 0xffff} << 16);
     std::memcpy(start + 8, source_.data(), source_.size());
-    std::memcpy(start + 24, destination.data(), destination.size());
+    std::memcpy(start + 24, destination_.data(), destination_.size());
     return start;
   }
 
-  Address source_;
+  Address source_, destination_;
   uint64_t first_, second_ = 0;  // the first 16 octets of IPv4, 8 of IPv6
   uint32_t sum_ = 0;             // of the words of IPv4 that are always the same
   uint8_t dscp_ = 0, inner_bits_ = 0xff;
@@ -83,15 +87,14 @@ inline uint8_t tunnel_next_header(const IpPacket& inner_packet) {
 }
 
 // The same but for the AEAD, which has *job to do, and for the UDP checksum, which comes after it.
-[[nodiscard]] inline uint8_t* lay_out_tunnel(void* expanded_key, const OuterHeader& outer,
-                                             const Address& destination, uint16_t udp_source,
+[[nodiscard]] inline uint8_t* lay_out_tunnel(void* expanded_key, const OuterHeader& outer, uint16_t udp_source,
                                              const IpPacket& inner_packet, Header* header, uint8_t* inner,
                                              AeadJob* job) {
   const size_t udp_length = encapsulation_front(header->has_cookie) + inner_packet.length + kIcvLength;
   if ((outer.ipv6() ? 0 : kIpv4Header) + udp_length > UINT16_MAX) return nullptr;
   header->next_header = tunnel_next_header(inner_packet);
   uint8_t* const udp = lay_out_payload(expanded_key, udp_source, header, inner, inner_packet.length, job);
-  return outer.write(destination, inner_packet.traffic_class, udp_length, udp);
+  return outer.write(inner_packet.traffic_class, udp_length, udp);
 }
 
 // The packet inside `length` octets of UDP payload that lay_out_opening and the AEAD opened; read_header

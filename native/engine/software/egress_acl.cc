@@ -20,29 +20,25 @@ FlowKey flow_of(const Packet& packet) {
 struct Place {
   uint32_t hash, number;
 };
+// Of the packets of a burst; not set where a packet is as the one before it.
 using Places = std::array<Place, kBurst>;
 
 // Asks memory for all that the flows of a burst need before any of it is read.
 void prefetch(const Worker& worker, const Burst& burst, Places& places) {
+  std::array<uint16_t, kBurst> at;
+  uint16_t count = 0;
   for (uint16_t i = 0; i < burst.count; ++i) {
-    if (burst.packets[i].as_before) {
-      places[i].hash = places[i - 1].hash;
-      continue;
-    }
+    if (burst.packets[i].as_before) continue;
     places[i].hash = worker.flows.hash(flow_of(burst.packets[i]));
     worker.flows.prefetch(places[i].hash);
+    at[count++] = i;
   }
-  for (uint16_t i = 0; i < burst.count; ++i) {
-    if (burst.packets[i].as_before) {
-      places[i].number = places[i - 1].number;
-      continue;
-    }
-    places[i].number = worker.flows.prefetch_record(places[i].hash);
-  }
+  const std::span fresh(at.data(), count);
+  for (const uint16_t i : fresh) places[i].number = worker.flows.prefetch_record(places[i].hash);
   const KeyCache& keys = worker.egress_keys;
-  for (uint16_t i = 0; i < burst.count; ++i) {
+  for (const uint16_t i : fresh) {
     const uint32_t number = places[i].number;
-    if (burst.packets[i].as_before || number == 0) continue;
+    if (number == 0) continue;
     const EgressFlow& flow = worker.flows[number];
     keys.prefetch(keys.place_of(number, flow.key_misses), flow.version, burst.packets[i].ip.length);
   }
@@ -80,10 +76,12 @@ void egress_acl(Worker& worker, Burst& burst) {
   Places places;
   prefetch(worker, burst, places);
   uint16_t keyed = 0;
+  Place place{};
   for (uint16_t i = 0, next; i < burst.count; i = next) {
     Packet& packet = burst.packets[i];
+    if (!packet.as_before) place = places[i];
     uint32_t number = 0;
-    const Edge edge = choose(worker, packet, places[i], &number);
+    const Edge edge = choose(worker, packet, place, &number);
     next = i + 1;
     if (edge == Edge::kSeal) {
       // Packets of one flow in a row go on together: sealing changes nothing that its edge depends on.

@@ -37,27 +37,27 @@ Edge choose(const Worker& worker, Packet& packet, uint32_t* rule) {
 
 // A packet between the same addresses as the one before it that was kept takes the same edge. The bypass asks
 // for more than addresses.
-bool is_as_before(const Worker& worker, const Packet& before, const Packet& packet) {
+bool is_as_before(const Packet& before, const Packet& packet) {
   return is_same(before.ip.destination, packet.ip.destination) &&
-         is_same(before.ip.source, packet.ip.source) && (packet.frame()[0] & 1) == 0 &&
-         worker.config.bypass.empty();
+         is_same(before.ip.source, packet.ip.source) && (packet.frame()[0] & 1) == 0;
 }
 
 }  // namespace
 
 void egress_root(Worker& worker, Burst& burst) {
-  uint16_t kept = 0;
+  const bool bypasses = !worker.config.bypass.empty();
+  Packet* kept = burst.begin();
   for (Packet& packet : burst) {
-    packet.as_before = kept != 0 && is_as_before(worker, burst.packets[kept - 1], packet);
+    packet.as_before = kept != burst.begin() && !bypasses && is_as_before(kept[-1], packet);
     if (packet.as_before) {
-      packet.peer = burst.packets[kept - 1].peer;
-      burst.keep(kept++, packet);
+      packet.peer = kept[-1].peer;
+      kept = Burst::keep(kept, packet);
       continue;
     }
     uint32_t rule = 0;
     const Edge edge = choose(worker, packet, &rule);
     if (edge == Edge::kEgressAcl) {
-      burst.keep(kept++, packet);
+      kept = Burst::keep(kept, packet);
       continue;
     }
     if (edge == Edge::kBypass) {
@@ -84,8 +84,7 @@ void egress_root(Worker& worker, Burst& burst) {
         break;
     }
   }
-  worker.counters.hit(Pipe::kEgressRoot, kept);
-  burst.count = kept;
+  worker.counters.hit(Pipe::kEgressRoot, burst.end_at(kept));
 }
 
 }  // namespace psp

@@ -296,23 +296,23 @@ Edge read_opened(Reading& reading) {
 }
 
 // What becomes of a packet behind the AEAD: kept, or its end.
-void finish(Worker& worker, Burst& burst, Reading& reading, Edge edge) {
+void finish(Worker& worker, Reading& reading, Edge edge) {
   Packet& packet = *reading.packet;
   if (edge == Edge::kIngressAcl) edge = read_opened(reading);
   if (edge != Edge::kIngressAcl) return end(worker, packet, edge, 0);
   Opening& opening = worker.opening;
   opening.octets += sealed_payload_octets(reading.length);
   opening.sampled += packet.sampled;
-  burst.keep(opening.kept++, packet);
+  opening.kept = Burst::keep(opening.kept, packet);
 }
 
-void open_gathered(Worker& worker, Burst& burst) {
+void open_gathered(Worker& worker) {
   Opening& opening = worker.opening;
   std::array<bool, kBurst> opened;
   worker.aead.open_burst(opening.jobs.data(), opening.count, opened.data());
   const uint16_t count = opening.count;
   for (uint16_t i = 0; i < count; ++i) {
-    finish(worker, burst, *opening.waiting[i], opened[i] ? Edge::kIngressAcl : Edge::kSyndromeIcv);
+    finish(worker, *opening.waiting[i], opened[i] ? Edge::kIngressAcl : Edge::kSyndromeIcv);
   }
   opening.count = 0;
 }
@@ -363,21 +363,22 @@ bool continues(const Worker& worker, Reading& reading) {
   return true;
 }
 
-void open(Worker& worker, Burst& burst, Reading& reading) {
+void open(Worker& worker, Reading& reading) {
   const uint64_t tag = ReceiveSpis::key_tag(reading.header.spi, reading.header.version);
   reading.key = worker.ingress_keys.find(worker.receive_spis.key_place(reading.number), tag);
   // A capture keeps one frame, that of the packet opened next.
   if (reading.key != nullptr && !worker.capture.ingress()) return gather(worker.opening, reading);
-  open_gathered(worker, burst);
-  finish(worker, burst, reading, open_alone(worker, reading, reading.key));
+  open_gathered(worker);
+  finish(worker, reading, open_alone(worker, reading, reading.key));
 }
 
 }  // namespace
 
 void ingress_decrypt(Worker& worker, Burst& burst) {
   Opening& opening = worker.opening;
-  opening.read = opening.fresh_count = opening.kept = opening.sampled = 0;
+  opening.read = opening.fresh_count = opening.sampled = 0;
   opening.octets = 0;
+  opening.kept = burst.begin();
   if (burst.count == 0) return;
   read(worker, burst);
   prefetch(worker);
@@ -388,16 +389,16 @@ void ingress_decrypt(Worker& worker, Burst& burst) {
     }
     const Edge edge = look_up(worker, reading);
     if (edge == Edge::kIngressAcl) {
-      open(worker, burst, reading);
+      open(worker, reading);
     } else {
       end(worker, *reading.packet, edge, reading.hash);
     }
   }
-  open_gathered(worker, burst);
-  worker.counters.hit(Pipe::kIngressDecrypt, opening.kept);
-  worker.counters[Value::kRxPackets].add(opening.kept);
+  open_gathered(worker);
+  const uint16_t kept = burst.end_at(opening.kept);
+  worker.counters.hit(Pipe::kIngressDecrypt, kept);
+  worker.counters[Value::kRxPackets].add(kept);
   worker.counters[Value::kRxBytes].add(opening.octets);
-  burst.count = opening.kept;
 }
 
 }  // namespace psp

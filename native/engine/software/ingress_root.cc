@@ -133,11 +133,11 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
   const bool egress = direction == Direction::kEgress;
   const Worker::Side& side = egress ? worker.unsecured : worker.secured;
   Neighbours& neighbours = egress ? worker.hosts : worker.next_hops;
-  uint16_t kept = 0;
+  Packet* kept = burst.begin();
   for (Packet& packet : burst) {
     const Edge edge = read_plain(side, packet) ? Edge::kNext : choose(worker, side, neighbours, packet);
     switch (edge) {
-      [[likely]] case Edge::kNext : burst.keep(kept++, packet);
+      [[likely]] case Edge::kNext : kept = Burst::keep(kept, packet);
       break;
       case Edge::kConsumed:
         worker.counters.hit(Pipe::kIngressRoot);
@@ -154,8 +154,7 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst) {
       }
     }
   }
-  worker.counters.hit(Pipe::kIngressRoot, kept);
-  burst.count = kept;
+  worker.counters.hit(Pipe::kIngressRoot, burst.end_at(kept));
 }
 
 }  // namespace psp

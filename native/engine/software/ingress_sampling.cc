@@ -33,18 +33,18 @@ Edge choose(Worker& worker, Packet& packet) {
 void ingress_sampling(Worker& worker, Burst& burst) {
   worker.counters.miss(Pipe::kIngressSampling, burst.count - worker.opening.sampled);
   if (worker.opening.sampled == 0) return;
-  uint16_t kept = 0;
+  Packet* kept = burst.begin();
   for (Packet& packet : burst) {
     switch (choose(worker, packet)) {
       case Edge::kIngressAcl:
-        burst.keep(kept++, packet);
+        kept = Burst::keep(kept, packet);
         break;
       case Edge::kSampledDrop:
         worker.drop(packet, Drop::kIngressSampledDrop);
         break;
     }
   }
-  burst.count = kept;
+  burst.end_at(kept);
 }
 
 }  // namespace psp

@@ -32,7 +32,7 @@ struct Opening {
   std::array<AeadJob, kBurst> jobs;
   std::array<Reading*, kBurst> waiting;  // whose they are
   uint16_t count = 0;
-  uint16_t kept = 0;     // of the burst, at its front
+  Packet* kept = nullptr;  // where the next one is that goes on
   uint64_t octets = 0;   // sealed, of those
   uint16_t sampled = 0;  // how many of them carry S
 };

@@ -75,10 +75,9 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
   if (packets.front().ip.length > flow.plain_room) return 0;
   // What is the same for all of them.
   void* const key = expanded_key(worker, number);
-  const OuterHeader outer = worker.outer_header;
+  const OuterHeader outer = worker.outer_header.to(flow.outer_destination);
   const EthernetAddress ethernet = worker.secured.ethernet;
   const AddressHash addresses{flow.entropy, flow.entropy_swapped};
-  const Address destination = flow.outer_destination;
   const uint32_t room = flow.plain_room;
   const Address& hop = flow.off_link ? worker.config.secured_gateway : flow.outer_destination;
   const bool completes_checksums = worker.unsecured.info.completes_checksums;
@@ -105,7 +104,7 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
     uint8_t* const udp =
         shared.lay_out(key, worker.flows.next_iv(), source_port, inner, packet.ip.length, sealing.next_job());
     const size_t udp_length = static_cast<size_t>(inner - udp) + packet.ip.length + kIcvLength;
-    uint8_t* const start = outer.write(destination, packet.ip.traffic_class, udp_length, udp);
+    uint8_t* const start = outer.write(packet.ip.traffic_class, udp_length, udp);
     ethernet.write_source(start - kEthernetLength, outer.ipv6());
     packet.mbuf->data_off -= front;
     packet.mbuf->data_len += front + kIcvLength;
@@ -141,10 +140,10 @@ OuterHeader outer_with_identification(Worker& worker) {
   header.iv = worker.flows.next_iv();
   header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
   header.sample = packet.sampled;
+  const OuterHeader outer = way.dont_fragment ? worker.outer_header : outer_with_identification(worker);
   const uint8_t* const start =
       tunnel
-          ? lay_out_tunnel(key, way.dont_fragment ? worker.outer_header : outer_with_identification(worker),
-                           flow.outer_destination, source_port, packet.ip, &header, octets, job)
+          ? lay_out_tunnel(key, outer.to(flow.outer_destination), source_port, packet.ip, &header, octets, job)
           : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
   if (start != packet.layer3()) {
