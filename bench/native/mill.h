@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "psp/encapsulation.h"
 #include "psp/octets.h"
 #include "test/native/engine/gateway.h"
 
@@ -81,10 +82,12 @@ inline void write_frame(rte_mbuf* packet, const uint8_t* frame, size_t length) {
 // Packets of `octets` from hosts, of flows drawn at random: headers are written anew, payloads are what the
 // buffer held last.
 inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
-  const Frame frame = from_host("10.1.0.0", "10.2.0.0", std::string(octets - 28, 'x'));
+  constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30, kUdp = 34, kUdpChecksum = 40;
+  Frame frame = from_host("10.1.0.0", "10.2.0.0", std::string(octets - 28, 'x'));
+  write_udp_checksum(address("10.1.0.0"), address("10.2.0.0"), &frame[kUdp]);
   return [frame, shuffle = Shuffle(flows)](rte_mbuf** packets, uint16_t count) mutable {
-    constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30;
     const auto base = static_cast<uint16_t>(~load_u16(&frame[kChecksum]));
+    const auto udp_base = static_cast<uint16_t>(~load_u16(&frame[kUdpChecksum]));
     for (uint16_t i = 0; i < count; ++i) {
       write_frame(packets[i], frame.data(), kHeaders);
       packets[i]->data_len = static_cast<uint16_t>(frame.size());
@@ -96,6 +99,7 @@ inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
       store_u16(at + kSource + 2, source);
       store_u16(at + kDestination + 2, destination);
       store_u16(at + kChecksum, checksum_fold(uint32_t{base} + source + destination));
+      store_u16(at + kUdpChecksum, checksum_fold(uint32_t{udp_base} + source + destination));
     }
   };
 }

@@ -7,13 +7,14 @@
 
 namespace psp {
 
-OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), destination_(outer.destination), ipv6_(!is_ipv4(outer.source)) {
+OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), ipv6_(!is_ipv4(outer.source)) {
   if (outer.dscp) {
     dscp_ = static_cast<uint8_t>(*outer.dscp << 2);
     inner_bits_ = kEcnMask;
   }
   if (ipv6_) {
     first_ = uint64_t{6} << 60 | uint64_t{kProtocolUdp} << 8 | outer.hop_limit;
+    set_destination(outer.destination);
     return;
   }
   constexpr uint64_t kVersionAndLength = 0x45, kDontFragment = 0x4000;
@@ -21,8 +22,9 @@ OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), destinatio
            (outer.dont_fragment ? kDontFragment : static_cast<uint64_t>(outer.identification) << 16);
   second_ = uint64_t{outer.hop_limit} << 56 | uint64_t{kProtocolUdp} << 48 | load_u32(source_.data() + 12);
   for (const uint64_t words : {first_, second_}) {
-    for (int at = 0; at < 64; at += 16) sum_ += static_cast<uint16_t>(words >> at);
+    for (int at = 0; at < 64; at += 16) fixed_sum_ += static_cast<uint16_t>(words >> at);
   }
+  set_destination(outer.destination);
 }
 
 uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, const IpPacket& inner_packet,

@@ -37,7 +37,7 @@ class OuterHeader {
   // The same to another destination, of the same family.
   OuterHeader to(const Address& destination) const {
     OuterHeader other = *this;
-    other.destination_ = destination;
+    other.set_destination(destination);
     return other;
   }
 
@@ -48,17 +48,21 @@ class OuterHeader {
     const uint32_t traffic_class = dscp_ | (inner_traffic_class & inner_bits_);
     if (ipv6_) return write_ipv6(traffic_class, udp_length, udp);
     const uint32_t total = kIpv4Header + static_cast<uint32_t>(udp_length);
-    const uint32_t to = load_u32(destination_.data() + 12);
-    const uint16_t checksum = checksum_fold(sum_ + traffic_class + total + (to >> 16) + (to & 0xffff));
+    const uint16_t checksum = checksum_fold(sum_ + traffic_class + total);
     uint8_t* const start = udp - kIpv4Header;
     // Word by word, each stored once: the checksum is of the words, not of what was stored a moment ago.
     store_u64(start, first_ | uint64_t{traffic_class} << 48 | uint64_t{total} << 32);
     store_u64(start + 8, second_ | uint64_t{checksum} << 32);
-    store_u32(start + 16, to);
+    std::memcpy(start + 16, destination_.data() + 12, 4);
     return start;
   }
 
  private:
+  void set_destination(const Address& destination) {
+    destination_ = destination;
+    const uint32_t number = load_u32(destination.data() + 12);
+    sum_ = fixed_sum_ + (number >> 16) + (number & 0xffff);
+  }
   uint8_t* write_ipv6(uint32_t traffic_class, size_t udp_length, uint8_t* udp) const {
     uint8_t* const start = udp - kIpv6Header;
     store_u64(start, first_ | uint64_t{traffic_class} << 52 | uint64_t{udp_length & 0xffff} << 16);
@@ -69,7 +73,8 @@ class OuterHeader {
 
   Address source_, destination_;
   uint64_t first_, second_ = 0;  // the first 16 octets of IPv4, 8 of IPv6
-  uint32_t sum_ = 0;             // of the words of IPv4 that are always the same
+  uint32_t fixed_sum_ = 0;       // of the words of IPv4 that are the same to all destinations
+  uint32_t sum_ = 0;             // with those of the destination
   uint8_t dscp_ = 0, inner_bits_ = 0xff;
   bool ipv6_;
 };

@@ -106,10 +106,11 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
     const size_t udp_length = static_cast<size_t>(inner - udp) + packet.ip.length + kIcvLength;
     uint8_t* const start = outer.write(packet.ip.traffic_class, udp_length, udp);
     ethernet.write_source(start - kEthernetLength, outer.ipv6());
-    packet.mbuf->data_off -= front;
-    packet.mbuf->data_len += front + kIcvLength;
-    packet.mbuf->pkt_len += front + kIcvLength;
-    sealing.add(packet.mbuf);
+    rte_mbuf& mbuf = *packet.mbuf;
+    mbuf.data_off -= front;
+    mbuf.data_len += front + kIcvLength;
+    mbuf.pkt_len += front + kIcvLength;
+    sealing.add(&mbuf);
     octets += packet.ip.length;
   }
   sealing.octets += octets + taken * sealed_payload_octets(0, header.has_cookie);
