@@ -22,8 +22,8 @@ constexpr size_t kSizes[] = {64, 256, 512, 1420};
 // So many flows that no cache holds what packets need of them.
 constexpr uint32_t kManyFlows = 100'000;
 
-// Lines of an expanded key that the AEAD reads: round keys, and a power of the hash key for each block up to 48,
-// three of them for what is authenticated beside the packet's octets.
+// Lines of an expanded key that the AEAD reads: round keys, and a power of the hash key for each block up to
+// 48, three of them for what is authenticated beside the packet's octets.
 uint32_t key_lines(uint8_t version, size_t octets) {
   const size_t rounds = key_length(version) == 16 ? 11 : 15;
   const size_t powers = std::min<size_t>(octets / 16 + 3, 48);
@@ -49,7 +49,8 @@ void meet_all(Plant& plant, uint32_t flows) {
   plant.take_events();
 }
 
-void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, bool egress, uint8_t version, size_t octets, uint32_t flows) {
+void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, bool egress, uint8_t version, size_t octets,
+             uint32_t flows) {
   Mill& from = egress ? plant.unsecured : plant.secured;
   Mill& to = egress ? plant.secured : plant.unsecured;
   std::unique_ptr<FromWire> wire;

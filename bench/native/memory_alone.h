@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What memory alone takes for the cache lines that a packet needs of one flow among so many that no cache holds
-// them. Burst by burst, in the steps in which an engine must ask, because each tells where the next one's lines
-// lie: the slot of the index, the record, the expanded key. All lines of a step are asked for before any is read.
+// What memory alone takes for the cache lines that a packet needs of one flow among so many that no cache
+// holds them. Burst by burst, in the steps in which an engine must ask, because each tells where the next
+// one's lines lie: the slot of the index, the record, the expanded key. All lines of a step are asked for
+// before any is read.
 #pragma once
 
 #include "engine/packet.h"
@@ -30,8 +31,8 @@ class MemoryAlone {
   }
 
  private:
-  // Lines of each flow: eight slots of an index of which every fourth is taken share one; a record, or those of
-  // an SPI and its flow, has two; a key sixteen.
+  // Lines of each flow: eight slots of an index of which every fourth is taken share one; a record, or those
+  // of an SPI and its flow, has two; a key sixteen.
   class Table {
    public:
     Table(uint32_t flows, double lines_each)
@@ -45,7 +46,8 @@ class MemoryAlone {
         for (uint32_t i = 0; i < needed; ++i) __builtin_prefetch(line_of(number) + i);
       }
       for (const uint32_t number : numbers) {
-        for (uint32_t i = 0; i < needed; ++i) static_cast<void>(*const_cast<volatile uint64_t*>(&line_of(number)[i].word));
+        for (uint32_t i = 0; i < needed; ++i)
+          static_cast<void>(*const_cast<volatile uint64_t*>(&line_of(number)[i].word));
       }
     }
 

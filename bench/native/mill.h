@@ -82,7 +82,8 @@ inline void write_frame(rte_mbuf* packet, const uint8_t* frame, size_t length) {
 // Packets of `octets` from hosts, of flows drawn at random: headers are written anew, payloads are what the
 // buffer held last.
 inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
-  constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30, kUdp = 34, kUdpChecksum = 40;
+  constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30, kUdp = 34,
+                   kUdpChecksum = 40;
   Frame frame = from_host("10.1.0.0", "10.2.0.0", std::string(octets - 28, 'x'));
   write_udp_checksum(address("10.1.0.0"), address("10.2.0.0"), &frame[kUdp]);
   return [frame, shuffle = Shuffle(flows)](rte_mbuf** packets, uint16_t count) mutable {

@@ -45,8 +45,9 @@ inline uint16_t checksum_fold(uint32_t sum) {
   return static_cast<uint16_t>(~(sum + (sum >> 16)));
 }
 
-// Whether the checksum of an IPv4 header without options holds: the sum of its words, of 16 bits, is a multiple
-// of 0xffff. So is then that of longer words in the machine's own order, carries added (RFC 1071 section 2).
+// Whether the checksum of an IPv4 header without options holds: the sum of its words, of 16 bits, is a
+// multiple of 0xffff. So is then that of longer words in the machine's own order, carries added (RFC 1071
+// section 2).
 inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
   uint64_t words[2];
   uint32_t last;
@@ -62,7 +63,8 @@ inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
 // read_ip for a packet of version 4 whose header, of which 20 octets are there, claims to have `header`.
 inline IpFault read_ipv4(const uint8_t* octets, size_t length, size_t header, IpPacket* packet) {
   // As they stand in the header, which need not be turned then.
-  const uint16_t kAnyFragment = swap_to_network(uint16_t{0x3fff}), kFragmentOffset = swap_to_network(uint16_t{0x1fff});
+  const uint16_t kAnyFragment = swap_to_network(uint16_t{0x3fff}),
+                 kFragmentOffset = swap_to_network(uint16_t{0x1fff});
   constexpr uint16_t kProtocol = 9;  // where it stands
   const size_t total = load_u16(octets + 2);
   if (header < kIpv4Header || total < header) return IpFault::kMalformed;
@@ -190,8 +192,8 @@ inline bool looks_partial(const IpPacket& packet, const uint8_t* octets) {
   if (packet.version != 4) {
     return field == static_cast<uint16_t>(~checksum_fold(pseudo_header_sum(packet, length)));
   }
-  // As pseudo_header_sum, in the machine's own order: the sum does not mind. Folded it is the field, which then
-  // is not 0, when their difference is a multiple of 0xffff.
+  // As pseudo_header_sum, in the machine's own order: the sum does not mind. Folded it is the field, which
+  // then is not 0, when their difference is a multiple of 0xffff.
   uint32_t from, to;
   std::memcpy(&from, packet.source.data() + 12, sizeof from);
   std::memcpy(&to, packet.destination.data() + 12, sizeof to);

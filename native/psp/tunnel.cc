@@ -31,8 +31,8 @@ uint8_t* seal_tunnel(const Aead& aead, void* expanded_key, const Outer& outer, c
                      Header header, uint8_t* inner) {
   AeadJob job;
   const OuterHeader outer_header(outer);
-  uint8_t* const start = lay_out_tunnel(expanded_key, outer_header, outer.udp_source,
-                                        inner_packet, &header, inner, &job);
+  uint8_t* const start =
+      lay_out_tunnel(expanded_key, outer_header, outer.udp_source, inner_packet, &header, inner, &job);
   if (start == nullptr) return nullptr;
   aead.seal(job);
   if (outer.udp_checksum) {

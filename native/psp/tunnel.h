@@ -92,9 +92,9 @@ inline uint8_t tunnel_next_header(const IpPacket& inner_packet) {
 }
 
 // The same but for the AEAD, which has *job to do, and for the UDP checksum, which comes after it.
-[[nodiscard]] inline uint8_t* lay_out_tunnel(void* expanded_key, const OuterHeader& outer, uint16_t udp_source,
-                                             const IpPacket& inner_packet, Header* header, uint8_t* inner,
-                                             AeadJob* job) {
+[[nodiscard]] inline uint8_t* lay_out_tunnel(void* expanded_key, const OuterHeader& outer,
+                                             uint16_t udp_source, const IpPacket& inner_packet,
+                                             Header* header, uint8_t* inner, AeadJob* job) {
   const size_t udp_length = encapsulation_front(header->has_cookie) + inner_packet.length + kIcvLength;
   if ((outer.ipv6() ? 0 : kIpv4Header) + udp_length > UINT16_MAX) return nullptr;
   header->next_header = tunnel_next_header(inner_packet);

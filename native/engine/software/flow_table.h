@@ -185,8 +185,8 @@ class FlowTable {
   FlowList untold_, refused_, draining_;
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed
-  // Where there are other lcores. In a cache line each: what they read with each packet, what all write now and
-  // then, and what this lcore writes with each packet.
+  // Where there are other lcores. In a cache line each: what they read with each packet, what all write now
+  // and then, and what this lcore writes with each packet.
   alignas(64) std::unique_ptr<ZeroedArray<Published<SendingFlow>>> published_;
   std::unique_ptr<Tallies> tallies_;
   alignas(64) std::atomic<uint32_t> endings_{0};

@@ -33,8 +33,8 @@ struct Opening {
   std::array<Reading*, kBurst> waiting;  // whose they are
   uint16_t count = 0;
   Packet* kept = nullptr;  // where the next one is that goes on
-  uint64_t octets = 0;   // sealed, of those
-  uint16_t sampled = 0;  // how many of them carry S
+  uint64_t octets = 0;     // sealed, of those
+  uint16_t sampled = 0;    // how many of them carry S
 };
 
 }  // namespace psp

@@ -142,10 +142,9 @@ OuterHeader outer_with_identification(Worker& worker) {
   header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
   header.sample = packet.sampled;
   const OuterHeader outer = way.dont_fragment ? worker.outer_header : outer_with_identification(worker);
-  const uint8_t* const start =
-      tunnel
-          ? lay_out_tunnel(key, outer.to(flow.outer_destination), source_port, packet.ip, &header, octets, job)
-          : lay_out_transport(key, way.cut, source_port, &header, octets, job);
+  const uint8_t* const start = tunnel ? lay_out_tunnel(key, outer.to(flow.outer_destination), source_port,
+                                                       packet.ip, &header, octets, job)
+                                      : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
   if (start != packet.layer3()) {
     rte_pktmbuf_adj(packet.mbuf, way.front);
