@@ -34,6 +34,29 @@ TEST(Egress, HoldsTheFirstPacketTellsOnceAndSendsItSealedOnceInstalled) {
   gateway.expect_conservation();
 }
 
+TEST(Egress, PacketsOfSeveralFlowsInOneBurstTakeEachTheirOwnWay) {
+  Gateway gateway;
+  gateway.know_next_hop();
+  const FlowKey unkeyed = flow("10.1.0.5", "10.2.0.8");
+  gateway.install(kFlow, egress_key(5));
+  const auto arrives = [&](const char* destination, const char* words) {
+    gateway.unsecured.received.push_back(from_host("10.1.0.5", destination, words));
+  };
+  for (const char* words : {"a", "b", "c"}) arrives("10.2.0.8", words);
+  for (const char* words : {"1", "2"}) arrives("10.2.0.7", words);
+  for (const char* words : {"d", "e"}) arrives("10.2.0.8", words);
+  for (const char* words : {"3", "4", "5"}) arrives("10.2.0.7", words);
+  gateway.turn();
+  EXPECT_TRUE(gateway.unsecured.received.empty());
+  EXPECT_EQ(words_on_wire(gateway, egress_key(5)), (std::vector<std::string>{"1", "2", "3", "4", "5"}));
+  EXPECT_EQ(gateway.value(Value::kHeld), 5u);
+  gateway.secured.sent.clear();
+  gateway.install(unkeyed, egress_key(6));
+  gateway.turn();
+  EXPECT_EQ(words_on_wire(gateway, egress_key(6)), (std::vector<std::string>{"a", "b", "c", "d", "e"}));
+  gateway.expect_conservation();
+}
+
 TEST(Egress, PacketsThatArriveWhileAFullPortDrainsJoinTheQueue) {
   Gateway gateway;
   gateway.know_next_hop();

@@ -42,5 +42,34 @@ TEST(TxQueue, CountsTheOctetsOfWhatThePortTook) {
   EXPECT_TRUE(queue.empty());
 }
 
+TEST(TxQueue, KeepsItsOrderRoundTheEndOfItsRoomAndTakesWhatFits) {
+  enter_eal(kTestEal);
+  Pool pool("queued", 2 * TxQueue::kCapacity, 64 + RTE_PKTMBUF_HEADROOM);
+  FakePort port({kSecuredMac, 1500});
+  PortCounters counters;
+  TxQueue queue(port, counters);
+  std::vector<rte_mbuf*> packets(TxQueue::kCapacity + 1);
+  uint8_t next = 0;
+  const auto fill = [&](uint32_t count) {
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool.get(), packets.data(), count), 0);
+    for (uint32_t i = 0; i < count; ++i) *rte_pktmbuf_append(packets[i], 1) = static_cast<char>(next++);
+  };
+  for (const uint32_t count : {100u, 100u, 100u, TxQueue::kCapacity}) {
+    const auto first = static_cast<uint8_t>(next);
+    fill(count);
+    ASSERT_EQ(queue.push(packets.data(), count), count);
+    EXPECT_EQ(queue.room(), TxQueue::kCapacity - count);
+    queue.flush();
+    ASSERT_EQ(port.sent.size(), count);
+    for (uint32_t i = 0; i < count; ++i) EXPECT_EQ(port.sent[i], Frame(1, static_cast<uint8_t>(first + i)));
+    port.sent.clear();
+  }
+  fill(TxQueue::kCapacity + 1);
+  EXPECT_EQ(queue.push(packets.data(), TxQueue::kCapacity + 1), TxQueue::kCapacity);
+  EXPECT_TRUE(queue.full());
+  EXPECT_FALSE(queue.push(packets.back()));
+  rte_pktmbuf_free(packets.back());
+}
+
 }  // namespace
 }  // namespace psp

@@ -140,6 +140,31 @@ TEST(Checksum, ARightChecksumThatLooksPartialStaysRight) {
   EXPECT_EQ(load_u16(octets.data() + field_of(packet)), partial);
 }
 
+TEST(Checksum, LooksPartialExactlyWhenTheFieldIsTheFoldedPseudoHeader) {
+  std::mt19937 random(6);
+  size_t all_ones = 0;
+  for (int round = 0; round < 20000; ++round) {
+    Octets octets = ipv4(kProtocolUdp, udp(1, 2, Octets(round % 40)));
+    for (size_t i = 12; i < 20; ++i) octets[i] = static_cast<uint8_t>(random() % 3 == 0 ? 0xff : random());
+    if (round % 4 == 0) {
+      // The rest of the sum, so that it folds to 0xffff, whose complement is 0.
+      store_u16(&octets[18], 0);
+      fix_ipv4_checksum(octets);
+      store_u16(&octets[18], plain_checksum(pseudo_header(parsed(octets))));
+    }
+    fix_ipv4_checksum(octets);
+    const IpPacket packet = parsed(octets);
+    const auto partial = static_cast<uint16_t>(~plain_checksum(pseudo_header(packet)));
+    all_ones += partial == 0xffff;
+    for (const uint16_t field : {partial, static_cast<uint16_t>(~partial), static_cast<uint16_t>(partial + 1),
+                                 static_cast<uint16_t>(random()), uint16_t{0}, uint16_t{0xffff}}) {
+      store_u16(octets.data() + field_of(packet), field);
+      ASSERT_EQ(looks_partial(packet, octets.data()), field == partial) << hex(octets);
+    }
+  }
+  EXPECT_GT(all_ones, 4000u);
+}
+
 TEST(Checksum, LeavesFragmentsAndOtherProtocolsAlone) {
   Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(16)));
   make_partial(parsed(octets), octets);

@@ -186,6 +186,35 @@ TEST(IpPacket, RefusesMappedIpv4AddressesInIpv6) {
   }
 }
 
+TEST(IpPacket, TakesAnIpv4HeaderExactlyWhenItsChecksumHolds) {
+  std::mt19937 random(5);
+  // Octets of all ones make carries, and sums of 0xffff.
+  const auto octet = [&] {
+    const uint32_t draw = random();
+    return static_cast<uint8_t>(draw % 3 == 0 ? 0xff : draw % 3 == 1 ? 0 : draw >> 8);
+  };
+  size_t held = 0, failed = 0;
+  for (int round = 0; round < 100000; ++round) {
+    Octets header(20);
+    for (size_t i = 8; i < header.size(); ++i) header[i] = octet();
+    header[0] = 0x45;
+    header[1] = octet();
+    store_u16(&header[2], 20);
+    store_u16(&header[4], static_cast<uint16_t>(octet() << 8 | octet()));
+    store_u16(&header[10], 0);
+    const uint16_t right = plain_checksum(header);
+    const uint16_t wrong[] = {static_cast<uint16_t>(right + 1), static_cast<uint16_t>(~right),
+                              static_cast<uint16_t>(right << 8 | right >> 8), static_cast<uint16_t>(random()),
+                              0};
+    store_u16(&header[10], round % 2 == 0 ? right : wrong[round / 2 % std::size(wrong)]);
+    const bool holds = plain_checksum(header) == 0;
+    ++(holds ? held : failed);
+    ASSERT_EQ(fault_of(header), holds ? IpFault::kNone : IpFault::kChecksum) << hex(header);
+  }
+  EXPECT_GT(held, 40000u);
+  EXPECT_GT(failed, 40000u);
+}
+
 TEST(IpPacket, StaysInsideItsMemoryOnGarbage) {
   std::mt19937 random(1);
   const Octets seeds[] = {ipv4(kProtocolUdp, udp(1, 2, Octets(40)), 8), chain_of_all(),
