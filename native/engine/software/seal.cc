@@ -118,8 +118,12 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
   return taken;
 }
 
-OuterHeader outer_with_identification(Worker& worker) {
+// Tunnel mode.
+OuterHeader outer_header(Worker& worker, const Way& way) {
+  const Address& destination = worker.flows[way.flow].outer_destination;
+  if (way.dont_fragment) return worker.outer_header.to(destination);
   Outer outer = outer_of(worker.config);
+  outer.destination = destination;
   outer.dont_fragment = false;
   outer.identification = static_cast<uint16_t>(worker.identifications.next());
   return OuterHeader(outer);
@@ -141,10 +145,9 @@ OuterHeader outer_with_identification(Worker& worker) {
   header.iv = worker.flows.next_iv();
   header.crypt_offset = worker.config.peers[flow.peer].crypt_offset;
   header.sample = packet.sampled;
-  const OuterHeader outer = way.dont_fragment ? worker.outer_header : outer_with_identification(worker);
-  const uint8_t* const start = tunnel ? lay_out_tunnel(key, outer.to(flow.outer_destination), source_port,
-                                                       packet.ip, &header, octets, job)
-                                      : lay_out_transport(key, way.cut, source_port, &header, octets, job);
+  const uint8_t* const start =
+      tunnel ? lay_out_tunnel(key, outer_header(worker, way), source_port, packet.ip, &header, octets, job)
+             : lay_out_transport(key, way.cut, source_port, &header, octets, job);
   // Nothing leaves but what begins where sealing says that the sealed packet does.
   if (start != packet.layer3()) {
     rte_pktmbuf_adj(packet.mbuf, way.front);
