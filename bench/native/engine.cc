@@ -2,7 +2,8 @@
 // The engine's whole way in both directions without I/O: a worker between two ports in memory, beside the
 // library's own AEAD on packets of the same length. What the ports alone take, which make and free the
 // frames, is measured in every round too, and taken off where the lines are read.
-// Among many flows also what memory alone takes.
+// Among many flows also what memory alone takes; and as that depends on where tables come to lie, they are
+// made anew for every few rounds.
 //   engine_bench [flows...]                                        one line for each case
 //   engine_bench profile encrypt|decrypt VERSION OCTETS FLOWS      one case until it is ended, for a profiler
 #include <algorithm>
@@ -15,7 +16,7 @@
 namespace psp {
 namespace {
 
-constexpr int kRounds = 11;
+constexpr int kRounds = 11, kRoundsOfATable = 4, kTables = 3;
 constexpr uint32_t kTurns = 400;
 constexpr uint64_t kPackets = uint64_t{kTurns} * kBurst;
 constexpr size_t kSizes[] = {64, 256, 512, 1420};
@@ -49,26 +50,38 @@ void meet_all(Plant& plant, uint32_t flows) {
   plant.take_events();
 }
 
-void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, bool egress, uint8_t version, size_t octets,
-             uint32_t flows) {
+struct Case {
+  bool egress;
+  uint8_t version;
+  size_t octets;
+  uint32_t flows;
+};
+
+// Nanoseconds for a packet, round by round.
+struct Measured {
+  std::vector<double> engine, ports, aead, alone;
+  uint64_t packets = 0, missed = 0;
+};
+
+void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, const Case& of, int rounds,
+             Measured& measured) {
+  const auto& [egress, version, octets, flows] = of;
   Mill& from = egress ? plant.unsecured : plant.secured;
   Mill& to = egress ? plant.secured : plant.unsecured;
   std::unique_ptr<FromWire> wire;
   if (!egress) wire = std::make_unique<FromWire>(*plant.aead, octets, flows, version);
-  std::vector<double> engine, ports, aead, alone;
-  uint64_t missed = 0, turns = 0;
-  for (int round = 0; round < kRounds; ++round) {
+  const auto missed = [&] { return plant.counters[Value::kKeyCacheMisses].value(); };
+  for (int round = 0; round < rounds; ++round) {
     if (!egress) plant.know_hosts();
     from.fill = egress ? from_hosts(octets, flows) : wire->fill();
     if (round == 0) {
       meet_all(plant, flows);
-      missed = plant.counters[Value::kKeyCacheMisses].value();
     } else {
       plant.turn();
       plant.take_events();
     }
-    const uint64_t sent = to.taken;
-    engine.push_back(ns_per(kPackets, [&] {
+    const uint64_t sent = to.taken, missed_before = missed();
+    measured.engine.push_back(ns_per(kPackets, [&] {
       for (uint32_t turn = 0; turn < kTurns; ++turn) plant.turn();
     }));
     if (to.taken - sent < kPackets) {
@@ -78,23 +91,42 @@ void measure(Plant& plant, RawAead& raw, MemoryAlone* memory, bool egress, uint8
       }
       std::exit(1);
     }
-    ports.push_back(ports_alone(from, to));
+    measured.missed += missed() - missed_before;
+    measured.packets += kPackets;
+    measured.ports.push_back(ports_alone(from, to));
     from.fill = nullptr;
-    aead.push_back(raw.measure(egress, octets, kPackets));
-    if (memory != nullptr) alone.push_back(memory->ns(key_lines(version, octets), kPackets));
-    turns += kTurns;
+    measured.aead.push_back(raw.measure(egress, octets, kPackets));
+    if (memory != nullptr) measured.alone.push_back(memory->ns(key_lines(version, octets), kPackets));
   }
-  const auto misses = static_cast<double>(plant.counters[Value::kKeyCacheMisses].value() - missed);
+}
+
+void print(const Case& of, const Measured& measured) {
   Line("engine")
-      .text("direction", egress ? "encrypt" : "decrypt")
-      .number("version", version)
-      .number("octets", static_cast<double>(octets))
-      .number("flows", flows)
-      .number("keyMisses", misses / static_cast<double>(turns * kBurst))
-      .numbers("withPortsNs", engine)
-      .numbers("portsNs", ports)
-      .numbers("aeadNs", aead)
-      .numbers("memoryNs", alone);
+      .text("direction", of.egress ? "encrypt" : "decrypt")
+      .number("version", of.version)
+      .number("octets", static_cast<double>(of.octets))
+      .number("flows", of.flows)
+      .number("keyMisses", static_cast<double>(measured.missed) / static_cast<double>(measured.packets))
+      .numbers("withPortsNs", measured.engine)
+      .numbers("portsNs", measured.ports)
+      .numbers("aeadNs", measured.aead)
+      .numbers("memoryNs", measured.alone);
+}
+
+void measure_all(RawAead& raw, uint8_t version, uint32_t flows) {
+  std::vector<std::pair<Case, Measured>> cases;
+  for (const bool egress : {true, false}) {
+    for (const size_t octets : kSizes) cases.push_back({{egress, version, octets, flows}, {}});
+  }
+  const bool many = flows >= kManyFlows;
+  for (int table = 0; table < (many ? kTables : 1); ++table) {
+    Plant plant(flows, version);
+    const auto memory = many ? std::make_unique<MemoryAlone>(flows) : nullptr;
+    for (auto& [of, measured] : cases) {
+      measure(plant, raw, memory.get(), of, many ? kRoundsOfATable : kRounds, measured);
+    }
+  }
+  for (const auto& [of, measured] : cases) print(of, measured);
 }
 
 // A line when it is under way, then nanoseconds for each packet, those of the ports included, round by round.
@@ -134,12 +166,6 @@ int main(int count, char** words) {
   const uint8_t key[32] = {1, 2, 3};
   for (const uint8_t version : {0, 1}) {
     raw->set_key(key, version == 1);
-    for (const uint32_t flows : flow_counts) {
-      Plant plant(flows, version);
-      const auto memory = flows >= kManyFlows ? std::make_unique<MemoryAlone>(flows) : nullptr;
-      for (const bool egress : {true, false}) {
-        for (const size_t octets : kSizes) measure(plant, *raw, memory.get(), egress, version, octets, flows);
-      }
-    }
+    for (const uint32_t flows : flow_counts) measure_all(*raw, version, flows);
   }
 }
