@@ -3,6 +3,7 @@
 // holds only if the kernel dropped none of it, so that count is part of the result.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ended, type Namespace, until } from './namespace.js';
 
@@ -67,6 +68,17 @@ export class Capture {
     await until('tcpdump listens', () => this.#stderr.includes('listening on'));
   }
 
+  /**
+   * Resolves once `count` frames were seen.
+   * @throws Error that tells how many were.
+   */
+  async seen(count: number): Promise<void> {
+    await until(
+      () => `${count} frames are in ${basename(this.file)}, which has ${this.frames().length}`,
+      () => this.frames().length >= count,
+    );
+  }
+
   async stop(): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
@@ -78,7 +90,7 @@ export class Capture {
     await ended(child);
   }
 
-  /** Frames so far; call after stop. */
+  /** Frames so far; all of them after stop. */
   frames(): Frame[] {
     return [...readPcap(readFileSync(this.file))];
   }

@@ -81,7 +81,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     const count = 512 / pairs;
     const arrived = await arrivals(2, 'held');
     expect((await send(net.host1.namespace, plan(1, 0, count), 5)).sent).toBe(pairs * count);
-    await until('all have arrived', () => arrived.frames().length >= pairs * count);
+    await arrived.seen(pairs * count);
     await arrived.stop();
     const [a, b] = await both();
     expect(grew(before[0], a, 'missEvents')).toBe(pairs);
@@ -140,9 +140,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
       send(net.host1.namespace, plan(1, 0, count), 5),
       send(net.host2.namespace, plan(2, 0, count), 5),
     ]);
-    await until('all have arrived', () =>
-      [left, right].every((side) => side.frames().length >= pairs * count),
-    );
+    for (const side of [left, right]) await side.seen(pairs * count);
     await Promise.all([left.stop(), right.stop()]);
     expect(numbersByFlow(left.frames())).toEqual(inOrder(plan(2, 0, count)));
     expect(numbersByFlow(right.frames())).toEqual(inOrder(plan(1, 0, count)));
@@ -185,7 +183,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     running.release();
     expect(await sending).toEqual({ sent: pairs * count, failed: 0 });
     expect((await running.done).equal).toBe(true);
-    await until('all have arrived', () => arrived.frames().length >= pairs * count);
+    await arrived.seen(pairs * count);
     await arrived.stop();
     expect(numbersByFlow(arrived.frames())).toEqual(inOrder(plan(1, 0, count)));
     for (const [i, after] of (await both()).entries()) {

@@ -107,7 +107,7 @@ export async function ended(child: ChildProcess): Promise<void> {
  * @throws Error that names what was waited for.
  */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   probe: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 60_000,
   everyMs = 50,
@@ -116,7 +116,9 @@ export async function until<T>(
   for (;;) {
     const value = await probe();
     if (value !== undefined && value !== false) return value as T;
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${what}`);
+    if (performance.now() > deadline) {
+      throw new Error(`waited ${timeoutMs} ms in vain until ${typeof what === 'string' ? what : what()}`);
+    }
     await sleep(everyMs);
   }
 }
