@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages of the tests in TypeScript. A file belongs to exactly one: house rules, packet vectors, adapters
 // (real nats-server, real gRPC), e2e (whole nodes in network namespaces), and core for everything else, so that no
-// test file is ever left out. Two files of a stage run at a time: what they use is theirs alone.
+// test file is ever left out. Stages run one after another, two files of a stage at a time: what they use is theirs
+// alone.
 import { defineConfig } from 'vitest/config';
 
 const house = ['test/house/**/*.test.ts'];
@@ -17,11 +18,12 @@ export default defineConfig({
     // Vitest by itself would run one file at a time on two cores.
     maxWorkers: 2,
     projects: [
-      { test: { name: 'house', include: house, testTimeout: 60_000 } },
-      { test: { name: 'vectors', include: vectors, testTimeout: 60_000 } },
+      { test: { name: 'house', include: house, testTimeout: 60_000, sequence: { groupOrder: 0 } } },
+      { test: { name: 'vectors', include: vectors, testTimeout: 60_000, sequence: { groupOrder: 1 } } },
       {
         test: {
           name: 'core',
+          sequence: { groupOrder: 2 },
           include: ['test/**/*.test.ts'],
           exclude: [...house, ...vectors, ...adapters, ...e2e],
           testTimeout: 60_000,
@@ -31,6 +33,7 @@ export default defineConfig({
       {
         test: {
           name: 'adapters',
+          sequence: { groupOrder: 3 },
           include: adapters,
           // They mostly wait.
           maxWorkers: 4,
@@ -42,6 +45,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
+          sequence: { groupOrder: 4 },
           include: e2e,
           testTimeout: 300_000,
           hookTimeout: 120_000,
