@@ -20,6 +20,8 @@ void ask_while_polling(Ask&& ask) {
 }
 
 TEST(NoAllocation, EndsAProcessWhosePollingThreadAsksForMemory) {
+  // A process of its own each, which no other thread is in.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   constexpr char kText[] = "a polling thread asks for memory";
   EXPECT_DEATH(ask_while_polling([] { std::free(std::malloc(1)); }), kText);
   EXPECT_DEATH(ask_while_polling([] { std::free(std::calloc(1, 1)); }), kText);
