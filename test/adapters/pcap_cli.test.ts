@@ -25,6 +25,7 @@ import { run } from '../../cli/program.js';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { until } from '../e2e/namespace.js';
 import { hostPacket, hostUdp } from '../vectors/cases.js';
+import { nobody, pspAsNobody } from './as_nobody.js';
 import { readCapture, writeCapture } from './pcap_files.js';
 
 const program = fromPackageRoot('dist/cli/psp.js');
@@ -32,7 +33,6 @@ const key0 = '0f'.repeat(32);
 const key1 = 'a5'.repeat(32);
 const keys = ['--master-key0', key0, '--master-key1', key1];
 const spi = ['--spi', '1a345678'];
-const nobody = 65_534;
 
 let folder: string;
 const path = (name: string) => join(folder, name);
@@ -53,12 +53,11 @@ interface Ended {
   stderr: string;
 }
 
-function psp(args: string[], rights: { uid?: number; gid?: number } = {}): Ended {
+function psp(args: string[]): Ended {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, 'pcap', ...args], {
     encoding: 'utf8',
     cwd: folder,
     timeout: 60_000,
-    ...rights,
   });
   return { status, stdout, stderr };
 }
@@ -259,11 +258,10 @@ describe('the program', () => {
     chmodSync(folder, 0o755);
     mkdirSync(path('theirs'), { mode: 0o777 });
     chmodSync(path('theirs'), 0o777);
-    const rights = { uid: nobody, gid: nobody };
-    const sealed = psp(['encrypt', '--in', 'clear', '--out', 'theirs/out', ...keys, ...spi], rights);
-    expect(sealed).toMatchObject({ status: 0, stderr: '' });
-    const back = psp(['decrypt', '--in', 'theirs/out', '--out', 'theirs/back', ...keys], rights);
-    expect(back).toMatchObject({ status: 0, stderr: '' });
+    const sealing = ['encrypt', '--in', 'clear', '--out', 'theirs/out', ...keys, ...spi];
+    expect(pspAsNobody(['pcap', ...sealing], folder)).toMatchObject({ status: 0, stderr: '' });
+    const opening = ['decrypt', '--in', 'theirs/out', '--out', 'theirs/back', ...keys];
+    expect(pspAsNobody(['pcap', ...opening], folder)).toMatchObject({ status: 0, stderr: '' });
     expect(readCapture(path('theirs/back'))).toEqual(frames);
     expect(statSync(path('theirs/back')).uid).toBe(nobody);
   });

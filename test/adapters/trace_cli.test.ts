@@ -10,6 +10,7 @@ import { run } from '../../cli/program.js';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { expectSchema } from '../json_schema.js';
 import { hostPacket, hostUdp } from '../vectors/cases.js';
+import { pspAsNobody } from './as_nobody.js';
 import { writeCapture } from './pcap_files.js';
 
 const program = fromPackageRoot('dist/cli/psp.js');
@@ -17,7 +18,6 @@ const key0 = '0f'.repeat(32);
 const key1 = 'a5'.repeat(32);
 const keys = ['--master-key0', key0, '--master-key1', key1];
 const spi = ['--spi', '1a345678'];
-const nobody = 65_534;
 
 let folder: string;
 const path = (name: string) => join(folder, name);
@@ -123,11 +123,11 @@ describe('bad use', () => {
 });
 
 describe('the program', () => {
-  const psp = (args: string[], rights: { uid?: number; gid?: number } = {}) => {
+  const psp = (args: string[]) => {
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
       [program, '-c', path('node.yaml'), 'pipeline', 'trace', ...args],
-      { encoding: 'utf8', cwd: folder, timeout: 60_000, ...rights },
+      { encoding: 'utf8', cwd: folder, timeout: 60_000 },
     );
     return { status, stdout, stderr };
   };
@@ -148,7 +148,10 @@ describe('the program', () => {
       '--outer-destination',
       '192.0.2.2',
     ];
-    const ended = psp(['file', '--json', ...given], { uid: nobody, gid: nobody });
+    const ended = pspAsNobody(
+      ['-c', path('node.yaml'), 'pipeline', 'trace', 'file', '--json', ...given],
+      folder,
+    );
     expect(ended).toMatchObject({ status: 0, stderr: '' });
     const told = JSON.parse(ended.stdout);
     expectSchema('pipeline_trace', told);
