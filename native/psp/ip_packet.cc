@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint16_t kIpv6NextHeader = 6;  // where it stands
 
-constexpr int kExtensionsAtMost = 8;
+constexpr int kExtensionsAtMost = 8;  // and a fragment header, so that what may be whole may be in fragments
 
 bool is_extension(uint8_t protocol) {
   return protocol == kProtocolHopByHop || protocol == kProtocolRouting || protocol == kProtocolFragment ||
@@ -36,11 +36,13 @@ bool walk_extensions(const uint8_t* octets, IpPacket* packet) {
   size_t offset = kIpv6Header;
   int fragments = 0;  // at most one header (RFC 8200 section 4.1)
   for (int walked = 0; is_extension(protocol); walked++) {
-    if (walked == kExtensionsAtMost || (protocol == kProtocolHopByHop && walked != 0)) return false;
+    const bool fragment = protocol == kProtocolFragment;
+    if (!fragment && walked - fragments == kExtensionsAtMost) return false;
+    if (protocol == kProtocolHopByHop && walked != 0) return false;
     if (offset + 8 > packet->length) return false;
     const size_t length = extension_length(protocol, octets[offset + 1]);
     if (length % 8 != 0 || offset + length > packet->length) return false;
-    if (protocol == kProtocolFragment) {
+    if (fragment) {
       if (fragments++ != 0) return false;
       const uint16_t field = load_u16(octets + offset + 2);
       packet->fragment = field & 0xfff9;

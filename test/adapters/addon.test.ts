@@ -26,6 +26,7 @@ import { Mode, type Offer } from '../../proto/gen/bus.js';
 import { mapped, parseAddress, unmapped } from '../../services/shared/address.js';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { Opener, type SealContext, Sealer } from '../../services/shared/seal.js';
+import { pollingThreadOf, withThreadHeld } from '../e2e/frozen_thread.js';
 import { longMs } from './waiting.js';
 
 const addon = loadAddon();
@@ -412,12 +413,14 @@ describe('the addon', () => {
   it('gives the keys back when it has no room for a command', async () => {
     const { columns, seal } = egress([other], 0x4444);
     const opened = kept(engine.open(other, columns, install, seal));
-    // More than fit into the rings both ways while this thread takes nothing.
-    const commands = Array.from({ length: 3000 }, () => engine.flows(0, 1));
-    const refused = engine.install(opened, Uint32Array.of(0), 0).catch((error) => kept(error).code);
-    expect(await refused).toBe('ENGINE_BUSY');
-    const outcomes = await Promise.allSettled(commands);
-    const rejected = outcomes.filter(({ status }) => status === 'rejected').length;
+    // More than fit into the ring of commands while its thread takes none.
+    const { commands, refused } = await withThreadHeld(pollingThreadOf(process.pid), async () => {
+      const commands = Promise.allSettled(Array.from({ length: 3000 }, () => engine.flows(0, 1)));
+      const answer = engine.install(opened, Uint32Array.of(0), 0);
+      return { commands, refused: await answer.catch((error) => kept(error).code) };
+    });
+    expect(refused).toBe('ENGINE_BUSY');
+    const rejected = (await commands).filter(({ status }) => status === 'rejected').length;
     expect(rejected).toBeGreaterThan(0);
     expect(kept(engine.counters()).values.commandsRefused).toBe(BigInt(rejected + 1));
     expect([...(await engine.install(opened, Uint32Array.of(0), 0))]).toEqual([installed.installed]);

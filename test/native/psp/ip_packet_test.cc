@@ -166,16 +166,26 @@ TEST(IpPacket, RefusesASecondFragmentHeader) {
   EXPECT_EQ(fault_of(ipv6(kFragment, both)), IpFault::kMalformed);
 }
 
-TEST(IpPacket, WalksAtMostEightExtensionHeaders) {
-  const auto chain = [](int headers) {
+TEST(IpPacket, WalksAtMostEightExtensionHeadersAndAFragmentHeader) {
+  const auto chain = [](int headers, uint8_t behind, const Octets& rest) {
     Octets octets;
     for (int i = 0; i < headers; i++) {
-      octets = join({octets, extension(i + 1 == headers ? kProtocolUdp : kDestinationOptions, 8)});
+      octets = join({octets, extension(i + 1 == headers ? behind : kDestinationOptions, 8)});
     }
-    return ipv6(kDestinationOptions, join({octets, udp(1, 2, {})}));
+    return ipv6(kDestinationOptions, join({octets, rest}));
   };
-  EXPECT_EQ(fault_of(chain(8)), IpFault::kNone);
-  EXPECT_EQ(fault_of(chain(9)), IpFault::kMalformed);
+  const Octets datagram = udp(1, 2, {});
+  EXPECT_EQ(fault_of(chain(8, kProtocolUdp, datagram)), IpFault::kNone);
+  EXPECT_EQ(fault_of(chain(9, kProtocolUdp, datagram)), IpFault::kMalformed);
+  const Octets first = join({fragment(kProtocolUdp, 0, true), datagram});
+  EXPECT_EQ(fault_of(chain(8, kFragment, first)), IpFault::kNone);
+  EXPECT_EQ(fault_of(chain(9, kFragment, first)), IpFault::kMalformed);
+  const auto around = [&](int headers) {
+    const Octets behind = join({extension(kProtocolUdp, 8), datagram});
+    return chain(headers, kFragment, join({fragment(kDestinationOptions, 0, true), behind}));
+  };
+  EXPECT_EQ(fault_of(around(7)), IpFault::kNone);
+  EXPECT_EQ(fault_of(around(8)), IpFault::kMalformed);
 }
 
 TEST(IpPacket, RefusesMappedIpv4AddressesInIpv6) {
