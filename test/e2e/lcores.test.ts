@@ -135,6 +135,10 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     });
     await arrived.stop();
     const { drops, missed } = await lost();
+    // What came to be read has one fate each, to the packet.
+    const after = await both();
+    expect(after.map((now, i) => unaccounted(before[i] as Numbers, now))).toEqual([0, 0]);
+    expect(grew(before[1], after[1], 'forwardedIngress')).toBe(arrived.frames().length);
     const flows = numbersByFlow(arrived.frames());
     expect(Object.keys(flows).filter((flow) => flow.endsWith(` ${port}`)).length).toBe(pairs);
     const absent = sent - Object.values(flows).flat().length;
