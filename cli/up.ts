@@ -2,8 +2,8 @@
 // `psp up`: one whole node in the foreground, in whatever network namespace it is started in: nats-server with a
 // freshly rendered configuration, then the services, each under a user of its own. Prints the line "ready" once
 // all of them answer; after that stdout is the sampler's. SIGTERM or Ctrl-C stops them in reverse order,
-// nats-server last. Were it killed, its children end too: nats-server by the kernel's parent-death signal,
-// services by their channel.
+// nats-server last; SIGHUP, SIGUSR1 and SIGUSR2 do nothing. Were it killed, its children end too: nats-server by the
+// kernel's parent-death signal, services by their channel.
 import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -19,6 +19,7 @@ import { PspError } from '../services/shared/errors.js';
 import { createLogger, type Logger } from '../services/shared/log.js';
 import { renderNatsConfig } from '../services/shared/nats_config.js';
 import { accounts } from '../services/shared/privileges.js';
+import { ignoreSignals, nodeOptions } from '../services/shared/signals.js';
 import { Connects, keepStream } from './audit_stream.js';
 import { makeFolder } from './new_files.js';
 import type { SharedOptions } from './operator.js';
@@ -54,7 +55,9 @@ async function up({ config: file }: SharedOptions): Promise<void> {
       end.abort();
     },
   });
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => end.abort());
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => end.abort());
+  ignoreSignals('SIGHUP', 'SIGUSR2');
+  process.on('SIGHUP', () => log.warn('SIGHUP is ignored; restart the node to apply a changed node file'));
   supervisor.start();
   const attended = attend(config, supervisor, log, end.signal);
   await new Promise((resolve) => end.signal.addEventListener('abort', resolve));
@@ -87,6 +90,7 @@ function specsOf(config: NodeConfig, natsConfig: string): ChildSpec[] {
       name: service,
       command: process.execPath,
       args: [
+        ...nodeOptions,
         fileURLToPath(new URL(`../services/${service}/main.js`, import.meta.url)),
         '--config',
         config.files.config,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sampler as a process.
+import '../shared/signals.js';
 import { runService } from '../shared/service_process.js';
 import { sliceOf } from './config.js';
 import { startSampler } from './service.js';

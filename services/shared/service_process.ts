@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A service as a process, the same for all of them: `main.js --config FILE`. A failure to start is one line with
-// its code and exit status 1, and so is a service that ends by itself. SIGTERM and SIGINT stop it in order.
+// its code and exit status 1, and so is a service that ends by itself. SIGTERM and SIGINT stop it in order; SIGHUP,
+// SIGUSR1 and SIGUSR2 do nothing.
 import { parseArgs } from 'node:util';
 import { loadConfig, type NodeConfig } from './config.js';
 import type { Service } from './contracts.js';
@@ -8,6 +9,7 @@ import { PspError } from './errors.js';
 import { createLogger, type Logger } from './log.js';
 import { endWithParent, tellParent } from './parent.js';
 import { type Dropped, dropPrivileges } from './privileges.js';
+import { ignoreSignals } from './signals.js';
 
 /** A service that runs. */
 export interface RunningService {
@@ -28,6 +30,7 @@ export async function runService(service: Service, start: StartService): Promise
     process.exit(1);
   };
   endWithParent();
+  ignoreSignals('SIGHUP', 'SIGUSR2');
   try {
     const { values } = parseArgs({ options: { config: { type: 'string', default: '/etc/psp/node.yaml' } } });
     const node = loadConfig(values.config, process.env);

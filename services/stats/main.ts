@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stats service as a process.
+import '../shared/signals.js';
 import { runService } from '../shared/service_process.js';
 import { sliceOf } from './config.js';
 import { startStats } from './service.js';
