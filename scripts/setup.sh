@@ -12,6 +12,8 @@ packages=(
   nats-server nftables iproute2 openssl util-linux procps
   # to test and to show
   ethtool iputils-ping traceroute tcpdump tshark iperf3 prometheus clang libclang-rt-14-dev
+  # to test: gRPC and cryptography of others, in Debian's own Python
+  python3-grpcio python3-grpc-tools python3-cryptography
 )
 if [[ "$(dpkg --print-architecture 2>/dev/null || true)" == amd64 ]]; then packages+=(libipsec-mb-dev); fi
 

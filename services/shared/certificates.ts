@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes the certificates that `psp init` writes: one authority for all gateways of an operator, and for each
-// gateway a certificate whose only name is its identity, a URI. EC P-256 throughout. Texts are PEM; a private
-// key stands in memory only until it is written.
+// gateway a certificate with two alternative names: its identity, which is its only URI, and its node name as a
+// DNS name, because gRPC clients other than ours check the host name (RFC 6125). EC P-256 throughout. Texts are
+// PEM; a private key stays in memory only until it is written.
 import 'reflect-metadata';
 import {
   createPrivateKey,
@@ -69,7 +70,7 @@ export async function createAuthority(nowMs: number): Promise<KeyPair> {
   return { certificate: `${certificate.toString('pem')}\n`, privateKey: pemOf(keys.privateKey) };
 }
 
-/** A gateway's certificate: `identity` is its only alternative name, good for both ends of a connection. */
+/** A gateway's certificate, valid for both ends of a connection. The DNS name is the last segment of `identity`. */
 export async function createGateway(authority: KeyPair, identity: string, nowMs: number): Promise<KeyPair> {
   const issuer = new X509Certificate(authority.certificate);
   const signingKey = await webcrypto.subtle.importKey(
@@ -80,9 +81,10 @@ export async function createGateway(authority: KeyPair, identity: string, nowMs:
     ['sign'],
   );
   const keys = await newKeys();
+  const node = identity.slice(identity.lastIndexOf('/') + 1);
   const certificate = await X509CertificateGenerator.create({
     serialNumber: newSerial(),
-    subject: `CN=${identity.slice(identity.lastIndexOf('/') + 1)}`,
+    subject: `CN=${node}`,
     issuer: issuer.subject,
     ...validity(nowMs, gatewayDays),
     signingAlgorithm: algorithm,
@@ -92,7 +94,10 @@ export async function createGateway(authority: KeyPair, identity: string, nowMs:
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
-      new SubjectAlternativeNameExtension([{ type: 'url', value: identity }]),
+      new SubjectAlternativeNameExtension([
+        { type: 'url', value: identity },
+        { type: 'dns', value: node },
+      ]),
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
       await AuthorityKeyIdentifierExtension.create(issuer),
     ],

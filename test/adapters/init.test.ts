@@ -109,7 +109,7 @@ describe('psp init', () => {
     expect(readAs(70_001, '--groups=70000', 'a/nats/keyexchange.password')).toBe(false);
   });
 
-  it('makes certificates that openssl accepts for both ends, each with one URI and nothing else', async () => {
+  it('makes certificates that openssl accepts for both ends, each with one URI and its node’s DNS name', async () => {
     await init('a', 'b', '--from', examples);
     for (const node of ['a', 'b']) {
       const tls = join(out(), node, 'tls');
@@ -122,7 +122,9 @@ describe('psp init', () => {
       const names = openssl('x509', '-in', certificate, '-noout', '-ext', 'subjectAltName')
         .trim()
         .split('\n');
-      expect(names.slice(1).map((line) => line.trim())).toEqual([`URI:spiffe://psp/gateway/${node}`]);
+      expect(names.slice(1).map((line) => line.trim())).toEqual([
+        `URI:spiffe://psp/gateway/${node}, DNS:${node}`,
+      ]);
       const text = openssl('x509', '-in', certificate, '-noout', '-text');
       expect(text).toContain('prime256v1');
       expect(text).toContain('CA:FALSE');

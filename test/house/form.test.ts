@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { files, read } from './sources.js';
 
 const sources = files().filter((path) =>
-  /\.(ts|mts|mjs|cc|h|proto|sh)$|CMakeLists\.txt$|^\.ci\/run$/.test(path),
+  /\.(ts|mts|mjs|cc|h|proto|sh|py)$|CMakeLists\.txt$|^\.ci\/run$/.test(path),
 );
 
 describe('source files', () => {
