@@ -2,9 +2,14 @@
 // Keeps a list of child processes running: starts them in order, restarts one that ends (after 100 ms, doubling
 // to 5 s while it keeps ending), stops them in reverse order, each with a deadline and then SIGKILL. A child that
 // ends with exit code 1 before it was ever ready has told why on stderr; that is final, and not restarted. Each
-// child leads a session of its own, so that a Ctrl-C at the terminal reaches only us.
+// child leads a session of its own, so that a Ctrl-C at the terminal reaches only us. What a child writes to stderr
+// is read here line by line, however slowly our own stderr is read: no child ever waits for a reader of logs.
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { LastWords } from '../services/shared/parent.js';
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import type { DroppedLines, LastWords } from '../services/shared/parent.js';
+import { within } from '../services/shared/within.js';
+import { LineReader } from './line_reader.js';
 
 export interface ChildSpec {
   name: string;
@@ -14,7 +19,7 @@ export interface ChildSpec {
   stopMs: number;
   /** Whether it is a Node process that watches the channel to its parent (services/shared/parent.ts). */
   channel: boolean;
-  /** Where its stdout goes: ours, or (as everything else that children write) our stderr. */
+  /** Where its stdout goes: ours, or (as everything else that children write) into `onLine`. */
   stdout: 'stdout' | 'stderr';
 }
 
@@ -35,10 +40,14 @@ export interface SupervisorOptions {
   onEnded: (ended: Ended, restartMs: number) => void;
   /** A child cannot start; nothing more happens until `stop`. */
   onFailed: (ended: Ended) => void;
+  /** A child wrote a line to its stderr. */
+  onLine: (name: string, line: string) => void;
 }
 
 const shortestRestartMs = 100;
 const longestRestartMs = 5000;
+/** What a child started may hold its stderr open. */
+const lastLinesMs = 200;
 /** A child that lived this long has not "kept ending", and one that took this long did not fail to start. */
 const steadyMs = 10_000;
 
@@ -49,6 +58,8 @@ class Child {
   startedAt = 0;
   starts = 0;
   ready = false;
+  /** Resolves once all that its last process wrote was read. */
+  wasRead: Promise<unknown> = Promise.resolve();
 
   constructor(readonly spec: ChildSpec) {}
 }
@@ -74,6 +85,12 @@ export class Supervisor {
     for (const child of this.#children) if (child.spec.name === name) child.ready = true;
   }
 
+  /** Lets a child with a channel count lines of its own that could not be passed on. */
+  reportDropped(name: string, lines: number): void {
+    const { process: running, spec } = this.#children.find((child) => child.spec.name === name) ?? {};
+    if (spec?.channel && running?.connected) running.send({ logDropped: lines } satisfies DroppedLines);
+  }
+
   /** Ids of the running children by name. */
   get pids(): Record<string, number> {
     const running = this.#children.filter(({ process }) => process?.pid !== undefined);
@@ -88,17 +105,21 @@ export class Supervisor {
 
   async #stop(): Promise<void> {
     for (const child of this.#children) clearTimeout(child.restart);
-    for (const child of [...this.#children].reverse()) await stopped(child);
+    for (const child of [...this.#children].reverse()) {
+      await stopped(child);
+      await within(lastLinesMs, child.wasRead);
+    }
   }
 
   #start(child: Child): void {
     const { command, args, channel, stdout } = child.spec;
     child.starts++;
     child.startedAt = performance.now();
-    const streams = ['ignore', stdout === 'stdout' ? 1 : 2, 2] as const;
+    const streams = ['ignore', stdout === 'stdout' ? 1 : 'pipe', 'pipe'] as const;
     const stdio = channel ? [...streams, 'ipc' as const] : [...streams];
     const running = spawn(command, args, { detached: true, stdio });
     child.process = running;
+    child.wasRead = Promise.all([running.stdout, running.stderr].map((stream) => this.#read(child, stream)));
     let lastWords: LastWords | undefined;
     running.on('message', (words) => {
       lastWords = words as LastWords;
@@ -116,6 +137,14 @@ export class Supervisor {
     running.once('error', (error) => {
       if (running.pid === undefined) end({ name: child.spec.name, code: null, signal: null, error });
     });
+  }
+
+  async #read({ spec }: Child, stream: Readable | null): Promise<void> {
+    if (stream === null) return;
+    const reader = new LineReader((line) => this.options.onLine(spec.name, line));
+    stream.on('data', (octets: Buffer) => reader.take(octets));
+    await once(stream, 'close').catch(() => undefined);
+    reader.end();
   }
 
   #ended(child: Child, ended: Ended): void {

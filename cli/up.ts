@@ -16,17 +16,20 @@ import { readPassword } from '../services/shared/bus_secret.js';
 import { loadConfig, type NodeConfig } from '../services/shared/config.js';
 import { type BusUser, busUsers, services } from '../services/shared/contracts.js';
 import { PspError } from '../services/shared/errors.js';
-import { createLogger, type Logger } from '../services/shared/log.js';
+import { createLogger, flushLog, type Logger } from '../services/shared/log.js';
 import { renderNatsConfig } from '../services/shared/nats_config.js';
 import { accounts } from '../services/shared/privileges.js';
 import { ignoreSignals, nodeOptions } from '../services/shared/signals.js';
 import { Connects, keepStream } from './audit_stream.js';
+import { ChildLog } from './child_log.js';
 import { makeFolder } from './new_files.js';
 import type { SharedOptions } from './operator.js';
 import { print, Told } from './output.js';
 import { type ChildSpec, type Ended, Supervisor } from './supervisor.js';
 
 const stopMs = 5000;
+/** How long our last lines wait for a reader. */
+const lastLinesMs = 500;
 const discoverMs = 250;
 /** After this, what is still missing is told. */
 const impatientMs = 10_000;
@@ -47,7 +50,11 @@ async function up({ config: file }: SharedOptions): Promise<void> {
 
   let failed: Ended | undefined;
   const end = new AbortController();
-  const supervisor = new Supervisor(children, {
+  const childLog = new ChildLog(config.node, config.log.level, (name, lines) =>
+    supervisor.reportDropped(name, lines),
+  );
+  const supervisor: Supervisor = new Supervisor(children, {
+    onLine: (name, line) => childLog.line(name, line),
     onEnded: ({ name, code, signal, error }, ms) =>
       log.error({ child: name, exit: code, signal, err: error?.message, ms }, 'child ended and is restarted'),
     onFailed: (ended) => {
@@ -63,6 +70,8 @@ async function up({ config: file }: SharedOptions): Promise<void> {
   await new Promise((resolve) => end.signal.addEventListener('abort', resolve));
   await supervisor.stop();
   await attended;
+  childLog.end();
+  await flushLog(lastLinesMs);
   if (failed === undefined) return;
   process.stderr.write(`psp: ${whyOf(failed)}\n`);
   throw new Told();

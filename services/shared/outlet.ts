@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places that take octets when they can: standard output, and what stands behind a Backlog in general. Whoever
+// Places that take octets when they can: standard output and standard error, and what stands behind a Backlog in general. Whoever
 // writes here never waits for them: one chunk at a time is under way, the rest waits in the backlog, and what
 // overflows it is counted. An outlet that fails for now (a full disk) is tried again; one that is gone (a closed
 // pipe) is left alone, and everything for it is dropped.
-import { constants, fstatSync, openSync, write } from 'node:fs';
+import { constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import type { Backlog, Chunk } from './backlog.js';
@@ -12,6 +12,8 @@ import type { Backlog, Chunk } from './backlog.js';
 export interface Outlet {
   /** Resolves once all octets of the chunk are taken. Called again with the same chunk after a failure. */
   write(chunk: Chunk): Promise<void>;
+  /** Takes the chunk at once, for the end of a process. @returns false when it could not, or another is under way. */
+  writeNow?(chunk: Chunk): boolean;
 }
 
 /** Nothing will ever be written there again. */
@@ -93,23 +95,24 @@ export class Pump {
 }
 
 const standardOutput = 1;
+const standardError = 2;
 /** Between attempts at a terminal or pipe that takes nothing. */
 const fullMs = 5;
 
 /**
- * Standard output, such that no reader can hold this process up. Call it while the process may still open what
- * it inherited, and only once. A closed pipe is Gone.
+ * Standard output or standard error, such that no reader can hold this process up. Call it while the process may
+ * still open what it inherited, and only once for each. A closed pipe is Gone.
  */
-export function standardOutlet(): Outlet {
-  const stat = fstatSync(standardOutput);
-  if (stat.isFIFO() || stat.isSocket()) return new PipeOutlet();
+export function standardOutlet(descriptor: 1 | 2 = standardOutput): Outlet {
+  const stat = fstatSync(descriptor);
+  if (stat.isFIFO() || stat.isSocket()) return new PipeOutlet(descriptor);
   // Of its own and not blocking: a stopped terminal would hold up whoever writes to the inherited one.
-  if (isatty(standardOutput)) return new DescriptorOutlet(reopened(standardOutput));
-  return new DescriptorOutlet(standardOutput);
+  if (isatty(descriptor)) return new DescriptorOutlet(reopened(descriptor), true);
+  return new DescriptorOutlet(descriptor, false);
 }
 
 /** An open file. */
-export const fileOutlet = (descriptor: number): Outlet => new DescriptorOutlet(descriptor);
+export const fileOutlet = (descriptor: number): Outlet => new DescriptorOutlet(descriptor, true);
 
 /** The same file, not blocking where that can be; else the descriptor itself. */
 export function reopened(descriptor: number): number {
@@ -122,17 +125,28 @@ export function reopened(descriptor: number): number {
 
 /** Node writes to pipes and sockets as they take it, and says so in the callback. */
 class PipeOutlet implements Outlet {
-  constructor() {
+  readonly #stream: NodeJS.WriteStream;
+  #isBusy = false;
+
+  constructor(private readonly descriptor: 1 | 2) {
+    this.#stream = descriptor === standardError ? process.stderr : process.stdout;
     // Told to the callback too.
-    process.stdout.on('error', () => undefined);
+    this.#stream.on('error', () => undefined);
   }
 
   write({ octets, length }: Chunk): Promise<void> {
+    this.#isBusy = true;
     return new Promise((resolve, reject) => {
-      process.stdout.write(octets.subarray(0, length), (error) =>
-        error ? reject(new Gone((error as NodeJS.ErrnoException).code ?? 'EPIPE')) : resolve(),
-      );
+      this.#stream.write(octets.subarray(0, length), (error) => {
+        this.#isBusy = false;
+        if (error) reject(new Gone((error as NodeJS.ErrnoException).code ?? 'EPIPE'));
+        else resolve();
+      });
     });
+  }
+
+  writeNow(chunk: Chunk): boolean {
+    return !this.#isBusy && writeAtOnce(this.descriptor, chunk);
   }
 }
 
@@ -141,7 +155,11 @@ class DescriptorOutlet implements Outlet {
   #chunk: Chunk | undefined;
   #done = 0;
 
-  constructor(private readonly descriptor: number) {}
+  /** @param endsWithEio an input or output error is the end of it, as of a terminal that was closed. */
+  constructor(
+    private readonly descriptor: number,
+    private readonly endsWithEio: boolean,
+  ) {}
 
   async write(chunk: Chunk): Promise<void> {
     if (this.#chunk !== chunk) this.#done = 0;
@@ -151,12 +169,25 @@ class DescriptorOutlet implements Outlet {
         this.#done += await writeSome(this.descriptor, chunk.octets, this.#done, chunk.length - this.#done);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
-        if (code === 'EPIPE' || code === 'EIO') throw new Gone(code);
+        if (code === 'EPIPE' || (code === 'EIO' && this.endsWithEio)) throw new Gone(code);
         if (code !== 'EAGAIN') throw error;
         await delay(fullMs);
       }
     }
     this.#chunk = undefined;
+  }
+
+  writeNow(chunk: Chunk): boolean {
+    return this.#chunk === undefined && writeAtOnce(this.descriptor, chunk);
+  }
+}
+
+function writeAtOnce(descriptor: number, { octets, length }: Chunk): boolean {
+  try {
+    for (let done = 0; done < length; ) done += writeSync(descriptor, octets, done, length - done);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -25,6 +25,16 @@ export function endWithParent(): void {
   }
 }
 
+/** What the parent sends: so many lines of this process it could not pass on. */
+export interface DroppedLines {
+  logDropped: number;
+}
+
+/** Calls back with the number of our lines that the parent dropped, each time that it dropped some. */
+export function onDroppedLines(take: (lines: number) => void): void {
+  if (process.connected) process.on('message', ({ logDropped }: DroppedLines) => take(logDropped));
+}
+
 /** Why a service cannot start, as `psp up` prints it. */
 export interface LastWords {
   code: string;

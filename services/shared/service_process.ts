@@ -6,10 +6,13 @@ import { parseArgs } from 'node:util';
 import { loadConfig, type NodeConfig } from './config.js';
 import type { Service } from './contracts.js';
 import { PspError } from './errors.js';
-import { createLogger, type Logger } from './log.js';
-import { endWithParent, tellParent } from './parent.js';
+import { createLogger, flushLog, type Logger, standardError } from './log.js';
+import { endWithParent, onDroppedLines, tellParent } from './parent.js';
 import { type Dropped, dropPrivileges } from './privileges.js';
 import { ignoreSignals } from './signals.js';
+
+/** How long a process that ends waits until its last lines are read. */
+const lastLinesMs = 500;
 
 /** A service that runs. */
 export interface RunningService {
@@ -24,12 +27,14 @@ export type StartService = (node: NodeConfig, log: Logger, drop: () => Dropped) 
 /** Runs a service until it is told to stop; then the process ends. Call it once, from main. */
 export async function runService(service: Service, start: StartService): Promise<void> {
   let log = createLogger(service, '', 'info');
-  const end = (error: PspError, message: string): never => {
+  const end = async (error: PspError, message: string): Promise<never> => {
     log.fatal({ code: error.code, err: error.message }, message);
     tellParent(error);
+    await flushLog(lastLinesMs);
     process.exit(1);
   };
   endWithParent();
+  onDroppedLines((lines) => standardError().addDropped(lines));
   ignoreSignals('SIGHUP', 'SIGUSR2');
   try {
     const { values } = parseArgs({ options: { config: { type: 'string', default: '/etc/psp/node.yaml' } } });
@@ -42,11 +47,14 @@ export async function runService(service: Service, start: StartService): Promise
       process.on(signal, () => {
         if (stopping) return;
         stopping = true;
-        void running.stop().then(() => process.exit(0));
+        void running
+          .stop()
+          .then(() => flushLog(lastLinesMs))
+          .then(() => process.exit(0));
       });
     }
   } catch (error) {
     if (!(error instanceof PspError)) throw error;
-    end(error, 'service cannot start');
+    await end(error, 'service cannot start');
   }
 }

@@ -26,9 +26,11 @@ let dir: string;
 let supervisor: Supervisor | undefined;
 const ended: (Ended & { restartMs: number })[] = [];
 const failed: Ended[] = [];
+const lines: string[] = [];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'psp-up-'));
   ended.length = 0;
+  lines.length = 0;
   failed.length = 0;
 });
 afterEach(async () => {
@@ -55,6 +57,7 @@ function supervise(...specs: ChildSpec[]): Supervisor {
   supervisor = new Supervisor(specs, {
     onEnded: (each, restartMs) => ended.push({ ...each, restartMs }),
     onFailed: (each) => failed.push(each),
+    onLine: (name, line) => lines.push(`${name}: ${line}`),
   });
   supervisor.start();
   return supervisor;
@@ -159,9 +162,34 @@ describe('the supervisor', () => {
     };
     supervise(spec('speaker', 'stdout'), spec('logger', 'stderr'));
     await expect.poll(told).toHaveLength(4);
-    const target = (fd: number) => readlinkSync(`/proc/self/fd/${fd}`);
-    expect(readFileSync(join(dir, 'speaker'), 'utf8').trim()).toBe(target(1));
-    expect(readFileSync(join(dir, 'logger'), 'utf8').trim()).toBe(target(2));
+    const target = readlinkSync('/proc/self/fd/1');
+    expect(readFileSync(join(dir, 'speaker'), 'utf8').trim()).toBe(target);
+    expect(readFileSync(join(dir, 'logger'), 'utf8').trim()).not.toBe(target);
+  });
+
+  it('reads what children write line by line, also what they leave without a line feed', async () => {
+    const long = 'x'.repeat(200_000);
+    const children = supervise(
+      shell('talker', `echo out; printf 'to be '; sleep 0.1; echo 'joined' >&2; printf last >&2; exit 7`),
+      shell('endless', `printf '%0200000d' 0 >&2; say starts; ${orderly}`),
+    );
+    await expect.poll(() => lines.filter((line) => line === 'talker: last').length).toBeGreaterThan(0);
+    expect(lines).toEqual(expect.arrayContaining(['talker: out', 'talker: to be', 'talker: joined']));
+    const cut = () => lines.filter((line) => line.startsWith('endless: ')).map((line) => line.length - 9);
+    await expect.poll(cut).toContain(65_536);
+    await children.stop();
+    expect(cut().reduce((sum, length) => sum + length, 0)).toBe(long.length);
+  });
+
+  it('tells a child with a channel how many of its lines were dropped, and no other', async () => {
+    const script = `process.on('message', ({ logDropped }) => console.error('dropped', logDropped));
+      console.error('up')`;
+    const wordy = { ...shell('wordy', ''), command: process.execPath, args: ['-e', script], channel: true };
+    const children = supervise(wordy, shell('mute', orderly));
+    await expect.poll(() => lines).toContain('wordy: up');
+    children.reportDropped('wordy', 7);
+    children.reportDropped('mute', 7);
+    await expect.poll(() => lines).toContain('wordy: dropped 7');
   });
 
   it('starts nothing again once it stops', async () => {

@@ -76,10 +76,10 @@ export class Gateway {
     this.#operator = new Operator(options.namespace);
   }
 
-  /** Starts `psp up`; `ready` tells when it carries. */
-  launch(): void {
+  /** Starts `psp up`; `ready` tells when it carries. @param logTo in place of its log file. */
+  launch(logTo = this.logFile): void {
     const { log: level, environment = [] } = this.options;
-    const [log, out] = [openSync(this.logFile, 'a'), openSync(this.outFile, 'w')];
+    const [log, out] = [openSync(logTo, 'a'), openSync(this.outFile, 'w')];
     const args = [psp, 'up', '-c', join(this.files, 'node.yaml')];
     this.#child = this.namespace.spawn(
       'env',

@@ -24,7 +24,7 @@ describe('rooms', () => {
 
   it('core imports only core of its own service, shared words and message types', () => {
     const world =
-      /^(nats|@grpc\/.*|pino|opossum|prom-client|node:(?!crypto$).*)$|native\/|\/adapters\/|main\.ts$|^cli\/|shared\/(bus|bus_stream|audit_\w+|log|clock|privileges|nats_config|package_root|parent|service_process|outlet)\.ts$/;
+      /^(nats|@grpc\/.*|pino|opossum|prom-client|node:(?!crypto$).*)$|native\/|\/adapters\/|main\.ts$|^cli\/|shared\/(bus|bus_stream|audit_\w+|log|log_lines|signals|clock|privileges|nats_config|package_root|parent|service_process|outlet)\.ts$/;
     expect(
       offenders(inCore, (imported, path) => {
         const [, service] = path.split('/');

@@ -15,6 +15,7 @@ import { formatMac } from '../../shared/address.js';
 import type { AuditTrail } from '../../shared/audit_trail.js';
 import type { Bus } from '../../shared/bus.js';
 import { monotonicMs, unixMs, unixUsAt } from '../../shared/clock.js';
+import { logCounters } from '../../shared/log.js';
 import { version } from '../../shared/version.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
@@ -214,6 +215,7 @@ export class Report {
     return [
       ...Object.entries(values).map(([name, value]) => ({ name, value })),
       ...Object.entries(ours).map(([name, value]) => ({ name, value: BigInt(value) })),
+      ...logCounters(),
       ...(this.#audit?.counters() ?? []),
     ];
   }

@@ -14,7 +14,7 @@ import type { BusCounters } from '../../shared/bus.js';
 import { monotonicMs, unixMs } from '../../shared/clock.js';
 import type { PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
-import type { Logger } from '../../shared/log.js';
+import { type Logger, logCounters } from '../../shared/log.js';
 import { version } from '../../shared/version.js';
 import type { Link } from '../core/link.js';
 import type { Rules } from '../core/rules.js';
@@ -147,6 +147,7 @@ export class Report {
     const bus = { busUnsent: unsent, busOverrun: overrun, busMalformed: malformed };
     return [
       ...this.tally.counters(),
+      ...logCounters(),
       ...(this.#audit?.counters() ?? []),
       ...Object.entries(bus).map(([name, value]) => ({ name, value: BigInt(value) })),
     ];

@@ -6,7 +6,7 @@ import type { AuditTrail } from '../../shared/audit_trail.js';
 import type { Backlog } from '../../shared/backlog.js';
 import type { BusCounters } from '../../shared/bus.js';
 import { monotonicMs, unixMs } from '../../shared/clock.js';
-import type { Logger } from '../../shared/log.js';
+import { type Logger, logCounters } from '../../shared/log.js';
 import type { Pump } from '../../shared/outlet.js';
 import { version } from '../../shared/version.js';
 import type { Intake } from '../core/intake.js';
@@ -132,6 +132,6 @@ export class Report {
       malformed: this.#bus.malformed + this.intake.malformed,
     };
     const own = Object.entries(counts).map(([name, value]) => ({ name, value: BigInt(value) }));
-    return [...own, ...(this.#audit?.counters() ?? [])];
+    return [...own, ...logCounters(), ...(this.#audit?.counters() ?? [])];
   }
 }

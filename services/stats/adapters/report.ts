@@ -4,6 +4,7 @@ import { type Counter, ServiceStats, type ServiceStatus } from '../../../proto/g
 import type { AuditTrail } from '../../shared/audit_trail.js';
 import type { BusCounters } from '../../shared/bus.js';
 import { services } from '../../shared/contracts.js';
+import { logCounters } from '../../shared/log.js';
 import { version } from '../../shared/version.js';
 import type { LastWords } from '../core/last_words.js';
 import type { HttpServer } from './http_server.js';
@@ -73,6 +74,6 @@ export class Report {
       busMalformed: undecoded,
     };
     const own = Object.entries(counts).map(([name, value]) => ({ name, value: BigInt(value) }));
-    return [...own, ...(this.#audit?.counters() ?? [])];
+    return [...own, ...logCounters(), ...(this.#audit?.counters() ?? [])];
   }
 }
