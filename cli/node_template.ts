@@ -22,7 +22,7 @@ node: ${node}
 unsecured: { port: veth-host, gateway: ${subnet(self)}.1/24 }
 
 # The wire. address: the outer source of our packets; its MTU must exceed that of the hosts by 80.
-# gateway: next hop, for peers outside the prefix of address.
+# gateway: next hop for peers outside the prefix of address; with onlink: true its address may lie outside, too.
 secured: { port: veth-wire, address: ${host('192.0.2', self)}/24 }
 
 # Where other gateways reach us to exchange keys: out of band, never through the wire that we encrypt.

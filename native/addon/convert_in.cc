@@ -231,8 +231,7 @@ EngineConfig read_engine_config(Napi::Object options) {
   config.secured_address.length = read_prefix_length(
       options.Env(), read_u32(secured.Get("prefixLength"), "secured.prefixLength"), "secured.prefixLength");
   const Napi::Value gateway = secured.Get("gateway");
-  config.has_secured_gateway = !gateway.IsUndefined();
-  if (config.has_secured_gateway) config.secured_gateway = read_fixed<16>(gateway, "secured.gateway");
+  if (!gateway.IsUndefined()) config.secured_gateway = read_fixed<16>(gateway, "secured.gateway");
 
   config.vips = read_prefixes(options.Get("vips"), "vips");
   config.peers = read_peers(options.Get("peers"));

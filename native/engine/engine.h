@@ -79,9 +79,8 @@ struct EngineConfig {
   PortConfig unsecured;
   std::vector<Prefix> gateways;  // address as asked for, length of its connected prefix
   PortConfig secured;
-  Prefix secured_address;  // outer source and its connected prefix
-  bool has_secured_gateway = false;
-  Address secured_gateway{};
+  Prefix secured_address;                  // outer source and its connected prefix
+  std::optional<Address> secured_gateway;  // next hop beyond the prefix; IPv6 beside an IPv4 address too
   std::vector<Prefix> vips;
   std::vector<PeerConfig> peers;  // by peer number
   OuterConfig outer;

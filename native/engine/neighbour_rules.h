@@ -2,9 +2,11 @@
 // What differs between the two sides of a gateway when neighbours ask or are asked. Unsecured: we stand in
 // for everything behind the peers and for the gateway addresses, never for a host's own address nor for a
 // link-local one that is not ours, however wide a peer's prefix; hosts are local VIPs. Secured: we answer for
-// our own address alone; neighbours are those of the connected prefix.
+// our own address alone, and for the link-local address of the port where the gateway is solicited from it;
+// neighbours are those of the connected prefix, and the gateway, wherever its address lies.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "engine/engine.h"
@@ -58,16 +60,30 @@ class UnsecuredRules : public NeighbourRules {
 
 class SecuredRules : public NeighbourRules {
  public:
-  explicit SecuredRules(const Prefix& address) : address_(address) {}
+  // `gateway`: the next hop of what leaves the connected prefix.
+  SecuredRules(const Prefix& address, const std::optional<Address>& gateway, const MacAddress& mac)
+      : address_(address), gateway_(gateway), link_local_(link_local(mac)) {}
 
   Answer answers(const Address& target) const override {
-    return target == address_.address ? Answer::kAsOurselves : Answer::kNo;
+    const bool ours = target == address_.address || (target == link_local_ && solicits_from_link_local());
+    return ours ? Answer::kAsOurselves : Answer::kNo;
   }
-  bool is_neighbour(const Address& address) const override { return address_.contains(address); }
-  Address sender_for(const Address&) const override { return address_.address; }
+  bool is_neighbour(const Address& address) const override {
+    return address_.contains(address) || address == gateway_;
+  }
+  // An IPv6 next hop of IPv4 packets (RFC 8950) cannot answer to an IPv4 address. A link-local one need not
+  // know that our address is on the link.
+  Address sender_for(const Address& target) const override {
+    if (is_ipv4(target)) return address_.address;
+    return is_ipv4(address_.address) || is_link_local(target) ? link_local_ : address_.address;
+  }
 
  private:
+  bool solicits_from_link_local() const { return gateway_ && sender_for(*gateway_) == link_local_; }
+
   Prefix address_;
+  std::optional<Address> gateway_;
+  Address link_local_;
 };
 
 }  // namespace psp

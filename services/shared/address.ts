@@ -58,6 +58,17 @@ export function formatAddress(address: Address): string {
 
 export const familyOf = (address: Address): 4 | 6 => (address.length === 4 ? 4 : 6);
 
+/** fe80::/10 (RFC 4291, section 2.5.6): on every link, and on no other. */
+export const isLinkLocalIpv6 = (address: Address): boolean =>
+  address.length === 16 && address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
+
+/** Whether an address may be that of one host: neither unspecified, loopback, multicast nor broadcast. */
+export function isUnicast(address: Address): boolean {
+  const [first = 0] = address;
+  if (address.length === 4) return first !== 0 && first !== 127 && first < 224;
+  return first !== 0xff && !address.subarray(0, 15).every((octet) => octet === 0);
+}
+
 /** @throws Error when text is no "address/length"; host bits may be set (see `networkOf`). */
 export function parsePrefix(text: string): Prefix {
   const [address, length, ...rest] = text.split('/');

@@ -2,7 +2,17 @@
 // Rules of the node file that cross between keys. They look at the parts of the file that are good by themselves, so
 // that one check tells every fault there is.
 import type { z } from 'zod';
-import { contains, familyOf, formatPrefix, networkOf, parseAddress, parsePrefix } from './address.js';
+import {
+  contains,
+  familyOf,
+  formatAddress,
+  formatPrefix,
+  isLinkLocalIpv6,
+  isUnicast,
+  networkOf,
+  parseAddress,
+  parsePrefix,
+} from './address.js';
 import { bypassRule, portProtocols } from './bypass.js';
 import { protocols, schema } from './config_schema.js';
 
@@ -15,6 +25,7 @@ export interface Finding {
   received: string;
 }
 
+type Secured = z.output<typeof schema.shape.secured>;
 type Tell = (path: Path, expected: string, received: string) => void;
 
 /** What IPv6 asks of every link (RFC 8200, section 5). */
@@ -27,9 +38,7 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
   const { node, secured, vips, peers, tunnels } = schema.shape;
   const self = good(secured, raw.secured);
   const own = self && parsePrefix(self.address);
-  if (own && self.gateway !== undefined && !contains(own, parseAddress(self.gateway))) {
-    fault(['secured', 'gateway'], `an address in ${formatPrefix(networkOf(own))}`, self.gateway);
-  }
+  if (self) nextHopFaults(self, fault);
 
   const owners = new Map<string, string>();
   const claim = (list: readonly string[], path: Path) => {
@@ -82,6 +91,33 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
     }
   }
   return faults;
+}
+
+/**
+ * A next hop that nobody could resolve. IPv6 link-local ones are on every link, and serve an IPv4 address too
+ * (RFC 8950); an IPv4 one cannot serve an IPv6 address, as there is no IPv4 address to ask from.
+ */
+function nextHopFaults({ address, gateway, onlink }: Secured, fault: Tell): void {
+  const own = parsePrefix(address);
+  if (gateway === undefined) {
+    if (onlink) fault(['secured', 'onlink'], 'secured.gateway beside it', 'true');
+    return;
+  }
+  const hop = parseAddress(gateway);
+  if (familyOf(own.address) === 6 && familyOf(hop) === 4) {
+    fault(['secured', 'gateway'], 'an IPv6 address where secured.address is IPv6', gateway);
+  } else if (!isUnicast(hop)) {
+    fault(['secured', 'gateway'], 'the address of one host', gateway);
+  } else if (formatAddress(hop) === formatAddress(own.address)) {
+    fault(['secured', 'gateway'], 'an address other than secured.address', gateway);
+  } else if (!onlink && !isLinkLocalIpv6(hop) && !contains(own, hop)) {
+    const inside = formatPrefix(networkOf(own));
+    fault(
+      ['secured', 'gateway'],
+      `an address in ${inside}, an IPv6 link-local one, or onlink: true`,
+      gateway,
+    );
+  }
 }
 
 /** What has no port, cannot reach its far end over the wire, or stands twice. */

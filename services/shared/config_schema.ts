@@ -57,6 +57,8 @@ export const schema = section({
     address: interfaceAddress,
     /** Next hop for peers outside the connected prefix; none by default. restart */
     gateway: address.optional(),
+    /** The gateway is reachable on the link though its address is outside the connected prefix. restart */
+    onlink: flag.default(false),
     /** TTL or hop limit of the outer header in tunnel mode. restart */
     hopLimit: count(1, 255).default(64),
     /** DSCP of the outer header in tunnel mode: copy takes that of the inner one, a number hides it. restart */

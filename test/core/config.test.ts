@@ -58,6 +58,7 @@ describe('a node file', () => {
       secured: {
         port: 'veth-wire',
         address: '192.0.2.1/24',
+        onlink: false,
         hopLimit: 64,
         dscp: 'copy',
         udpChecksum: false,
@@ -207,6 +208,71 @@ stateDir: var
     ]);
   });
 
+  describe('in the next hop of the wire', () => {
+    const wire = (secured: string) =>
+      least.replace('port: veth-wire, address: 192.0.2.1/24', `port: veth-wire, ${secured}`);
+
+    it.each([
+      'address: 192.0.2.1/24, gateway: 192.0.2.254',
+      'address: 192.0.2.1/24, gateway: 192.0.2.254, onlink: true',
+      'address: 192.0.2.1/24, gateway: 203.0.113.254, onlink: true',
+      'address: 192.0.2.1/32, gateway: 169.254.0.1, onlink: true',
+      'address: 192.0.2.1/24, gateway: "fe80::1"',
+      'address: 192.0.2.1/24, gateway: "2001:db8::1", onlink: true',
+      'address: "fd00:99::1/64", gateway: "fe80::1"',
+      'address: "fd00:99::1/64", gateway: "febf::1"',
+      'address: "fd00:99::1/128", gateway: "fd00:98::1", onlink: true',
+    ])('there is none: %s', (secured) => {
+      expect(faults(wire(secured))).toEqual([]);
+    });
+
+    it.each([
+      ['address: 192.0.2.1/24, onlink: true', 'onlink', 'secured.gateway beside it, received true'],
+      [
+        'address: 192.0.2.1/24, gateway: "fd00:99::1"',
+        'gateway',
+        'an address in 192.0.2.0/24, an IPv6 link-local one, or onlink: true, received fd00:99::1',
+      ],
+      [
+        'address: 192.0.2.1/24, gateway: 169.254.0.1',
+        'gateway',
+        'an address in 192.0.2.0/24, an IPv6 link-local one, or onlink: true, received 169.254.0.1',
+      ],
+      [
+        'address: "fd00:99::1/64", gateway: "fec0::1"',
+        'gateway',
+        'an address in fd00:99::/64, an IPv6 link-local one, or onlink: true, received fec0::1',
+      ],
+      [
+        'address: "fd00:99::1/64", gateway: 192.0.2.254, onlink: true',
+        'gateway',
+        'an IPv6 address where secured.address is IPv6, received 192.0.2.254',
+      ],
+      [
+        'address: 192.0.2.1/24, gateway: 192.0.2.1',
+        'gateway',
+        'an address other than secured.address, received 192.0.2.1',
+      ],
+      [
+        'address: 192.0.2.1/24, gateway: 224.0.0.1, onlink: true',
+        'gateway',
+        'the address of one host, received 224.0.0.1',
+      ],
+      [
+        'address: 192.0.2.1/24, gateway: "ff02::1", onlink: true',
+        'gateway',
+        'the address of one host, received ff02::1',
+      ],
+      [
+        'address: 192.0.2.1/24, gateway: "::", onlink: true',
+        'gateway',
+        'the address of one host, received ::',
+      ],
+    ])('%s', (secured, key, expected) => {
+      expect(faults(wire(secured))).toEqual([`secured.${key} (line 3): expected ${expected}`]);
+    });
+  });
+
   it('between keys are told beside those within them', () => {
     const content = `node: a
 unsecured: { port: x }
@@ -223,7 +289,7 @@ tunnels:
   - { local: "fd00:1::2", remote: 10.2.0.2 }
 `;
     expect(faults(content)).toEqual([
-      'secured.gateway (line 3): expected an address in 192.0.2.0/24, received 198.51.100.7',
+      'secured.gateway (line 3): expected an address in 192.0.2.0/24, an IPv6 link-local one, or onlink: true, received 198.51.100.7',
       'keyExchange.colour (line 4): expected one of listen, exchangeMs, callMs, received colour',
       'peers.a.vips[0] (line 7): expected a prefix other than that of vips[0], received 10.1.0.0/24',
       'peers.a (line 7): expected a name other than that of this node, received a',

@@ -33,7 +33,6 @@ inline EngineConfig config_of(const Shape& shape) {
   EngineConfig config;
   config.gateways = {prefix("10.1.0.1/24"), prefix("fd00:1::1/64")};
   config.secured_address = prefix(shape.outer_ipv6 ? "fd00:9::1/64" : "192.0.2.1/24");
-  config.has_secured_gateway = true;
   config.secured_gateway = address(shape.outer_ipv6 ? "fd00:9::2" : "192.0.2.2");
   config.vips = {prefix("10.1.0.0/24"), prefix("fd00:1::/64")};
   config.peers = {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}},
@@ -138,7 +137,7 @@ class Gateway {
   }
   // The next hop and two hosts make themselves known.
   void introduce() {
-    const auto next_hop = config.secured_gateway;
+    const auto next_hop = *config.secured_gateway;
     secured.received.push_back(is_ipv4(next_hop) ? arp(true, kPeerMac, "192.0.2.2", "192.0.2.1")
                                                  : solicitation(kPeerMac, "fd00:9::2", "fd00:9::1"));
     unsecured.received.push_back(arp(true, kHostMac, "10.1.0.5", "10.1.0.1"));

@@ -23,8 +23,8 @@ struct World {
   Peers peers{{prefix("10.1.0.0/24"), prefix("fd00:1::/64")},
               {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}}}};
   UnsecuredRules unsecured{peers, {prefix("10.1.0.1/24"), prefix("fd00:1::1/64")}, kUnsecuredMac};
-  SecuredRules secured{prefix("10.1.0.1/24")};
-  SecuredRules secured6{prefix("fd00:1::1/64")};
+  SecuredRules secured{prefix("10.1.0.1/24"), address("fe80::1"), kUnsecuredMac};
+  SecuredRules secured6{prefix("fd00:1::1/64"), address("fd00:2::1"), kUnsecuredMac};
 };
 
 World& world() {

@@ -197,7 +197,7 @@ class Run {
     std::copy(packet.begin(), packet.end(), room.begin() + static_cast<ptrdiff_t>(front));
     if (tunnel) {
       Outer outer;
-      outer.source = gateway_.config.secured_gateway;
+      outer.source = *gateway_.config.secured_gateway;
       outer.destination = gateway_.config.secured_address.address;
       if (!seal_tunnel(*gateway_.aead, sealing.expanded(), outer, ip, header, &room[front])) return {};
       if (marks & 8) room[1] |= ipv6 ? kCongestionExperienced << 4 : kCongestionExperienced;
@@ -236,7 +236,7 @@ class Run {
     key.cookie = what & 16 ? 0x8877665544332211 : 0;
     key.first_iv = (uint64_t{1000} + (what >> 5)) << 32;
     key.outer_destination =
-        flow.mode() == Mode::kTunnel ? gateway_.config.secured_gateway : flow.key.destination;
+        flow.mode() == Mode::kTunnel ? *gateway_.config.secured_gateway : flow.key.destination;
     key.key.fill(static_cast<uint8_t>(key.spi * 5 + key.version));
     // An SPI has one key and one cookie: the fuzzer may not give it another.
     if (!given_.insert({{key.spi, key.version}, key.cookie}).second &&

@@ -79,7 +79,7 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
   const EthernetAddress ethernet = worker.secured.ethernet;
   const AddressHash addresses{flow.entropy, flow.entropy_swapped};
   const uint32_t room = flow.plain_room;
-  const Address& hop = flow.off_link ? worker.config.secured_gateway : flow.outer_destination;
+  const Address& hop = flow.off_link ? *worker.config.secured_gateway : flow.outer_destination;
   const bool completes_checksums = worker.unsecured.info.completes_checksums;
   Header header = header_of(flow);
   header.next_header = tunnel_next_header(packets.front().ip);
@@ -332,8 +332,8 @@ bool next_hop(const Worker& worker, const Address& destination, Address* hop) {
     *hop = destination;
     return true;
   }
-  *hop = worker.config.secured_gateway;
-  return worker.config.has_secured_gateway;
+  if (worker.config.secured_gateway) *hop = *worker.config.secured_gateway;
+  return worker.config.secured_gateway.has_value();
 }
 
 void seal_gathered(Worker& worker) {
@@ -359,7 +359,7 @@ void prepare(Worker& worker, uint32_t number) {
   flow.entropy = hash.value;
   flow.entropy_swapped = hash.swapped;
   flow.off_link = !worker.config.secured_address.contains(flow.outer_destination);
-  const bool has_hop = !flow.off_link || worker.config.has_secured_gateway;
+  const bool has_hop = !flow.off_link || worker.config.secured_gateway;
   const bool plain = flow.mode == Mode::kTunnel && has_hop && !outer.udp_checksum &&
                      worker.config.peers[flow.peer].crypt_offset == 0;
   const size_t overhead = tunnel_overhead(worker.outer_header.ipv6(), flow.cookie != 0);

@@ -65,7 +65,7 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
       unsecured(unsecured_port, counters.unsecured),
       secured(secured_port, counters.secured),
       unsecured_rules(peers, config.gateways, unsecured.info.mac),
-      secured_rules(config.secured_address),
+      secured_rules(config.secured_address, config.secured_gateway, secured.info.mac),
       hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, first ? nullptr : once->control_pool.get(),
             counters, {Drop::kIngressNeighbourUnresolved, Drop::kIngressTxFull, Drop::kIngressPortDown},
             Value::kForwardedIngress),

@@ -89,7 +89,6 @@ struct Open : Gateway {
   static EngineConfig config_of(std::vector<BypassRule> rules) {
     EngineConfig config = gateway_config();
     config.bypass = std::move(rules);
-    config.has_secured_gateway = true;
     config.secured_gateway = address("192.0.2.254");
     return config;
   }

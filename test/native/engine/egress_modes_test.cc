@@ -210,7 +210,6 @@ TEST(OuterHeader, SymmetricPortsAreThoseOfTheOtherDirection) {
 
 TEST(NextHop, OfATransportFlowIsThatOfThePeersAddressNotOfTheVip) {
   EngineConfig config = gateway_config();
-  config.has_secured_gateway = true;
   config.secured_gateway = address("192.0.2.254");
   Gateway gateway(config);
   EgressKey key = transport_key(5);

@@ -262,13 +262,93 @@ TEST(SecuredNeighbours, OffLinkDestinationsGoToTheGatewayOrNowhere) {
     EXPECT_TRUE(gateway.secured.sent.empty());
   }
   EngineConfig config = gateway_config();
-  config.has_secured_gateway = true;
   config.secured_gateway = address("192.0.2.254");
   Gateway gateway(config);
   gateway.install(kFlow, far);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
   ASSERT_EQ(gateway.secured.sent.size(), 1u);
   EXPECT_EQ(message_of(gateway.secured.sent[0]).target, address("192.0.2.254"));
+}
+
+EngineConfig behind_gateway(const std::string& secured, const std::string& gateway) {
+  EngineConfig config = gateway_config();
+  config.secured_address = prefix(secured);
+  config.secured_gateway = address(gateway);
+  return config;
+}
+
+constexpr MacAddress kRouterMac = {2, 0, 0, 0, 9, 254};
+
+// A peer beyond the connected prefix, whose next hop is asked for now.
+void send_beyond(Gateway& gateway, const std::string& peer) {
+  EgressKey far = egress_key(5);
+  far.outer_destination = address(peer);
+  gateway.install(kFlow, far);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
+}
+
+// The one frame that left went to the router.
+void expect_at_router(Gateway& gateway, uint16_t type) {
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);
+  EXPECT_EQ(std::memcmp(gateway.secured.sent[0].data(), kRouterMac.data(), 6), 0);
+  EXPECT_EQ(get16(gateway.secured.sent[0], 12), type);
+  gateway.expect_conservation();
+}
+
+TEST(SecuredNeighbours, AGatewayOutsideThePrefixIsAskedForByArpFromOurAddress) {
+  Gateway gateway(behind_gateway("192.0.2.1/24", "203.0.113.254"));
+  send_beyond(gateway, "198.51.100.9");
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);
+  const NeighbourMessage asked = message_of(gateway.secured.sent[0]);
+  EXPECT_EQ(asked.sender, address("192.0.2.1"));
+  EXPECT_EQ(asked.target, address("203.0.113.254"));
+  gateway.secured.sent.clear();
+  // Its neighbours outside the prefix are none of ours.
+  gateway.wire_sends(arp(false, kPeerMac, "203.0.113.253", "192.0.2.1"));
+  EXPECT_TRUE(gateway.secured.sent.empty());
+  gateway.wire_sends(arp(false, kRouterMac, "203.0.113.254", "192.0.2.1"));
+  expect_at_router(gateway, 0x0800);
+}
+
+TEST(SecuredNeighbours, ALinkLocalGatewayIsSolicitedFromOurLinkLocalAddress) {
+  struct Wire {
+    const char *secured, *peer;
+    uint16_t type;
+  };
+  // IPv4 behind an IPv6 next hop, and IPv6 whose router has no address of our prefix.
+  for (const Wire& wire :
+       {Wire{"192.0.2.1/24", "198.51.100.9", 0x0800}, Wire{"fd00:9::1/64", "fd00:99::9", 0x86dd}}) {
+    SCOPED_TRACE(wire.secured);
+    Gateway gateway(behind_gateway(wire.secured, "fe80::1"));
+    const std::string ours = "fe80::ff:fe00:901";
+    ASSERT_EQ(address(ours), link_local(kSecuredMac));
+    send_beyond(gateway, wire.peer);
+    ASSERT_EQ(gateway.secured.sent.size(), 1u);
+    const NeighbourMessage asked = message_of(gateway.secured.sent[0]);
+    EXPECT_EQ(asked.sender, address(ours));
+    EXPECT_EQ(asked.target, address("fe80::1"));
+    gateway.secured.sent.clear();
+    gateway.wire_sends(neighbour_message(136, kRouterMac, kSecuredMac, "fe80::1", ours, "fe80::1"));
+    expect_at_router(gateway, wire.type);
+    // The router finds out whether we are still there (RFC 4861, 7.3).
+    EXPECT_TRUE(answered(gateway, gateway.secured.sent, gateway.secured,
+                         neighbour_message(135, kRouterMac, kSecuredMac, "fe80::1", ours, ours)));
+    EXPECT_EQ(message_of(gateway.secured.sent[0]).mac, kSecuredMac);
+    // It may ask for our address from its own, too.
+    if (wire.type == 0x86dd) {
+      EXPECT_TRUE(answered(gateway, gateway.secured.sent, gateway.secured,
+                           solicitation(kRouterMac, "fe80::1", "fd00:9::1")));
+    }
+  }
+}
+
+TEST(SecuredNeighbours, AnIpv6GatewayOfTheConnectedPrefixIsSolicitedFromOurAddressAlone) {
+  Gateway gateway(behind_gateway("fd00:9::1/64", "fd00:9::fe"));
+  EXPECT_FALSE(answered(gateway, gateway.secured.sent, gateway.secured,
+                        solicitation(kRouterMac, "fd00:9::fe", "fe80::ff:fe00:901")));
+  send_beyond(gateway, "fd00:99::9");
+  ASSERT_EQ(gateway.secured.sent.size(), 1u);
+  EXPECT_EQ(message_of(gateway.secured.sent[0]).sender, address("fd00:9::1"));
 }
 
 TEST(SecuredNeighbours, APeersConfiguredMacServesOnlyOnLinkAndUntilSomethingIsLearned) {
