@@ -168,7 +168,7 @@ async function measure(samplers: number) {
 
 try {
   mkdirSync(join(folder, 'nats'));
-  writeFileSync(join(folder, 'nats/sampler.password'), nats.passwords.sampler);
+  writeFileSync(join(folder, 'nats/sampler.password'), nats.passwords.sampler, { mode: 0o640 });
   const example = readFileSync(fromPackageRoot('deploy/examples/two-nodes/a.yaml'), 'utf8');
   const changes = `stateDir: ${join(folder, 'state')}\nbus: { listen: "${nats.listen}" }\nlog: { level: warn }\n`;
   writeFileSync(join(folder, 'node.yaml'), `${example}${changes}`);

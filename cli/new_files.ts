@@ -9,18 +9,27 @@ import {
   mkdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { isPair, type KeyPair } from '../services/shared/certificates.js';
 import { PspError } from '../services/shared/errors.js';
+import { demandPrivate } from '../services/shared/node_file.js';
 
-/** A folder, and what is missing above it, that everybody may enter whatever our umask is. */
+/**
+ * Makes a folder, and what is missing above it, that everybody may enter whatever our umask is.
+ * @throws PspError FILE_UNWRITABLE, also where a file stands in its place.
+ */
 export function makeFolder(path: string): void {
-  if (existsSync(path)) return;
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
   makeFolder(dirname(path));
-  mkdirSync(path, { recursive: true });
-  chmodSync(path, 0o755);
+  try {
+    mkdirSync(path, { recursive: true });
+    chmodSync(path, 0o755);
+  } catch (cause) {
+    throw unwritable(path, cause);
+  }
 }
 
 /** Owner is root. */
@@ -29,12 +38,19 @@ export interface Access {
   group: number;
 }
 
+const isSecret = (mode: number): boolean => (mode & 0o007) === 0;
+
+const unwritable = (file: string, cause: unknown): PspError => {
+  const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: 'see its folder and its disk' }, { cause });
+};
+
 /** Writes files whole or not at all, with their rights from the start, and remembers what it did. */
 export class NewFiles {
   readonly made: string[] = [];
   readonly kept: string[] = [];
 
-  /** Keeps a file that is there. */
+  /** Keeps a file that is there. @throws PspError SECRET_EXPOSED when that is a secret whose mode grants more. */
   put(path: string, content: string | Buffer, { mode, group }: Access): void {
     const draft = `${path}.${process.pid}.new`;
     try {
@@ -44,7 +60,9 @@ export class NewFiles {
       linkSync(draft, path);
       this.made.push(path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      const { code = 'error' } = error as NodeJS.ErrnoException;
+      if (code !== 'EEXIST') throw unwritable(path, error);
+      if (isSecret(mode)) demandPrivate(path, statSync(path).mode, mode);
       this.kept.push(path);
     } finally {
       rmSync(draft, { force: true });
@@ -67,6 +85,7 @@ export class NewFiles {
       this.put(certificate, pair.certificate, access.certificate);
       return pair;
     }
+    if (existsSync(privateKey)) demandPrivate(privateKey, statSync(privateKey).mode, access.privateKey.mode);
     const remedy = `put back what belongs to it, or remove both ${certificate} and ${privateKey}`;
     const pair = { certificate: readText(certificate, remedy), privateKey: readText(privateKey, remedy) };
     if (!isPair(pair)) {

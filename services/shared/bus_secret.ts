@@ -6,7 +6,7 @@ import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import type { BusUser } from './contracts.js';
 import { PspError } from './errors.js';
-import { readNodeFile } from './node_file.js';
+import { readSecretFile } from './node_file.js';
 
 const secretOctets = 32;
 
@@ -24,10 +24,10 @@ export function newBusSecret(): Buffer {
 
 /**
  * Reads a secret. @returns 32 octets; the caller wipes them.
- * @throws PspError FILE_UNREADABLE, also for a file that holds anything else.
+ * @throws PspError FILE_UNREADABLE, also for a file that holds anything else; SECRET_EXPOSED.
  */
 export function readBusSecret(file: string): Buffer {
-  const content = readNodeFile(file);
+  const content = readSecretFile(file);
   const octets = Buffer.alloc(secretOctets);
   const tail = content.subarray(secretOctets * 2);
   let good = content.length >= secretOctets * 2 && tail.every((octet) => octet === 10 || octet === 13);
@@ -60,7 +60,18 @@ function digitValue(digit: number): number {
 /** The file beside the node file that holds a bus user's password. */
 export const passwordFileOf = (folder: string, user: BusUser): string => join(folder, `${user}.password`);
 
-/** @throws PspError FILE_UNREADABLE. */
+/**
+ * Reads a bus user's password.
+ * @throws PspError FILE_UNREADABLE, also for a file that is empty or holds anything but one word of at least 16 characters,
+ * because anybody on this machine could guess it; SECRET_EXPOSED.
+ */
 export function readPassword(folder: string, user: BusUser): string {
-  return readNodeFile(passwordFileOf(folder, user)).toString('utf8').trim();
+  const file = passwordFileOf(folder, user);
+  const password = readSecretFile(file).toString('utf8').trim();
+  if (/^[\x21-\x7e]{16,1024}$/.test(password)) return password;
+  throw new PspError('FILE_UNREADABLE', {
+    file,
+    detail: password === '' ? 'it is empty' : 'it does not hold one word of at least 16 ASCII characters',
+    remedy: 'remove it and run `psp init` again',
+  });
 }

@@ -94,6 +94,11 @@ const table = {
   // At start.
   CONFIG_INVALID: { message: '{file}:\n{faults}', retryable: false },
   FILE_UNREADABLE: { message: '{file} cannot be read ({detail}); {remedy}', retryable: false },
+  SECRET_EXPOSED: {
+    message:
+      '{file} has mode {mode}, which lets other users read or change a secret; run: chmod {most} {file}. If anybody may have read it, replace it',
+    retryable: false,
+  },
   FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
   ADDRESS_TAKEN: {
     message: '{address} is taken by another process; free it or change {key}',

@@ -26,7 +26,7 @@ beforeEach(async () => {
        keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${rig.nats.listen}" } }`,
   );
   mkdirSync(join(folder, 'nats'));
-  writeFileSync(join(folder, 'nats/operator.password'), rig.nats.passwords.operator);
+  writeFileSync(join(folder, 'nats/operator.password'), rig.nats.passwords.operator, { mode: 0o640 });
   vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
     stdout += chunk;
     return true;

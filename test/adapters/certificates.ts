@@ -64,5 +64,5 @@ export function writeTls(folder: string, ca: string, pair: KeyPair): void {
   mkdirSync(join(folder, 'tls'), { recursive: true });
   writeFileSync(join(folder, 'tls/ca.crt'), ca);
   writeFileSync(join(folder, 'tls/node.crt'), pair.certificate);
-  writeFileSync(join(folder, 'tls/node.key'), pair.privateKey);
+  writeFileSync(join(folder, 'tls/node.key'), pair.privateKey, { mode: 0o640 });
 }

@@ -48,7 +48,7 @@ bus: { listen: "${server.listen}" }
 `,
   );
   mkdirSync(join(dir, 'nats'));
-  writeFileSync(join(dir, 'nats/operator.password'), server.passwords.operator);
+  writeFileSync(join(dir, 'nats/operator.password'), server.passwords.operator, { mode: 0o640 });
 });
 afterAll(async () => {
   await server.remove();

@@ -67,7 +67,7 @@ describe('a dataplane that cannot start', () => {
     writeFileSync(join(folder, 'good.yaml'), node(''));
     writeFileSync(join(folder, 'bad.yaml'), node(', colour: red, stateDir: 7'));
     mkdirSync(join(folder, 'nats'));
-    writeFileSync(join(folder, 'nats/dataplane.password'), 'secret-word\n');
+    writeFileSync(join(folder, 'nats/dataplane.password'), 'password-of-dataplane\n', { mode: 0o640 });
     writeFileSync(join(folder, 'bus.secret'), 'not hex\n');
     chmodSync(join(folder, 'bus.secret'), 0o600);
   });

@@ -64,9 +64,9 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
   const nats = await NatsServer.create('a');
   if (busFirst) await nats.start();
   const secret = randomBytes(32);
-  writeFileSync(join(folder, 'bus.secret'), `${secret.toString('hex')}\n`);
+  writeFileSync(join(folder, 'bus.secret'), `${secret.toString('hex')}\n`, { mode: 0o640 });
   mkdirSync(join(folder, 'nats'));
-  writeFileSync(join(folder, 'nats/dataplane.password'), `${nats.passwords.dataplane}\n`);
+  writeFileSync(join(folder, 'nats/dataplane.password'), `${nats.passwords.dataplane}\n`, { mode: 0o640 });
   const checked = checkConfig(
     `{ node: a, unsecured: { port: net_null0 }, secured: { port: net_null1, address: 192.0.2.1/24 },
        keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${nats.listen}" },

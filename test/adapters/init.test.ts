@@ -2,6 +2,7 @@
 // `psp init` on a real folder as root: what it writes, for whom, and that openssl agrees with its certificates.
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -262,7 +263,7 @@ describe('a bus secret', () => {
     const file = join(dir, 'bus.secret');
     const digits = '0123456789abcdefABCDEF0123456789'.repeat(2);
     for (const good of [digits, `${digits}\n`, `${digits}\r\n`]) {
-      writeFileSync(file, good);
+      writeFileSync(file, good, { mode: 0o640 });
       expect(readBusSecret(file)).toEqual(Buffer.from(digits, 'hex'));
     }
     for (const bad of [
@@ -277,5 +278,62 @@ describe('a bus secret', () => {
       expect(() => readBusSecret(file), bad).toThrow('64 hex digits');
     }
     expect(() => readBusSecret(join(dir, 'none'))).toThrow('psp init');
+  });
+});
+
+describe('a secret that other users can reach', () => {
+  const digits = '0123456789abcdef'.repeat(4);
+  const write = (name: string, content: string, mode: number) => {
+    const file = join(dir, name);
+    writeFileSync(file, content);
+    chmodSync(file, mode);
+    return file;
+  };
+
+  it.each([0o644, 0o660, 0o604, 0o641])(
+    'is refused with the mode %o and the command that mends it',
+    (mode) => {
+      const octal = `0${mode.toString(8)}`;
+      const secret = write('bus.secret', digits, mode);
+      expect(() => readBusSecret(secret)).toThrow(`${secret} has mode ${octal}`);
+      expect(() => readBusSecret(secret)).toThrow(`chmod 0640 ${secret}`);
+      const password = write('operator.password', digits, mode);
+      expect(() => readPassword(dir, 'operator')).toThrow(`${password} has mode ${octal}`);
+    },
+  );
+
+  it.each([0o640, 0o600, 0o440, 0o400])('is read with mode %o', (mode) => {
+    expect(readBusSecret(write('bus.secret', digits, mode))).toEqual(Buffer.from(digits, 'hex'));
+    write('operator.password', digits, mode);
+    expect(readPassword(dir, 'operator')).toBe(digits);
+  });
+
+  it.each(['', '\n', ' \n', 'short', 'two words of more than sixteen'])(
+    'is refused as a password when it holds only %j',
+    (content) => {
+      const file = write('operator.password', content, 0o640);
+      expect(() => readPassword(dir, 'operator')).toThrow(file);
+      expect(() => readPassword(dir, 'operator')).toThrow('remove it and run `psp init` again');
+    },
+  );
+
+  it('is refused by `psp init`, which would else keep it', async () => {
+    expect(await init('a')).toBe(0);
+    for (const [file, mode] of [
+      ['a/bus.secret', '0640'],
+      ['a/nats/stats.password', '0640'],
+      ['a/tls/node.key', '0640'],
+      ['ca/ca.key', '0600'],
+    ] as const) {
+      const path = join(out(), file);
+      const before = statSync(path).mode;
+      chmodSync(path, 0o644);
+      said.stderr = '';
+      expect([file, await init('a')]).toEqual([file, 1]);
+      expect(said.stderr).toMatch(
+        new RegExp(`^psp: SECRET_EXPOSED: ${path} has mode 0644.*chmod ${mode} ${path}`),
+      );
+      chmodSync(path, before);
+    }
   });
 });

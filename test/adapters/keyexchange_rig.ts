@@ -261,8 +261,8 @@ export async function makeFolder(
   mkdirSync(join(folder, 'nats'));
   const secret = randomBytes(32);
   const files = filesBeside(join(folder, 'node.yaml'));
-  writeFileSync(files.busSecret, `${secret.toString('hex')}\n`);
-  writeFileSync(join(files.passwords, 'keyexchange.password'), `${options.password}\n`);
+  writeFileSync(files.busSecret, `${secret.toString('hex')}\n`, { mode: 0o640 });
+  writeFileSync(join(files.passwords, 'keyexchange.password'), `${options.password}\n`, { mode: 0o640 });
   const checked = checkConfig(
     `${nodeFile(name, options, options.bus)}\nstateDir: ${folder}/state\n`,
     files.config,

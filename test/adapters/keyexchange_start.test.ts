@@ -23,7 +23,11 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   const ports = await freePorts('a', 'b');
-  ({ config } = await makeFolder('a', authority, { ports, bus: '127.0.0.1:1', password: 'x' }));
+  ({ config } = await makeFolder('a', authority, {
+    ports,
+    bus: '127.0.0.1:1',
+    password: 'password-of-keyexchange',
+  }));
   return () => rmSync(config.files.config.replace('/node.yaml', ''), { recursive: true });
 });
 

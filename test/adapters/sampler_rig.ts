@@ -112,7 +112,7 @@ sampling: ${sampling}
   );
   mkdirSync(join(folder, 'nats'));
   for (const user of ['sampler', 'operator'] as const) {
-    writeFileSync(join(folder, `nats/${user}.password`), server.passwords[user]);
+    writeFileSync(join(folder, `nats/${user}.password`), server.passwords[user], { mode: 0o640 });
   }
   return { folder, file };
 }

@@ -34,7 +34,7 @@ stateDir: ${folder}/state
 function configIn(folder: string, nats: NatsServer, peers: readonly string[], listen: string): NodeConfig {
   const files = filesBeside(join(folder, 'node.yaml'));
   mkdirSync(files.passwords);
-  writeFileSync(join(files.passwords, 'stats.password'), nats.passwords.stats);
+  writeFileSync(join(files.passwords, 'stats.password'), nats.passwords.stats, { mode: 0o640 });
   const checked = checkConfig(nodeFile(nats, peers, listen, folder), files.config);
   if ('faults' in checked) throw new Error(JSON.stringify(checked.faults));
   return checked.config;

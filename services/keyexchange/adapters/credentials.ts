@@ -7,7 +7,7 @@ import tls from 'node:tls';
 import { type ChannelCredentials, credentials, ServerCredentials } from '@grpc/grpc-js';
 import { PspError } from '../../shared/errors.js';
 import { soleIdentityOf } from '../../shared/identity.js';
-import { readNodeFile } from '../../shared/node_file.js';
+import { readNodeFile, readSecretFile } from '../../shared/node_file.js';
 import type { KeyExchangeConfig } from '../config.js';
 import type { Peer } from '../core/rules.js';
 
@@ -31,13 +31,13 @@ function parsed<T>(file: string, what: string, parse: () => T): T {
 
 /**
  * Reads the node's certificate files and makes TLS 1.3 the least version of this process.
- * @throws PspError FILE_UNREADABLE when one is missing, is of another node, or does not fit the others.
+ * @throws PspError FILE_UNREADABLE when one is missing, is of another node, or does not fit the others;
+ * SECRET_EXPOSED.
  */
 export function loadCredentials({ tls: files, identity }: KeyExchangeConfig): Credentials {
   tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
-  const [ca, certificate, privateKey] = [files.ca, files.certificate, files.privateKey].map((file) =>
-    readNodeFile(file),
-  ) as [Buffer, Buffer, Buffer];
+  const [ca, certificate] = [readNodeFile(files.ca), readNodeFile(files.certificate)];
+  const privateKey = readSecretFile(files.privateKey);
   parsed(files.ca, 'certificate in PEM', () => new X509Certificate(ca));
   const own = parsed(files.certificate, 'certificate in PEM', () => new X509Certificate(certificate));
   const key = parsed(files.privateKey, 'private key in PEM', () => createPrivateKey(privateKey));
