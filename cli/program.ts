@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What commands share, one file per command beside this one: `-c FILE` and `--json`, before or after the command,
-// errors as one line "psp: CODE: message" on stderr, which says when trying again makes sense, and exit codes:
-// 0 done, 1 failed, 2 wrong usage, 3 refused for now (the same command may succeed later).
+// errors as one line "psp: CODE: message" on stderr, which says when trying again makes sense, and with `--json` also as
+// { error: { code, message, retryable } } on stdout (docs/schemas/error.json), and exit codes: 0 done, 1 failed, 2 wrong
+// usage, 3 refused for now (the same command may succeed later), 141 when whoever read the output went away.
 import { Command, CommanderError } from 'commander';
 import { PspError } from '../services/shared/errors.js';
 import { version } from '../services/shared/version.js';
@@ -10,11 +11,12 @@ import { addConfig } from './config.js';
 import { addFence } from './fence.js';
 import { addFlows } from './flows.js';
 import { addInit } from './init.js';
-import { Told } from './output.js';
+import { print, Told } from './output.js';
 import { addPcap } from './pcap.js';
 import { addPipeline } from './pipeline.js';
 import { addRotate } from './rotate.js';
 import { addSampling } from './sampling.js';
+import { StandardOutput } from './standard_output.js';
 import { addStatus } from './status.js';
 import { addTap } from './tap.js';
 import { addUp } from './up.js';
@@ -28,6 +30,9 @@ const oneLine = (message: string): string =>
     .trim()
     .replace(/\n+/g, ' ');
 
+/** What stands behind the = of an unknown option may be a key. */
+const withoutValues = (message: string): string => message.replace(/(--[\w-]+)=[^']*/g, '$1');
+
 /** Every command with its options. */
 export function createProgram(): Command {
   const program = new Command('psp')
@@ -40,11 +45,12 @@ export function createProgram(): Command {
     )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
-      // What stands behind the = of an unknown option may be a key.
-      outputError: (message, write) =>
-        write(`psp: USAGE: ${oneLine(message).replace(/(--[\w-]+)=[^']*/g, '$1')}\n`),
+      outputError: (message, write) => write(`psp: USAGE: ${withoutValues(oneLine(message))}\n`),
     })
-    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 refused for now.')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 refused for now, 141 the reader went away.',
+    )
     .exitOverride();
   for (const add of [
     addInit,
@@ -66,20 +72,43 @@ export function createProgram(): Command {
 
 /** Runs a command. @param argv what stands behind "psp". @returns the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  try {
+  const output = new StandardOutput();
+  const code = await ending(argv, async () => {
     await createProgram().parseAsync(argv, { from: 'user' });
+  });
+  let readerGone: number | undefined;
+  const written = await ending([], async () => {
+    readerGone = await output.finish();
+  });
+  return readerGone ?? (code === 0 ? written : code);
+}
+
+/** Does work and reports its failure. @returns the exit code. */
+async function ending(argv: readonly string[], work: () => Promise<void>): Promise<number> {
+  try {
+    await work();
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCode.usage;
     if (error instanceof Told) return exitCode.failed;
-    if (error instanceof PspError) {
-      process.stderr.write(
-        `psp: ${error.code}: ${error.message}${error.retryable ? '; try again later' : ''}\n`,
-      );
-      return refusedForNow.has(error.code) ? exitCode.refusedForNow : exitCode.failed;
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const failure = failureOf(error);
+    // Commander has printed its own line.
+    if (!(error instanceof CommanderError)) {
+      const again = failure.retryable ? '; try again later' : '';
+      process.stderr.write(`psp: ${failure.code}: ${failure.message}${again}\n`);
     }
-    const message = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`psp: FAILED: ${oneLine(message)}\n`);
-    return exitCode.failed;
+    // With `-` standard output is a capture.
+    if (argv.includes('--json') && !argv.includes('-')) print(JSON.stringify({ error: failure }));
+    if (error instanceof CommanderError) return exitCode.usage;
+    return refusedForNow.has(failure.code) ? exitCode.refusedForNow : exitCode.failed;
   }
+}
+
+/** An error as `--json` prints it; docs/schemas/error.json. */
+function failureOf(error: unknown): { code: string; message: string; retryable: boolean } {
+  if (error instanceof PspError)
+    return { code: error.code, message: error.message, retryable: error.retryable };
+  const message = oneLine(error instanceof Error ? error.message : String(error));
+  if (!(error instanceof CommanderError)) return { code: 'FAILED', message, retryable: false };
+  return { code: 'USAGE', message: withoutValues(message), retryable: false };
 }
