@@ -7,14 +7,17 @@ import {
   familyOf,
   formatAddress,
   formatPrefix,
+  isAddress,
   isLinkLocalIpv6,
   isUnicast,
   networkOf,
   parseAddress,
+  parseEndpoint,
   parsePrefix,
 } from './address.js';
 import { bypassRule, portProtocols } from './bypass.js';
 import { protocols, schema } from './config_schema.js';
+import { interfacesOf } from './port_name.js';
 
 /** Where a value stands, from the root of the file. */
 export type Path = readonly (string | number)[];
@@ -39,6 +42,7 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
   const self = good(secured, raw.secured);
   const own = self && parsePrefix(self.address);
   if (self) nextHopFaults(self, fault);
+  portFaults(raw, fault);
 
   const owners = new Map<string, string>();
   const claim = (list: readonly string[], path: Path) => {
@@ -116,6 +120,38 @@ function nextHopFaults({ address, gateway, onlink }: Secured, fault: Tell): void
       ['secured', 'gateway'],
       `an address in ${inside}, an IPv6 link-local one, or onlink: true`,
       gateway,
+    );
+  }
+}
+
+/** One interface on both sides, and services that listen where the fence lets nothing in. */
+function portFaults(raw: Record<string, unknown>, fault: Tell): void {
+  const { unsecured, secured, keyExchange, metrics } = schema.shape;
+  const [inside, outside] = [good(unsecured, raw.unsecured), good(secured, raw.secured)];
+  if (inside && outside) {
+    const taken = interfacesOf(inside.port);
+    const same =
+      inside.port === outside.port || interfacesOf(outside.port).some((name) => taken.includes(name));
+    if (same) fault(['secured', 'port'], 'another interface than unsecured.port', outside.port);
+  }
+  const ours: [string, string][] = [
+    ...(outside ? [['secured.address', outside.address] as [string, string]] : []),
+    ...(inside?.gateway ?? []).map((gateway): [string, string] => ['unsecured.gateway', gateway]),
+  ];
+  const listeners: [Path, string | undefined][] = [
+    [['keyExchange', 'listen'], good(keyExchange, raw.keyExchange)?.listen],
+    [['metrics', 'listen'], good(metrics, raw.metrics)?.listen],
+  ];
+  for (const [path, listen] of listeners) {
+    const host = listen && parseEndpoint(listen).host;
+    if (!host || !isAddress(host)) continue;
+    const own = formatAddress(parseAddress(host));
+    const clash = ours.find(([, address]) => formatAddress(parsePrefix(address).address) === own);
+    if (clash === undefined) continue;
+    fault(
+      path,
+      `an address of another network than ${clash[0]}, whose port passes nothing but PSP`,
+      listen ?? '',
     );
   }
 }

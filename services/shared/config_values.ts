@@ -3,10 +3,14 @@
 // it expects, and gives addresses in canonical text.
 import { z } from 'zod';
 import {
+  type Address,
+  familyOf,
   formatAddress,
   formatPrefix,
   isAddress,
+  isUnicast,
   networkOf,
+  type Prefix,
   parseAddress,
   parseEndpoint,
   parsePrefix,
@@ -30,15 +34,29 @@ export const name = text(isNodeName, 'a name of a-z, 0-9 and -, at most 63 chara
 export const address = text(isAddress, 'an IPv4 or IPv6 address').transform((value) =>
   formatAddress(parseAddress(value)),
 );
-/** An address of ours with the length of its connected prefix; the prefix itself is no address. */
-export const interfaceAddress = text((value) => {
-  if (!accepts(parsePrefix)(value)) return false;
-  const { address, length } = parsePrefix(value);
-  const isPrefix = formatPrefix(networkOf({ address, length })) === formatPrefix({ address, length });
-  return !isPrefix || length >= address.length * 8 - 1;
-}, 'our address with the length of its prefix, as in 192.0.2.1/24').transform((value) =>
-  formatPrefix(parsePrefix(value)),
-);
+/** The prefix itself, or its broadcast address in IPv4; prefixes of one or two addresses have neither (RFC 3021). */
+function isOfPrefix({ address, length }: Prefix, bits: 0 | 1): boolean {
+  if (length >= address.length * 8 - 1) return false;
+  const isBit = (i: number) => (((address[i >> 3] ?? 0) >> (7 - (i & 7))) & 1) === bits;
+  return Array.from({ length: address.length * 8 - length }, (_, i) => length + i).every(isBit);
+}
+const parsesTo = (check: (prefix: Prefix) => boolean) => (value: string) =>
+  !accepts(parsePrefix)(value) || check(parsePrefix(value));
+
+/** An address of ours with the length of its connected prefix. */
+export const interfaceAddress = text(
+  (value) => accepts(parsePrefix)(value) && !isOfPrefix(parsePrefix(value), 0),
+  'our address with the length of its prefix, as in 192.0.2.1/24',
+)
+  .refine(
+    parsesTo((own) => familyOf(own.address) === 6 || !isOfPrefix(own, 1)),
+    { error: 'an address other than the broadcast address of its prefix' },
+  )
+  .refine(
+    parsesTo(({ address }) => isUnicast(address)),
+    { error: 'a unicast address of this host' },
+  )
+  .transform((value) => formatPrefix(parsePrefix(value)));
 export const prefix = text(
   (value) =>
     accepts(parsePrefix)(value) &&

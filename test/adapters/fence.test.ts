@@ -3,7 +3,7 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { interfacesOf } from '../../services/dataplane/adapters/fence.js';
+import { interfacesOf } from '../../services/shared/port_name.js';
 import { Capture } from '../e2e/capture.js';
 import { until } from '../e2e/namespace.js';
 import { macIn, sentBy, startFrames } from '../e2e/raw_frames.js';

@@ -300,6 +300,70 @@ tunnels:
     ]);
   });
 
+  it('are addresses that no host may have', () => {
+    const address = (text: string) => faults(least.replace('192.0.2.1/24', `"${text}"`));
+    expect(address('192.0.2.255/24')).toEqual([
+      'secured.address (line 3): expected an address other than the broadcast address of its prefix, received "192.0.2.255/24"',
+    ]);
+    expect(faults(least.replace('veth-host', 'veth-host, gateway: [10.1.0.1/24, 10.1.3.255/22]'))).toEqual([
+      expect.stringMatching(
+        /^unsecured\.gateway\[1\] \(line 2\): expected .*broadcast.*"10\.1\.3\.255\/22"$/,
+      ),
+    ]);
+    for (const one of [
+      '224.0.0.5/24',
+      '127.0.0.1/8',
+      '0.0.0.1/24',
+      '240.0.0.1/24',
+      'ff02::1/64',
+      '::1/64',
+      '::1/128',
+    ]) {
+      expect(address(one), one).toEqual([expect.stringContaining('a unicast address of this host')]);
+    }
+    for (const one of [
+      '192.0.2.255/31',
+      '192.0.2.255/32',
+      '192.0.2.255/23',
+      '2001:db8::ffff:ffff:ffff:ffff/64',
+    ]) {
+      expect(address(one), one).toEqual([]);
+    }
+  });
+
+  it('are two sides on one interface', () => {
+    const both = (inside: string, outside: string) =>
+      faults(least.replace('veth-host', `"${inside}"`).replace('veth-wire', `"${outside}"`));
+    expect(both('eth1', 'eth1')).toEqual([
+      'secured.port (line 3): expected another interface than unsecured.port, received eth1',
+    ]);
+    expect(both('eth1', 'net_af_packet0,iface=eth1')).toHaveLength(1);
+    expect(both('0000:03:00.0', '0000:03:00.0')).toHaveLength(1);
+    expect(both('net_af_packet1,iface=eth2', 'net_af_packet0,iface=eth1')).toEqual([]);
+  });
+
+  it('are listeners on addresses of the dedicated ports', () => {
+    const listens = (key: string, value: string) =>
+      faults(
+        `${least
+          .replace('veth-host', 'veth-host, gateway: ["10.1.0.1/24", "fd00:1::1/64"]')
+          .replace(
+            key === 'keyExchange' ? '198.51.100.1:3000' : 'never',
+            value,
+          )}${key === 'keyExchange' ? '' : `${key}: { listen: "${value}" }\n`}`,
+      );
+    expect(listens('keyExchange', '192.0.2.1:3000')).toEqual([
+      'keyExchange.listen (line 4): expected an address of another network than secured.address, whose port passes nothing but PSP, received 192.0.2.1:3000',
+    ]);
+    expect(listens('keyExchange', '[FD00:1:0::1]:3000')).toEqual([
+      expect.stringContaining('unsecured.gateway'),
+    ]);
+    expect(listens('metrics', '10.1.0.1:9464')).toEqual([expect.stringContaining('unsecured.gateway')]);
+    for (const free of ['198.51.100.1:3000', '0.0.0.0:3000', 'gateway-a.example:3000', '192.0.2.2:3000']) {
+      expect(listens('keyExchange', free), free).toEqual([]);
+    }
+  });
+
   it('that follow from another fault alone are not told', () => {
     const content = `${least}peers: { b: { endpoint: "x:1", vips: [10.2.0.1/24] } }\ntunnels: [{ local: 10.1.0.2, remote: 10.2.0.2 }]\n`;
     expect(faults(content)).toEqual([

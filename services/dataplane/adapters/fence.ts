@@ -9,6 +9,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import type { NodeConfig } from '../../shared/config.js';
 import { PspError } from '../../shared/errors.js';
+import { interfacesOf } from '../../shared/port_name.js';
 import { type Passage, passageOf, renderTable } from './fence_rules.js';
 
 /** What the operator should know of an interface after it was fenced. */
@@ -27,30 +28,6 @@ interface Side {
   passage?: Passage;
 }
 
-/**
- * The interfaces behind a port that the kernel has. A name that is no device is an interface, by the engine's
- * own rule. In a device string each `iface`, as it is spelt by packet sockets and by pcap for either direction,
- * and each `remote` of a tap is one, inside nested devices too. Left out is what no frame reaches a wire by: an
- * interface that a tap or virtio_user makes for itself, and the path of a socket.
- */
-export function interfacesOf(port: string): string[] {
-  const isPci = /^(?:[0-9a-f]+:)?[0-9a-f]+:[0-9a-f]+\.[0-9a-f]+(?:,|$)/i.test(port);
-  if (!isPci && !/^(?:net_|eth_|virtio_user)/.test(port)) return [port];
-  const names = new Set<string>();
-  let device = '';
-  for (const [, key, value] of port.matchAll(/([^=,()\s]+)(?:\s*=\s*([^,()\s]*))?/g)) {
-    if (key === undefined) continue;
-    if (value === undefined) device = key;
-    else if (!value.includes('/') && (key === 'remote' || (/iface/.test(key) && !makesItsOwn(device))))
-      names.add(value);
-  }
-  names.delete('');
-  return [...names];
-}
-
-const makesItsOwn = (device: string): boolean =>
-  /^(?:net_tap|net_tun|virtio_user|net_virtio_user)/.test(device);
-
 /** A node's name has no "_", so that no other node's tables begin like these. */
 const tablesOf = (node: string): string => `psp_${node}_`;
 /** One word for nft: characters that it does not take stand as their code between two "_". */
@@ -64,11 +41,18 @@ const interfaceOfTable = (node: string, table: string): string =>
 /** Which interface of this name a table was made for: a table outlives its interface, without effect. */
 const commentOf = (index: number): string => `interface ${index}`;
 
-/** Runs a program; rejects with an Error whose message is what it said on stderr. */
+/** The Debian packages of the programs that the fence runs. */
+const packages: Record<string, string> = { nft: 'nftables', ip: 'iproute2' };
+
+/**
+ * Runs a program; rejects with an Error whose message is its first line on stderr, and with PspError FILE_UNREADABLE when
+ * the program is not installed.
+ */
 function run(program: string, args: string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = execFile(program, args, { timeout: 10_000 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
+      else if (error.code === 'ENOENT') reject(missing(program, error));
       else reject(new Error(stderr.trim().split('\n')[0] || error.message, { cause: error }));
     });
     child.stdin?.on('error', () => undefined);
@@ -76,7 +60,13 @@ function run(program: string, args: string[], input = ''): Promise<string> {
   });
 }
 
+const missing = (program: string, cause: unknown): PspError => {
+  const remedy = `install it (Debian: apt install ${packages[program]})`;
+  return new PspError('FILE_UNREADABLE', { file: program, detail: 'it is not in PATH', remedy }, { cause });
+};
+
 function failure(name: string, cause: unknown): PspError {
+  if (cause instanceof PspError) return cause;
   const detail = (cause as Error).message;
   return /operation not permitted|must be root/i.test(detail)
     ? new PspError('RIGHTS_MISSING', { what: `the fence on ${name}`, right: 'CAP_NET_ADMIN' }, { cause })
@@ -102,6 +92,7 @@ async function linkOf({ name, key }: Side): Promise<Link> {
     const [link] = JSON.parse(await run('ip', ['-json', 'link', 'show', 'dev', name])) as Link[];
     if (link !== undefined) return link;
   } catch (cause) {
+    if (cause instanceof PspError) throw cause;
     throw new PspError('INTERFACE_MISSING', { name, key }, { cause });
   }
   throw new PspError('INTERFACE_MISSING', { name, key });
