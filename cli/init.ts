@@ -71,7 +71,10 @@ async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<
   if (json) return printJson({ made: files.made, kept: files.kept });
   for (const file of files.made) print(`made  ${file}`);
   for (const file of files.kept) print(`kept  ${file}`);
-  print(`\nBring ${join(dir, '<node>')} to its machine as it is, then: psp up -c <node>/node.yaml`);
+  print(
+    `\nBring ${join(dir, '<node>')} to its machine as it is. There, first: psp config check <node>/node.yaml`,
+  );
+  print('Then: psp up -c <node>/node.yaml');
   print(`Keep ${join(dir, 'ca/ca.key')} to yourself: who has it can pose as any gateway.`);
 }
 

@@ -4,6 +4,7 @@
 import { Bus } from '../services/shared/bus.js';
 import { readPassword } from '../services/shared/bus_secret.js';
 import { loadConfig, type NodeConfig } from '../services/shared/config.js';
+import { PspError } from '../services/shared/errors.js';
 
 /** Options that every command has. */
 export interface SharedOptions {
@@ -32,6 +33,8 @@ export async function asOperator<T>(
     password: readPassword(config.files.passwords, 'operator'),
     waitOnFirstConnect: false,
     onState,
+  }).catch((error: unknown) => {
+    throw isRefused(error) ? notRunning(config, error) : error;
   });
   try {
     return await work(bus, config);
@@ -39,3 +42,12 @@ export async function asOperator<T>(
     await bus.close();
   }
 }
+
+/** Nobody listens at the address of the bus. */
+const isRefused = (error: unknown): error is PspError =>
+  error instanceof PspError && error.code === 'BUS_UNAVAILABLE' && error.data.detail === 'connection refused';
+
+const notRunning = ({ node, files }: NodeConfig, cause: PspError): PspError => {
+  const detail = `node ${node} does not run here; start it with \`psp up -c ${files.config}\``;
+  return new PspError('BUS_UNAVAILABLE', { ...cause.data, detail }, { cause });
+};

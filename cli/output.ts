@@ -8,7 +8,11 @@ export class Told extends Error {}
 export const print = (text: string): void =>
   void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 
+/** How many objects this process has printed by `printJson`. */
+export let objectsPrinted = 0;
+
 export function printJson(value: unknown): void {
+  objectsPrinted++;
   const plain = (_: string, part: unknown) => (typeof part === 'bigint' ? Number(part) : part);
   print(JSON.stringify(value, plain, 2));
 }

@@ -11,7 +11,7 @@ import { addConfig } from './config.js';
 import { addFence } from './fence.js';
 import { addFlows } from './flows.js';
 import { addInit } from './init.js';
-import { print, Told } from './output.js';
+import { objectsPrinted, print, Told } from './output.js';
 import { addPcap } from './pcap.js';
 import { addPipeline } from './pipeline.js';
 import { addRotate } from './rotate.js';
@@ -85,6 +85,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 
 /** Does work and reports its failure. @returns the exit code. */
 async function ending(argv: readonly string[], work: () => Promise<void>): Promise<number> {
+  const before = objectsPrinted;
   try {
     await work();
     return 0;
@@ -97,8 +98,9 @@ async function ending(argv: readonly string[], work: () => Promise<void>): Promi
       const again = failure.retryable ? '; try again later' : '';
       process.stderr.write(`psp: ${failure.code}: ${failure.message}${again}\n`);
     }
-    // With `-` standard output is a capture.
-    if (argv.includes('--json') && !argv.includes('-')) print(JSON.stringify({ error: failure }));
+    // An object of the command's own says it too; with `-` standard output is a capture.
+    const isTold = objectsPrinted > before || argv.includes('-');
+    if (argv.includes('--json') && !isTold) print(JSON.stringify({ error: failure }));
     if (error instanceof CommanderError) return exitCode.usage;
     return refusedForNow.has(failure.code) ? exitCode.refusedForNow : exitCode.failed;
   }

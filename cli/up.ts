@@ -112,24 +112,39 @@ function specsOf(config: NodeConfig, natsConfig: string): ChildSpec[] {
   return [nats, ...node];
 }
 
-/** Renders nats.conf into stateDir for nats-server alone. @returns its path. */
-function writeNatsConfig({ node, bus, files, stateDir, audit }: NodeConfig): string {
+/** Renders nats.conf into stateDir for nats-server alone. @returns its path. @throws PspError FILE_UNWRITABLE. */
+function writeNatsConfig(config: NodeConfig): string {
+  const { node, bus, files, stateDir, audit } = config;
   const passwords = Object.fromEntries(
     busUsers.map((user) => [user, readPassword(files.passwords, user)]),
   ) as Record<BusUser, string>;
-  const path = join(stateDir, 'nats.conf');
-  const draft = `${path}.new`;
-  makeFolder(stateDir);
-  const jetStream = { folder: makeStreamFolder(stateDir), streamBytes: audit.streamBytes };
-  rmSync(draft, { force: true });
-  writeFileSync(draft, renderNatsConfig({ node, listen: bus.listen, passwords, jetStream }), {
-    flag: 'wx',
-    mode: 0o600,
+  return inStateDir(config, () => {
+    const path = join(stateDir, 'nats.conf');
+    const draft = `${path}.new`;
+    makeFolder(stateDir);
+    const jetStream = { folder: makeStreamFolder(stateDir), streamBytes: audit.streamBytes };
+    rmSync(draft, { force: true });
+    writeFileSync(draft, renderNatsConfig({ node, listen: bus.listen, passwords, jetStream }), {
+      flag: 'wx',
+      mode: 0o600,
+    });
+    chownSync(draft, 0, accounts['nats-server'].gid);
+    chmodSync(draft, 0o640);
+    renameSync(draft, path);
+    return path;
   });
-  chownSync(draft, 0, accounts['nats-server'].gid);
-  chmodSync(draft, 0o640);
-  renameSync(draft, path);
-  return path;
+}
+
+/** Does work in stateDir. @throws PspError FILE_UNWRITABLE that names the key, when the disk or a folder refuses it. */
+function inStateDir<T>({ stateDir }: NodeConfig, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    const { code = 'error', path = stateDir } = cause as NodeJS.ErrnoException;
+    const { file = path, detail = code } = cause instanceof PspError ? cause.data : {};
+    const remedy = `give stateDir (${stateDir}) a folder that may be written, on a disk with room`;
+    throw new PspError('FILE_UNWRITABLE', { file, detail, remedy }, { cause });
+  }
 }
 
 /** Where nats-server keeps streams; nobody else looks there. */

@@ -3,7 +3,6 @@
 // it expects, and gives addresses in canonical text.
 import { z } from 'zod';
 import {
-  type Address,
   familyOf,
   formatAddress,
   formatPrefix,

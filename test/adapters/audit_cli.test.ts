@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `psp audit` and `psp audit verify` against a real stream.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -20,13 +20,7 @@ let stderr = '';
 beforeEach(async () => {
   rig = await AuditRig.start();
   folder = mkdtempSync(join(tmpdir(), 'psp-audit-cli-'));
-  writeFileSync(
-    join(folder, 'node.yaml'),
-    `{ node: a, unsecured: { port: x }, secured: { port: y, address: 192.0.2.1/24 },
-       keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${rig.nats.listen}" } }`,
-  );
-  mkdirSync(join(folder, 'nats'));
-  writeFileSync(join(folder, 'nats/operator.password'), rig.nats.passwords.operator, { mode: 0o640 });
+  rig.operatorFile(folder);
   vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
     stdout += chunk;
     return true;

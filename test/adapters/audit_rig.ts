@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real nats-server with the audit stream, and producers with folders of their own below one folder.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AuditEvent, readEvent } from '../../services/shared/audit_event.js';
@@ -33,6 +33,19 @@ export class AuditRig {
   /** Where all producers of a service spool. */
   folder(service: Service): string {
     return makeAuditFolder(this.#folder, service);
+  }
+
+  /** Writes what a command of the operator needs into a folder. @returns the node file. */
+  operatorFile(folder: string): string {
+    const file = join(folder, 'node.yaml');
+    writeFileSync(
+      file,
+      `{ node: a, unsecured: { port: x }, secured: { port: y, address: 192.0.2.1/24 },
+         keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${this.nats.listen}" } }`,
+    );
+    mkdirSync(join(folder, 'nats'));
+    writeFileSync(join(folder, 'nats/operator.password'), this.nats.passwords.operator, { mode: 0o640 });
+    return file;
   }
 
   /** A start of a service. @param options `onBus: false` leaves the bus out. */

@@ -642,8 +642,8 @@ describe('psp', () => {
       expect(await run(args)).toBe(0);
       expect(json().generation).toBe(2);
     }
-    expect(await run(['config', 'check', '-c', file])).toBe(0);
-    expect(await run(['config', '-c', file, 'check'])).toBe(0);
+    expect(await run(['config', 'check', '--file-only', '-c', file])).toBe(0);
+    expect(await run(['config', '-c', file, 'check', '--file-only'])).toBe(0);
   });
 
   it('tells in one line that no node runs, and at once', async () => {
@@ -657,7 +657,8 @@ describe('psp', () => {
       stderr = '';
       expect(await run([command, '-c', away])).toBe(1);
       expect(stderr).toBe(
-        'psp: BUS_UNAVAILABLE: the bus at 127.0.0.1:1 cannot be reached: connection refused; try again later\n',
+        'psp: BUS_UNAVAILABLE: the bus at 127.0.0.1:1 cannot be reached: node a does not run here; ' +
+          `start it with \`psp up -c ${away}\`; try again later\n`,
       );
     }
   });
@@ -696,7 +697,7 @@ peers:
 ingressAcl: false
 `,
     );
-    expect(await run(['config', 'check', loose])).toBe(0);
+    expect(await run(['config', 'check', loose, '--file-only'])).toBe(0);
     expect(stdout).toBe(
       `${loose} is good
 warning: peers.b.authOnly (line 7): traffic with b is authenticated, not encrypted
@@ -704,7 +705,7 @@ warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from an
 `,
     );
     stdout = '';
-    expect(await run(['config', 'check', loose, '--json'])).toBe(0);
+    expect(await run(['config', 'check', loose, '--file-only', '--json'])).toBe(0);
     expectSchema('config_check', json());
     expect(json()).toMatchObject({
       ok: true,

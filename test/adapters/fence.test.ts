@@ -199,8 +199,8 @@ describe('the fence', () => {
     mkdirSync(tools);
     symlinkSync('/usr/sbin/ip', join(tools, 'ip'));
     expect(await rig.fence(setFence(), { path: tools })).toMatchObject({
-      code: 'FENCE_FAILED',
-      message: expect.stringContaining('nft'),
+      code: 'FILE_UNREADABLE',
+      message: expect.stringContaining('apt install nftables'),
     });
   });
 });

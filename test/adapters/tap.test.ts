@@ -290,7 +290,7 @@ describe('the reader of a tap', () => {
     const running = await tap();
     running.child.stdout?.destroy();
     const pestering = setInterval(() => dataplane.publish(contracts.flowMissed, wanted), 20);
-    expect(await running.ended).toBe(0);
+    expect(await running.ended).toBe(141);
     clearInterval(pestering);
     expect(running.err()).toMatch(/^psp: listening on \S+\n$/);
   });

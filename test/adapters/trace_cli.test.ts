@@ -54,7 +54,8 @@ async function refused(args: string[], status: number, node = 'node.yaml'): Prom
     });
   const command = ['-c', path(node), 'pipeline', 'trace', '--json', ...args];
   const code = await run(command).finally(() => vi.restoreAllMocks());
-  expect(said.stdout).toBe('');
+  const { error } = JSON.parse(said.stdout);
+  expect(`psp: ${error.code}: ${error.message}`).toBe(said.stderr.trimEnd());
   expect(said.stderr).toMatch(/^psp: [A-Z_]+: [^\n]+\n$/);
   expect(code).toBe(status);
   for (const key of [key0, key1]) expect(said.stderr).not.toContain(key.slice(0, 16));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What cannot start says so in one line that names the remedy, and ends.
-import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { expectSchema } from '../json_schema.js';
-import { until } from './namespace.js';
+import { run, until } from './namespace.js';
 import { Topology } from './topology.js';
 
 const psp = fromPackageRoot('dist/cli/psp.js');
@@ -32,6 +33,12 @@ async function fails(code: string, as: string[] = []): Promise<string> {
   expect(result.stdout).not.toContain('ready');
   expect(net.a.namespace.processes()).toEqual([]);
   return told[0] ?? '';
+}
+
+/** A file system of its own, so small or so mounted that nothing can be written. */
+function mountSmall(path: string, options: string): void {
+  mkdirSync(path);
+  run('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', path);
 }
 
 /** Runs with a changed node file. */
@@ -117,6 +124,37 @@ describe('psp up says in one line why it cannot start', () => {
       async () => expect(await fails('INTERFACE_MISSING')).toMatch(/veth-gone.*create it/),
     ));
 
+  it.each(['nft', 'ip'])('the program %s is missing', async (program) => {
+    // All programs but one, as another PATH.
+    const folder = join(net.folder, `without-${program}`);
+    mkdirSync(folder);
+    for (const name of ['nft', 'ip', 'nats-server', 'setpriv', 'ss', 'env'].filter(
+      (each) => each !== program,
+    )) {
+      symlinkSync(run('sh', '-c', `command -v ${name}`).trim(), join(folder, name));
+    }
+    const told = await fails('FILE_UNREADABLE', ['env', `PATH=${folder}`]);
+    expect(told).toContain(`${program} cannot be read (it is not in PATH); install it (Debian: apt install `);
+  });
+
+  it.each([
+    ['is a file', async (path: string) => writeFileSync(path, '')],
+    ['is on a read-only file system', async (path: string) => mountSmall(path, 'ro')],
+    ['is on a full file system', async (path: string) => mountSmall(path, 'size=4k,nr_inodes=1')],
+  ])('the stateDir %s', async (_, make) => {
+    const path = join(net.folder, 'state-of-none');
+    await make(path);
+    try {
+      await withConfig(
+        (yaml) => yaml.replace(/^stateDir: .*$/m, `stateDir: ${path}`),
+        async () => expect(await fails('FILE_UNWRITABLE')).toMatch(/state-of-none.*stateDir/),
+      );
+    } finally {
+      spawnSync('umount', ['--lazy', path]);
+      rmSync(path, { recursive: true });
+    }
+  });
+
   it('DPDK has no driver for the device', () =>
     withConfig(
       (yaml) => yaml.replace('port: veth-wire', 'port: net_nonesuch0'),
@@ -149,6 +187,137 @@ describe('psp up says in one line why it cannot start', () => {
         );
       },
     ));
+});
+
+describe('psp config check tells before anything is cut', () => {
+  interface Told {
+    ok: boolean;
+    faults: { path: string; expected: string; received: string }[];
+    warnings: { path: string; message: string }[];
+  }
+  const check = async (): Promise<Told> => {
+    const { code, stdout } = await net.a.psp('config', 'check', '--json');
+    const told = JSON.parse(stdout) as Told;
+    expectSchema('config_check', told);
+    expect(code).toBe(told.ok ? 0 : 1);
+    return told;
+  };
+  const ip = (...args: string[]) => net.a.namespace.ip(...args);
+  const warnings = async () => (await check()).warnings.map(({ path, message }) => `${path}: ${message}`);
+  const faults = async () =>
+    (await check()).faults.map(
+      ({ path, expected, received }) => `${path}: expected ${expected}, received ${received}`,
+    );
+
+  it('that all is well', async () => {
+    expect(await check()).toMatchObject({ ok: true, faults: [], warnings: [] });
+    expect((await net.a.psp('config', 'check')).stdout).toBe(`${file} is good\n`);
+  });
+
+  it('what this machine loses to the node: addresses, the default route, SSH sessions, a bridge', async () => {
+    ip('address', 'add', '203.0.113.1/24', 'dev', 'veth-wire');
+    ip('link', 'set', 'veth-wire', 'up');
+    ip('route', 'add', 'default', 'via', '203.0.113.9');
+    const script = `const { createServer, connect } = require('net');
+      createServer(() => console.log('up')).listen(22, '203.0.113.1', () => connect(22, '203.0.113.1'));`;
+    const ssh = net.a.namespace.spawn(process.execPath, ['-e', script]);
+    ip('link', 'add', 'br-test', 'type', 'bridge');
+    ip('link', 'set', 'veth-host', 'master', 'br-test');
+    try {
+      await until('the session stands', () => ssh.stdout?.readableLength !== 0);
+      const told = await warnings();
+      expect(told).toContainEqual(expect.stringMatching(/^secured\.port: veth-wire has 203\.0\.113\.1: /));
+      expect(told).toContainEqual(
+        expect.stringMatching(/^secured\.port: the default route leaves by veth-wire/),
+      );
+      expect(told).toContainEqual(
+        expect.stringMatching(/^secured\.port: an SSH session comes in by veth-wire/),
+      );
+      expect(told).toContainEqual(expect.stringMatching(/^unsecured\.port: veth-host belongs to br-test/));
+    } finally {
+      ssh.kill('SIGKILL');
+      await until('the session is over', () => net.a.namespace.processes().length === 0);
+      ip('link', 'delete', 'br-test');
+      ip('link', 'set', 'veth-wire', 'down');
+      ip('address', 'flush', 'dev', 'veth-wire');
+    }
+  });
+
+  it('an MTU that is too small, or too small for what hosts send', async () => {
+    try {
+      ip('link', 'set', 'veth-wire', 'mtu', '1559');
+      expect(await warnings()).toEqual([
+        expect.stringMatching(/^secured\.port: its MTU is 1559, .* needs 1560 /),
+      ]);
+      ip('link', 'set', 'veth-wire', 'mtu', '575');
+      expect(await faults()).toEqual(['secured.port: expected an MTU of at least 576, received 575']);
+    } finally {
+      ip('link', 'set', 'veth-wire', 'mtu', '1600');
+    }
+  });
+
+  it('an interface that is not there', () =>
+    withConfig(
+      (yaml) => yaml.replace('port: veth-wire', 'port: veth-gone'),
+      async () =>
+        expect(await faults()).toEqual([
+          'secured.port: expected an interface of this machine, received veth-gone',
+        ]),
+    ));
+
+  it('a key exchange on an address that this machine lacks, or that a dedicated port has', async () => {
+    await withConfig(
+      (yaml) => yaml.replace('198.51.100.1:3000', '198.51.100.77:3000'),
+      async () =>
+        expect(await faults()).toEqual([
+          'keyExchange.listen: expected an address of this machine, received 198.51.100.77',
+        ]),
+    );
+    ip('address', 'add', '203.0.113.1/24', 'dev', 'veth-host');
+    try {
+      await withConfig(
+        (yaml) => yaml.replace('198.51.100.1:3000', '203.0.113.1:3000'),
+        async () =>
+          expect(await faults()).toEqual([
+            expect.stringMatching(/^keyExchange\.listen: .*none of the two ports.*203\.0\.113\.1.*veth-host/),
+          ]),
+      );
+    } finally {
+      ip('address', 'flush', 'dev', 'veth-host');
+    }
+  });
+
+  it('a peer whose key exchange is reached by a dedicated port', async () => {
+    ip('link', 'set', 'veth-wire', 'up');
+    ip('route', 'add', '198.51.100.2/32', 'dev', 'veth-wire');
+    try {
+      expect(await warnings()).toEqual([
+        expect.stringMatching(/^peers\.b\.endpoint: is reached by veth-wire/),
+      ]);
+    } finally {
+      ip('route', 'delete', '198.51.100.2/32');
+      ip('link', 'set', 'veth-wire', 'down');
+    }
+  });
+
+  it('secrets that others can read, and files that are missing', async () => {
+    const [secret, password] = [join(net.a.files, 'bus.secret'), join(net.a.files, 'nats/stats.password')];
+    chmodSync(secret, 0o644);
+    renameSync(password, `${password}.away`);
+    try {
+      expect(await faults()).toEqual([
+        `${secret}: expected mode 0640 or less (chmod 0640 ${secret}), received mode 0644`,
+        `${password}: expected a good file (make it with \`psp init\`), received ENOENT`,
+      ]);
+    } finally {
+      renameSync(`${password}.away`, password);
+    }
+    try {
+      expect(await fails('SECRET_EXPOSED')).toContain(`chmod 0640 ${secret}`);
+    } finally {
+      chmodSync(secret, 0o640);
+    }
+  });
 });
 
 it('starts once all is as it should be', async () => {

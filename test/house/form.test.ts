@@ -52,6 +52,24 @@ describe('the example', () => {
   });
 });
 
+describe('commands of the documentation', () => {
+  const documents = files().filter((path) => path.endsWith('.md'));
+
+  it('start no package of the registry: npx finds one of our name there, by somebody else', () => {
+    const commands = documents.flatMap((path) =>
+      [...read(path).matchAll(/^ {4}(?:\S+=\S+ |sudo )*npx psp\b.*$/gm)].map(
+        ([line]) => `${path}: ${line.trim()}`,
+      ),
+    );
+    expect(commands).toEqual([]);
+  });
+
+  it('check the node file and the machine before the first start cuts anything', () => {
+    const quickStart = /^## A first pair of gateways\n([\s\S]*?)^## /m.exec(read('README.md'))?.[1] ?? '';
+    expect(quickStart).toMatch(/cuts traffic[\s\S]*SSH[\s\S]*psp config check[\s\S]*psp up/);
+  });
+});
+
 describe('links of the documentation', () => {
   it('lead to files that exist', () => {
     const known = new Set(files());
