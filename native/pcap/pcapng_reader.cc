@@ -33,20 +33,25 @@ uint64_t read_u64(FileNumbers numbers, const uint8_t* octets) {
   return big_endian ? first << 32 | second : second << 32 | first;
 }
 
-// What the options of an interface say of its frames.
-void read_options(FileNumbers numbers, std::span<const uint8_t> options, CaptureInterface* interface) {
-  while (options.size() >= 4) {
-    const uint16_t code = numbers.u16(options.data());
-    const size_t length = numbers.u16(options.data() + 2);
-    if (code == kOptionEnd || options.size() < 4 + padded(length)) return;
-    const uint8_t* const value = options.data() + 4;
-    if (code == kOptionFcsLength && length >= 1) interface->fcs_length = fcs_octets(*value);
-    if (code == kOptionTimeUnit && length >= 1) interface->time_unit = *value;
-    if (code == kOptionTimeOffset && length >= 8) {
-      interface->time_offset = static_cast<int64_t>(read_u64(numbers, value));
+// What the options of an interface say of its frames. False where one is longer than its block.
+bool read_interface_options(FileNumbers numbers, std::span<const uint8_t> options,
+                            CaptureInterface* interface) {
+  return visit_options(numbers, options, [&](uint16_t code, std::span<const uint8_t> value, auto) {
+    if (code == kOptionFcsLength && !value.empty()) interface->fcs_length = fcs_octets(value[0]);
+    if (code == kOptionTimeUnit && !value.empty()) interface->time_unit = value[0];
+    if (code == kOptionTimeOffset && value.size() >= 8) {
+      interface->time_offset = static_cast<int64_t>(read_u64(numbers, value.data()));
     }
-    options = options.subspan(4 + padded(length));
-  }
+  });
+}
+
+// Sets *fcs where the flags of a frame say how long its frame check sequence is.
+bool read_frame_options(FileNumbers numbers, std::span<const uint8_t> options, std::optional<uint8_t>* fcs) {
+  return visit_options(numbers, options, [&](uint16_t code, std::span<const uint8_t> value, auto) {
+    if (code != kOptionFlags || value.size() < 4) return;
+    const uint32_t length = (numbers.u32(value.data()) & kFlagsFcsLength) >> kFlagsFcsShift;
+    if (length != 0) *fcs = static_cast<uint8_t>(length);
+  });
 }
 
 }  // namespace
@@ -101,7 +106,8 @@ void CaptureReader::read_interface(CaptureRecord* record) {
   record->options = octets.subspan(kInterfaceOptions, octets.size() - kInterfaceOptions - kBlockTrailer);
   interfaces_.push_back({.link_type = numbers_.u16(at() + kBlockHeader),
                          .snap_length = numbers_.u32(at() + kInterfaceSnapLength)});
-  read_options(numbers_, record->options, &interfaces_.back());
+  if (!read_interface_options(numbers_, record->options, &interfaces_.back()))
+    refuse("an option of an interface is longer than its block");
   record->interface = &interfaces_.back();
 }
 
@@ -115,8 +121,11 @@ void CaptureReader::read_packet(CaptureRecord* record) {
   }
   const bool obsolete = record->block_type == block::kPacket;
   const uint32_t interface = obsolete ? numbers_.u16(at() + kBlockHeader) : numbers_.u32(at() + kBlockHeader);
-  set_frame(record, interface, kPacketHeader, captured, original);
   record->options = octets.subspan(kPacketHeader + padded(captured), room - padded(captured));
+  std::optional<uint8_t> fcs;
+  if (!read_frame_options(numbers_, record->options, &fcs))
+    refuse("an option of a frame is longer than its block");
+  set_frame(record, interface, kPacketHeader, captured, original, fcs);
 }
 
 void CaptureReader::read_simple_packet(CaptureRecord* record) {
@@ -126,8 +135,13 @@ void CaptureReader::read_simple_packet(CaptureRecord* record) {
   const uint32_t original = numbers_.u32(at() + kBlockHeader);
   const uint32_t snap_length = interfaces_.front().snap_length;
   const uint32_t captured = snap_length == 0 ? original : std::min(original, snap_length);
-  if (captured > kLongestFrame || captured > octets.size() - kSimplePacketHeader - kBlockTrailer) {
+  const size_t room = octets.size() - kSimplePacketHeader - kBlockTrailer;
+  if (captured > kLongestFrame || captured > room) {
     refuse("a frame says that it is " + std::to_string(captured) + " octets long, more than its block holds");
+  }
+  if (padded(captured) < room) {
+    refuse("a frame says that it is " + std::to_string(captured) + " octets long, but its block holds " +
+           std::to_string(room));
   }
   set_frame(record, 0, kSimplePacketHeader, captured, original);
 }

@@ -136,13 +136,14 @@ void CaptureReader::read_pcap_frame(CaptureRecord* record) {
 }
 
 void CaptureReader::set_frame(CaptureRecord* record, uint32_t interface, size_t offset, uint32_t captured,
-                              uint32_t original) {
+                              uint32_t original, std::optional<uint8_t> fcs) {
   if (interface >= interfaces_.size()) refuse("a frame is of an interface that the file does not describe");
   original = std::max(original, captured);
   record->kind = CaptureRecord::Kind::kFrame;
   record->number = ++frames_;
   record->interface = &interfaces_[interface];
-  record->original_length = original - std::min<uint32_t>(original, record->interface->fcs_length);
+  record->original_length =
+      original - std::min<uint32_t>(original, fcs.value_or(record->interface->fcs_length));
   record->frame = record->octets.subspan(offset, std::min(captured, record->original_length));
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,9 +42,10 @@ class CaptureReader {
   void read_interface(CaptureRecord* record);
   void read_packet(CaptureRecord* record);
   void read_simple_packet(CaptureRecord* record);
-  // Sets what all kinds of frames share; the record holds `captured` octets from `offset`.
+  // Sets what all kinds of frames share; the record holds `captured` octets from `offset`. `fcs`: octets of
+  // frame check sequence, where the record says so itself.
   void set_frame(CaptureRecord* record, uint32_t interface, size_t offset, uint32_t captured,
-                 uint32_t original);
+                 uint32_t original, std::optional<uint8_t> fcs = {});
 
   Source& source_;
   std::unique_ptr<uint8_t[]> buffer_;

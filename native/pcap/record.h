@@ -63,11 +63,29 @@ inline constexpr size_t kPcapHeader = 24, kPcapSnapLength = 16, kPcapLinkType = 
 inline constexpr size_t kBlockHeader = 8, kBlockTrailer = 4;
 inline constexpr size_t kInterfaceOptions = 16, kInterfaceSnapLength = 12;
 inline constexpr size_t kPacketHeader = 28, kSimplePacketHeader = 12;
-inline constexpr uint16_t kOptionEnd = 0, kOptionHash = 3, kOptionTimeUnit = 9, kOptionFcsLength = 13,
-                          kOptionTimeOffset = 14;
+inline constexpr uint16_t kOptionEnd = 0, kOptionTimeUnit = 9, kOptionFcsLength = 13, kOptionTimeOffset = 14;
+// Options of frames. The flags hold the length of the frame check sequence, in octets; 0: the interface's
+// holds.
+inline constexpr uint16_t kOptionFlags = 2, kOptionHash = 3;
+inline constexpr uint32_t kFlagsFcsLength = 0x000001e0;
+inline constexpr int kFlagsFcsShift = 5;
 
 inline constexpr size_t padded(size_t length) {
   return (length + 3) & ~size_t{3};
+}
+
+// Calls visit(code, value, octets) for each option up to the end of options; `octets` is the whole option
+// with its padding. False where one is longer than what holds it.
+template <typename Visit>
+bool visit_options(FileNumbers numbers, std::span<const uint8_t> options, Visit visit) {
+  while (options.size() >= 4) {
+    const uint16_t code = numbers.u16(options.data()), length = numbers.u16(options.data() + 2);
+    if (code == kOptionEnd) return true;
+    if (options.size() < 4 + padded(length)) return false;
+    visit(code, options.subspan(4, length), options.first(4 + padded(length)));
+    options = options.subspan(4 + padded(length));
+  }
+  return true;
 }
 
 struct CaptureRecord {

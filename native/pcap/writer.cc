@@ -77,7 +77,7 @@ void CaptureWriter::put_frame(const CaptureRecord& record, std::span<const uint8
     put_u32(record, original);
     put(octets);
     put_padding(octets.size());
-    put_options(record, record.options, kOptionHash);
+    put_options(record, kOptionHash);
   }
   end_block(record, start);
 }
@@ -86,24 +86,23 @@ void CaptureWriter::put_interface(const CaptureRecord& record) {
   const size_t start = filled_;
   put(record.octets.first(kInterfaceSnapLength));
   put_u32(record, grown(record.interface->snap_length));
-  put_options(record, record.options, kOptionFcsLength);
+  put_options(record, kOptionFcsLength);
   end_block(record, start);
 }
 
-// Options up to their end or to one that does not fit, without one kind. Comments and all others stay.
-void CaptureWriter::put_options(const CaptureRecord& record, std::span<const uint8_t> options,
-                                uint16_t left_out) {
+// All options but one kind; the flags of a frame without the length of its frame check sequence, which it no
+// longer has. Comments and all others stay.
+void CaptureWriter::put_options(const CaptureRecord& record, uint16_t left_out) {
+  const FileNumbers numbers = record.numbers;
   bool any = false;
-  while (options.size() >= 4) {
-    const uint16_t code = record.numbers.u16(options.data());
-    const size_t length = 4 + padded(record.numbers.u16(options.data() + 2));
-    if (code == kOptionEnd || length > options.size()) break;
-    if (code != left_out) {
-      put(options.first(length));
-      any = true;
-    }
-    options = options.subspan(length);
-  }
+  visit_options(numbers, record.options, [&](uint16_t code, auto value, std::span<const uint8_t> option) {
+    if (code == left_out) return;
+    any = true;
+    put(option);
+    if (record.kind != CaptureRecord::Kind::kFrame || code != kOptionFlags || value.size() < 4) return;
+    uint8_t* const flags = buffer_.get() + filled_ - option.size() + 4;
+    numbers.put_u32(flags, numbers.u32(flags) & ~kFlagsFcsLength);
+  });
   if (any) put_u32(record, kOptionEnd);
 }
 

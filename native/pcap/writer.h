@@ -28,7 +28,7 @@ class CaptureWriter {
  private:
   void put_frame(const CaptureRecord& record, std::span<const uint8_t> octets, uint32_t original);
   void put_interface(const CaptureRecord& record);
-  void put_options(const CaptureRecord& record, std::span<const uint8_t> options, uint16_t left_out);
+  void put_options(const CaptureRecord& record, uint16_t left_out);
   uint32_t grown(uint32_t snap_length) const;
 
   // Room for a whole record in the buffer; put may then be called for it.

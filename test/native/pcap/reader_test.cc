@@ -105,6 +105,26 @@ TEST(CaptureReader, TakesDeclaredFrameCheckSequencesOff) {
   }
 }
 
+TEST(CaptureReader, TakesFrameCheckSequencesOffThatTheFlagsOfAFrameDeclare) {
+  for (const Ends& ends : kBothEnds) {
+    const auto flags = [&](uint32_t value) { return ends.option(2, ends.u32(value)) + ends.option(0, {}); };
+    const Octets frame(60, 1), with_fcs = frame + Octets(4, 0xfc);
+    const Octets declared = ends.interface(1, 0, ends.option(13, {2}) + ends.option(0, {}));
+    const ReadCapture capture =
+        read_all(ends.section() + ends.interface() + declared +
+                 ends.enhanced(with_fcs, 0, flags(4 << 5 | 1)) + ends.obsolete(with_fcs, 0, flags(4 << 5)) +
+                 ends.enhanced(with_fcs, 0, flags(1)) + ends.enhanced(with_fcs, 1, flags(4 << 5)) +
+                 ends.enhanced(with_fcs, 1, flags(1)) + ends.enhanced(Octets(3, 1), 0, flags(4 << 5)));
+    EXPECT_EQ(capture.fault, "");
+    ASSERT_EQ(capture.frames.size(), 6u);
+    const size_t lengths[] = {60, 60, 64, 60, 62, 0};
+    for (size_t i = 0; i < 6; i++) {
+      EXPECT_EQ(capture.frames[i].octets.size(), lengths[i]) << i;
+      EXPECT_EQ(capture.frames[i].original, lengths[i]) << i;
+    }
+  }
+}
+
 TEST(CaptureReader, ReadsTheSameHoweverFewOctetsComeAtATime) {
   for (const Octets& file : {pcap_file({}), pcapng_file({})}) {
     const ReadCapture whole = read_all(file);
@@ -189,6 +209,20 @@ TEST(CaptureReader, RefusesLengthsThatCannotBe) {
       EXPECT_NE(patched(simple, 28, length).find("more than its block holds"), std::string::npos) << length;
     }
     EXPECT_NE(patched(ends.section(), 16, ends.order == std::endian::little ? 2 : 2 << 16).find("not known"),
+              std::string::npos);
+  }
+}
+
+TEST(CaptureReader, RefusesLengthsThatWouldMakeOctetsVanish) {
+  for (const Ends& ends : kBothEnds) {
+    const Octets start = ends.section() + ends.interface(),
+                 option = ends.u16(2) + ends.u16(500) + Octets(8, 1);
+    EXPECT_NE(read_all(start + ends.block(3, ends.u32(40) + Octets(44, 1))).fault.find("its block holds 44"),
+              std::string::npos);
+    EXPECT_EQ(read_all(start + ends.block(3, ends.u32(41) + Octets(44, 1))).fault, "");
+    EXPECT_NE(read_all(start + ends.enhanced({1, 2}, 0, option)).fault.find("an option of a frame"),
+              std::string::npos);
+    EXPECT_NE(read_all(ends.section() + ends.interface(1, 0, option)).fault.find("an option of an interface"),
               std::string::npos);
   }
 }

@@ -28,7 +28,7 @@ Octets rewrite(const Octets& file, uint32_t growth, const std::optional<Octets>&
 
 Octets options_of(const Ends& ends, bool with_hash) {
   return ends.option(1, Octets(5, 'c')) + (with_hash ? ends.option(3, Octets(5, 'h')) : Octets()) +
-         ends.option(2, Octets(4, 'f')) + ends.option(0, {});
+         ends.option(2, ends.u32(1)) + ends.option(0, {});
 }
 
 TEST(CaptureWriter, CopiesPcapOctetForOctet) {
@@ -98,12 +98,19 @@ TEST(CaptureWriter, DeclaresNoFrameCheckSequence) {
       ends.section() + ends.interface(1, 0, speed + ends.option(0, {})) + ends.enhanced(Octets(60, 1)));
 }
 
-TEST(CaptureWriter, LeavesOutOptionsFromTheFirstThatDoesNotFit) {
-  const Ends ends;
-  const Octets comment = ends.option(1, Octets(4, 'c'));
-  const Octets broken = comment + ends.u16(2) + ends.u16(500) + Octets(8, 1);
-  EXPECT_EQ(rewrite(ends.section() + ends.interface() + ends.enhanced({1, 2}, 0, broken), 0),
-            ends.section() + ends.interface() + ends.enhanced({1, 2}, 0, comment + ends.option(0, {})));
+TEST(CaptureWriter, DeclaresNoFrameCheckSequenceInTheFlagsOfAFrame) {
+  for (const Ends& ends : kBothEnds) {
+    const auto file = [&](const Octets& frame, uint32_t flags) {
+      const Octets options =
+          ends.option(1, Octets(5, 'c')) + ends.option(2, ends.u32(flags)) + ends.option(0, {});
+      return ends.section() + ends.interface(1, 0, ends.option(2, Octets(4, 0xff)) + ends.option(0, {})) +
+             ends.enhanced(frame, 0, options) + ends.obsolete(frame, 0, options);
+    };
+    const Octets frame(60, 1), with_fcs = frame + Octets(4, 0xfc);
+    EXPECT_EQ(rewrite(file(with_fcs, 0xff00019e), 0), file(Octets(52, 1), 0xff00001e));
+    EXPECT_EQ(rewrite(file(with_fcs, 0x00000081), 0), file(frame, 0x00000001));
+    EXPECT_EQ(rewrite(file(with_fcs, 0x00000081), 0, Octets(9, 7)), file(Octets(9, 7), 0x00000001));
+  }
 }
 
 TEST(CaptureWriter, LeavesTheLengthOfSectionsOpen) {
