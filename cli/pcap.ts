@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `psp pcap encrypt` and `psp pcap decrypt`: PSP over capture files, by the same native code as the dataplane's,
 // without a node, rights or hugepages. What is written appears whole or not at all. docs/pcap.md tells the rules.
-// JSON: { in, out, format, frames, copied, leftOut } and { encrypted, nextIv } or { decrypted, tunnel, transport }.
+// JSON: docs/schemas/pcap_encrypt.json and pcap_decrypt.json.
 import { closeSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { loadAddon, type TranscodeCounts, type TranscodeOptions } from '../native/addon.js';
@@ -18,6 +18,9 @@ import {
   sealOptionsOf,
 } from './pcap_options.js';
 
+/** Of frames that were copied; a file of noise has thousands. */
+const kindsPrinted = 20;
+
 export function addPcap(program: Command): void {
   const pcap = program.command('pcap').description('PSP over capture files, without a node');
   addSealOptions(addFileOptions(pcap.command('encrypt').description('encrypt the IP packets of a capture')))
@@ -32,13 +35,15 @@ async function encrypt(options: EncryptOptions, command: Command): Promise<void>
   checkFiles(options, command);
   const seal = sealOptionsOf(options, command);
   const masterKeys = masterKeysOf(options, command);
-  const counts = await transcode(options.in, options.out, { masterKeys, encrypt: seal });
-  const { format, frames, tunnel, transport, copied, leftOut } = counts;
-  const encrypted = tunnel + transport;
+  const { in: input, out, json, skipBad, strict } = options;
+  const counts = await transcode(input, out, { masterKeys, encrypt: seal, skipBad, strict });
+  const encrypted = counts.tunnel + counts.transport;
   const nextIv = counts.nextIv === undefined ? null : formatEpoch(counts.nextIv);
-  const { in: input, out, json } = options;
-  if (json) return printJson({ in: input, out, format, frames, encrypted, copied, leftOut, nextIv });
-  print(`${out}: ${frames} frames, ${encrypted} encrypted, ${copied} copied (no IP)`);
+  if (json) return printJson({ in: input, out, encrypted, ...commonOf(counts), nextIv });
+  print(
+    `${out}: ${counts.frames} frames, ${encrypted} encrypted, ${copiedOf(counts, 'copied in the clear')}`,
+  );
+  printNotes(counts);
   if (nextIv === null) print('no IV is left under this SPI');
   else print(`the next IV under this SPI is ${nextIv}: never use one again under the same key`);
 }
@@ -46,14 +51,41 @@ async function encrypt(options: EncryptOptions, command: Command): Promise<void>
 async function decrypt(options: FileOptions, command: Command): Promise<void> {
   checkFiles(options, command);
   const masterKeys = masterKeysOf(options, command);
-  const counts = await transcode(options.in, options.out, { masterKeys });
-  const { format, frames, tunnel, transport, copied, leftOut } = counts;
+  const { in: input, out, json, skipBad } = options;
+  const counts = await transcode(input, out, { masterKeys, skipBad });
+  const { frames, tunnel, transport } = counts;
   const decrypted = tunnel + transport;
-  const { in: input, out, json } = options;
-  if (json)
-    return printJson({ in: input, out, format, frames, decrypted, tunnel, transport, copied, leftOut });
+  if (json) return printJson({ in: input, out, decrypted, tunnel, transport, ...commonOf(counts) });
   const modes = `${tunnel} tunnel, ${transport} transport`;
-  print(`${out}: ${frames} frames, ${decrypted} decrypted (${modes}), ${copied} copied (no PSP)`);
+  print(`${out}: ${frames} frames, ${decrypted} decrypted (${modes}), ${copiedOf(counts, 'copied')}`);
+  printNotes(counts);
+}
+
+/** What both directions report alike. */
+function commonOf(counts: TranscodeCounts) {
+  const { format, frames, copied, copiedKinds, skipped, skippedFrames, completed, paddingOctets, leftOut } =
+    counts;
+  return { format, frames, copied, copiedKinds, skipped, skippedFrames, completed, paddingOctets, leftOut };
+}
+
+/** "3 copied (2 ARP, 1 LLDP)", the most frequent kind first. */
+function copiedOf({ copied, copiedKinds }: TranscodeCounts, how: string): string {
+  const named = copiedKinds.slice(0, kindsPrinted).map(({ kind, frames }) => `${frames} ${kind}`);
+  if (copiedKinds.length > kindsPrinted) named.push(`${copiedKinds.length - kindsPrinted} more kinds`);
+  return named.length === 0 ? `0 ${how}` : `${copied} ${how} (${named.join(', ')})`;
+}
+
+/** What was left out of the file or completed, so that nothing is missing without a word. */
+function printNotes(counts: TranscodeCounts): void {
+  const { completed, paddingOctets, leftOut, skipped, skippedFrames } = counts;
+  if (completed > 0)
+    print(
+      `${completed} completed: an IPv4 checksum or an IP length had been left to the capturing interface`,
+    );
+  if (paddingOctets > 0) print(`${paddingOctets} octets of link padding left out`);
+  if (leftOut > 0) print(`${leftOut} blocks that hold no frame left out`);
+  for (const { frame, detail } of skippedFrames) print(`frame ${frame} left out: ${detail}`);
+  if (skipped > skippedFrames.length) print(`${skipped - skippedFrames.length} more frames left out`);
 }
 
 function checkFiles({ in: input, out }: FileOptions, command: Command): void {
@@ -88,6 +120,7 @@ export async function transcode(
       const draft = new Draft(out);
       try {
         const counts = await loadAddon().pcapTranscode({ ...options, input, output: draft.descriptor });
+        counts.copiedKinds.sort((one, other) => other.frames - one.frames);
         draft.finish();
         return counts;
       } catch (error) {

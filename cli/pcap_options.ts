@@ -16,6 +16,7 @@ export interface MasterKeys {
 export interface FileOptions extends SharedOptions, MasterKeys {
   in: string;
   out: string;
+  skipBad: boolean;
 }
 
 export interface EncryptOptions extends FileOptions {
@@ -27,6 +28,7 @@ export interface EncryptOptions extends FileOptions {
   iv: bigint;
   outerSource?: string;
   outerDestination?: string;
+  strict: boolean;
 }
 
 const keyOctets = 32;
@@ -39,7 +41,8 @@ export function addFileOptions(command: Command): Command {
     .requiredOption('--in <file>', 'capture to read: pcap or pcapng')
     .requiredOption('--out <file>', 'capture to write, a new file of the same format')
     .requiredOption('--master-key0 <hex>', masterKeyHelp(0))
-    .requiredOption('--master-key1 <hex>', masterKeyHelp(1));
+    .requiredOption('--master-key1 <hex>', masterKeyHelp(1))
+    .option('--skip-bad', 'leave out frames that are at fault, name them, and go on', false);
 }
 
 export const masterKeyHelp = (slot: number): string =>
@@ -56,7 +59,8 @@ export function addSealOptions(command: Command): Command {
     .option('--vc <hex16>', 'virtualization cookie; without it packets have none', cookie)
     .addOption(new Option('--iv <n>', 'of the first packet, counts up').argParser(iv).default(1n, '1'))
     .option('--outer-source <address>', 'in tunnel mode; without it that of each packet', address)
-    .option('--outer-destination <address>', 'in tunnel mode; without it that of each packet', address);
+    .option('--outer-destination <address>', 'in tunnel mode; without it that of each packet', address)
+    .option('--strict', 'a frame without IP is at fault, rather than copied in the clear', false);
 }
 
 export function spi(text: string): number {

@@ -315,6 +315,10 @@ export interface TranscodeOptions {
   masterKeys: Uint8Array;
   /** How to encrypt; absent: decrypt. */
   encrypt?: SealOptions;
+  /** Leave out a frame that cannot be encrypted or does not open, and go on. */
+  skipBad?: boolean;
+  /** Encrypting: a frame without IP cannot be encrypted, rather than copied in the clear. */
+  strict?: boolean;
 }
 
 export interface SealOptions {
@@ -339,8 +343,16 @@ export interface TranscodeCounts {
   /** Frames encrypted or decrypted, by mode. */
   tunnel: number;
   transport: number;
-  /** Frames without IP (encrypting) or without PSP (decrypting). */
+  /** Frames without IP (encrypting) or without PSP (decrypting), and their number by what they are. */
   copied: number;
+  copiedKinds: { kind: string; frames: number }[];
+  /** Frames left out under skipBad, and the first 1000 of them. */
+  skipped: number;
+  skippedFrames: { frame: number; detail: string }[];
+  /** Frames whose IPv4 header checksum or IP length the capturing host had left to its interface. */
+  completed: number;
+  /** Link padding and frame check sequences behind packets, left out. */
+  paddingOctets: number;
   /** Blocks of pcapng that are neither section nor interface nor frame. */
   leftOut: number;
   /** After encrypting: the IV behind the last one used, if there is one. */

@@ -63,6 +63,7 @@ const char* code_of(CaptureFaultKind kind) {
     case CaptureFaultKind::kMalformed:
       return "CAPTURE_MALFORMED";
     case CaptureFaultKind::kNotSealed:
+    case CaptureFaultKind::kNoIv:
       return "FRAME_NOT_ENCRYPTED";
     case CaptureFaultKind::kNotOpened:
       return "FRAME_NOT_DECRYPTED";
@@ -104,6 +105,8 @@ TranscodeOptions read_transcode_options(Napi::Value value) {
   result.keys = read_and_wipe_keys(options.Get("masterKeys"));
   result.input = static_cast<int>(read_number(options.Get("input"), INT_MAX, "input"));
   result.output = static_cast<int>(read_number(options.Get("output"), INT_MAX, "output"));
+  result.rules.skip_bad = options.Get("skipBad").ToBoolean();
+  result.rules.strict = options.Get("strict").ToBoolean();
   const Napi::Value encrypt = options.Get("encrypt");
   if (!encrypt.IsUndefined()) result.seal = read_seal(read_object(encrypt, "encrypt"));
   return result;
@@ -119,6 +122,25 @@ Napi::Object write_transcode_counts(Napi::Env env, const TranscodeCounts& counts
   set("tunnel", counts.tunnel);
   set("transport", counts.transport);
   set("copied", counts.copied);
+  auto kinds = Napi::Array::New(env);
+  for (const auto& [kind, frames] : counts.copied_kinds) {
+    auto one = Napi::Object::New(env);
+    one.Set("kind", kind);
+    one.Set("frames", static_cast<double>(frames));
+    kinds.Set(kinds.Length(), one);
+  }
+  result.Set("copiedKinds", kinds);
+  set("skipped", counts.skipped);
+  auto skipped = Napi::Array::New(env, counts.skipped_frames.size());
+  for (uint32_t i = 0; i < counts.skipped_frames.size(); i++) {
+    auto frame = Napi::Object::New(env);
+    frame.Set("frame", static_cast<double>(counts.skipped_frames[i].number));
+    frame.Set("detail", counts.skipped_frames[i].detail);
+    skipped.Set(i, frame);
+  }
+  result.Set("skippedFrames", skipped);
+  set("completed", counts.completed);
+  set("paddingOctets", counts.padding_octets);
   set("leftOut", counts.left_out);
   if (counts.next_iv) result.Set("nextIv", Napi::BigInt::New(env, *counts.next_iv));
   return result;

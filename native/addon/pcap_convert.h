@@ -18,6 +18,7 @@ struct TranscodeOptions {
   int input = -1, output = -1;
   std::unique_ptr<CaptureKeys> keys;
   std::optional<SealOptions> seal;  // without it: decrypt
+  TranscodeRules rules;
 };
 
 // Wipes the caller's masterKeys once they are copied.

@@ -23,8 +23,8 @@ class PcapWorker : public Napi::AsyncWorker {
     FileSource source(options_.input);
     FileSink sink(options_.output);
     try {
-      outcome_ = options_.seal ? encrypt_capture(source, sink, *options_.keys, *options_.seal)
-                               : decrypt_capture(source, sink, *options_.keys);
+      outcome_ = options_.seal ? encrypt_capture(source, sink, *options_.keys, *options_.seal, options_.rules)
+                               : decrypt_capture(source, sink, *options_.keys, options_.rules);
     } catch (const CaptureFault& fault) {
       outcome_ = fault;
     }

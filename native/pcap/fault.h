@@ -13,6 +13,7 @@ enum class CaptureFaultKind : uint8_t {
   kMalformed,  // not a capture, cut in the middle, or with lengths that cannot be
   kNotSealed,  // a frame that cannot be encrypted as asked
   kNotOpened,  // a frame with PSP that does not open
+  kNoIv,       // no IV is left for a frame, and so for none behind it
   kRead,       // the system call failed; detail is the name of its errno
   kWrite,
 };

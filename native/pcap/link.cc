@@ -3,6 +3,9 @@
 // same rule behind any of them that has an EtherType.
 #include "pcap/link.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "psp/octets.h"
 
 namespace psp {
@@ -29,12 +32,7 @@ constexpr Link kLinks[] = {
 };
 
 constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd;
-constexpr uint16_t kVlan = 0x8100, kServiceVlan = 0x88a8, kOldServiceVlan = 0x9100;
-constexpr size_t kTag = 4;
-
-bool is_tag(uint16_t type) {
-  return type == kVlan || type == kServiceVlan || type == kOldServiceVlan;
-}
+constexpr uint16_t kVlanTags[] = {0x8100, 0x88a8, 0x9100, 0x9200, 0x9300};
 
 uint8_t ip_version_of(uint8_t first_octet) {
   const uint8_t version = first_octet >> 4;
@@ -44,9 +42,9 @@ uint8_t ip_version_of(uint8_t first_octet) {
 void read_ether_type(std::span<const uint8_t> frame, LinkFront* front) {
   if (frame.size() < front->length) return;
   uint16_t type = load_u16(frame.data() + front->type_offset);
-  while (is_tag(type) && frame.size() >= front->length + kTag) {
+  while (is_vlan_tag(type) && frame.size() >= front->length + kVlanTag) {
     front->type_offset = front->length + 2;
-    front->length += kTag;
+    front->length += kVlanTag;
     type = load_u16(frame.data() + front->type_offset);
   }
   if (type == kIpv4) front->ip_version = 4;
@@ -72,9 +70,8 @@ std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> 
   return std::nullopt;
 }
 
-bool set_ip_version(const LinkFront& front, uint8_t version, uint8_t* octets) {
-  if (front.named) store_u16(octets + front.type_offset, version == 4 ? kIpv4 : kIpv6);
-  return front.any_version || version == front.ip_version;
+bool is_vlan_tag(uint16_t ether_type) {
+  return std::find(std::begin(kVlanTags), std::end(kVlanTags), ether_type) != std::end(kVlanTags);
 }
 
 }  // namespace psp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the IP packet in a captured frame, behind whatever its link type and VLAN tags put in front.
+// Finds the IP packet in a captured frame behind the header of its link type and VLAN tags. layers.h goes on
+// from there.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@ struct LinkFront {
 // as some systems write it). Nothing for other link types. A frame that ends inside its front has no IP.
 std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> frame);
 
-// Makes a front name another IP version. False when its link type has no way to.
-bool set_ip_version(const LinkFront& front, uint8_t version, uint8_t* octets);
+// EtherTypes of VLAN tags: IEEE 802.1Q, 802.1ad, and those of older switches for the outer of two tags.
+bool is_vlan_tag(uint16_t ether_type);
+inline constexpr size_t kVlanTag = 4;  // octets that a tag adds
 
 }  // namespace psp

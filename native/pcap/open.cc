@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
+#include <utility>
 
-#include "pcap/fault.h"
+#include "pcap/captured_packet.h"
 #include "psp/octets.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
@@ -22,13 +24,6 @@ constexpr uint32_t kSpiLowBits = 0x7fffffff;
 
 [[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotOpened, record.number, std::move(detail));
-}
-
-[[noreturn]] void refuse_cut(const CaptureRecord& record, const char* detail) {
-  if (!record.is_cut()) refuse(record, detail);
-  refuse(record, "only " + std::to_string(record.frame.size()) + " of its " +
-                     std::to_string(record.original_length) +
-                     " octets were captured; capture with a larger snap length");
 }
 
 // The offset of UDP in what was captured of a packet, if that is what it carries.
@@ -66,27 +61,14 @@ std::optional<size_t> udp_offset(std::span<const uint8_t> packet) {
   return offset;
 }
 
-IpPacket read_outer(const CaptureRecord& record, std::span<const uint8_t> octets) {
-  IpPacket outer;
-  switch (read_ip(octets.data(), octets.size(), &outer)) {
-    case IpFault::kNone:
-      break;
-    case IpFault::kChecksum:
-      refuse(record, "its IPv4 header checksum is wrong");
-    case IpFault::kTruncated:
-      refuse_cut(record, "its IP packet is longer than the frame");
-    default:
-      refuse(record, "its IP header is malformed");
-  }
-  if (outer.fragment) refuse(record, "it is a fragment; reassembling is not done here");
-  return outer;
-}
-
-// Octets of UDP payload.
+// Octets of UDP payload, which are all that lie behind the UDP header.
 size_t read_payload_length(const CaptureRecord& record, const IpPacket& outer, const uint8_t* octets) {
   const size_t there = outer.length - outer.payload_offset;
   const size_t length = there < kUdpHeaderLength ? 0 : load_u16(octets + outer.payload_offset + 4);
   if (length < kUdpHeaderLength || length > there) refuse(record, "its UDP length cannot be");
+  if (length < there) {
+    refuse(record, std::to_string(there - length) + " octets of its IP packet lie behind its UDP datagram");
+  }
   return length - kUdpHeaderLength;
 }
 
@@ -127,20 +109,19 @@ bool is_to_psp(std::span<const uint8_t> packet) {
 
 FrameOpener::FrameOpener(CaptureKeys& keys) : keys_(keys), scratch_(new uint8_t[kLongestFrame]) {}
 
-std::optional<FrameOpener::Opened> FrameOpener::open(const CaptureRecord& record) {
-  const std::optional<LinkFront> front = read_link(record.interface->link_type, record.frame);
-  if (!front) {
-    refuse(record, "its link type " + std::to_string(record.interface->link_type) +
-                       " is none of Ethernet, Linux cooked and raw IP");
-  }
-  if (front->ip_version == 0 || !is_to_psp(record.frame.subspan(front->length))) return std::nullopt;
+FrameFate FrameOpener::open(const CaptureRecord& record) {
+  std::optional<Layers> layers = read_layers(record.interface->link_type, record.frame);
+  if (!layers) refuse_link(record, CaptureFaultKind::kNotOpened);
+  if (layers->ip_version == 0) return {.kind = std::move(layers->kind)};
+  if (!is_to_psp(record.frame.subspan(layers->length))) return {.kind = "IP without PSP"};
   std::copy(record.frame.begin(), record.frame.end(), scratch_.get());
-  return open_packet(record, *front, scratch_.get() + front->length, record.frame.size() - front->length);
+  return open_packet(record, *layers, scratch_.get() + layers->length);
 }
 
-FrameOpener::Opened FrameOpener::open_packet(const CaptureRecord& record, const LinkFront& front,
-                                             uint8_t* octets, size_t captured) {
-  const IpPacket outer = read_outer(record, {octets, captured});
+FrameFate FrameOpener::open_packet(const CaptureRecord& record, const Layers& layers, uint8_t* octets) {
+  const CapturedPacket captured = read_captured(record, CaptureFaultKind::kNotOpened, layers, octets);
+  const IpPacket& outer = captured.ip;
+  if (outer.fragment) refuse(record, "it is a fragment; reassembling is not done here");
   const size_t length = read_payload_length(record, outer, octets);
   uint8_t* const payload = octets + outer.payload_offset + kUdpHeaderLength;
   Header header = read_psp(record, payload, length);
@@ -158,12 +139,14 @@ FrameOpener::Opened FrameOpener::open_packet(const CaptureRecord& record, const 
   if (fault == OpenFault::kIcv) refuse(record, wrong_icv(header));
   if (fault == OpenFault::kTrailer) refuse(record, "it is authentic, but what it holds is no packet");
 
-  uint8_t* const start = inner - front.length;
-  std::copy_backward(octets - front.length, octets, inner);
-  if (!set_ip_version(front, packet.version, start)) {
-    refuse(record, "its link type carries only one IP version, and what it holds is of the other");
-  }
-  return {{start, front.length + packet.length}, mode};
+  uint8_t* const start = inner - layers.length;
+  std::copy_backward(octets - layers.length, octets, inner);
+  if (const char* const layers_fault = rewrite_layers(layers, packet.version, packet.length, start))
+    refuse(record, layers_fault);
+  return {.frame = {{start, layers.length + packet.length}},
+          .mode = mode,
+          .padding = captured.padding,
+          .completed = captured.completed};
 }
 
 }  // namespace psp

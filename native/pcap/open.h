@@ -4,32 +4,26 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <span>
 
+#include "pcap/frame_fate.h"
 #include "pcap/keys.h"
-#include "pcap/link.h"
+#include "pcap/layers.h"
 #include "pcap/record.h"
-#include "psp/mode.h"
 
 namespace psp {
 
 class FrameOpener {
  public:
-  struct Opened {
-    std::span<const uint8_t> frame;  // lent until the next call
-    Mode mode;
-  };
-
   // Borrows the keys.
   explicit FrameOpener(CaptureKeys& keys);
 
-  // The frame with the packet that its PSP packet held; nothing for a frame without PSP: no IP, or not UDP to
+  // The frame with the packet that its PSP packet held. A frame without PSP is copied: no IP, or not UDP to
   // port 1000. Throws CaptureFault (kNotOpened).
-  std::optional<Opened> open(const CaptureRecord& record);
+  FrameFate open(const CaptureRecord& record);
 
  private:
-  Opened open_packet(const CaptureRecord& record, const LinkFront& front, uint8_t* octets, size_t captured);
+  FrameFate open_packet(const CaptureRecord& record, const Layers& layers, uint8_t* octets);
 
   CaptureKeys& keys_;
   std::unique_ptr<uint8_t[]> scratch_;

@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
-#include "pcap/fault.h"
-#include "pcap/link.h"
+#include "pcap/captured_packet.h"
 #include "psp/octets.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
@@ -21,25 +21,6 @@ constexpr uint16_t kDontFragment = 0x4000;
 
 [[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotSealed, record.number, std::move(detail));
-}
-
-IpPacket read_packet(const CaptureRecord& record, std::span<const uint8_t> octets) {
-  IpPacket packet;
-  switch (read_ip(octets.data(), octets.size(), &packet)) {
-    case IpFault::kNone:
-      return packet;
-    case IpFault::kChecksum:
-      refuse(record, "its IPv4 header checksum is wrong");
-    case IpFault::kTruncated:
-      if (record.is_cut()) {
-        refuse(record, "only " + std::to_string(record.frame.size()) + " of its " +
-                           std::to_string(record.original_length) +
-                           " octets were captured; capture with a larger snap length");
-      }
-      refuse(record, "its IP packet is longer than the frame");
-    default:
-      refuse(record, "its IP header is malformed");
-  }
 }
 
 // XOR of the ports as the reference tool has it, or PSP's own port where there are none.
@@ -95,32 +76,34 @@ FrameSealer::FrameSealer(CaptureKeys& keys, const SealOptions& options)
     : keys_(keys),
       options_(options),
       iv_(options.iv),
-      // In front of the packet: the longest front of a link, and all that is put between.
+      // In front of the packet: the longest layers in front of it, and all that is put between.
       scratch_(new uint8_t[2 * kLongestFrame + 2 * growth()]) {}
 
-std::optional<std::span<const uint8_t>> FrameSealer::seal(const CaptureRecord& record) {
-  const std::optional<LinkFront> front = read_link(record.interface->link_type, record.frame);
-  if (!front) {
-    refuse(record, "its link type " + std::to_string(record.interface->link_type) +
-                       " is none of Ethernet, Linux cooked and raw IP");
-  }
-  if (front->ip_version == 0) return std::nullopt;
-  const std::span<const uint8_t> captured = record.frame.subspan(front->length);
-  const IpPacket packet = read_packet(record, captured);
-  if (packet.version != front->ip_version) refuse(record, "its IP version is not the one its link names");
-  if (!iv_) refuse(record, "no IV is left for it; start at a lower --iv or take another SPI");
-
+FrameFate FrameSealer::seal(const CaptureRecord& record) {
+  std::optional<Layers> layers = read_layers(record.interface->link_type, record.frame);
+  if (!layers) refuse_link(record, CaptureFaultKind::kNotSealed);
+  if (layers->hides)
+    refuse(record, "it is " + layers->kind + ", which may hold IP where it cannot be encrypted");
+  if (layers->ip_version == 0) return {.kind = std::move(layers->kind)};
   uint8_t* const octets = scratch_.get() + kLongestFrame + growth();
-  std::copy_n(captured.begin(), packet.length, octets);
-  uint8_t* const sealed = seal_packet(record, packet, octets);
-  uint8_t* const start = sealed - front->length;
-  std::copy_n(record.frame.begin(), front->length, start);
-  if (!set_ip_version(*front, sealed[0] >> 4, start)) {
-    refuse(record, "its link type carries only one IP version, and the outer addresses are of the other");
+  std::copy(record.frame.begin() + static_cast<ptrdiff_t>(layers->length), record.frame.end(), octets);
+  const CapturedPacket packet = read_captured(record, CaptureFaultKind::kNotSealed, *layers, octets);
+  if (!iv_) {
+    throw CaptureFault(CaptureFaultKind::kNoIv, record.number,
+                       "no IV is left for it; start at a lower --iv or take another SPI");
   }
+
+  uint8_t* const sealed = seal_packet(record, packet.ip, octets);
+  uint8_t* const start = sealed - layers->length;
+  std::copy_n(record.frame.begin(), layers->length, start);
+  const bool ipv4 = sealed[0] >> 4 == 4;
+  const size_t length = ipv4 ? load_u16(sealed + 2) : load_u16(sealed + 4) + size_t{kIpv6Header};
+  if (const char* const fault = rewrite_layers(*layers, ipv4 ? 4 : 6, length, start)) refuse(record, fault);
   iv_ = *iv_ == UINT64_MAX ? std::nullopt : std::optional(*iv_ + 1);
-  const size_t length = (sealed[0] >> 4 == 4 ? load_u16(sealed + 2) : load_u16(sealed + 4) + size_t{40});
-  return std::span<const uint8_t>(start, front->length + length);
+  return {.frame = {{start, layers->length + length}},
+          .mode = options_.mode,
+          .padding = packet.padding,
+          .completed = packet.completed};
 }
 
 uint8_t* FrameSealer::seal_packet(const CaptureRecord& record, const IpPacket& packet, uint8_t* octets) {

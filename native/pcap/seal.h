@@ -4,8 +4,8 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 
+#include "pcap/frame_fate.h"
 #include "pcap/keys.h"
 #include "pcap/record.h"
 #include "psp/address.h"
@@ -37,9 +37,9 @@ class FrameSealer {
   // Borrows the keys.
   FrameSealer(CaptureKeys& keys, const SealOptions& options);
 
-  // The frame with its IP packet sealed, lent until the next call, and without what stood behind that packet
-  // (link padding); nothing for a frame without IP. Throws CaptureFault (kNotSealed).
-  std::optional<std::span<const uint8_t>> seal(const CaptureRecord& record);
+  // The frame with its IP packet sealed. A frame without IP is copied. Throws CaptureFault: kNotSealed, and
+  // kNoIv where no IV is left for it.
+  FrameFate seal(const CaptureRecord& record);
 
   // IV of the next packet; none after the last one that 64 bits have.
   std::optional<uint64_t> next_iv() const { return iv_; }

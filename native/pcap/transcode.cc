@@ -2,6 +2,9 @@
 // The loop that both directions share; what happens to a frame is theirs.
 #include "pcap/transcode.h"
 
+#include <utility>
+
+#include "pcap/fault.h"
 #include "pcap/open.h"
 #include "pcap/reader.h"
 #include "pcap/writer.h"
@@ -10,63 +13,95 @@ namespace psp {
 
 namespace {
 
-// Calls on_frame(record) for each frame, which writes it.
-template <typename OnFrame>
-TranscodeCounts transcode(Source& source, CaptureWriter& writer, OnFrame on_frame) {
-  CaptureReader reader(source);
-  TranscodeCounts counts;
-  counts.format = reader.format();
-  for (CaptureRecord record; reader.next(&record);) {
-    switch (record.kind) {
-      case CaptureRecord::Kind::kSection:
-      case CaptureRecord::Kind::kInterface:
-        writer.describe(record);
-        break;
-      case CaptureRecord::Kind::kOther:
-        counts.left_out++;
-        break;
-      case CaptureRecord::Kind::kFrame:
-        counts.frames++;
-        on_frame(record, counts);
-    }
-  }
-  writer.flush();
-  return counts;
+bool is_of_a_frame(CaptureFaultKind kind) {
+  return kind == CaptureFaultKind::kNotSealed || kind == CaptureFaultKind::kNotOpened;
 }
 
-void count(Mode mode, TranscodeCounts& counts) {
-  ++(mode == Mode::kTunnel ? counts.tunnel : counts.transport);
-}
+// One run over a capture; `turn` says what becomes of a frame.
+template <typename Turn>
+class Transcoding {
+ public:
+  Transcoding(Source& source, CaptureWriter& writer, TranscodeRules rules, Turn turn)
+      : reader_(source), writer_(writer), rules_(rules), turn_(std::move(turn)) {
+    counts_.format = reader_.format();
+  }
+
+  TranscodeCounts run() {
+    for (CaptureRecord record; reader_.next(&record);) {
+      switch (record.kind) {
+        case CaptureRecord::Kind::kSection:
+        case CaptureRecord::Kind::kInterface:
+          writer_.describe(record);
+          break;
+        case CaptureRecord::Kind::kOther:
+          counts_.left_out++;
+          break;
+        case CaptureRecord::Kind::kFrame:
+          counts_.frames++;
+          put(record);
+      }
+    }
+    writer_.flush();
+    return std::move(counts_);
+  }
+
+ private:
+  void put(const CaptureRecord& record) {
+    FrameFate fate;
+    try {
+      fate = turn_(record);
+    } catch (const CaptureFault& fault) {
+      if (!rules_.skip_bad || !is_of_a_frame(fault.kind)) throw;
+      return skip(fault);
+    }
+    if (!fate.frame) {
+      counts_.copied++;
+      counts_.copied_kinds[fate.kind]++;
+      return writer_.copy(record);
+    }
+    ++(fate.mode == Mode::kTunnel ? counts_.tunnel : counts_.transport);
+    counts_.completed += fate.completed;
+    counts_.padding_octets += fate.padding;
+    writer_.replace(record, *fate.frame);
+  }
+
+  void skip(const CaptureFault& fault) {
+    counts_.skipped++;
+    if (counts_.skipped_frames.size() < TranscodeCounts::kSkippedNamed)
+      counts_.skipped_frames.push_back({fault.frame, fault.detail});
+  }
+
+  CaptureReader reader_;
+  CaptureWriter& writer_;
+  TranscodeRules rules_;
+  Turn turn_;
+  TranscodeCounts counts_;
+};
 
 }  // namespace
 
-TranscodeCounts encrypt_capture(Source& source, Sink& sink, CaptureKeys& keys, const SealOptions& options) {
+TranscodeCounts encrypt_capture(Source& source, Sink& sink, CaptureKeys& keys, const SealOptions& options,
+                                TranscodeRules rules) {
   FrameSealer sealer(keys, options);
   CaptureWriter writer(sink, FrameSealer::growth());
-  TranscodeCounts counts =
-      transcode(source, writer, [&](const CaptureRecord& record, TranscodeCounts& so_far) {
-        if (const auto sealed = sealer.seal(record)) {
-          count(options.mode, so_far);
-          return writer.replace(record, *sealed);
-        }
-        so_far.copied++;
-        writer.copy(record);
-      });
+  const auto seal = [&](const CaptureRecord& record) {
+    FrameFate fate = sealer.seal(record);
+    if (rules.strict && !fate.frame) {
+      throw CaptureFault(CaptureFaultKind::kNotSealed, record.number,
+                         "it has no IP (" + fate.kind + ") and would be copied in the clear");
+    }
+    return fate;
+  };
+  TranscodeCounts counts = Transcoding(source, writer, rules, seal).run();
   counts.next_iv = sealer.next_iv();
   return counts;
 }
 
-TranscodeCounts decrypt_capture(Source& source, Sink& sink, CaptureKeys& keys) {
+TranscodeCounts decrypt_capture(Source& source, Sink& sink, CaptureKeys& keys, TranscodeRules rules) {
   FrameOpener opener(keys);
   CaptureWriter writer(sink, 0);
-  return transcode(source, writer, [&](const CaptureRecord& record, TranscodeCounts& counts) {
-    if (const auto opened = opener.open(record)) {
-      count(opened->mode, counts);
-      return writer.replace(record, opened->frame);
-    }
-    counts.copied++;
-    writer.copy(record);
-  });
+  const auto open = [&](const CaptureRecord& record) { return opener.open(record); };
+  return Transcoding(source, writer, rules, open).run();
 }
 
 }  // namespace psp

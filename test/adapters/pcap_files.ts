@@ -9,6 +9,8 @@ export interface CaptureFrame {
   original?: number;
   /** Of its time, as the file counts. */
   fraction?: number;
+  /** epb_flags, in pcapng. */
+  flags?: number;
 }
 
 export interface CaptureForm {
@@ -74,11 +76,12 @@ function pcapng(frames: readonly CaptureFrame[], { bigEndian, nanoseconds }: Cap
   return Buffer.concat([
     block(0x0a0d0d0a, u32(0x1a2b3c4d), u16(1), u16(0), u32(0xffffffff), u32(0xffffffff)),
     block(1, u16(ethernet), u16(0), u32(9018), resolution, end),
-    ...frames.map(({ octets, original, fraction }, at) => {
+    ...frames.map(({ octets, original, fraction, flags }, at) => {
       const time = BigInt(seconds + at) * (nanoseconds ? 10n ** 9n : 10n ** 6n) + BigInt(fraction ?? at);
       const times = [u32(Number(time >> 32n)), u32(Number(time & 0xffffffffn))];
       const lengths = [u32(octets.length), u32(original ?? octets.length)];
-      return block(6, u32(0), ...times, ...lengths, padded(octets), comment, end);
+      const options = flags === undefined ? [comment, end] : [comment, option(2, u32(flags)), end];
+      return block(6, u32(0), ...times, ...lengths, padded(octets), ...options);
     }),
     // Names of hosts: not of use to the tool.
     block(4, u16(0), u16(0)),

@@ -237,6 +237,41 @@ void capture_seeds() {
                 file.interface(101, 96) + file.obsolete(all[7].octets, 1) +
                 file.enhanced(all[8].octets, 1, file.option(3, {1, 2})));
     }
+    // Layers in front of IP, what offload leaves, flags with a frame check sequence.
+    const Octets addresses(12, 2), tcp4 = all[1].octets;
+    const auto without = [](Octets octets, std::initializer_list<size_t> fields) {
+      for (const size_t at : fields) octets[at] = octets[at + 1] = 0;
+      return octets;
+    };
+    const Octets longer =
+                     ip_packet(address("fd00:1::5"), address("fd00:2::5"), kProtocolTcp, frames_payload(90)),
+                 longer4 =
+                     ip_packet(address("10.1.0.5"), address("10.2.0.5"), kProtocolTcp, frames_payload(90));
+    const auto size = [](const Octets& octets, size_t more) { return number(octets.size() + more, 2); };
+    const Octets layered[] = {
+        addresses + size(tcp4, 8) + Octets{0xaa, 0xaa, 3, 0, 0, 0, 8, 0} + tcp4,
+        addresses + size(tcp4, 3) + Octets{6, 6, 3} + tcp4,
+        addresses + Octets{0x92, 0, 0, 7, 8, 0} + tcp4,
+        addresses + Octets{0x88, 0x64, 0x11, 0, 0, 1} + size(tcp4, 2) + Octets{0, 0x21} + tcp4,
+        addresses + Octets{0x88, 0x47, 0, 1, 0, 64, 0, 0, 1, 64} + tcp4,
+        addresses + Octets{0x88, 0x47, 0, 1, 1, 64, 0, 0, 0, 0} + frame(0),
+        addresses + Octets{0x88, 0xe7, 0, 0, 0, 7} + frame(0),
+        addresses + Octets{0x86, 0xdd} + without(longer, {4}),
+        addresses + Octets{8, 0} + without(longer4, {2, 10}),
+        addresses + Octets{8, 0} + without(longer4, {10}),
+        frame(0) + Octets(60, 1),
+    };
+    size_t which = 0;
+    for (const Octets& one : layered) {
+      const uint8_t what = which % 2 ? 0x10 : 0x34;
+      write("pcap_reader", name + "layers" + std::to_string(which++),
+            start + Octets{what} + file.pcap_header(1, 0) + file.pcap_frame(one) + file.pcap_frame(frame(0)) +
+                file.pcap_frame(one));
+    }
+    write("pcap_reader", name + "flags",
+          start + Octets{0} + file.section() + file.interface() +
+              file.enhanced(frame(1) + Octets(4), 0, file.option(2, file.u32(0x81)) + file.option(0, {})) +
+              file.obsolete(frame(0) + Octets(4), 0, file.option(2, file.u32(0x80))));
     write("pcap_reader", name + "two_sections",
           start + Octets{4} + file.section() + file.interface(113) + file.section() + file.interface() +
               file.enhanced(frame(0)));

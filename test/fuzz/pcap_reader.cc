@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Capture files of strangers: reading ends with the last record or a CaptureFault, never otherwise, however
-// the octets arrive; and a file that could be encrypted decrypts to the same frames.
+// the octets arrive; a file that could be encrypted holds no IP in the clear at the places where Ethernet has
+// it, and decrypts to the same frames.
 //
-//   u8 octets of each read | u8 version (2 bits), transport, cookie | the file
+//   u8 octets of each read | u8 version (2 bits), transport, cookie, skip bad, strict | the file
 #include <optional>
 
 #include "input.h"
 #include "keys.h"
 #include "pcap/fault.h"
+#include "pcap/open.h"
 #include "pcap/reader.h"
 #include "pcap/time.h"
 #include "pcap/transcode.h"
+#include "psp/octets.h"
 
 namespace psp::fuzz {
 namespace {
@@ -31,9 +34,15 @@ class SlowSource : public Source {
   size_t piece_;
 };
 
-// All frames; nothing when the file is faulty.
-std::optional<std::vector<Octets>> frames_of(Source& source) {
+struct Frames {
   std::vector<Octets> frames;
+  std::vector<uint16_t> link_types;
+  bool operator==(const Frames&) const = default;
+};
+
+// All frames; nothing when the file is faulty.
+std::optional<Frames> frames_of(Source& source) {
+  Frames all;
   try {
     CaptureReader reader(source);
     CaptureRecord record;
@@ -42,21 +51,26 @@ std::optional<std::vector<Octets>> frames_of(Source& source) {
       if (record.kind != CaptureRecord::Kind::kFrame) continue;
       require(record.frame.size() <= kLongestFrame, "a frame is bounded");
       require(record.interface != nullptr, "a frame has an interface");
-      frames.emplace_back(record.frame.begin(), record.frame.end());
-      require(record.number == frames.size(), "frames are numbered");
+      all.frames.emplace_back(record.frame.begin(), record.frame.end());
+      all.link_types.push_back(record.interface->link_type);
+      require(record.number == all.frames.size(), "frames are numbered");
       captured_at_ns(record);
     }
   } catch (const CaptureFault& fault) {
     require(fault.kind == CaptureFaultKind::kMalformed, "reading finds only malformed files");
     return std::nullopt;
   }
-  return frames;
+  return all;
 }
 
 CaptureKeys& keys() {
   static uint8_t masters[kMasterKeysLength] = {1, 2, 3};
   static auto* const made = new CaptureKeys(std::span<const uint8_t, kMasterKeysLength>(masters));
   return *made;
+}
+
+TranscodeRules rules_of(uint8_t what) {
+  return {.skip_bad = (what & 16) != 0, .strict = (what & 32) != 0};
 }
 
 std::optional<TranscodeCounts> encrypt(const Octets& file, uint8_t what, Sink& sink) {
@@ -67,27 +81,68 @@ std::optional<TranscodeCounts> encrypt(const Octets& file, uint8_t what, Sink& s
   if (what & 8) options.cookie = 0x1122334455667788;
   MemorySource source(file);
   try {
-    return encrypt_capture(source, sink, keys(), options);
+    return encrypt_capture(source, sink, keys(), options, rules_of(what));
   } catch (const CaptureFault&) {
     return std::nullopt;
   }
 }
 
-void decrypt(const Octets& file) {
+void check_counts(const TranscodeCounts& counts) {
+  require(counts.tunnel + counts.transport + counts.copied + counts.skipped == counts.frames,
+          "each frame is sealed or opened, copied or left out");
+  uint64_t copied = 0;
+  for (const auto& [kind, frames] : counts.copied_kinds) {
+    require(!kind.empty() && frames > 0, "what is copied is named");
+    copied += frames;
+  }
+  require(copied == counts.copied, "kinds add up");
+}
+
+void decrypt(const Octets& file, uint8_t what) {
   MemorySource source(file);
   MemorySink sink;
   try {
-    decrypt_capture(source, sink, keys());
+    check_counts(decrypt_capture(source, sink, keys(), rules_of(what)));
   } catch (const CaptureFault&) {
   }
 }
 
-void there_and_back(const Octets& file, uint8_t what, const std::vector<Octets>& before) {
+// What names IP in the plainest ways, read here anew: Ethernet with or without one tag, and SNAP.
+void require_sealed(const std::vector<Octets>& frames, const std::vector<uint16_t>& link_types) {
+  constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd;
+  constexpr uint64_t kSnap = 0xaaaa030000000000;
+  for (size_t i = 0; i < frames.size(); ++i) {
+    const Octets& frame = frames[i];
+    if (link_types[i] != 1 || frame.size() < 22) continue;
+    size_t at = 12;
+    if (load_u16(&frame[12]) == 0x8100 || load_u16(&frame[12]) == 0x9200) at = 16;
+    if (load_u16(&frame[12]) <= 1500 && (load_u64(&frame[14]) & ~uint64_t{0xffff}) == kSnap) at = 20;
+    const uint16_t type = load_u16(&frame[at]);
+    if (type != kIpv4 && type != kIpv6) continue;
+    require(is_to_psp(std::span(frame).subspan(at + 2)), "no IP is left in the clear");
+  }
+}
+
+// Whether a frame came back as it was but for what a sending host leaves to its interface: 2 octets of a
+// length, which was 0, and 2 of a checksum.
+bool is_completed(const Octets& before, const Octets& after) {
+  size_t differing = 0;
+  for (size_t i = 0; i < after.size(); ++i) differing += before[i] != after[i];
+  return after.size() == before.size() ? differing <= 4 : differing <= 2;
+}
+
+void there_and_back(const Octets& file, uint8_t what, const Frames& before) {
   MemorySink sealed, opened;
   const auto there = encrypt(file, what, sealed);
   if (!there) return;
-  require(there->frames == before.size() && there->tunnel + there->transport + there->copied == there->frames,
-          "each frame is sealed or copied");
+  require(there->frames == before.frames.size(), "all frames are read");
+  require(what & 16 || there->skipped == 0, "none is left out without leave");
+  require(!(what & 32) || there->copied == 0, "none is copied where that is not wanted");
+  check_counts(*there);
+  MemorySource sealed_source(sealed.octets);
+  const auto between = frames_of(sealed_source);
+  require(between && between->frames.size() == there->frames - there->skipped, "the output is a capture");
+  require_sealed(between->frames, between->link_types);
   MemorySource source(sealed.octets);
   TranscodeCounts back;
   try {
@@ -96,16 +151,26 @@ void there_and_back(const Octets& file, uint8_t what, const std::vector<Octets>&
     std::fprintf(stderr, "frame %llu: %s\n", static_cast<unsigned long long>(fault.frame), fault.what());
     require(false, "what was encrypted decrypts");
   }
-  require(back.frames == there->frames && back.copied == there->copied && back.tunnel == there->tunnel,
-          "and the counts agree");
+  check_counts(back);
+  require(back.copied == there->copied && back.tunnel == there->tunnel, "and the counts agree");
   MemorySource result(opened.octets);
   const auto after = frames_of(result);
-  require(after && after->size() == before.size(), "no frame comes or goes");
-  for (size_t i = 0; i < before.size(); ++i) {
-    // Link padding behind the packet is left out.
-    require((*after)[i].size() <= before[i].size(), "no frame grew");
-    require(std::equal((*after)[i].begin(), (*after)[i].end(), before[i].begin()), "frames are the same");
+  require(after && after->frames.size() == between->frames.size(), "no frame comes or goes");
+  uint64_t lost = 0, completed = 0;
+  std::vector<uint64_t> skipped;
+  for (const SkippedFrame& frame : there->skipped_frames) skipped.push_back(frame.number);
+  if (skipped.size() != there->skipped) return;
+  for (size_t i = 0, j = 0; i < before.frames.size(); ++i) {
+    if (std::find(skipped.begin(), skipped.end(), i + 1) != skipped.end()) continue;
+    const Octets &was = before.frames[i], &is = after->frames[j++];
+    require(is.size() <= was.size(), "no frame grew");
+    lost += was.size() - is.size();
+    if (std::equal(is.begin(), is.end(), was.begin())) continue;
+    require(is_completed(was, is), "frames are the same, or were completed");
+    ++completed;
   }
+  require(lost <= there->padding_octets, "what is missing was counted");
+  require(completed <= there->completed, "what differs was counted");
 }
 
 }  // namespace
@@ -123,7 +188,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   SlowSource slow(file, piece);
   require(frames_of(slow) == frames, "how octets arrive changes nothing");
   if (!frames) return 0;
-  decrypt(file);
+  decrypt(file, what);
   there_and_back(file, what, *frames);
   return 0;
 }

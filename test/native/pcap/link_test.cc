@@ -12,8 +12,9 @@ namespace {
 const Octets kPacket4 = udp4(1, 2, 10), kPacket6 = udp6(1, 2, 10);
 
 TEST(Link, FindsIpBehindEthernetAndItsTags) {
-  const Octets tag = {0x81, 0, 0, 5}, service = {0x88, 0xa8, 0, 6}, old = {0x91, 0, 0, 7};
-  for (const Octets& tags : {Octets(), tag, service + tag, old + service + tag}) {
+  const Octets tag = {0x81, 0, 0, 5}, service = {0x88, 0xa8, 0, 6}, old = {0x91, 0, 0, 7},
+               older = {0x92, 0, 0, 7}, oldest = {0x93, 0, 0, 7};
+  for (const Octets& tags : {Octets(), tag, service + tag, old + service + tag, older, oldest + tag}) {
     for (const Octets& packet : {kPacket4, kPacket6}) {
       const auto front = read_link(1, ethernet(packet, tags));
       ASSERT_TRUE(front);
@@ -57,16 +58,6 @@ TEST(Link, FindsNoIpInOtherFrames) {
 
 TEST(Link, KnowsNoOtherLinkTypes) {
   for (const uint16_t type : {0, 105, 127, 227}) EXPECT_FALSE(read_link(type, kPacket4)) << type;
-}
-
-TEST(Link, NamesAnotherIpVersionWhereItCan) {
-  Octets frame = ethernet(kPacket4, {0x81, 0, 0, 5});
-  EXPECT_TRUE(set_ip_version(*read_link(1, frame), 6, frame.data()));
-  EXPECT_EQ(frame, ethernet(kPacket4, {0x81, 0, 0, 5}, 0x86dd));
-  EXPECT_TRUE(set_ip_version(*read_link(101, kPacket4), 6, frame.data()));
-  EXPECT_TRUE(set_ip_version(*read_link(228, kPacket4), 4, frame.data()));
-  EXPECT_FALSE(set_ip_version(*read_link(228, kPacket4), 6, frame.data()));
-  EXPECT_FALSE(set_ip_version(*read_link(229, kPacket6), 4, frame.data()));
 }
 
 }  // namespace

@@ -86,6 +86,27 @@ TEST(FrameOpener, NamesWhatIsPspAndCannotOpen) {
   EXPECT_EQ(fault(no_spi), "the low 31 bits of its SPI are zero");
 }
 
+TEST(FrameOpener, RefusesOctetsThatNoLengthCovers) {
+  const Octets whole = run(capture_of({ethernet(udp4(5, 6, 100))}), options()).frames()[0].octets;
+  const auto fault = [](const Octets& frame) { return run(capture_of({frame}), std::nullopt).fault; };
+  EXPECT_NE(fault(whole + Octets(7, 1)).find("7 octets lie behind its IP packet"), std::string::npos);
+  Octets longer = whole + Octets(5, 1);
+  store_u16(longer.data() + 16, static_cast<uint16_t>(longer.size() - 14));
+  write_ipv4_checksum(longer.data() + 14);
+  EXPECT_EQ(fault(longer), "5 octets of its IP packet lie behind its UDP datagram");
+}
+
+TEST(FrameOpener, CompletesAnIpv4ChecksumThatWasLeftToTheInterface) {
+  for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
+    const Octets clear = capture_of({ethernet(udp4(5, 6, 100))});
+    Octets sealed = run(clear, options(mode)).octets;
+    store_u16(sealed.data() + 24 + 16 + 24, 0);
+    const Result opened = run(sealed, std::nullopt);
+    EXPECT_EQ(opened.octets, clear);
+    EXPECT_EQ(opened.counts.completed, 1u);
+  }
+}
+
 TEST(FrameOpener, CopiesWhatIsNoPsp) {
   const Octets later = udp4(5, 1000, 100, 0x0010), tcp = [] {
     Octets packet = udp4(5, 1000, 100);
@@ -100,6 +121,9 @@ TEST(FrameOpener, CopiesWhatIsNoPsp) {
   EXPECT_EQ(result.fault, "");
   EXPECT_EQ(result.octets, file);
   EXPECT_EQ(result.counts.copied, 8u);
+  const std::map<std::string, uint64_t> kinds = {
+      {"ARP", 1}, {"IP without PSP", 5}, {"cut in its link header", 2}};
+  EXPECT_EQ(result.counts.copied_kinds, kinds);
 }
 
 TEST(Psp, IsSeenBehindExtensionHeadersAndInCutPackets) {

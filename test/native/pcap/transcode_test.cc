@@ -72,6 +72,62 @@ TEST(Transcode, DropsLinkPaddingAndNothingElse) {
   const Octets packet = udp4(5, 6, 3);
   const Result sealed = run(capture_of({ethernet(packet) + Octets(15, 0xee)}), options());
   EXPECT_EQ(run(sealed.octets, std::nullopt).octets, capture_of({ethernet(packet)}));
+  EXPECT_EQ(sealed.counts.padding_octets, 15u);
+}
+
+TEST(Transcode, CountsWhatItCopiesInTheClearByKindAndRefusesItWhereThatIsAsked) {
+  const Octets lldp = ethernet(Octets(46, 1), {}, 0x88cc), clear = ethernet(udp4(5, 6, 9));
+  const Octets file = capture_of({clear, arp(), lldp, arp()});
+  const std::map<std::string, uint64_t> kinds = {{"ARP", 2}, {"LLDP", 1}};
+  EXPECT_EQ(run(file, options()).counts.copied_kinds, kinds);
+
+  const Result strict = run(file, options(), {.strict = true});
+  EXPECT_EQ(strict.frame, 2u);
+  EXPECT_EQ(strict.fault, "it has no IP (ARP) and would be copied in the clear");
+  const Result skipped = run(file, options(), {.skip_bad = true, .strict = true});
+  EXPECT_EQ(skipped.octets, run(capture_of({clear}), options()).octets);
+  EXPECT_EQ(skipped.counts.skipped, 3u);
+  EXPECT_EQ(skipped.counts.copied, 0u);
+}
+
+TEST(Transcode, LeavesOutFramesAtFaultWhereThatIsAskedAndNamesThem) {
+  const Octets first = ethernet(udp4(5, 6, 9)), last = ethernet(udp6(5, 6, 90));
+  Octets wrong = ethernet(udp4(5, 6, 10));
+  wrong[24] ^= 1;
+  const Octets file = capture_of({first, wrong, last});
+  EXPECT_EQ(run(file, options()).frame, 2u);
+  const Result sealed = run(file, options(), {.skip_bad = true});
+  ASSERT_EQ(sealed.fault, "");
+  EXPECT_EQ(sealed.counts.frames, 3u);
+  EXPECT_EQ(sealed.counts.tunnel, 2u);
+  ASSERT_EQ(sealed.counts.skipped_frames.size(), 1u);
+  EXPECT_EQ(sealed.counts.skipped_frames[0].number, 2u);
+  EXPECT_EQ(sealed.counts.skipped_frames[0].detail, "its IPv4 header checksum is wrong");
+  EXPECT_EQ(sealed.octets, run(capture_of({first, last}), options()).octets);
+
+  Octets changed = sealed.octets;
+  changed.back() ^= 1;
+  const Result opened = run(changed, std::nullopt, {.skip_bad = true});
+  EXPECT_EQ(opened.octets, capture_of({first}));
+  ASSERT_EQ(opened.counts.skipped_frames.size(), 1u);
+  EXPECT_EQ(opened.counts.skipped_frames[0].number, 2u);
+  EXPECT_NE(opened.counts.skipped_frames[0].detail.find("ICV is wrong"), std::string::npos);
+}
+
+TEST(Transcode, NamesABoundedNumberOfFramesThatItLeavesOut) {
+  const Ends ends;
+  Octets file = ends.pcap_header(1, 0);
+  for (int i = 0; i < 1002; i++) file = std::move(file) + ends.pcap_frame(ethernet(Octets(9, 1), {}, 0x0800));
+  const Result result = run(file, options(), {.skip_bad = true});
+  EXPECT_EQ(result.counts.skipped, 1002u);
+  EXPECT_EQ(result.counts.skipped_frames.size(), 1000u);
+}
+
+TEST(Transcode, EndsWhereNoIvIsLeftWhateverElseIsLeftOut) {
+  const Octets frame = ethernet(udp4(5, 6, 9));
+  SealOptions seal = options();
+  seal.iv = UINT64_MAX;
+  EXPECT_EQ(run(capture_of({frame, frame}), seal, {.skip_bad = true}).frame, 2u);
 }
 
 }  // namespace

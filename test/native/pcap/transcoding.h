@@ -19,7 +19,8 @@ struct Result {
 };
 
 inline Result run(const Octets& file, const std::optional<SealOptions>& seal,
-                  std::span<const uint8_t, kMasterKeysLength> master_keys = kMasterKeys) {
+                  std::span<const uint8_t, kMasterKeysLength> master_keys = kMasterKeys,
+                  TranscodeRules rules = {}) {
   // Made once: locked memory for many keys takes longer than a small capture.
   static CaptureKeys usual(kMasterKeys);
   std::optional<CaptureKeys> others;
@@ -29,13 +30,18 @@ inline Result run(const Octets& file, const std::optional<SealOptions>& seal,
   MemorySink sink;
   Result result;
   try {
-    result.counts = seal ? encrypt_capture(source, sink, keys, *seal) : decrypt_capture(source, sink, keys);
+    result.counts =
+        seal ? encrypt_capture(source, sink, keys, *seal, rules) : decrypt_capture(source, sink, keys, rules);
     result.octets = std::move(sink.octets);
   } catch (const CaptureFault& fault) {
     result.fault = fault.detail;
     result.frame = fault.frame;
   }
   return result;
+}
+
+inline Result run(const Octets& file, const std::optional<SealOptions>& seal, TranscodeRules rules) {
+  return run(file, seal, kMasterKeys, rules);
 }
 
 inline SealOptions options(Mode mode = Mode::kTunnel, uint8_t version = 0) {
