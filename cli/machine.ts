@@ -14,9 +14,11 @@ import {
   parsePrefix,
 } from '../services/shared/address.js';
 import { readBusSecret, readPassword } from '../services/shared/bus_secret.js';
+import { unixMs } from '../services/shared/clock.js';
 import type { Fault, NodeConfig, Warning } from '../services/shared/config.js';
 import { busUsers } from '../services/shared/contracts.js';
 import { PspError } from '../services/shared/errors.js';
+import { type CertificateFault, certificateOf } from '../services/shared/node_certificate.js';
 import { readNodeFile, readSecretFile } from '../services/shared/node_file.js';
 import { interfacesOf } from '../services/shared/port_name.js';
 
@@ -64,14 +66,38 @@ export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
 }
 
 /** Files that `psp init` makes and no start can do without. */
-function fileFaults({ files }: NodeConfig): Fault[] {
-  const reads: (() => Buffer | string)[] = [
+function fileFaults(config: NodeConfig): Fault[] {
+  const { files } = config;
+  const ofTls = faultsOf([
     () => readNodeFile(files.ca),
     () => readNodeFile(files.certificate),
     () => readSecretFile(files.privateKey),
+  ]);
+  const ofOthers = faultsOf([
     () => readBusSecret(files.busSecret),
     ...busUsers.map((user) => () => readPassword(files.passwords, user)),
-  ];
+  ]);
+  return [...(ofTls.length > 0 ? ofTls : certificateFaults(config)), ...ofOthers];
+}
+
+/** Why peers would not accept the certificate. */
+function certificateFaults(config: NodeConfig): Fault[] {
+  const faults: CertificateFault[] = [];
+  const unreadable = faultsOf([
+    () => {
+      faults.push(...certificateOf(config).faults(unixMs()));
+      return '';
+    },
+  ]);
+  const unusable = faults.map(({ file, expected, detail, remedy }) => ({
+    path: file,
+    expected: `${expected} (${remedy})`,
+    received: `one that ${detail}`,
+  }));
+  return [...unreadable, ...unusable];
+}
+
+function faultsOf(reads: readonly (() => Buffer | string)[]): Fault[] {
   return reads.flatMap((read): Fault[] => {
     try {
       const content = read();

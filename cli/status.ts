@@ -13,8 +13,10 @@ import type {
 } from '../proto/gen/bus.js';
 import type { Bus, Discovered } from '../services/shared/bus.js';
 import { unixMs } from '../services/shared/clock.js';
+import type { NodeConfig } from '../services/shared/config.js';
 import { contracts, type RequestContract, type Service, services } from '../services/shared/contracts.js';
 import { PspError } from '../services/shared/errors.js';
+import { certificateHealth, certificateOf } from '../services/shared/node_certificate.js';
 import { answerMs, asOperator, type SharedOptions } from './operator.js';
 import { formatEpoch, print, printJson, Told } from './output.js';
 import { asText } from './status_text.js';
@@ -55,13 +57,14 @@ export function addStatus(program: Command): void {
 }
 
 async function status({ config, json, counters }: StatusOptions): Promise<void> {
-  const node = await asOperator(config, (bus, { node }) => ask(bus, node));
+  const node = await asOperator(config, ask);
   if (json) printJson(asJson(node));
   else print(asText(node, unixMs(), counters ?? false));
   if (silentServices(node).length > 0) throw new Told();
 }
 
-async function ask(bus: Bus, name: string): Promise<NodeStatus> {
+async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
+  const name = config.node;
   const awaited = new Set<string>(services);
   const allOf = async <R>(service: Service, contract: RequestContract<StatusQuery, R>): Promise<R[]> => {
     const replicas = await bus.requestAll(contract, {}, gatherMs, patienceMs);
@@ -92,12 +95,24 @@ async function ask(bus: Bus, name: string): Promise<NodeStatus> {
     message: `${service} does not answer; see its log, \`psp up\` restarts it`,
     sinceMs: 0n,
   }));
+  const told = [...(dataplane?.health ?? []), ...replicas.flatMap(({ health }) => health)];
+  const isCertificateTold = told.some(({ part }) => part === 'certificate');
   return {
     name,
-    health: [...silent, ...(dataplane?.health ?? []), ...replicas.flatMap(({ health }) => health)],
+    health: [...silent, ...(isCertificateTold ? [] : filesHealth(config)), ...told],
     services: found.map((service) => ({ ...service, startedMs: startedOf(service) ?? null })),
     ...answers,
   };
+}
+
+/** What keeps the key exchange from starting with the files as they are now, as far as this user may read them. */
+function filesHealth(config: NodeConfig): Health[] {
+  try {
+    return certificateHealth(certificateOf(config), unixMs());
+  } catch (error) {
+    if (error instanceof PspError) return [];
+    throw error;
+  }
 }
 
 type Answers = Pick<NodeStatus, 'dataplane' | 'keyExchange' | 'sampler' | 'stats'>;

@@ -138,7 +138,9 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kIngressUnknownVersion, "unknown_version", kIngress, "A PSP version other than 0 to 3.",                 \
     "Give both gateways a version in common.")                                                               \
   X(kIngressUnknownSpi, "unknown_spi", kIngress, "No live offer of ours has this SPI in this version.",      \
-    "Expected shortly after a restart; the peer asks anew. Otherwise somebody guesses.")                     \
+    "Expected after a restart of this gateway: the peer keeps sending under its old key until a host "       \
+    "behind this gateway sends on the reverse flow, or until the peer rotates its master key. "              \
+    "Otherwise somebody guesses SPIs.")                                                                      \
   X(kIngressWrongMode, "wrong_mode", kIngress,                                                               \
     "The SPI is one of transport mode and the packet came to our own address, or of tunnel mode and it "     \
     "came to a VIP.",                                                                                        \

@@ -4,15 +4,17 @@
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
 import { Bus } from '../shared/bus.js';
+import { unixMs } from '../shared/clock.js';
 import { contracts } from '../shared/contracts.js';
 import type { Logger } from '../shared/log.js';
+import { certificateUnusable, readNodeCertificate } from '../shared/node_certificate.js';
 import type { Dropped } from '../shared/privileges.js';
 import { version } from '../shared/version.js';
 import { within } from '../shared/within.js';
 import { Answerer } from './adapters/answerer.js';
-import { loadCredentials } from './adapters/credentials.js';
 import { Dataplane } from './adapters/dataplane.js';
 import { PeerClient } from './adapters/peer_client.js';
+import { PeerCredentials } from './adapters/peer_credentials.js';
 import { PeerServer } from './adapters/peer_server.js';
 import { Refusals } from './adapters/refusals.js';
 import { Report } from './adapters/report.js';
@@ -33,7 +35,7 @@ const auditMs = 500;
 /**
  * Starts the service; waits for the bus as long as it takes.
  * @param onListening called once nothing is left that needs more rights.
- * @throws PspError FILE_UNREADABLE, ADDRESS_TAKEN or ADDRESS_UNUSABLE.
+ * @throws PspError FILE_UNREADABLE, SECRET_EXPOSED, CERTIFICATE_UNUSABLE, ADDRESS_TAKEN or ADDRESS_UNUSABLE.
  */
 export async function startKeyExchange(
   config: KeyExchangeConfig,
@@ -43,11 +45,13 @@ export async function startKeyExchange(
   // gRPC would write lines of its own beside ours.
   setLogVerbosity(logVerbosity.NONE);
   const { rules } = config;
-  const report = new Report(rules, log);
-  const credentials = loadCredentials(config);
+  const certificate = readNodeCertificate(config.tls, config.identity);
+  const faults = certificate.faults(unixMs());
+  if (faults.length > 0) throw certificateUnusable(faults);
+  const report = new Report(rules, certificate, log);
   const refusals = new Refusals();
   const server = new PeerServer(rules.peers.values(), report, refusals);
-  const port = await server.bind(config.listen, credentials.server);
+  const port = await server.bind(config.listen, certificate);
   const auditFolder = makeAuditFolder(config.audit.stateDir, 'keyexchange');
   const rights = onListening();
   if (!rights.dropped) log.info({ reason: rights.reason }, 'rights kept');
@@ -71,7 +75,10 @@ export async function startKeyExchange(
   const id = await bus.announce('Exchanges keys with other gateways', version);
   const dataplane = new Dataplane(bus, rules.node, config.bus.secret);
   const clients = new Map(
-    Array.from(rules.peers.values(), (peer) => [peer.name, new PeerClient(peer, credentials.towards(peer))]),
+    Array.from(rules.peers.values(), (peer) => [
+      peer.name,
+      new PeerClient(peer, new PeerCredentials(peer, certificate), report),
+    ]),
   );
   report.usePeers(clients);
   const requester = new Requester(rules, dataplane, clients, report);
@@ -81,6 +88,7 @@ export async function startKeyExchange(
   bus.respond(contracts.keyExchangeStatus, () => report.status(id));
   const stats = setInterval(() => {
     refusals.tick();
+    report.tick();
     for (const client of clients.values()) client.tend();
     bus.publish(contracts.keyExchangeStats, report.stats(id), id);
   }, statsMs);

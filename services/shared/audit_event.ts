@@ -61,7 +61,11 @@ export interface AuditData {
   'tunnel.refused':
     | (Tunnel & { by: 'peer'; code: string })
     | ({ by: 'us'; peer: string; code: string; detail: string } & Joined);
-  /** Somebody whose certificate is good asked for what is not his. */
+  /** The link to a peer was established; changes: how often it came and went since the last such event. */
+  'peer.up': { peer: string; endpoint: string; changes: number };
+  /** The link to a peer failed, or could not be established at first. */
+  'peer.down': { peer: string; endpoint: string; code: string; detail: string; changes: number };
+  /** Somebody presented a bad certificate, or asked with a good one for what is not his. */
   'peer.stranger': { code: string; peer: string | null; detail: string } & Joined;
   'keys.rotated': { generation: number; by: Cause; reofferedFlows: number; cutFlows: number };
   /** One of 2^n packets is sampled; null: none. */
@@ -90,6 +94,8 @@ export const auditTypes = [
   'tunnel.up',
   'tunnel.down',
   'tunnel.refused',
+  'peer.up',
+  'peer.down',
   'peer.stranger',
   'keys.rotated',
   'sampling.changed',

@@ -52,6 +52,16 @@ const table = {
   RESPONSE_INVALID: { message: 'peer {peer} answered with {detail}', retryable: true },
   PEER_REFUSED: { message: 'peer {peer} refused: {detail}', retryable: true },
   PEER_DOWN: { message: 'peer {peer} cannot be reached: {detail}', retryable: true },
+  PEER_CERTIFICATE_INVALID: { message: 'peer {peer} presents {detail}; {remedy}', retryable: true },
+  CERTIFICATE_REFUSED: {
+    message: 'peer {peer} refuses our certificate: {detail}; {remedy}',
+    retryable: true,
+  },
+  IDENTITY_SHARED: {
+    message:
+      'two gateways use the identity of peer {peer}, at {addresses}; give each a name and a certificate of its own',
+    retryable: false,
+  },
   PEER_TIMEOUT: { message: 'peer {peer} did not answer within {ms} ms', retryable: true },
   BREAKER_OPEN: { message: 'peer {peer} failed too often and rests until its next trial', retryable: true },
   SERVICE_DOWN: {
@@ -99,6 +109,7 @@ const table = {
       '{file} has mode {mode}, which lets other users read or change a secret; run: chmod {most} {file}. If anybody may have read it, replace it',
     retryable: false,
   },
+  CERTIFICATE_UNUSABLE: { message: '{faults}', retryable: false },
   FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
   ADDRESS_TAKEN: {
     message: '{address} is taken by another process; free it or change {key}',

@@ -5,7 +5,13 @@ import 'reflect-metadata';
 import { createPrivateKey, KeyObject, webcrypto } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SubjectAlternativeNameExtension, X509Certificate, X509CertificateGenerator } from '@peculiar/x509';
+import {
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  SubjectAlternativeNameExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
 import { createAuthority, createGateway, type KeyPair } from '../../services/shared/certificates.js';
 
 export type { KeyPair };
@@ -13,11 +19,19 @@ export type { KeyPair };
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const dayMs = 86_400_000;
 
+/** What is unusual about a certificate. */
+export interface Unusual {
+  /** From now, in milliseconds. */
+  from?: number;
+  to?: number;
+  usages?: ('serverAuth' | 'clientAuth')[];
+}
+
 export class Authority {
   private constructor(private readonly pair: KeyPair) {}
 
-  static async create(): Promise<Authority> {
-    return new Authority(await createAuthority(Date.now()));
+  static async create(nowMs = Date.now()): Promise<Authority> {
+    return new Authority(await createAuthority(nowMs));
   }
 
   get certificate(): string {
@@ -29,8 +43,8 @@ export class Authority {
     return createGateway(this.pair, identity, Date.now());
   }
 
-  /** A good certificate but for its names. */
-  async issue(uris: string[], dns: string[] = []): Promise<KeyPair> {
+  /** A good certificate but for its names and what is said to be unusual. */
+  async issue(uris: string[], dns: string[] = [], { from, to, usages }: Unusual = {}): Promise<KeyPair> {
     const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const names = [
       ...uris.map((value) => ({ type: 'url' as const, value })),
@@ -40,12 +54,15 @@ export class Authority {
       subject: 'CN=test',
       issuer: new X509Certificate(this.pair.certificate).subject,
       serialNumber: '4142',
-      notBefore: new Date(Date.now() - dayMs),
-      notAfter: new Date(Date.now() + dayMs),
+      notBefore: new Date(Date.now() + (from ?? -dayMs)),
+      notAfter: new Date(Date.now() + (to ?? dayMs)),
       signingAlgorithm: algorithm,
       publicKey: keys.publicKey,
       signingKey: await this.#signingKey(),
-      extensions: names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : [],
+      extensions: [
+        ...(names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : []),
+        ...(usages ? [new ExtendedKeyUsageExtension(usages.map((usage) => ExtendedKeyUsage[usage]))] : []),
+      ],
     });
     return {
       certificate: certificate.toString('pem'),

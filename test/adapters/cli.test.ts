@@ -23,6 +23,7 @@ import { parseAddress } from '../../services/shared/address.js';
 import type { Bus } from '../../services/shared/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { expectSchema } from '../json_schema.js';
+import { Authority, writeTls } from './certificates.js';
 import { NatsServer } from './nats_server.js';
 
 let server: NatsServer;
@@ -729,5 +730,54 @@ warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from an
     expect(ok).toBe(false);
     const paths = ['node', 'unsecured', 'secured', 'keyExchange', 'vips', 'extra'];
     expect(faults.map(({ path }) => path).sort()).toEqual(paths.sort());
+  });
+});
+
+describe('a certificate that cannot be used', () => {
+  let authority: Authority;
+  const identity = 'spiffe://psp/gateway/a';
+  beforeAll(async () => {
+    authority = await Authority.create();
+  });
+  afterEach(() => rmSync(join(dir, 'tls'), { recursive: true, force: true }));
+
+  it('is a fault of config check for every reason, and none once it was replaced', async () => {
+    const faulty = await authority.issue([identity], [], { to: -3_600_000, usages: ['serverAuth'] });
+    writeTls(dir, authority.certificate, faulty);
+    const certificate = join(dir, 'tls/node.crt');
+    const found = async () => {
+      stdout = '';
+      expect(await psp('config', 'check', '--json')).toBe(1);
+      expectSchema('config_check', json());
+      const { faults } = json() as { faults: { path: string }[] };
+      return faults.filter(({ path }) => path.startsWith(join(dir, 'tls')));
+    };
+    expect(await found()).toEqual([
+      {
+        path: certificate,
+        expected: expect.stringMatching(/^a certificate for serverAuth and clientAuth \(.*psp init/),
+        received: 'one that lacks the extended key usage clientAuth',
+      },
+      {
+        path: certificate,
+        expected: expect.stringMatching(/^a certificate that is valid now \(.*psp init.*clock/),
+        received: expect.stringMatching(/^one that expired on \d{4}-/),
+      },
+    ]);
+    writeTls(dir, authority.certificate, await authority.gateway(identity));
+    expect(await found()).toEqual([]);
+    writeFileSync(certificate, 'something else');
+    expect(await found()).toMatchObject([{ path: certificate, received: 'no certificate in PEM' }]);
+  });
+
+  it('is named by status though the key exchange is silent, and once where that names it, too', async () => {
+    writeTls(dir, authority.certificate, await authority.issue([identity], [], { to: -7_200_000 }));
+    await dataplane({});
+    expect(await psp('status')).toBe(1);
+    expect(stdout).toMatch(/^! certificate \(for 2 h.*\): CERTIFICATE_UNUSABLE: .*node\.crt expired on /m);
+    await keyexchange({ health: [{ part: 'certificate', message: 'CERTIFICATE_UNUSABLE: x', sinceMs: 1n }] });
+    stdout = '';
+    await psp('status');
+    expect(stdout.match(/CERTIFICATE_UNUSABLE/g)).toHaveLength(1);
   });
 });

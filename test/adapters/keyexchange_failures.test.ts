@@ -116,8 +116,10 @@ describe('an outcome that is unknown tells the dataplane nothing:', () => {
   it('the server at the peer’s address holds the certificate of another peer', async () => {
     const fake = await startFake('b', 'spiffe://psp/gateway/c');
     a.dataplane.want('b', [flow]);
-    await expectUnknown('PEER_DOWN');
-    expect(a.linesOf('PEER_DOWN')[0]?.err).toContain('spiffe://psp/gateway/c');
+    await expectUnknown('PEER_CERTIFICATE_INVALID');
+    expect(a.linesOf('PEER_CERTIFICATE_INVALID')[0]?.err).toContain(
+      'peer b presents the certificate of spiffe://psp/gateway/c, not of spiffe://psp/gateway/b; ',
+    );
     expect(fake.requests).toEqual([]);
   });
 

@@ -277,7 +277,7 @@ export interface TestNode {
   dataplane: StandIn;
   /** Lines that the service logged, as objects. */
   lines: Record<string, unknown>[];
-  /** Lines with this code. */
+  /** Lines about exchanges that failed with this code. */
   linesOf(code: string): Record<string, unknown>[];
   status(): Promise<KeyExchangeStatus>;
   counter(name: string): Promise<number>;
@@ -316,7 +316,7 @@ export async function startNode(name: string, authority: Authority, options: Nod
     nats,
     dataplane,
     lines,
-    linesOf: (code) => lines.filter((line) => line.code === code),
+    linesOf: (code) => lines.filter((line) => line.code === code && line.msg === 'key exchange failed'),
     status,
     counter: async (counter) => {
       const { counters } = await status();

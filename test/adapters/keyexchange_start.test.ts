@@ -11,7 +11,7 @@ import { sliceOf } from '../../services/keyexchange/config.js';
 import { startKeyExchange } from '../../services/keyexchange/service.js';
 import type { NodeConfig } from '../../services/shared/config.js';
 import { PspError } from '../../services/shared/errors.js';
-import { Authority } from './certificates.js';
+import { Authority, type KeyPair } from './certificates.js';
 import { freePorts, makeFolder } from './keyexchange_rig.js';
 import { NatsServer } from './nats_server.js';
 import { eventually } from './waiting.js';
@@ -31,6 +31,7 @@ beforeEach(async () => {
   return () => rmSync(config.files.config.replace('/node.yaml', ''), { recursive: true });
 });
 
+const own = 'spiffe://psp/gateway/a';
 const log = pino({ level: 'silent' });
 const start = async (change: Partial<NodeConfig> = {}) =>
   startKeyExchange(sliceOf({ ...config, ...change }), log);
@@ -38,6 +39,11 @@ const listening = (listen: string) => ({ keyExchange: { ...config.keyExchange, l
 const unreadable = (file: string, detail: string) => ({
   code: 'FILE_UNREADABLE',
   data: { file, detail: expect.stringContaining(detail), remedy: expect.stringMatching(/./) },
+});
+
+const unusable = (file: string, detail: string) => ({
+  code: 'CERTIFICATE_UNUSABLE',
+  message: expect.stringContaining(`${file} ${detail}`),
 });
 
 it('an address that is taken', async () => {
@@ -85,14 +91,53 @@ it.each(['ca', 'certificate', 'privateKey', 'busSecret'] as const)(
 it('a private key that is not that of the certificate', async () => {
   const other = await authority.gateway('spiffe://psp/gateway/a');
   writeFileSync(config.files.privateKey, other.privateKey);
-  await expect(start()).rejects.toMatchObject(unreadable(config.files.privateKey, config.files.certificate));
+  await expect(start()).rejects.toMatchObject(unusable(config.files.privateKey, 'is not the key of '));
 });
 
 it('the certificate of another node', async () => {
   const other = await authority.gateway('spiffe://psp/gateway/b');
   writeFileSync(config.files.privateKey, other.privateKey);
   writeFileSync(config.files.certificate, other.certificate);
-  await expect(start()).rejects.toMatchObject(unreadable(config.files.certificate, 'spiffe://psp/gateway/a'));
+  await expect(start()).rejects.toMatchObject(
+    unusable(config.files.certificate, 'holds the name spiffe://psp/gateway/b'),
+  );
+});
+
+const hourMs = 3_600_000;
+const faulty: [string, () => Promise<KeyPair>, string][] = [
+  ['has expired', () => authority.issue([own], [], { to: -hourMs }), 'expired on '],
+  ['is not valid yet', () => authority.issue([own], [], { from: hourMs }), 'is not valid before '],
+  ['has two URIs', () => authority.issue([own, `${own}2`]), 'does not hold exactly one URI'],
+  [
+    'is for servers only',
+    () => authority.issue([own], [], { usages: ['serverAuth'] }),
+    'lacks the extended key usage clientAuth',
+  ],
+  [
+    'is for clients only',
+    () => authority.issue([own], [], { usages: ['clientAuth'] }),
+    'lacks the extended key usage serverAuth',
+  ],
+  [
+    'is of another authority',
+    async () => (await Authority.create()).issue([own]),
+    'does not lead to an authority in ',
+  ],
+];
+it.each(faulty)('a certificate that %s', async (_what, issue, detail) => {
+  const pair = await issue();
+  writeFileSync(config.files.privateKey, pair.privateKey);
+  writeFileSync(config.files.certificate, pair.certificate);
+  await expect(start()).rejects.toMatchObject(unusable(config.files.certificate, detail));
+});
+
+it('an authority that has expired', async () => {
+  const old = await Authority.create(Date.now() - 20 * 365 * 24 * hourMs);
+  writeFileSync(config.files.ca, old.certificate);
+  const pair = await old.issue([own]);
+  writeFileSync(config.files.privateKey, pair.privateKey);
+  writeFileSync(config.files.certificate, pair.certificate);
+  await expect(start()).rejects.toMatchObject(unusable(config.files.ca, 'expired on '));
 });
 
 it('keeps strangers in mind who come before there is an audit', () => {

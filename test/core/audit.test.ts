@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { sinceMs } from '../../cli/audit.js';
 import { reversed } from '../../services/dataplane/core/facts.js';
 import { longestHoldDownMs } from '../../services/dataplane/core/hold_down.js';
-import { purseSize, RefusalLedger, refillMs } from '../../services/keyexchange/core/refusal_ledger.js';
+import { RefusalLedger } from '../../services/keyexchange/core/refusal_ledger.js';
+import { bucketSize, refillMs } from '../../services/keyexchange/core/token_bucket.js';
 import { envelopeOf, readEvent } from '../../services/shared/audit_event.js';
 import { lineOf, linesIn, maxLineBytes } from '../../services/shared/audit_segment.js';
 import { Desk, flow } from './dataplane_desk.js';
@@ -88,7 +89,7 @@ describe('the ledger of refusals', () => {
 
   it('tells each while they are few, and joins them when they are many', () => {
     const ledger = new RefusalLedger();
-    for (let i = 0; i < purseSize; i++) {
+    for (let i = 0; i < bucketSize; i++) {
       expect(ledger.refused(refusal, i, 1000 + i)).toEqual([
         { ...refusal, type: 'tunnel.refused', count: 1, firstMs: 1000 + i, lastMs: 1000 + i },
       ]);
@@ -109,7 +110,7 @@ describe('the ledger of refusals', () => {
       told += ledger.refused(stranger, ms, ms).length;
       if (ms % 1000 === 0) told += ledger.tick(ms).length;
     }
-    expect(told).toBeLessThanOrEqual(purseSize + 10);
+    expect(told).toBeLessThanOrEqual(bucketSize + 10);
     expect(ledger.refused(refusal, 100_000, 0)).toHaveLength(1);
     expect(ledger.tick(100_000, true).map(({ type }) => type)).toEqual(['peer.stranger']);
   });

@@ -114,7 +114,42 @@ describe('monitoring', () => {
     expect(JSON.stringify(health.services.keyexchange)).toContain('"part":"peer b"');
     expect((await page(net.a, '/readyz'))?.status).toBe(200);
     expect((await net.a.psp('status')).stdout).toMatch(/^! peer b \(for \d+ s\): no connection to /);
+    const fault = async () => {
+      const told = JSON.parse((await net.a.psp('status', '--json')).stdout);
+      const [only] = told.health.filter(({ part }: { part: string }) => part === 'peer b');
+      return { ...only, breaker: told.keyExchange[0].peers[0].breaker };
+    };
+    const idle = await fault();
+    expect(idle).toMatchObject({ breaker: 'closed', message: expect.stringContaining('no connection to ') });
+    let host = 100;
+    await until('exchanges fail, too', async () => {
+      // A flow that has no key yet.
+      await ping(net.host1.namespace, `10.2.0.${host++}`, { waitS: 1 });
+      return (await fault()).breaker !== 'closed';
+    });
+    // Traffic does not make the fault any younger.
+    expect((await fault()).sinceMs).toBe(idle.sinceMs);
     await net.b.start();
     await until('the peer counts as connected', async () => (await connected()) === 1);
+    const logged = net.a.log().split('\n');
+    const line = (text: string) => logged.filter((each) => each.includes(`"msg":"${text}"`)).at(-1) ?? '';
+    expect(line('peer not connected')).toMatch(
+      /"peer":"b".*"code":"PEER_DOWN".*"err":"peer b cannot be reached: /,
+    );
+    expect(line('peer connected')).toContain('"peer":"b"');
+    const events = await until('the audit has both', async () => {
+      const { stdout } = await net.a.psp('audit', '--json');
+      const all = stdout
+        .trim()
+        .split('\n')
+        .map((each) => JSON.parse(each));
+      const links = all.filter(({ type }) => /^psp\.peer\.(up|down)$/.test(type));
+      return links.at(-1)?.type === 'psp.peer.up' && links.length >= 3 && links;
+    });
+    const endpoint = '198.51.100.2:3000';
+    expect(events.slice(-2).map(({ type, data }) => [type, data])).toEqual([
+      ['psp.peer.down', { peer: 'b', endpoint, code: 'PEER_DOWN', detail: expect.any(String), changes: 1 }],
+      ['psp.peer.up', { peer: 'b', endpoint, changes: 1 }],
+    ]);
   });
 });

@@ -35,6 +35,16 @@ describe('a VIP that the peer does not grant us', () => {
     expect(net.b.log()).toMatch(/VIP_NOT_PEERS/);
   });
 
+  it('is a fault with code and remedy on both sides while it lasts', async () => {
+    const status = async (gateway: typeof net.a) => (await gateway.psp('status')).stdout;
+    expect(await status(net.a)).toMatch(
+      /^! peer b \(for \d+ s\): PEER_REFUSED: peer b refused: .*VIP_NOT_PEERS: .*; compare the vips of both/,
+    );
+    expect(await status(net.b)).toMatch(
+      /^! peer a \(for \d+ s\): VIP_NOT_PEERS: peer a may not speak for fd00:1::2; compare the vips of both/,
+    );
+  });
+
   it('costs other flows of the same peers nothing', async () => {
     expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
     expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);

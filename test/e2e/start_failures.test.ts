@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // What cannot start says so in one line that names the remedy, and ends.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { Authority, writeTls } from '../adapters/certificates.js';
 import { expectSchema } from '../json_schema.js';
 import { run, until } from './namespace.js';
 import { Topology } from './topology.js';
@@ -106,6 +116,23 @@ describe('psp up says in one line why it cannot start', () => {
       expect(await fails('FILE_UNREADABLE')).toMatch(/tls\/node\.crt.*psp init/);
     } finally {
       renameSync(`${certificate}.away`, certificate);
+    }
+  });
+
+  it('the certificate has expired', async () => {
+    const tls = join(net.a.files, 'tls');
+    const files = ['node.crt', 'node.key', 'ca.crt'].map((name) => join(tls, name));
+    for (const path of files) copyFileSync(path, `${path}.good`);
+    const authority = await Authority.create();
+    writeTls(
+      net.a.files,
+      authority.certificate,
+      await authority.issue(['spiffe://psp/gateway/a'], ['a'], { to: -60_000 }),
+    );
+    try {
+      expect(await fails('CERTIFICATE_UNUSABLE')).toMatch(/tls\/node\.crt expired on .*psp init/);
+    } finally {
+      for (const path of files) renameSync(`${path}.good`, path);
     }
   });
 

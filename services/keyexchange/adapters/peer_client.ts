@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way to one peer: a channel, a deadline for each call, a breaker. A call is made once and never repeated
 // here; the dataplane repeats what it wants. The channel is kept connected without calls, so that the first
-// packet finds it ready and an idle peer can be told from one that is down. A channel on which a whole call
-// passed without any answer, or that does not come to be, is replaced, at most every few seconds, because gRPC
-// and the kernel wait ever longer before they try a silent address again.
-import { type ChannelCredentials, Client, type ServiceError, status } from '@grpc/grpc-js';
+// packet finds it ready and an idle peer can be told from one that is down. A peer that was not heard for a while is
+// asked for a sign of life by a call, because servers count HTTP/2 pings without calls as abuse (gRFC A8) and answer
+// any call. A channel on which a whole call passed without any answer, or that does not come to be, is replaced, at
+// most every few seconds, because gRPC and the kernel wait ever longer before they try a silent address again.
+import { Client, type ServiceError, status } from '@grpc/grpc-js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { monotonicMs } from '../../shared/clock.js';
+import { PspError } from '../../shared/errors.js';
+import { closedAfterHandshake } from '../core/handshake.js';
 import type { Link } from '../core/link.js';
 import { errorOf } from '../core/outcome.js';
-import type { Peer } from '../core/rules.js';
+import { idleMs, type Peer, probeMs } from '../core/rules.js';
 import { Breaker } from './breaker.js';
+import type { PeerCredentials } from './peer_credentials.js';
 import { PeerLink } from './peer_link.js';
 import { maxMessageLength, peerProtocol, wipeRequest, wipeResponse } from './peer_protocol.js';
 
 const channelOptions = {
   'grpc.initial_reconnect_backoff_ms': 500,
   'grpc.max_reconnect_backoff_ms': 1000,
-  // A peer that vanished without a word is noticed within both together. A server that finds this too often
-  // says so, and gRPC then doubles the interval by itself.
-  'grpc.keepalive_time_ms': 20_000,
-  'grpc.keepalive_timeout_ms': 5000,
-  'grpc.keepalive_permit_without_calls': 1,
   'grpc.use_local_subchannel_pool': 1,
   'grpc.max_receive_message_length': maxMessageLength,
   'grpc.enable_retries': 0,
@@ -32,16 +31,36 @@ const replaceAfterMs = 2000;
 const replaceUnconnectedMs = 5000;
 const { path, requestSerialize, responseDeserialize } = peerProtocol.requestMultipleTunnelParams;
 
+/** gRPC's health check (grpc.health.v1) about the server as a whole: the request has no octets. */
+const healthCheck = '/grpc.health.v1.Health/Check';
+const octets = (message: Buffer): Buffer => message;
+
+/** gRPC's text where a connection ended before HTTP/2 began on it: the only one that ends with the time. */
+const endedBeforeHttp2 = /\(\d{4}-\d\d-\d\dT[\d:.]+Z\)/;
+
+/** Hears how the link to a peer changes. */
+export interface LinkListener {
+  /** @param reason why the link failed. */
+  linkChanged(peer: string, link: Link, reason: PspError | undefined): void;
+}
+
 export class PeerClient {
   readonly #breaker: Breaker;
-  readonly #link = new PeerLink();
+  readonly #link = new PeerLink((before) => this.#changed(before));
   #channel: Client;
   #channelSinceMs = monotonicMs();
   #heardMs = 0;
+  #isProbing = false;
+  #isClosed = false;
+  /** Why the channel is about to be given up. */
+  #givenUp: PspError | undefined;
+  #reason: PspError | undefined;
+  #reported: Link | undefined;
 
   constructor(
     private readonly peer: Peer,
-    private readonly credentials: ChannelCredentials,
+    private readonly credentials: PeerCredentials,
+    private readonly listener: LinkListener,
   ) {
     this.#breaker = new Breaker(peer.name);
     this.#channel = this.#open();
@@ -51,22 +70,31 @@ export class PeerClient {
     return this.#link.state;
   }
 
+  /** Why there is no connection, as far as it is known. */
+  get reason(): PspError | undefined {
+    return this.#reason;
+  }
+
   get breakerState(): string {
     return this.#breaker.state;
   }
 
-  /** To be called once a second: keeps the channel connected. */
+  /** To be called once a second: keeps the channel connected, and finds out how it stands. */
   tend(): void {
     this.#link.look();
-    const ageMs = monotonicMs() - this.#channelSinceMs;
-    if (this.link.state !== 'connected' && ageMs > replaceUnconnectedMs) this.#replace();
+    const nowMs = monotonicMs();
+    const isConnected = this.link.state === 'connected';
+    if (!isConnected && nowMs - this.#channelSinceMs > replaceUnconnectedMs) {
+      if (this.#link.isConnecting) this.#because(this.#down(`no answer within ${replaceUnconnectedMs} ms`));
+      this.#replace();
+    } else if (!isConnected || nowMs - this.#heardMs > idleMs) this.#probe();
   }
 
   /**
    * Asks the peer once. The keys of the request are wiped. What `read` throws counts against the peer.
    * @param read translates the answer; its keys stay valid until the promise that it leads to is settled.
-   * @throws PspError PEER_REFUSED or MODE_MISMATCH, or one of the unknown outcomes: PEER_DOWN, PEER_TIMEOUT, RESPONSE_INVALID,
-   * BREAKER_OPEN.
+   * @throws PspError PEER_REFUSED or MODE_MISMATCH, or one of the unknown outcomes: PEER_DOWN, PEER_CERTIFICATE_INVALID,
+   * CERTIFICATE_REFUSED, PEER_TIMEOUT, RESPONSE_INVALID, BREAKER_OPEN.
    */
   async ask<T>(
     request: MultiTunnelRequest,
@@ -89,15 +117,14 @@ export class PeerClient {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#breaker.close();
     this.#link.close();
     this.#channel.close();
   }
 
   #open(): Client {
-    // The name in TLS is the peer's own, because an address may not stand there (RFC 6066).
-    const options = { ...channelOptions, 'grpc.ssl_target_name_override': this.peer.name };
-    const client = new Client(this.peer.endpoint, this.credentials, options);
+    const client = new Client(this.peer.endpoint, this.credentials, channelOptions);
     this.#link.follow(client.getChannel());
     return client;
   }
@@ -113,10 +140,9 @@ export class PeerClient {
           resolve(response);
           return;
         }
-        const code = error?.code ?? status.UNKNOWN;
-        const failure = errorOf(status[code], error?.details ?? '', this.peer.name, timeoutMs);
+        const failure = this.#failureOf(error, timeoutMs);
         if (failure.code === 'PEER_REFUSED') this.#heardMs = monotonicMs();
-        if (failure.code === 'PEER_TIMEOUT') this.#replaceIfSilent(startMs);
+        if (failure.code === 'PEER_TIMEOUT') this.#replaceIfSilent(startMs, failure);
         reject(failure);
       };
       const deadline = Date.now() + timeoutMs;
@@ -131,9 +157,68 @@ export class PeerClient {
     });
   }
 
-  #replaceIfSilent(sinceMs: number): void {
+  /** Asks for a sign of life, or for why there is no connection. Any answer is one. */
+  #probe(): void {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    const channel = this.#channel;
+    const settle = (error: ServiceError | null) => {
+      this.#isProbing = false;
+      if (channel !== this.#channel || this.#isClosed) return;
+      const failure = error === null ? undefined : this.#failureOf(error, probeMs);
+      if (failure === undefined || failure.code === 'PEER_REFUSED') this.#heardMs = monotonicMs();
+      else if (this.link.state !== 'connected') this.#because(failure);
+      else if (failure.code === 'PEER_TIMEOUT') this.#giveUp(failure);
+    };
+    const deadline = Date.now() + probeMs;
+    channel.makeUnaryRequest(healthCheck, octets, octets, Buffer.alloc(0), { deadline }, settle);
+  }
+
+  #failureOf(error: ServiceError | null, timeoutMs: number): PspError {
+    const { code = status.UNKNOWN, details = '' } = error ?? {};
+    const { name } = this.peer;
+    const failure = errorOf(status[code], details, name, timeoutMs);
+    if (failure.code !== 'PEER_DOWN') return failure;
+    const { failure: ofTls } = this.credentials;
+    if (endedBeforeHttp2.test(details)) return ofTls ?? closedAfterHandshake(name);
+    return ofTls !== undefined && details.includes(ofTls.message) ? ofTls : failure;
+  }
+
+  #changed(before: Link): void {
+    const { state } = this.link;
+    if (state === 'connected') {
+      this.#heardMs = monotonicMs();
+      this.#reason = undefined;
+      this.#report();
+    } else if (before.state === 'connected') {
+      this.#because(this.#givenUp ?? this.#down(this.credentials.ended ?? 'the peer closed the connection'));
+    } else if (this.#reason !== undefined) this.#report();
+  }
+
+  #because(reason: PspError): void {
+    this.#reason = reason;
+    if (this.link.state === 'failed') this.#report();
+  }
+
+  #report(): void {
+    if (this.#reported === this.link || this.#isClosed) return;
+    this.#reported = this.link;
+    this.listener.linkChanged(this.peer.name, this.link, this.#reason);
+  }
+
+  #down(detail: string): PspError {
+    return new PspError('PEER_DOWN', { peer: this.peer.name, detail });
+  }
+
+  #replaceIfSilent(sinceMs: number, failure: PspError): void {
     if (this.#heardMs >= sinceMs || monotonicMs() - this.#channelSinceMs < replaceAfterMs) return;
+    this.#giveUp(failure);
+  }
+
+  #giveUp(reason: PspError): void {
+    this.#givenUp = reason;
     this.#replace();
+    this.#givenUp = undefined;
   }
 
   #replace(): void {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps one peer's channel connected though nobody calls, and follows how it stands. A change is seen when it
-// happens; `look` once a second keeps gRPC from letting an unused channel rest. It touches neither calls nor the
-// breaker.
+// happens and reported once; `look` once a second keeps gRPC from letting an unused channel rest. It touches neither
+// calls nor the breaker.
 import { type Client, connectivityState } from '@grpc/grpc-js';
 import { monotonicMs, unixMs } from '../../shared/clock.js';
 import { type ChannelState, type Link, linkAfter, type Moment, newLink } from '../core/link.js';
 
 type Channel = ReturnType<Client['getChannel']>;
 
-const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
+export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
 
 const stateNames: Partial<Record<connectivityState, ChannelState>> = {
   [connectivityState.IDLE]: 'idle',
@@ -20,6 +20,8 @@ const stateNames: Partial<Record<connectivityState, ChannelState>> = {
 export class PeerLink {
   #link: Link = newLink(moment());
   #channel: Channel | undefined;
+
+  constructor(private readonly onChange: (before: Link) => void) {}
 
   /** From now on this is the peer's channel; one followed before is left alone. */
   follow(channel: Channel): void {
@@ -37,11 +39,18 @@ export class PeerLink {
     return this.#channel?.getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE;
   }
 
+  /** Whether an attempt to connect is under way. */
+  get isConnecting(): boolean {
+    return this.#channel?.getConnectivityState(false) === connectivityState.CONNECTING;
+  }
+
   /** Asks for a connection, and notes how it stands. */
   look(): void {
     const state = stateNames[this.#channel?.getConnectivityState(true) ?? connectivityState.SHUTDOWN];
     if (state === undefined) return;
-    this.#link = linkAfter(this.#link, state, moment());
+    const before = this.#link;
+    this.#link = linkAfter(before, state, moment());
+    if (this.#link !== before) this.onChange(before);
   }
 
   close(): void {

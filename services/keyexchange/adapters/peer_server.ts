@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where peers reach us. Who calls is decided by the client certificate alone: its one URI names a configured
-// peer, or the call ends with PEER_UNKNOWN whatever it asks for. Failures become statuses here, and are
-// reported here, once.
+// Where peers reach us. Who calls is decided by the client certificate alone, which tls_door.ts has verified: its one
+// URI names a configured peer, or the call ends with PEER_UNKNOWN whatever it asks for. Failures become statuses
+// here, and are reported here, once.
 import {
   Server,
-  type ServerCredentials,
+  ServerCredentials,
   type ServerUnaryCall,
   type StatusObject,
   type sendUnaryData,
@@ -18,6 +18,7 @@ import type {
 import { monotonicNs } from '../../shared/clock.js';
 import { PspError } from '../../shared/errors.js';
 import { soleIdentityOf } from '../../shared/identity.js';
+import type { NodeCertificate } from '../../shared/node_certificate.js';
 import { foreignText } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { atOnce, type Peer } from '../core/rules.js';
@@ -25,6 +26,7 @@ import type { Call } from './answerer.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import type { Refusals } from './refusals.js';
 import type { Report } from './report.js';
+import { TlsDoor } from './tls_door.js';
 
 /** Answers a request of an authenticated peer. */
 export type Answer = (peer: Peer, request: MultiTunnelRequest, call: Call) => Promise<MultiTunnelResponse>;
@@ -40,6 +42,9 @@ const serverOptions = {
 
 export class PeerServer {
   readonly #server = new Server(serverOptions);
+  /** TLS ends in front of it: what is injected was verified. */
+  readonly #injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+  #door: TlsDoor | undefined;
   readonly #byIdentity: ReadonlyMap<string, Peer>;
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
@@ -69,13 +74,21 @@ export class PeerServer {
    * Listens; until `serve` every request ends with SERVICE_DOWN.
    * @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE.
    */
-  bind(listen: string, credentials: ServerCredentials): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(listen, credentials, (error, port) => {
-        if (error === null) resolve(port);
-        else reject(listenError(listen, error));
-      });
+  bind(listen: string, certificate: NodeCertificate): Promise<number> {
+    this.#door = new TlsDoor(certificate, {
+      onPeer: (socket) => {
+        const { raw } = socket.getPeerX509Certificate() ?? {};
+        const peer = raw && this.#byIdentity.get(soleIdentityOf(raw) ?? '');
+        if (peer) this.report.handshakeAccepted(peer.name);
+        this.#injector.injectConnection(socket);
+      },
+      nameOf: (identity) => this.#byIdentity.get(identity)?.name,
+      onRefused: (error, peer) => {
+        this.report.handshakeRefused(error, peer);
+        this.refusals.given(error, peer);
+      },
     });
+    return this.#door.listen(listen);
   }
 
   serve(answer: Answer): void {
@@ -84,6 +97,7 @@ export class PeerServer {
 
   /** Takes no more calls; those in flight may end until the deadline, then they are cut. */
   async stop(deadlineMs: number): Promise<void> {
+    this.#door?.close();
     const cut = setTimeout(() => this.#server.forceShutdown(), deadlineMs);
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     clearTimeout(cut);
@@ -98,6 +112,9 @@ export class PeerServer {
     this.report.tally.count('requests');
     try {
       peer = this.#peerOf(call);
+      const { epoch } = call.request;
+      const shared = epoch && this.report.epochUsed(peer.name, epoch, call.getPeer());
+      if (shared) this.refusals.given(shared, peer.name);
       const response = await this.#answer(peer, call.request, {
         timeoutMs: Number(call.getDeadline()) - Date.now(),
         isCancelled: () => call.cancelled,
@@ -112,6 +129,7 @@ export class PeerServer {
         ...flowFields(call.request),
         ms: Math.round(Number(monotonicNs() - startNs) / 1e6),
       });
+      if (peer !== undefined) this.report.refusedTo(peer.name, error);
       this.refusals.given(error, peer?.name);
       callback(statusOf(error));
     } finally {
@@ -165,10 +183,4 @@ function flowFields({ tunnels }: MultiTunnelRequest): { flow: string } | { count
   const [only] = tunnels;
   const named = tunnels.length === 1 && only && readAddress(only.virtSrcIp) && readAddress(only.virtDstIp);
   return named ? { flow: `${only.virtSrcIp} -> ${only.virtDstIp}` } : { count: tunnels.length };
-}
-
-function listenError(address: string, cause: Error): PspError {
-  const detail = /\bE[A-Z]{3,}\b/.exec(cause.message)?.[0] ?? cause.message;
-  const data = { address, key: 'keyExchange.listen', detail };
-  return new PspError(detail === 'EADDRINUSE' ? 'ADDRESS_TAKEN' : 'ADDRESS_UNUSABLE', data, { cause });
 }

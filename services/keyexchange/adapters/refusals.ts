@@ -8,7 +8,7 @@ import { RefusalLedger, type Told } from '../core/refusal_ledger.js';
 export class Refusals {
   readonly #ledger = new RefusalLedger();
   #trail: Auditor | undefined;
-  /** Before there is a trail: no more than the ledger's purses hold. */
+  /** Before there is a trail: no more than the ledger's buckets hold. */
   #early: Told[] = [];
 
   useTrail(trail: Auditor): void {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the operator is told: a line and a count for each failure that was decided, the answer to a status
-// query, counters once a second. Lines of one peer and code come at most once a second and say how many were
-// kept back.
+// query, counters once a second, and to auditors how links come and go. Lines of one peer and code come at most once
+// a second and say how many were kept back.
 import {
   type Counter,
   type Health,
@@ -12,13 +12,22 @@ import {
 import type { AuditTrail } from '../../shared/audit_trail.js';
 import type { BusCounters } from '../../shared/bus.js';
 import { monotonicMs, unixMs } from '../../shared/clock.js';
-import type { PspError } from '../../shared/errors.js';
+import { PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
 import { type Logger, logCounters } from '../../shared/log.js';
+import {
+  certificateHealth,
+  certificateUnusable,
+  type NodeCertificate,
+} from '../../shared/node_certificate.js';
 import { version } from '../../shared/version.js';
-import type { Link } from '../core/link.js';
+import { EpochWatch } from '../core/epoch_watch.js';
+import { LastingFaults } from '../core/lasting_faults.js';
+import { type Link, LinkRecorder } from '../core/link.js';
+import { isDisagreement, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
+import { moment } from './peer_link.js';
 
 /** What a failure is about. */
 export interface About {
@@ -33,7 +42,20 @@ export interface About {
 export interface WayToPeer {
   breakerState: string;
   link: Link;
+  /** Why there is no connection, as far as it is known. */
+  reason: PspError | undefined;
 }
+
+/** A link as it was last reported. */
+interface ReportedLink {
+  recorder: LinkRecorder;
+  link: Link;
+  reason: PspError | undefined;
+}
+
+/** What a fault of a peer's certificate, and one of its identity, is about. */
+const handshake = 'handshake';
+const identity = 'identity';
 
 export class Report {
   readonly tally: Tally;
@@ -41,10 +63,15 @@ export class Report {
   readonly #startedMs = BigInt(unixMs());
   #bus: Readonly<BusCounters> = { unsent: 0, overrun: 0, malformed: 0 };
   #ways: ReadonlyMap<string, WayToPeer> = new Map();
-  #audit: Pick<AuditTrail, 'counters' | 'health'> | undefined;
+  #audit: Pick<AuditTrail, 'counters' | 'health' | 'record'> | undefined;
+  readonly #faults = new LastingFaults();
+  readonly #epochs = new EpochWatch();
+  readonly #links = new Map<string, ReportedLink>();
+  #certificateFault: string | undefined;
 
   constructor(
     private readonly rules: Rules,
+    private readonly certificate: Pick<NodeCertificate, 'faults' | 'expiredSinceMs'>,
     private readonly log: Logger,
   ) {
     this.tally = new Tally(rules.peers.keys());
@@ -61,13 +88,91 @@ export class Report {
     );
   }
 
+  /** The peer refused an exchange of ours about these flows. */
+  refusedBy(peer: string, flows: readonly string[], error: PspError): void {
+    const now = moment();
+    for (const flow of flows) this.#faults.seen(peer, flow, error, now);
+  }
+
+  /** The peer answered an exchange of ours about these flows. */
+  answeredBy(peer: string, flows: readonly string[]): void {
+    for (const flow of flows) this.#faults.over(peer, flow);
+  }
+
+  /** We refused a request of an authenticated peer, which is a fault where the two node files disagree. */
+  refusedTo(peer: string, error: PspError): void {
+    if (isDisagreement(error.code)) this.#faults.seen(peer, error.code, error, moment());
+  }
+
+  /** A connection was not accepted because of its certificate. @param peer where the certificate proves it. */
+  handshakeRefused(error: PspError, peer: string | undefined): void {
+    this.failure(error, { peer, ms: 0 });
+    if (peer !== undefined) this.#faults.seen(peer, handshake, error, moment());
+  }
+
+  handshakeAccepted(peer: string): void {
+    this.#faults.over(peer, handshake);
+  }
+
+  /**
+   * A peer used an epoch. @param endpoint where it was, with a port.
+   * @returns the fault when it is new that two gateways use the peer's identity.
+   */
+  epochUsed(peer: string, epoch: bigint, endpoint: string): PspError | undefined {
+    const addresses = this.#epochs.seen(peer, epoch, endpoint.replace(/:\d+$/, ''), monotonicMs());
+    if (addresses === undefined) return undefined;
+    const named = [...new Set(addresses)].sort().join(' and ');
+    const error = new PspError('IDENTITY_SHARED', { peer, addresses: named });
+    if (!this.#faults.seen(peer, identity, error, moment())) return undefined;
+    this.failure(error, { peer, ms: 0 });
+    return error;
+  }
+
+  linkChanged(peer: string, link: Link, reason: PspError | undefined): void {
+    const recorder = this.#links.get(peer)?.recorder ?? new LinkRecorder(monotonicMs());
+    this.#links.set(peer, { recorder, link, reason });
+    this.#recordLink(peer);
+    const suppressed = this.#gate.pass(`${peer}|link ${link.state}`, monotonicMs());
+    if (suppressed === undefined) return;
+    const more = suppressed > 0 ? { suppressed } : {};
+    if (link.state === 'connected') this.log.info({ peer, ...more }, 'peer connected');
+    else this.log.warn({ peer, code: reason?.code, err: reason?.message, ...more }, 'peer not connected');
+  }
+
+  /** To be called once a second: records what had to wait, and notices when our certificate ends. */
+  tick(): void {
+    for (const peer of this.#links.keys()) this.#recordLink(peer);
+    for (const [peer, { breakerState, link }] of this.#ways) {
+      if (breakerState === 'closed' && link.state === 'connected') this.tally.well(peer, unixMs());
+    }
+    const faults = this.certificate.faults(unixMs());
+    const error = faults.length === 0 ? undefined : certificateUnusable(faults);
+    if (error !== undefined && error.message !== this.#certificateFault) {
+      this.tally.count(error.code);
+      this.log.error({ code: error.code, err: error.message }, 'certificate unusable');
+    }
+    this.#certificateFault = error?.message;
+  }
+
+  #recordLink(peer: string): void {
+    const { recorder, link, reason } = this.#links.get(peer) as ReportedLink;
+    const changes = recorder.due(link.state, monotonicMs());
+    if (changes === undefined) return;
+    const endpoint = this.rules.peers.get(peer)?.endpoint ?? '';
+    if (link.state === 'connected') this.#audit?.record('peer.up', { peer, endpoint, changes });
+    else {
+      const { code = 'PEER_DOWN', message: detail = '' } = reason ?? {};
+      this.#audit?.record('peer.down', { peer, endpoint, code, detail, changes });
+    }
+  }
+
   /** Shows the counters of our bus beside our own. */
   useBus(counters: Readonly<BusCounters>): void {
     this.#bus = counters;
   }
 
-  /** Shows what it has to tell of itself. */
-  useAudit(audit: Pick<AuditTrail, 'counters' | 'health'>): void {
+  /** Records there, and shows what it reports of itself. */
+  useAudit(audit: Pick<AuditTrail, 'counters' | 'health' | 'record'>): void {
     this.#audit = audit;
   }
 
@@ -87,7 +192,7 @@ export class Report {
       node: this.rules.node,
       id,
       startedMs: this.#startedMs,
-      health: [...this.#health(peers), ...(this.#audit?.health() ?? [])],
+      health: this.#health(peers),
       peers,
       counters: this.#counters(),
     };
@@ -100,7 +205,7 @@ export class Report {
       id,
       startedMs: this.#startedMs,
       version,
-      health: [...this.#health(peers), ...(this.#audit?.health() ?? [])],
+      health: this.#health(peers),
       counters: this.#counters(),
       peers,
       histograms: this.tally.histograms(),
@@ -128,17 +233,47 @@ export class Report {
     });
   }
 
-  /** One line for each peer: why exchanges fail if they do, else that nobody is there to make any with. */
   #health(peers: readonly PeerStatus[]): Health[] {
-    return peers.flatMap(({ name, endpoint, breaker, link, linkSinceMs }) => {
-      const part = `peer ${name}`;
-      const tally = this.tally.peer(name);
-      if (breaker !== 'closed') {
-        return [{ part, message: tally?.lastDetail ?? '', sinceMs: BigInt(tally?.failingSinceMs ?? 0) }];
-      }
-      if (link !== 'failed') return [];
-      const message = `no connection to ${endpoint}; see that its key exchange runs, is reached from here and trusts the same authority`;
-      return [{ part, message, sinceMs: linkSinceMs }];
+    return [
+      ...certificateHealth(this.certificate, unixMs()),
+      ...peers.flatMap((peer) => [...this.#linkHealth(peer), ...this.#faultsOf(peer.name)]),
+      ...(this.#audit?.health() ?? []),
+    ];
+  }
+
+  /** One line for each peer: why exchanges fail if they do, else why there is no connection to make any over. */
+  #linkHealth({ name, endpoint, breaker, link, linkSinceMs }: PeerStatus): Health[] {
+    const part = `peer ${name}`;
+    const tally = this.tally.peer(name);
+    const failingSinceMs = BigInt(tally?.failingSinceMs ?? 0);
+    if (link !== 'failed') {
+      if (breaker === 'closed') return [];
+      return [{ part, message: `${tally?.lastCode}: ${tally?.lastDetail}`, sinceMs: failingSinceMs }];
+    }
+    const reason = this.#ways.get(name)?.reason;
+    const why = reason === undefined ? 'it does not answer' : `${reason.code}: ${reason.message}`;
+    const remedy =
+      reason === undefined || reason.code === 'PEER_DOWN' || reason.code === 'PEER_TIMEOUT'
+        ? '; see that its key exchange runs and is reached from here'
+        : '';
+    // Exchanges may have failed before the connection did.
+    const isFailing = breaker !== 'closed' && failingSinceMs !== 0n;
+    const sinceMs = isFailing && failingSinceMs < linkSinceMs ? failingSinceMs : linkSinceMs;
+    return [{ part, message: `no connection to ${endpoint}: ${why}${remedy}`, sinceMs }];
+  }
+
+  /** What lasts with a peer though there may be a connection. */
+  #faultsOf(peer: string): Health[] {
+    return this.#faults.of(peer, monotonicMs()).map(({ error, since, count }) => {
+      const { code, message } = error;
+      const flows = count > 1 ? ` (${count} flows)` : '';
+      const remedy =
+        code === 'IDENTITY_SHARED' || code === 'PEER_CERTIFICATE_INVALID' ? '' : `; ${remedyOf(error)}`;
+      return {
+        part: `peer ${peer}`,
+        message: `${code}: ${message}${flows}${remedy}`,
+        sinceMs: BigInt(since.unixMs),
+      };
     });
   }
 

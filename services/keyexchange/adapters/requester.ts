@@ -94,9 +94,12 @@ export class Requester {
       const { code } = error as PspError;
       if (!isRefusal(code)) return tally.failed(peer.name, unixMs());
       tally.refused(peer.name);
+      this.report.refusedBy(peer.name, flowsOf(want), error as PspError);
       return this.dataplane.refuse(want, code);
     }
     tally.answered(peer.name, unixMs());
+    this.report.answeredBy(peer.name, flowsOf(want));
+    if (egress.peerEpoch) this.report.epochUsed(peer.name, egress.peerEpoch, peer.endpoint);
     const results = await this.dataplane.install(want, egress);
     if (results.includes(InstallResult.INSTALL_RESULT_INSTALLED)) {
       tally.exchange.took(Number(monotonicNs() - want.publishedNs) / 1e9);
@@ -117,6 +120,8 @@ export class Requester {
     );
   }
 }
+
+const flowsOf = ({ flows }: FlowWanted): string[] => flows.map(formatFlow);
 
 function flowFields({ flows }: FlowWanted): { flow: string } | { count: number } {
   const [only] = flows;

@@ -39,9 +39,13 @@ export function foreignText(text: string): string {
   return cut.replace(unprintable, '\ufffd');
 }
 
+/** gRPC's text about a channel that has no connection, without what only gRPC's authors need. */
+const withoutFrame = (details: string): string =>
+  details.replace(/^No connection established\. Last error: (?:Error: )?(.*)\. Resolution note: .*$/s, '$1');
+
 /** A call that ended without an answer, as one of our codes; of these PEER_REFUSED alone is a refusal. */
 export function errorOf(status: string, details: string, peer: string, timeoutMs: number): PspError {
-  const detail = `${status}: ${foreignText(details)}`;
+  const detail = `${status}: ${foreignText(withoutFrame(details))}`;
   if (refusals.has(status)) return new PspError('PEER_REFUSED', { peer, detail });
   if (status === 'DEADLINE_EXCEEDED')
     return new PspError('PEER_TIMEOUT', { peer, ms: Math.round(timeoutMs) });

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which refusals that we give to peers are worth an auditor's eye, and how many of them. A refusal that says "not
-// yours" makes a stranger of whoever asked; one that says "not here" or "not like this" refuses a tunnel. What
-// only says "not now" is neither. Each peer and code has a purse of 32 events that refills by one every ten
-// seconds: what finds it empty is joined into one event with its count, so that an attacker cannot fill the audit.
+// yours" or "not with this certificate" makes a stranger of whoever asked; one that says "not here" or "not like this"
+// refuses a tunnel. What only says "not now" is neither. Each peer and code has a token bucket: events that find it
+// empty are joined into one event with its count, so that an attacker cannot fill the audit.
 import type { ErrorCode } from '../../shared/errors.js';
+import { TokenBucket } from './token_bucket.js';
 
 /** A refusal that was given. */
 export interface Refusal {
@@ -25,6 +26,8 @@ export interface Told extends Refusal {
 
 const types: Partial<Record<ErrorCode, Told['type']>> = {
   PEER_UNKNOWN: 'peer.stranger',
+  PEER_CERTIFICATE_INVALID: 'peer.stranger',
+  IDENTITY_SHARED: 'peer.stranger',
   VIP_NOT_PEERS: 'peer.stranger',
   UNDERLAY_NOT_ALLOWED: 'peer.stranger',
   ROTATION_NOT_ALLOWED: 'peer.stranger',
@@ -34,50 +37,36 @@ const types: Partial<Record<ErrorCode, Told['type']>> = {
   REQUEST_INVALID: 'tunnel.refused',
 };
 
-export const purseSize = 32;
-export const refillMs = 10_000;
-
-interface Purse {
-  left: number;
-  filledMs: number;
+interface Entry {
+  bucket: TokenBucket;
   joined: Told | undefined;
 }
 
 export class RefusalLedger {
-  readonly #purses = new Map<string, Purse>();
+  readonly #entries = new Map<string, Entry>();
 
   /** @param nowMs monotonic. @param unixMs the same instant for people. @returns what is to be told now. */
   refused(refusal: Refusal, nowMs: number, unixMs: number): Told[] {
     const type = types[refusal.code];
     if (type === undefined) return [];
     const id = `${refusal.peer ?? ''}|${refusal.code}`;
-    const purse = this.#purses.get(id) ?? { left: purseSize, filledMs: nowMs, joined: undefined };
-    this.#purses.set(id, purse);
+    const entry = this.#entries.get(id) ?? { bucket: new TokenBucket(nowMs), joined: undefined };
+    this.#entries.set(id, entry);
     const told = { ...refusal, type, count: 1, firstMs: unixMs, lastMs: unixMs };
-    if (purse.joined === undefined && spent(purse, nowMs)) return [told];
-    const { count, firstMs } = purse.joined ?? { count: 0, firstMs: unixMs };
-    purse.joined = { ...told, count: count + 1, firstMs };
+    if (entry.joined === undefined && entry.bucket.take(nowMs)) return [told];
+    const { count, firstMs } = entry.joined ?? { count: 0, firstMs: unixMs };
+    entry.joined = { ...told, count: count + 1, firstMs };
     return [];
   }
 
-  /** Time passed. @returns what was joined and may be told now. @param all whatever its purse holds. */
+  /** Time passed. @returns what was joined and may be told now. @param all whatever its bucket holds. */
   tick(nowMs: number, all = false): Told[] {
     const told: Told[] = [];
-    for (const purse of this.#purses.values()) {
-      if (purse.joined === undefined || !(spent(purse, nowMs) || all)) continue;
-      told.push(purse.joined);
-      purse.joined = undefined;
+    for (const entry of this.#entries.values()) {
+      if (entry.joined === undefined || !(entry.bucket.take(nowMs) || all)) continue;
+      told.push(entry.joined);
+      entry.joined = undefined;
     }
     return told;
   }
-}
-
-/** Takes one out of a purse, if it has any by now. */
-function spent(purse: Purse, nowMs: number): boolean {
-  const refills = Math.floor((nowMs - purse.filledMs) / refillMs);
-  purse.left = Math.min(purseSize, purse.left + refills);
-  purse.filledMs += refills * refillMs;
-  if (purse.left === 0) return false;
-  purse.left--;
-  return true;
 }

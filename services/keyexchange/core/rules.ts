@@ -35,6 +35,10 @@ export interface Rules {
 /** How long the dataplane may take to answer a command on the bus. */
 export const commandMs = 300;
 
+/** A peer that was not heard for so long is asked for a sign of life, and has so long to give one. */
+export const idleMs = 20_000;
+export const probeMs = 5000;
+
 /** Tunnels in one request; what a peer asks beyond is refused whole. */
 export const maxBatch = 1024;
 

@@ -33,9 +33,12 @@ export interface PeerTally {
   /** What the last code's message said. */
   lastDetail: string;
   lastAnswerMs: number;
-  /** When the first exchange since the last answer or refusal failed; 0: none did. */
+  /** When the first of exchanges that failed in a row, and the latest of them, did; 0: none did. */
   failingSinceMs: number;
+  failedMs: number;
 }
+
+const wellAfterMs = 60_000;
 
 export class Tally {
   /** From the publication of a want to its installed key. */
@@ -60,6 +63,7 @@ export class Tally {
           lastDetail: '',
           lastAnswerMs: 0,
           failingSinceMs: 0,
+          failedMs: 0,
         },
       ]),
     );
@@ -96,6 +100,13 @@ export class Tally {
     if (tally === undefined) return;
     tally.failed++;
     tally.failingSinceMs ||= unixMs;
+    tally.failedMs = unixMs;
+  }
+
+  /** All is well with a peer by every other sign: what failed a minute ago is over, though no exchange proved it. */
+  well(peer: string, unixMs: number): void {
+    const tally = this.#peers.get(peer);
+    if (tally && unixMs - tally.failedMs > wellAfterMs) tally.failingSinceMs = 0;
   }
 
   /** A failure that was decided, in either direction. What opened a breaker is remembered, not that it is open. */

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// TLS towards one peer, as gRPC takes it: version 1.3 only, a certificate on each side, and a peer is who its
+// certificate says, not whoever answers at its address. gRPC reports a failed connection as text; the failure itself
+// is kept here. Node's own verification is not left to end the connection, because the peer's certificate would
+// be gone by then: a connection is passed on only after `peerFault` has found nothing.
+import { createSecureContext, type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { unixMs } from '../../shared/clock.js';
+import type { PspError } from '../../shared/errors.js';
+import { soleIdentityOf } from '../../shared/identity.js';
+import { clockFault, type NodeCertificate } from '../../shared/node_certificate.js';
+import {
+  alertOf,
+  certificateInvalid,
+  certificateMissing,
+  certificateOfOther,
+  type Usage,
+} from '../core/handshake.js';
+import type { Peer } from '../core/rules.js';
+
+type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
+
+/** What both ends of TLS have in common. */
+export const secureContextOf = ({ pem }: NodeCertificate): SecureContext =>
+  createSecureContext({ ca: pem.ca, cert: pem.certificate, key: pem.privateKey, minVersion: 'TLSv1.3' });
+
+/** Why the other end's certificate is not accepted, whoever it is; undefined: it is good. Call it before any data is read. */
+export function peerFault(socket: TLSSocket, peer: string, usage: Usage): PspError | undefined {
+  if (socket.authorized) return undefined;
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return certificateMissing(peer);
+  const code = String(socket.authorizationError ?? 'unverified');
+  return certificateInvalid(peer, code, usage, clockFault(certificate, unixMs()));
+}
+
+export class PeerCredentials extends ChannelCredentials {
+  readonly #context: SecureContext;
+  #failure: PspError | undefined;
+  #ended: string | undefined;
+
+  constructor(
+    private readonly peer: Pick<Peer, 'name' | 'identity'>,
+    certificate: NodeCertificate,
+  ) {
+    super();
+    this.#context = secureContextOf(certificate);
+  }
+
+  /** Why the latest TLS handshake failed, or the peer rejected our certificate after it; undefined while neither happened. */
+  get failure(): PspError | undefined {
+    return this.#failure;
+  }
+
+  /** How the latest connection ended; undefined while it is open. */
+  get ended(): string | undefined {
+    return this.#ended;
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  override _equals(other: ChannelCredentials): boolean {
+    return this === other;
+  }
+
+  override _createSecureConnector(...context: Parameters<ChannelCredentials['_createSecureConnector']>) {
+    const calls = ChannelCredentials.createInsecure()._createSecureConnector(...context);
+    return { ...calls, connect: (socket) => this.#secure(socket) } satisfies SecureConnector;
+  }
+
+  async #secure(socket: Parameters<SecureConnector['connect']>[0]) {
+    this.#failure = undefined;
+    this.#ended = undefined;
+    // The name in TLS is the peer's own, because an address may not stand there (RFC 6066, section 3).
+    const secured = tlsConnect({
+      socket,
+      secureContext: this.#context,
+      servername: this.peer.name,
+      ALPNProtocols: ['h2'],
+      rejectUnauthorized: false,
+      checkServerIdentity: () => undefined,
+    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        secured.once('secureConnect', resolve);
+        secured.once('close', () =>
+          reject(new Error('the peer closed the connection during the TLS handshake')),
+        );
+        secured.on('error', (error: NodeJS.ErrnoException) => {
+          this.#failure ??= alertOf(this.peer.name, error.code);
+          this.#ended ??= error.code ?? error.message;
+          reject(this.#failure ?? error);
+        });
+      });
+      this.#failure = this.#faultOf(secured);
+      if (this.#failure !== undefined) throw this.#failure;
+    } catch (error) {
+      secured.destroy();
+      throw error;
+    }
+    secured.once('close', () => {
+      this.#ended ??= 'the peer closed the connection';
+    });
+    return { socket: secured, secure: true };
+  }
+
+  #faultOf(socket: TLSSocket): PspError | undefined {
+    const { name, identity } = this.peer;
+    const fault = peerFault(socket, name, 'serverAuth');
+    if (fault !== undefined) return fault;
+    const theirs = soleIdentityOf(socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
+    return theirs === identity ? undefined : certificateOfOther(name, theirs, identity);
+  }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a failed TLS handshake says about a certificate, in an operator's words: verification errors of OpenSSL about
+// the peer's certificate, and alerts (RFC 8446, section 6.2) by which the peer rejects ours. Everything else about
+// TLS stays as it is.
+import { PspError } from '../../shared/errors.js';
+
+export type Usage = 'serverAuth' | 'clientAuth';
+
+/** Verification errors by the names that Node gives them, as predicates of a certificate. */
+const details: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'has expired',
+  CERT_NOT_YET_VALID: 'is not valid yet',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: '',
+  UNABLE_TO_GET_ISSUER_CERT: '',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: '',
+  SELF_SIGNED_CERT_IN_CHAIN: '',
+  DEPTH_ZERO_SELF_SIGNED_CERT: '',
+  CERT_SIGNATURE_FAILURE: '',
+};
+const foreignAuthority = 'does not lead to an authority in our tls/ca.crt';
+const renew = 'renew it there, or correct the clock that is wrong';
+const oneAuthority = 'both gateways need certificates and a ca.crt of one authority';
+
+/** How a peer is named whose certificate proves nothing. */
+export const peerAt = (address: string | undefined): string => `at ${address ?? 'an unknown address'}`;
+
+/**
+ * The peer's certificate failed verification.
+ * @param code the error of OpenSSL as Node names it. @param usage what the certificate was needed for.
+ * @param dates what is wrong with its dates, if anything; without it the code alone is reported.
+ */
+export function certificateInvalid(peer: string, code: string, usage: Usage, dates?: string): PspError {
+  const invalid = (detail: string, remedy: string) =>
+    new PspError('PEER_CERTIFICATE_INVALID', { peer, detail: `a certificate that ${detail}`, remedy });
+  if (code === 'INVALID_PURPOSE')
+    return invalid(`lacks the extended key usage ${usage}`, 'issue a new one there with `psp init`');
+  const detail = details[code];
+  if (detail === undefined)
+    return invalid(`fails verification (${code})`, 'issue a new one there with `psp init`');
+  return detail === '' ? invalid(foreignAuthority, oneAuthority) : invalid(dates ?? detail, renew);
+}
+
+/** A client came without any certificate. */
+export const certificateMissing = (peer: string): PspError =>
+  new PspError('PEER_CERTIFICATE_INVALID', {
+    peer,
+    detail: 'no certificate',
+    remedy: 'give that client a certificate of our authority',
+  });
+
+/** The certificate is good and belongs to somebody else. */
+export const certificateOfOther = (peer: string, identity: string | undefined, expected: string): PspError =>
+  new PspError('PEER_CERTIFICATE_INVALID', {
+    peer,
+    detail: `the certificate of ${identity ?? 'nobody'}, not of ${expected}`,
+    remedy: 'correct its endpoint or its certificate',
+  });
+
+const alerts: readonly [RegExp, string, string][] = [
+  [/CERTIFICATE_EXPIRED/, 'it says that it has expired', 'renew it, or correct the clock that is wrong'],
+  [/UNKNOWN_CA/, 'it does not know the authority that issued it', oneAuthority],
+  [/UNSUPPORTED_CERTIFICATE/, 'it says that its usage is wrong', 'issue a new one with `psp init`'],
+  [/CERTIFICATE_REQUIRED/, 'it received none', 'see tls/node.crt'],
+  [
+    /BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|CERTIFICATE_REVOKED|ACCESS_DENIED/,
+    'it gives no reason',
+    'see the log there',
+  ],
+];
+
+/** The peer rejected our certificate by an alert; undefined for every other error of TLS. */
+export function alertOf(peer: string, code: string | undefined): PspError | undefined {
+  if (code === undefined || !/ALERT/.test(code)) return undefined;
+  const found = alerts.find(([pattern]) => pattern.test(code));
+  if (found === undefined) return undefined;
+  const [, detail, remedy] = found;
+  return new PspError('CERTIFICATE_REFUSED', { peer, detail, remedy });
+}
+
+/** The peer ended the connection where one ends it that rejects our certificate without an alert, as Node does. */
+export const closedAfterHandshake = (peer: string): PspError =>
+  new PspError('CERTIFICATE_REFUSED', {
+    peer,
+    detail: 'it closed the connection right after the TLS handshake',
+    remedy: 'its log has the reason; compare tls/ca.crt and the clocks of both',
+  });

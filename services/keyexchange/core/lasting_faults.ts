@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults between us and a peer that are seen again and again while they last, each about one thing: a flow that is
+// refused, a certificate. A fault is over when it was said to be, or when nobody has seen it for a minute, which is
+// twice as long as the dataplane waits before it asks again.
+import type { PspError } from '../../shared/errors.js';
+import type { Moment } from './link.js';
+
+export const lastsMs = 60_000;
+/** Remembered for one peer; more of one kind say nothing new. */
+const mostPerPeer = 256;
+
+interface Entry {
+  error: PspError;
+  since: Moment;
+  lastMs: number;
+}
+
+/** Faults of one code. */
+export interface LastingFault {
+  /** The latest. */
+  error: PspError;
+  since: Moment;
+  /** How many things it is about. */
+  count: number;
+}
+
+export class LastingFaults {
+  readonly #peers = new Map<string, Map<string, Entry>>();
+
+  /** @param about what the fault is about. @returns whether it is new. */
+  seen(peer: string, about: string, error: PspError, now: Moment): boolean {
+    const entries = this.#peers.get(peer) ?? new Map<string, Entry>();
+    this.#peers.set(peer, entries);
+    const known = entries.get(about);
+    const isNew = known === undefined || now.monotonicMs - known.lastMs > lastsMs;
+    if (known === undefined && entries.size >= mostPerPeer) forgetOld(entries, now.monotonicMs);
+    if (known === undefined && entries.size >= mostPerPeer) return false;
+    entries.set(about, { error, since: isNew ? now : known.since, lastMs: now.monotonicMs });
+    return isNew;
+  }
+
+  over(peer: string, about: string): void {
+    this.#peers.get(peer)?.delete(about);
+  }
+
+  /** The faults of a peer that last, by code, the oldest first. @param nowMs monotonic. */
+  of(peer: string, nowMs: number): LastingFault[] {
+    const entries = this.#peers.get(peer);
+    if (entries === undefined) return [];
+    forgetOld(entries, nowMs);
+    const byCode = new Map<string, LastingFault & { lastMs: number }>();
+    for (const { error, since, lastMs } of entries.values()) {
+      const other = byCode.get(error.code);
+      const latest = other === undefined || lastMs >= other.lastMs ? { error, lastMs } : other;
+      const first = other === undefined || since.monotonicMs < other.since.monotonicMs ? since : other.since;
+      byCode.set(error.code, {
+        error: latest.error,
+        lastMs: latest.lastMs,
+        since: first,
+        count: (other?.count ?? 0) + 1,
+      });
+    }
+    return [...byCode.values()]
+      .sort((one, other) => one.since.monotonicMs - other.since.monotonicMs)
+      .map(({ error, since, count }) => ({ error, since, count }));
+  }
+}
+
+function forgetOld(entries: Map<string, Entry>, nowMs: number): void {
+  for (const [about, { lastMs }] of entries) if (nowMs - lastMs > lastsMs) entries.delete(about);
+}

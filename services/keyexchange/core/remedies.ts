@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What to do about an exchange that was refused, by the code of the refusal. The wording holds for both gateways. A
+// gateway that refuses begins the text of its gRPC status with its code; other software does not.
+import { type ErrorCode, isErrorCode, type PspError } from '../../shared/errors.js';
+
+const remedies: Partial<Record<ErrorCode, string>> = {
+  PEER_UNKNOWN: 'name this gateway under peers: there as in its certificate',
+  VIP_NOT_PEERS: 'compare the vips of both gateways in both node files',
+  VIP_NOT_OURS: 'compare the vips of both gateways in both node files',
+  VERSION_NOT_SPOKEN: 'give both node files a version in common, and authOnly on both sides or on neither',
+  MODE_MISMATCH: 'give both node files the same mode for each other',
+  UNDERLAY_NOT_ALLOWED: 'set the underlay of the peer to the prefix of its secured address',
+  REQUEST_INVALID: 'run the same version of the gateway on both sides',
+  TABLE_FULL: 'raise engine.maxFlows of the gateway that refuses',
+  SPI_EXHAUSTED: 'run `psp rotate` on the gateway that refuses',
+};
+
+/** Refusals that only a change of a node file or of the software ends. */
+export const isDisagreement = (code: ErrorCode): boolean =>
+  Object.hasOwn(remedies, code) && code !== 'TABLE_FULL' && code !== 'SPI_EXHAUSTED';
+
+/** The remedy of a refusal, of ours or of the peer's. */
+export function remedyOf({ code, message }: PspError): string {
+  const given = /\b([A-Z_]{5,}): /g;
+  const codes = code === 'PEER_REFUSED' ? [...message.matchAll(given)].map(([, name = '']) => name) : [code];
+  const known = codes.find((name) => isErrorCode(name) && remedies[name] !== undefined) as
+    | ErrorCode
+    | undefined;
+  return (known && remedies[known]) ?? 'see the log of the gateway that refuses';
+}
