@@ -85,8 +85,6 @@ export function keysOf(options: TraceArguments, { secured }: NodeConfig, command
   const { port, masterKey0, masterKey1, spi, outerDestination } = options;
   const leaving = ['spi', 'iv', 'vc', 'outerDestination'] as const;
   const given = leaving.filter((name) => options[name] !== undefined);
-  if (port === 'secured' && given.length > 0)
-    return command.error(`--${flagOf(given[0])} is for --port unsecured; leave it out`);
   if (spi === undefined && given.length > 0)
     return command.error(`--${flagOf(given[0])} goes with --spi; give both`);
   if ((masterKey0 === undefined) !== (masterKey1 === undefined))
@@ -95,9 +93,10 @@ export function keysOf(options: TraceArguments, { secured }: NodeConfig, command
     return spi === undefined
       ? {}
       : command.error('--spi needs the master keys; give --master-key0 and --master-key1');
-  if (port === 'secured') return { masterKeys: masterKeysOf({ masterKey0, masterKey1 }, command) };
-  if (spi === undefined)
+  if (spi === undefined) {
+    if (port === 'secured') return { masterKeys: masterKeysOf({ masterKey0, masterKey1 }, command) };
     return command.error('master keys seal what leaves under --spi; give it, or --port secured');
+  }
   if (outerDestination === undefined)
     return command.error('--spi goes with --outer-destination, the address of the peers on the wire');
   const outer = parseAddress(outerDestination);

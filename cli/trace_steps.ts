@@ -95,9 +95,10 @@ const value = ({ values }: MovedCounters, name: string): number => values[name] 
 
 function fateOf({ skipped, moved }: TracedFrame, { port }: TraceNames): Fate {
   if (skipped !== undefined) return 'skipped';
-  if (moved.bypassed.length > 0) return 'bypassed';
-  // What goes back to the host that sent is no forwarding.
+  // An ICMP error that goes back to the source is no forwarding, and what is held or bypassed then is the error.
   const forwarded = port === 'unsecured' ? 'forwardedEgress' : 'forwardedIngress';
+  if (value(moved, 'icmpSent') > 0 && value(moved, forwarded) === 0) return 'dropped';
+  if (moved.bypassed.length > 0) return 'bypassed';
   if (value(moved, forwarded) > 0) return 'forwarded';
   if (value(moved, 'heldTotal') > 0) return 'held';
   if (value(moved, 'consumed') > 0) return 'consumed';
@@ -109,8 +110,15 @@ function toldDrop({ reason, direction, packets }: MovedCounters['drops'][number]
   return { reason, direction, packets, cause: row?.cause ?? '', remedy: row?.remedy ?? '' };
 }
 
+/** Pipes in the order in which they were met: those of egress, for a frame from the wire, by an ICMP error about it. */
 function stepsOf(frame: TracedFrame, names: TraceNames) {
-  return frame.moved.pipes.flatMap(({ name, hit, miss }) =>
+  const isEgress = ({ name }: { name: string }) => name.startsWith('egress');
+  const { pipes } = frame.moved;
+  const met =
+    names.port === 'unsecured'
+      ? pipes
+      : [...pipes.filter((pipe) => !isEgress(pipe)), ...pipes.filter(isEgress)];
+  return met.flatMap(({ name, hit, miss }) =>
     (['hit', 'miss'] as const)
       .filter((outcome) => (outcome === 'hit' ? hit : miss) > 0)
       .map((outcome) => ({ pipe: name, outcome, why: whyOf(`${name} ${outcome}`, frame, names) })),
@@ -123,7 +131,9 @@ function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
   const learned = value(moved, 'tooBigLearned') > 0;
   const peer = frame.peer === undefined ? 'no peer' : `peer ${names.peers[frame.peer]}`;
   const bypass = moved.bypassed.map((rule) => `bypass ${names.bypass[rule]}: passes unencrypted`)[0];
-  const dropped = moved.drops.find(({ reason }) => !ofEarlier.has(reason))?.reason ?? '';
+  const direction = names.port === 'unsecured' || step.startsWith('egress') ? 'egress' : 'ingress';
+  const dropped =
+    moved.drops.find((drop) => drop.direction === direction && !ofEarlier.has(drop.reason))?.reason ?? '';
   switch (step) {
     case 'ingress_root hit':
       return value(moved, 'consumed') > 0 && !learned
@@ -133,7 +143,9 @@ function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
       if (!moved.pipes.some(({ name }) => name === 'egress_acl')) return bypass ?? 'bypass names it';
       return `${peer} has the destination`;
     case 'egress_acl hit':
-      return flow === undefined ? 'keyed' : `keyed: ${termsOf(flow)}, path MTU ${flow.pathMtu}`;
+      return flow === undefined || names.port === 'secured'
+        ? 'keyed'
+        : `keyed: ${termsOf(flow)}, path MTU ${flow.pathMtu}`;
     case 'egress_acl miss':
       return dropped || 'the flow has no key yet';
     case 'egress_sampling hit':
@@ -177,7 +189,8 @@ function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string
     notes.push('its checksum, which the host had left to its port, was completed');
   const made = count('fragmentsMade');
   if (made > 0) {
-    const sealed = count('txPackets');
+    // What leaves sealed of a frame from the wire is an ICMP error about it.
+    const sealed = port === 'unsecured' ? count('txPackets') : 0;
     const first = sealed === 1 ? 'sealed, then ' : '';
     const each = sealed > 1 ? ', each sealed by itself' : '';
     notes.push(`longer than the path takes: ${first}cut into ${made} fragments${each}`);
@@ -185,10 +198,14 @@ function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string
   if (count('tooBigLearned') > 0) notes.push('the path MTU of the flow that it quotes was lowered');
   if (count('icmpSent') > 0) {
     const mtu = left.find(({ sight }) => sight.tooBigMtu !== undefined)?.sight.tooBigMtu;
-    notes.push(`its host is told by ICMP: MTU ${mtu ?? 'unknown'}`);
+    const host = port === 'unsecured' ? 'its host' : 'its source, behind the peer,';
+    if (mtu !== undefined) notes.push(`${host} receives an ICMP error: MTU ${mtu}`);
+    else if (count('heldTotal') > 0)
+      notes.push(`the ICMP error for ${host} is held: its flow has no key yet`);
+    else notes.push(`an ICMP error for ${host} was made`);
   }
   if (count('icmpSuppressed') > 0)
-    notes.push('its host is not told: no ICMP about such packets, or too many');
+    notes.push('no ICMP error: none is sent about such packets, or the rate limit is reached');
   const points = Object.entries(samplePoints).filter(([, point]) => samples.includes(point));
   if (points.length > 0) notes.push(`copied for the sampler: ${points.map(([point]) => point).join(', ')}`);
   if (count('capturesSuppressed') > 0) notes.push('not captured: too many a second');

@@ -163,8 +163,10 @@ enum class Direction : uint8_t { kEgress, kIngress };
     "Congestion was marked outside a packet whose ends do not speak ECN (RFC 6040).",                        \
     "The path marks packets that it should drop.")                                                           \
   X(kIngressTooBig, "too_big", kIngress,                                                                     \
-    "The packet does not fit the unsecured port's MTU, or its frame was longer than the secured port's.",    \
-    "Give hosts on both sides the same MTU; turn receive offloads off at a secured port that DPDK drives.")  \
+    "The packet is longer than the unsecured port's MTU and must not be fragmented, or its frame was "       \
+    "longer than the secured port's MTU.",                                                                   \
+    "Its source receives an ICMP error through the tunnel, which firewalls there must let in; give hosts "   \
+    "on both sides the same MTU. Turn receive offloads off at a secured port that DPDK drives.")             \
   X(kIngressNeighbourUnresolved, "neighbour_unresolved", kIngress,                                           \
     "The host does not answer ARP or neighbour discovery.", "Check that the host is up and has the VIP.")    \
   X(kIngressNoMemory, "no_memory", kIngress,                                                                 \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of a packet that is longer than the path takes once it is sealed. Pure rules over lengths:
+// What happens to a packet that is longer than its way out takes. Pure rules over lengths. From a host, once
+// the packet is sealed:
 //
 //                          fits      does not fit
 //   IPv4, DF               whole     told: fragmentation needed
@@ -11,6 +12,16 @@
 //   super-frame            whole     dropped, nothing told: its host would cut it only behind us. Kernel
 //   ports
 //                                    have cut theirs; only a port of DPDK's may hand one up
+//
+// From the wire, once the packet is opened, at the MTU of the hosts' port. In transport mode the peer
+// reassembles what its host fragments, and the packet does not show it: IPv6 is fragmented again on behalf of
+// that host, which also receives the error, so that it adapts where it can.
+//
+//                          tunnel    transport            in the clear (bypass)
+//   IPv4, DF               error     error                error
+//   IPv4, no DF            cut       cut                  cut
+//   IPv6                   error     cut, and an error    error
+//   reassembled here       as above  cut                  cut
 #pragma once
 
 #include <algorithm>
@@ -37,7 +48,8 @@ enum class Fit : uint8_t {
 
 struct Fitting {
   Fit fit = Fit::kWhole;
-  uint16_t mtu = 0;  // kCut: of the pieces; kTooBig: to be told, 0: nothing
+  uint16_t mtu = 0;   // kCut: of the pieces; kTooBig: to be told, 0: nothing
+  uint16_t told = 0;  // kCut: to be told all the same, 0: nothing
 };
 
 struct ToFit {
@@ -69,6 +81,16 @@ inline constexpr Fitting fit_clear(const ToFit& packet, uint32_t room) {
   if (packet.super_frame) return {Fit::kTooBig, 0};
   if (packet.ipv6) return {Fit::kTooBig, std::max(mtu, kLeastMtuIpv6)};
   return {packet.dont_fragment ? Fit::kTooBig : Fit::kCut, mtu};
+}
+
+// `reassembled`: the packet itself arrived in fragments, not the tunnel packet around it.
+inline constexpr Fitting fit_opened(const ToFit& packet, uint32_t room, Mode mode) {
+  if (packet.length <= room) return {};
+  const auto mtu = static_cast<uint16_t>(room);
+  if (packet.reassembled) return {Fit::kCut, mtu};
+  if (!packet.ipv6) return {packet.dont_fragment ? Fit::kTooBig : Fit::kCut, mtu};
+  const uint16_t told = std::max(mtu, kLeastMtuIpv6);
+  return mode == Mode::kTransport ? Fitting{Fit::kCut, mtu, told} : Fitting{Fit::kTooBig, told};
 }
 
 }  // namespace psp

@@ -73,10 +73,10 @@ bool may_be_told(const IpPacket& packet, const uint8_t* octets) {
 }
 
 bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source, const IpPacket& packet,
-                   const uint8_t* octets, uint16_t mtu) {
+                   const uint8_t* octets, uint16_t mtu, uint16_t longest) {
   const bool ipv6 = packet.version == 6;
   const uint16_t header = ipv6 ? kIpv6Header : kIpv4Header;
-  const uint32_t room = (ipv6 ? kIcmpv6Octets : kIcmpOctets) - header - kIcmpHeader;
+  const uint32_t room = std::min(longest, ipv6 ? kIcmpv6Octets : kIcmpOctets) - header - kIcmpHeader;
   const auto quoted = static_cast<uint16_t>(std::min(packet.length, room));
   const auto message = static_cast<uint16_t>(kIcmpHeader + quoted);
   char* const begin = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(kEthernetLength + header + message));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one thing that a gateway tells its hosts: a packet is too long for the path. ICMP "fragmentation needed
-// and DF set" (RFC 792, RFC 1191) and ICMPv6 "packet too big" (RFC 4443 section 3.2), and when to be silent.
+// The one error that a gateway reports, to its own hosts and to those of peers: a packet is too long for its
+// next link. ICMP "fragmentation needed and DF set" (RFC 792, RFC 1191) and ICMPv6 "packet too big" (RFC 4443
+// section 3.2), and the packets about which no error may be sent.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -22,9 +23,9 @@ inline constexpr uint16_t kIcmpv6Octets = 1280;  // the same for ICMPv6 (RFC 444
 bool may_be_told(const IpPacket& packet, const uint8_t* octets);
 
 // Writes an Ethernet frame, its destination left open, that tells the sender of a packet the MTU; quotes as
-// much of the packet as fits. False: no room in the mbuf.
+// much of the packet as fits into an error of at most `longest` octets. False: no room in the mbuf.
 bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source, const IpPacket& packet,
-                   const uint8_t* octets, uint16_t mtu);
+                   const uint8_t* octets, uint16_t mtu, uint16_t longest = kIcmpv6Octets);
 
 // A bucket of permissions that fills with time.
 class TokenBucket {

@@ -7,6 +7,8 @@
 #include "engine/software/pipes.h"
 #include "pcap/link.h"
 #include "psp/octets.h"
+#include "psp/transport.h"
+#include "psp/tunnel.h"
 
 namespace psp {
 
@@ -123,9 +125,10 @@ TracedFrame Tracer::run(std::span<const uint8_t> frame, uint64_t at_ns) {
 
   traced.sight = look_at(frame);
   if (egress_) {
-    key_flow(traced);
+    if (traced.sight.ip) key_flow({traced.sight.ip->source, traced.sight.ip->destination});
   } else {
     admit_and_tell_ingress(&traced);
+    if (traced.flow) key_flow(traced.flow->flow.reversed());
   }
   const EngineCounts armed = counters_.read();
   port().receive(addressed(frame));
@@ -167,7 +170,9 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
   for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
     const std::optional<Address> target = asked_for(frame);
     if (!target) {
-      traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), look_at(frame)});
+      Sight sight = look_at(frame);
+      if (!egress_ && secured) sight.too_big_mtu = sealed_too_big_mtu(frame, sight);
+      traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), sight});
       continue;
     }
     asked = true;
@@ -180,10 +185,32 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
   return asked;
 }
 
+// The MTU of an ICMP error of ours that left sealed in one piece.
+std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> frame, const Sight& sight) const {
+  if (!sight.psp || sight.ip->fragment) return sight.too_big_mtu;
+  std::vector<uint8_t> octets(frame.begin(), frame.end());
+  uint8_t* const layer3 = octets.data() + kEthernetLength;
+  uint8_t* const psp = layer3 + sight.ip->payload_offset + kUdpHeaderLength;
+  const auto length = static_cast<size_t>(octets.data() + octets.size() - psp);
+  Header header;
+  if (read_header(psp, length, &header) != HeaderFault::kNone) return std::nullopt;
+  void* const key = keys_->expanded(header.spi, header.version);
+  uint8_t* inner = nullptr;
+  IpPacket packet;
+  const bool tunnel = sight.ip->source == config_.engine.secured_address.address;
+  const OpenFault fault =
+      tunnel ? open_tunnel(keys_->aead(), key, &header, psp, length, &inner, &packet)
+             : open_transport(keys_->aead(), key, &header, *sight.ip, layer3, length, &inner, &packet);
+  if (fault != OpenFault::kNone) return std::nullopt;
+  // As the frame that it was.
+  uint8_t* const start = inner - kEthernetLength;
+  EthernetAddress(kUnsecuredMac).write_source(start, packet.version == 6);
+  return look_at({start, kEthernetLength + size_t{packet.length}}).too_big_mtu;
+}
+
 // The peer's offer is in place before the first packet of a flow comes.
-void Tracer::key_flow(const TracedFrame& traced) {
-  if (!config_.key || !traced.sight.ip) return;
-  const FlowKey flow{traced.sight.ip->source, traced.sight.ip->destination};
+void Tracer::key_flow(const FlowKey& flow) {
+  if (!config_.key) return;
   const uint16_t peer = worker_->peers.owner(flow.destination);
   const bool ours = worker_->peers.owner(flow.source) == Peers::kLocal;
   if (!ours || peer >= config_.engine.peers.size() || worker_->flows.find(flow) != 0) return;

@@ -20,7 +20,8 @@
 
 namespace psp {
 
-// The egress key that every flow has, as a peer would have given it.
+// The egress key that every flow to a peer has, as the peer would have given it: the flows of frames from
+// hosts, and the reverse flows of frames from the wire, by which ICMP errors of the gateway leave.
 struct TraceKey {
   uint32_t spi = 0;
   uint64_t first_iv = 0;
@@ -35,7 +36,7 @@ struct TraceConfig {
   std::optional<MacAddress> mac;               // of the port where frames arrive; none: that of each frame
   std::vector<std::vector<uint8_t>> versions;  // by peer: those spoken with it, in order of preference
   SecretVector<uint8_t> master_keys;           // kMasterKeysLength octets, or none
-  std::optional<TraceKey> key;                 // egress, with master keys
+  std::optional<TraceKey> key;                 // with master keys
 };
 
 // Counters that moved. Gauges may fall.
@@ -101,7 +102,8 @@ class Tracer {
   // Turns until nothing more comes out; neighbours answer in between.
   void settle(TracedFrame* traced);
   bool collect(bool secured, TracedFrame* traced);
-  void key_flow(const TracedFrame& traced);
+  void key_flow(const FlowKey& flow);
+  std::optional<uint16_t> sealed_too_big_mtu(std::span<const uint8_t> frame, const Sight& sight) const;
   void tell_egress(TracedFrame* traced);
   void admit_and_tell_ingress(TracedFrame* traced);
 

@@ -227,7 +227,7 @@ describe('frames of hosts', () => {
         drops: [{ reason: 'too_big' }],
         left: [{ port: 'unsecured', tooBigMtu: told }],
       });
-      expect(frame.notes).toContain(`its host is told by ICMP: MTU ${told}`);
+      expect(frame.notes).toContain(`its host receives an ICMP error: MTU ${told}`);
     }
   });
 
@@ -348,6 +348,44 @@ describe('frames from the wire', () => {
     const frame = await traceOne(sealed(inner, { sample: true }), ...arriving);
     expect(frame.fate).toBe('forwarded');
     expect(frame.notes).toContain('copied for the sampler: ingressOpened');
+  });
+
+  describe('that are longer than the MTU of the hosts', () => {
+    const mtus = ['--unsecured-mtu', '1400', '--secured-mtu', '1600'];
+    const back = ['--spi', '1a345678', '--outer-destination', '192.0.2.2'];
+    const whole = { payload: udp(40000, 53, Buffer.alloc(1440)) };
+    const noFragments = { ...whole, dontFragment: true };
+    const told = 'its source, behind the peer, receives an ICMP error: MTU 1400';
+    const fragments = 'longer than the path takes: cut into 2 fragments';
+
+    it.each([
+      ['IPv4 with DF', 'tunnel', packet('10.2.0.9', '10.1.0.5', noFragments), 'dropped', [told]],
+      ['IPv4', 'tunnel', packet('10.2.0.9', '10.1.0.5', whole), 'forwarded', [fragments]],
+      ['IPv6', 'tunnel', packet('fd02::9', 'fd01::5', whole), 'dropped', [told]],
+      ['IPv4 with DF', 'transport', packet('10.3.0.9', '10.1.0.5', noFragments), 'dropped', [told]],
+      ['IPv4', 'transport', packet('10.3.0.9', '10.1.0.5', whole), 'forwarded', [fragments]],
+      ['IPv6', 'transport', packet('fd03::9', 'fd01::5', whole), 'forwarded', [fragments, told]],
+    ] as const)('%s in %s mode', async (_, mode, octets, fate, notes) => {
+      const frame = await traceOne(sealed(octets, { mode }), ...arriving, ...mtus, ...back);
+      expect(frame).toMatchObject({ fate, drops: fate === 'dropped' ? [{ reason: 'too_big' }] : [] });
+      expect(frame.notes.filter((note) => !note.startsWith('asked'))).toEqual(notes);
+      const errors = frame.left.filter(({ port }) => port === 'secured');
+      expect(errors).toMatchObject(
+        notes.includes(told as never) ? [{ psp: { spi: '0x1a345678' }, tooBigMtu: 1400 }] : [],
+      );
+    });
+
+    it('have the way of the error behind their own, and the error is held where its flow has no key', async () => {
+      const octets = sealed(packet('10.2.0.9', '10.1.0.5', noFragments));
+      const keyed = await traceOne(octets, ...arriving, ...mtus, ...back);
+      expect(steps(keyed)).toBe(`${opened}, egress_root hit, egress_acl hit`);
+      const held = await traceOne(octets, ...arriving, ...mtus);
+      expect(held).toMatchObject({ fate: 'dropped', left: [] });
+      expect(steps(held)).toBe(`${opened}, egress_root hit, egress_acl miss`);
+      expect(held.notes).toContain(
+        'the ICMP error for its source, behind the peer, is held: its flow has no key yet',
+      );
+    });
   });
 
   it('come in by the bypass', async () => {

@@ -78,7 +78,11 @@ describe('bad use', () => {
     ['a peer without SPI', outer, '--outer-destination goes with --spi; give both'],
     ['keys without SPI', keys, 'under --spi; give it, or --port secured'],
     ['one key', keys.slice(0, 2), '--master-key0 and --master-key1 go together; give both'],
-    ['an SPI for what arrives', ['--port', 'secured', ...keys, ...spi], '--spi is for --port unsecured'],
+    [
+      'an SPI for answers without keys',
+      ['--port', 'secured', ...spi, ...outer],
+      '--spi needs the master keys',
+    ],
     [
       'a peer of another family',
       [...keys, ...spi, '--outer-destination', '2001:db8::2'],

@@ -2,8 +2,8 @@
 // What lies between ingress_acl and the unsecured port: congestion marked on the way is carried inward
 // (RFC 6040), what lies in front of the packet is cut off, and it goes to its host. No hop limit is
 // decremented on the way, so neighbour discovery from afar would pass for that of the hosts' own segment: it
-// ends here. A packet longer than the hosts' MTU is cut where IP allows it: IPv4 without DF; and what its
-// host sent in fragments and the gateways put together (transport mode).
+// ends here. A packet longer than the MTU of the hosts' port is fragmented where IP allows it, otherwise its
+// source receives an ICMP error through the tunnel (fit.h has the rules).
 #include <optional>
 
 #include "engine/fragment.h"
@@ -33,17 +33,19 @@ bool is_discovery(const IpPacket& ip, const uint8_t* inner) {
   return type >= kDiscoveryFirst && type <= kDiscoveryLast;
 }
 
-// IPv6 is cut by its sender alone, for whom we stand in where gateways put fragments together. In transport
-// mode no one can tell whether they did, and nothing else is lost by it.
-bool may_be_cut(const Worker& worker, const Packet& packet) {
+Fitting fit(const Worker& worker, const Packet& packet) {
   const bool clear = packet.receive_spi == 0;
-  const bool transport = !clear && worker.receive_spis[packet.receive_spi].mode == Mode::kTransport;
-  if (packet.reassembled && (clear || transport)) return true;
-  if (packet.ip.version == 6) return transport;
-  return (load_u16(packet.inner + 6) & kDontFragment) == 0;
+  const Mode mode = clear ? Mode::kTunnel : worker.receive_spis[packet.receive_spi].mode;
+  ToFit question;
+  question.length = packet.ip.length;
+  question.ipv6 = packet.ip.version == 6;
+  question.dont_fragment = !question.ipv6 && (load_u16(packet.inner + 6) & kDontFragment) != 0;
+  question.reassembled = packet.reassembled && (clear || mode == Mode::kTransport);
+  return fit_opened(question, worker.unsecured.info.mtu, mode);
 }
 
-Edge choose(const Worker& worker, Packet& packet) {
+// *mtu: what the source is to be told; 0: nothing.
+Edge choose(const Worker& worker, Packet& packet, uint16_t* mtu) {
   if (is_discovery(packet.ip, packet.inner)) return Edge::kNeighbourDiscovery;
   const uint8_t ecn = packet.ip.traffic_class & kEcnMask;
   if (packet.outer_ecn != ecn) {
@@ -52,7 +54,10 @@ Edge choose(const Worker& worker, Packet& packet) {
     if (*carried != ecn) set_ecn(*carried, &packet.ip, packet.inner);
   }
   if (packet.ip.length <= worker.unsecured.info.mtu) return Edge::kHost;
-  return may_be_cut(worker, packet) ? Edge::kCut : Edge::kTooBig;
+  const Fitting fitting = fit(worker, packet);
+  const bool drops = fitting.fit == Fit::kTooBig;
+  *mtu = drops ? fitting.mtu : fitting.told;
+  return drops ? Edge::kTooBig : Edge::kCut;
 }
 
 // Makes a frame of the packet inside the mbuf.
@@ -121,7 +126,10 @@ void deliver_gathered(Worker& worker) {
 
 bool deliver(Worker& worker, Packet& packet) {
   Drop reason{};
-  switch (choose(worker, packet)) {
+  uint16_t mtu = 0;
+  const Edge edge = choose(worker, packet, &mtu);
+  if (mtu != 0) send_too_big_to_peer(worker, packet, mtu);
+  switch (edge) {
     case Edge::kHost:
       uncover(worker, packet);
       return send_whole(worker, packet);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// An error about a packet comes from the gateway address of its family; without one from 192.0.0.8 (RFC 7600)
-// or the link-local address of the port.
+// An error to a host of ours comes from the gateway address of its family; without one from 192.0.0.8
+// (RFC 7600) or the link-local address of the port.
 #include "engine/software/fitting.h"
 
 #include "engine/software/worker.h"
 #include "psp/octets.h"
+#include "psp/tunnel.h"
 
 namespace psp {
 
@@ -13,11 +14,16 @@ namespace {
 constexpr uint8_t kDummyIpv4[4] = {192, 0, 0, 8};
 constexpr uint16_t kDontFragment = 0x4000;
 
-bool tell(Worker& worker, const Packet& packet, uint16_t mtu) {
+// Whether the source of a packet may be sent this MTU now.
+bool may_tell(Worker& worker, const IpPacket& ip, const uint8_t* octets, uint16_t mtu) {
   // An MTU that the packet keeps already would teach nothing.
-  if (mtu == 0 || packet.ip.length <= mtu) return false;
-  if (!may_be_told(packet.ip, packet.layer3())) return false;
-  if (!worker.icmp_limit.take(packet.ip.source, worker.now_ns)) return false;
+  if (mtu == 0 || ip.length <= mtu) return false;
+  if (!may_be_told(ip, octets)) return false;
+  return worker.icmp_limit.take(ip.source, worker.now_ns);
+}
+
+bool tell(Worker& worker, const Packet& packet, uint16_t mtu) {
+  if (!may_tell(worker, packet.ip, packet.layer3(), mtu)) return false;
   rte_mbuf* mbuf = rte_pktmbuf_alloc(worker.fragment_pool.get());
   if (mbuf == nullptr) return false;
   Address source = worker.unsecured_rules.sender_for(packet.ip.source);
@@ -27,6 +33,27 @@ bool tell(Worker& worker, const Packet& packet, uint16_t mtu) {
     return false;
   }
   worker.hosts.send(packet.ip.source, mbuf, worker.now_ms);
+  return true;
+}
+
+// An error that every path takes once it is sealed: nobody could be told that it is too long itself.
+uint16_t longest_error(const Worker& worker) {
+  const bool outer_ipv6 = worker.outer_header.ipv6();
+  return static_cast<uint16_t>(least_mtu(outer_ipv6) - tunnel_overhead(outer_ipv6, true));
+}
+
+bool tell_peer(Worker& worker, const Packet& packet, uint16_t mtu) {
+  if (worker.own_packets.full()) return false;
+  if (!may_tell(worker, packet.ip, packet.inner, mtu)) return false;
+  rte_mbuf* const mbuf = rte_pktmbuf_alloc(worker.fragment_pool.get());
+  if (mbuf == nullptr) return false;
+  const MacAddress& own = worker.unsecured.info.mac;
+  if (!write_too_big(mbuf, own, packet.ip.destination, packet.ip, packet.inner, mtu, longest_error(worker))) {
+    rte_pktmbuf_free(mbuf);
+    return false;
+  }
+  std::memcpy(rte_pktmbuf_mtod(mbuf, uint8_t*), own.data(), own.size());
+  worker.own_packets.add(mbuf);
   return true;
 }
 
@@ -62,6 +89,11 @@ void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu) {
   const bool told = tell(worker, packet, mtu);
   worker.counters[told ? Value::kIcmpSent : Value::kIcmpSuppressed].add();
   worker.drop(packet, Drop::kEgressTooBig);
+}
+
+void send_too_big_to_peer(Worker& worker, const Packet& packet, uint16_t mtu) {
+  const bool told = tell_peer(worker, packet, mtu);
+  worker.counters[told ? Value::kIcmpSent : Value::kIcmpSuppressed].add();
 }
 
 bool leave_reassembly(Worker& worker, Packet& packet) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps in front of the seal, or of leaving in the clear: checksums that hosts left to their interface, and
-// what does not fit the path (fit.h has the rules).
+// packets that do not fit the path (fit.h has the rules), on either side of the gateway.
 #pragma once
 
 #include "engine/fit.h"
@@ -20,6 +20,13 @@ ToFit to_fit(const Worker& worker, const Packet& packet);
 // Drops a packet that is too long for the path and tells its sender this MTU, unless it is 0 or rules and
 // limits of ICMP forbid.
 void drop_too_big(Worker& worker, Packet& packet, uint16_t mtu);
+
+// Sends the source of an opened packet, a host behind a peer, the MTU of our hosts' port, unless rules and
+// limits of ICMP forbid. The packet stays as it is. The error comes from the address that the packet is for:
+// it so belongs to the reverse flow, which is keyed already, and which the peer admits. Our gateway address
+// would need a tunnel of its own, or have none where it is no VIP. The error takes the way of a packet from
+// that host, at the end of this turn: sealed, held, or in the clear where the bypass names it.
+void send_too_big_to_peer(Worker& worker, const Packet& packet, uint16_t mtu);
 
 // Moves a packet that was put together to memory where it may wait: the buffers of whole datagrams are few.
 // False: there is none; the packet stays as it is.

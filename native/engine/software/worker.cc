@@ -131,9 +131,7 @@ bool Worker::run_once(uint64_t now) {
   Burst& burst = burst_;
   receive(unsecured, HandOver::kFromHosts, burst);
   bool moved = burst.count != 0;
-  ingress_root(*this, Direction::kEgress, burst);
-  egress_root(*this, burst);
-  egress_acl(*this, burst);
+  seal_or_hold(burst);
 
   receive(secured, HandOver::kFromWire, burst);
   moved |= burst.count != 0;
@@ -141,6 +139,10 @@ bool Worker::run_once(uint64_t now) {
   ingress_decrypt(*this, burst);
   ingress_sampling(*this, burst);
   ingress_acl(*this, burst);
+  if (!own_packets.empty()) {
+    own_packets.move_to(burst);
+    seal_or_hold(burst);
+  }
 
   if (!others_.empty()) send_handed_over();
   if (!other) tell_missed();
@@ -218,6 +220,13 @@ void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
   if (burst.count == handed_over) return;
   side.counters.rx_packets.add(burst.count - handed_over);
   side.counters.rx_bytes.add(octets);
+}
+
+// The pipes of what comes from hosts. Empties the burst.
+void Worker::seal_or_hold(Burst& burst) {
+  ingress_root(*this, Direction::kEgress, burst);
+  egress_root(*this, burst);
+  egress_acl(*this, burst);
 }
 
 // Half a burst at most, so that what the own queue brings has its turn. Lcores take turns.

@@ -32,6 +32,7 @@
 #include "engine/software/key_cache.h"
 #include "engine/software/opening.h"
 #include "engine/software/other_lcore.h"
+#include "engine/software/own_packets.h"
 #include "engine/software/receive_spis.h"
 #include "engine/software/sealing.h"
 #include "engine/spsc_ring.h"
@@ -147,6 +148,7 @@ struct Worker {
   ReceiveSpis receive_spis;  // other lcores: places of copies
   PeerTally ingress_tally;
   Delivery delivery;
+  OwnPackets own_packets;
 
   // First lcore: puts a master key in its slot and returns the one that was there.
   std::unique_ptr<MasterKey> swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key);
@@ -159,6 +161,7 @@ struct Worker {
   Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port,
          Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed, Worker* first);
   void receive(Side& side, HandOver::Lane lane, Burst& burst);
+  void seal_or_hold(Burst& burst);
   uint16_t take_handed_over(HandOver::Lane lane, rte_mbuf** received);
   void send_handed_over();
   void take_over_changes();

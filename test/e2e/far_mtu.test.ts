@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hosts with jumbo frames send to hosts without: gateway b fragments what may be fragmented, and for the rest the kernel
+// of the sending host learns the MTU behind gateway b, as from any router.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { echo, forgetPaths, learnedMtu } from './host_tools.js';
+import { grew, newDrops } from './numbers.js';
+import { createPair, type Mode } from './packet_pairs.js';
+import { hostInterface, type Topology } from './topology.js';
+import { transfer } from './traffic.js';
+
+const [jumbo, far, wireMtu] = [9000, 1500, 9200];
+/** Octets of a whole packet, and of what ping counts of it. */
+const long = 8000;
+const sizeOf = (address: string): number => long - 8 - (address.includes(':') ? 40 : 20);
+
+describe.each(['tunnel', 'transport'] as Mode[])('%s mode, hosts with MTU 9000 and 1500', (mode) => {
+  let net: Topology;
+  const address = (family: number) => (family === 4 ? net.host2.v4 : net.host2.v6);
+
+  beforeAll(async () => {
+    const terms = { peer: `mode: ${mode}` };
+    net = await createPair({ outer: 4, wireMtu, hostMtu: far, terms: { a: terms, b: terms } });
+    net.host1.namespace.ip('link', 'set', hostInterface, 'mtu', `${jumbo}`);
+    net.a.namespace.ip('link', 'set', 'veth-host', 'mtu', `${jumbo}`);
+    // TCP would avoid long segments by itself; a host behind another hop of 1500 does not know that it should.
+    const { namespace } = net.host2;
+    for (const [family, via] of [
+      ['-4', '10.2.0.1'],
+      ['-6', 'fd00:2::1'],
+    ] as const)
+      namespace.ip(family, 'route', 'replace', 'default', 'via', via, 'dev', hostInterface, 'advmss', '8900');
+    await net.start();
+  });
+  afterAll(() => net?.close());
+
+  it.each([4, 6])(
+    'a packet of IPv%i that must not be fragmented teaches its host the MTU of 1500',
+    async (family) => {
+      const to = address(family);
+      forgetPaths(net.host1.namespace);
+      const before = await net.b.numbers();
+      const ping = await echo(net.host1.namespace, to, { size: sizeOf(to), discovery: 'do', waitS: 5 });
+      const after = await net.b.numbers();
+      // In transport mode a long IPv6 packet may have come in fragments, so it is delivered all the same.
+      const delivered = mode === 'transport' && family === 6;
+      if (delivered) expect(ping.answered).toBe(true);
+      else expect(ping).toMatchObject({ answered: false, told: far });
+      expect(newDrops(before, after)).toEqual(delivered ? {} : { 'ingress/too_big': 1 });
+      expect(grew(before, after, 'icmpSent')).toBe(1);
+      expect(learnedMtu(net.host1.namespace, to)).toBe(far);
+      // From now on the host does it by itself.
+      expect(await echo(net.host1.namespace, to, { size: sizeOf(to), discovery: 'want' })).toMatchObject({
+        answered: true,
+      });
+    },
+  );
+
+  it('datagrams of IPv4 that may be fragmented arrive', async () => {
+    forgetPaths(net.host1.namespace);
+    const before = await net.b.numbers();
+    const to = net.host2.v4;
+    expect(await echo(net.host1.namespace, to, { size: sizeOf(to), discovery: 'dont' })).toMatchObject({
+      answered: true,
+      told: undefined,
+    });
+    const after = await net.b.numbers();
+    expect(newDrops(before, after)).toEqual({});
+    expect(grew(before, after, 'packetsFragmented')).toBe(1);
+    expect(grew(before, after, 'fragmentsMade')).toBe(Math.ceil((long - 20) / 1480));
+    expect(grew(before, after, 'icmpSent')).toBe(0);
+  });
+
+  it.each([4, 6])('TCP over IPv%i carries 16 MiB once its segments were too long', async (family) => {
+    forgetPaths(net.host1.namespace);
+    const before = await net.b.numbers();
+    const bytes = 16 << 20;
+    const { namespace } = net.host1;
+    const { equal } = await transfer(namespace, net.host2.namespace, address(family), { bytes });
+    expect(equal).toBe(true);
+    const after = await net.b.numbers();
+    expect(grew(before, after, 'icmpSent')).toBeGreaterThan(0);
+    expect(learnedMtu(namespace, address(family))).toBe(far);
+  });
+});
