@@ -13,6 +13,7 @@ import { version } from '../shared/version.js';
 import { within } from '../shared/within.js';
 import { Answerer } from './adapters/answerer.js';
 import { Dataplane } from './adapters/dataplane.js';
+import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
 import { PeerCredentials } from './adapters/peer_credentials.js';
 import { PeerServer } from './adapters/peer_server.js';
@@ -74,10 +75,11 @@ export async function startKeyExchange(
   log.info('bus connected');
   const id = await bus.announce('Exchanges keys with other gateways', version);
   const dataplane = new Dataplane(bus, rules.node, config.bus.secret);
+  const links = new LinkReport(rules, audit, log);
   const clients = new Map(
     Array.from(rules.peers.values(), (peer) => [
       peer.name,
-      new PeerClient(peer, new PeerCredentials(peer, certificate), report),
+      new PeerClient(peer, new PeerCredentials(peer, certificate), links),
     ]),
   );
   report.usePeers(clients);
@@ -89,6 +91,7 @@ export async function startKeyExchange(
   const stats = setInterval(() => {
     refusals.tick();
     report.tick();
+    links.tick();
     for (const client of clients.values()) client.tend();
     bus.publish(contracts.keyExchangeStats, report.stats(id), id);
   }, statsMs);

@@ -28,7 +28,7 @@ const usages = { serverAuth: '1.3.6.1.5.5.7.3.1', clientAuth: '1.3.6.1.5.5.7.3.2
 const longestPath = 8;
 
 const newPair =
-  'remove node.crt and node.key, issue a new pair with `psp init` where the authority is, and copy it here';
+  'remove node.crt and node.key, issue a new pair with `psp init` where the authority is, copy it here, and restart';
 const onePair = 'put both files of one pair there';
 const oneAuthority = 'put the ca.crt of the authority that issued node.crt there';
 

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createServer } from 'node:tls';
+import tls, { createServer } from 'node:tls';
 import grpc, { status } from '@grpc/grpc-js';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PSP_GatewayClient } from '../../proto/gen/psp_gateway.js';
@@ -149,6 +149,29 @@ describe('the certificate of a client', () => {
   );
 });
 
+it('no TLS session is resumed, which would skip the verification of the certificate', async () => {
+  const { certificate, privateKey } = await authority.gateway(identity);
+  const options = {
+    host: '127.0.0.1',
+    port: ports.a as number,
+    ca: authority.certificate,
+    cert: certificate,
+    key: privateKey,
+    servername: 'a',
+    ALPNProtocols: ['h2'],
+  };
+  const first = tls.connect(options);
+  const [session] = (await Promise.race([once(first, 'session'), once(first, 'data').then(() => [])])) as [
+    Buffer?,
+  ];
+  first.destroy();
+  const second = tls.connect({ ...options, ...(session && { session }) });
+  await once(second, 'secureConnect');
+  expect(second.isSessionReused()).toBe(false);
+  expect(second.authorized).toBe(true);
+  second.destroy();
+});
+
 describe('our own certificate', () => {
   const refused = 'CERTIFICATE_REFUSED: peer b refuses our certificate: ';
 
@@ -238,7 +261,9 @@ it('two gateways with the identity of one peer are named while both ask', async 
   const { certificate, privateKey } = await authority.gateway(identity);
   const [ca, key, pair] = [authority.certificate, privateKey, certificate].map((text) => Buffer.from(text));
   const credentials = grpc.credentials.createSsl(ca, key, pair, { checkServerIdentity: () => undefined });
-  const client = new PSP_GatewayClient(`127.0.0.1:${ports.a}`, credentials);
+  const client = new PSP_GatewayClient(`127.0.0.1:${ports.a}`, credentials, {
+    'grpc.ssl_target_name_override': 'a',
+  });
   closing.push(() => client.close());
   const askIn = (epoch: bigint) =>
     new Promise<void>((resolve) => {

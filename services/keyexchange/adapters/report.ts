@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the operator is told: a line and a count for each failure that was decided, the answer to a status
-// query, counters once a second, and to auditors how links come and go. Lines of one peer and code come at most once
-// a second and say how many were kept back.
+// query, counters once a second. Lines of one peer and code come at most once a second and say how many were
+// kept back.
 import {
   type Counter,
   type Health,
@@ -23,7 +23,7 @@ import {
 import { version } from '../../shared/version.js';
 import { EpochWatch } from '../core/epoch_watch.js';
 import { LastingFaults } from '../core/lasting_faults.js';
-import { type Link, LinkRecorder } from '../core/link.js';
+import type { Link } from '../core/link.js';
 import { isDisagreement, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
@@ -46,13 +46,6 @@ export interface WayToPeer {
   reason: PspError | undefined;
 }
 
-/** A link as it was last reported. */
-interface ReportedLink {
-  recorder: LinkRecorder;
-  link: Link;
-  reason: PspError | undefined;
-}
-
 /** What a fault of a peer's certificate, and one of its identity, is about. */
 const handshake = 'handshake';
 const identity = 'identity';
@@ -63,10 +56,9 @@ export class Report {
   readonly #startedMs = BigInt(unixMs());
   #bus: Readonly<BusCounters> = { unsent: 0, overrun: 0, malformed: 0 };
   #ways: ReadonlyMap<string, WayToPeer> = new Map();
-  #audit: Pick<AuditTrail, 'counters' | 'health' | 'record'> | undefined;
+  #audit: Pick<AuditTrail, 'counters' | 'health'> | undefined;
   readonly #faults = new LastingFaults();
   readonly #epochs = new EpochWatch();
-  readonly #links = new Map<string, ReportedLink>();
   #certificateFault: string | undefined;
 
   constructor(
@@ -128,20 +120,8 @@ export class Report {
     return error;
   }
 
-  linkChanged(peer: string, link: Link, reason: PspError | undefined): void {
-    const recorder = this.#links.get(peer)?.recorder ?? new LinkRecorder(monotonicMs());
-    this.#links.set(peer, { recorder, link, reason });
-    this.#recordLink(peer);
-    const suppressed = this.#gate.pass(`${peer}|link ${link.state}`, monotonicMs());
-    if (suppressed === undefined) return;
-    const more = suppressed > 0 ? { suppressed } : {};
-    if (link.state === 'connected') this.log.info({ peer, ...more }, 'peer connected');
-    else this.log.warn({ peer, code: reason?.code, err: reason?.message, ...more }, 'peer not connected');
-  }
-
-  /** To be called once a second: records what had to wait, and notices when our certificate ends. */
+  /** To be called once a second: notices what is over, and when our certificate ends. */
   tick(): void {
-    for (const peer of this.#links.keys()) this.#recordLink(peer);
     for (const [peer, { breakerState, link }] of this.#ways) {
       if (breakerState === 'closed' && link.state === 'connected') this.tally.well(peer, unixMs());
     }
@@ -154,25 +134,13 @@ export class Report {
     this.#certificateFault = error?.message;
   }
 
-  #recordLink(peer: string): void {
-    const { recorder, link, reason } = this.#links.get(peer) as ReportedLink;
-    const changes = recorder.due(link.state, monotonicMs());
-    if (changes === undefined) return;
-    const endpoint = this.rules.peers.get(peer)?.endpoint ?? '';
-    if (link.state === 'connected') this.#audit?.record('peer.up', { peer, endpoint, changes });
-    else {
-      const { code = 'PEER_DOWN', message: detail = '' } = reason ?? {};
-      this.#audit?.record('peer.down', { peer, endpoint, code, detail, changes });
-    }
-  }
-
   /** Shows the counters of our bus beside our own. */
   useBus(counters: Readonly<BusCounters>): void {
     this.#bus = counters;
   }
 
-  /** Records there, and shows what it reports of itself. */
-  useAudit(audit: Pick<AuditTrail, 'counters' | 'health' | 'record'>): void {
+  /** Shows what it reports of itself. */
+  useAudit(audit: Pick<AuditTrail, 'counters' | 'health'>): void {
     this.#audit = audit;
   }
 
