@@ -183,6 +183,20 @@ it('names what the dataplane has no room for', async () => {
   await eventually(() => expect(b.linesOf('TABLE_FULL')).toHaveLength(1));
   b.dataplane.refuses = '';
   expect(b.linesOf('TABLE_FULL')[0]?.err).toBe('the flow table or the table of receive SPIs is full');
+  const linesAbout = async (node: TestNode, peer: string) =>
+    (await node.status()).health.filter(({ part }) => part === `peer ${peer}`).map(({ message }) => message);
+  const remedy = '; raise engine.maxFlows of the gateway whose table is full';
+  expect(await linesAbout(b, 'a')).toEqual([
+    `TABLE_FULL: the flow table or the table of receive SPIs is full${remedy}`,
+  ]);
+  await eventually(async () =>
+    expect(await linesAbout(a, 'b')).toEqual([
+      `PEER_REFUSED: peer b refused: RESOURCE_EXHAUSTED: TABLE_FULL: the flow table or the table of receive SPIs is full${remedy}`,
+    ]),
+  );
+  // The fault is over for us once the flow is answered.
+  a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.40')]);
+  await eventually(async () => expect(await linesAbout(a, 'b')).toEqual([]));
 });
 
 it('keys every flow of a burst within a few repetitions, though not all at once', async () => {

@@ -6,7 +6,7 @@ import { EpochWatch, settleMs } from '../../services/keyexchange/core/epoch_watc
 import { alertOf, certificateInvalid } from '../../services/keyexchange/core/handshake.js';
 import { LastingFaults, lastsMs } from '../../services/keyexchange/core/lasting_faults.js';
 import { LinkRecorder } from '../../services/keyexchange/core/link.js';
-import { isDisagreement, remedyOf } from '../../services/keyexchange/core/remedies.js';
+import { isLasting, remedyOf } from '../../services/keyexchange/core/remedies.js';
 import { Tally } from '../../services/keyexchange/core/tally.js';
 import { bucketSize, refillMs } from '../../services/keyexchange/core/token_bucket.js';
 import { PspError } from '../../services/shared/errors.js';
@@ -64,10 +64,9 @@ describe('a remedy', () => {
     expect(remedyOf(refused('NOT_FOUND: FILE_UNREADABLE: x'))).toMatch(/log of the gateway that refuses/);
   });
 
-  it('exists for each disagreement of two node files, and for no other refusal a fault is made', () => {
-    expect(isDisagreement('VIP_NOT_PEERS')).toBe(true);
-    for (const code of ['OVERLOADED', 'STALE', 'TABLE_FULL', 'PEER_DOWN'] as const)
-      expect(isDisagreement(code)).toBe(false);
+  it('exists for refusals that do not end by themselves, and only these are faults', () => {
+    for (const code of ['VIP_NOT_PEERS', 'TABLE_FULL'] as const) expect(isLasting(code)).toBe(true);
+    for (const code of ['OVERLOADED', 'STALE', 'SERVICE_DOWN'] as const) expect(isLasting(code)).toBe(false);
   });
 });
 

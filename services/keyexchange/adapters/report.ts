@@ -24,7 +24,7 @@ import { version } from '../../shared/version.js';
 import { EpochWatch } from '../core/epoch_watch.js';
 import { LastingFaults } from '../core/lasting_faults.js';
 import type { Link } from '../core/link.js';
-import { isDisagreement, remedyOf } from '../core/remedies.js';
+import { isLasting, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
 import { moment } from './peer_link.js';
@@ -91,9 +91,9 @@ export class Report {
     for (const flow of flows) this.#faults.over(peer, flow);
   }
 
-  /** We refused a request of an authenticated peer, which is a fault where the two node files disagree. */
+  /** We refused an authenticated peer, or could not use its keys: a fault where somebody has to do something about it. */
   refusedTo(peer: string, error: PspError): void {
-    if (isDisagreement(error.code)) this.#faults.seen(peer, error.code, error, moment());
+    if (isLasting(error.code)) this.#faults.seen(peer, error.code, error, moment());
   }
 
   /** A connection was not accepted because of its certificate. @param peer where the certificate proves it. */

@@ -106,7 +106,9 @@ export class Requester {
     }
     for (const result of results) tally.count(counterOf[result] ?? 'tunnelsNotInFlight');
     if (results.includes(InstallResult.INSTALL_RESULT_TABLE_FULL)) {
-      throw new PspError('TABLE_FULL', { table: 'flow table' });
+      const full = new PspError('TABLE_FULL', { table: 'flow table' });
+      this.report.refusedTo(peer.name, full);
+      throw full;
     }
   }
 

@@ -11,13 +11,12 @@ const remedies: Partial<Record<ErrorCode, string>> = {
   MODE_MISMATCH: 'give both node files the same mode for each other',
   UNDERLAY_NOT_ALLOWED: 'set the underlay of the peer to the prefix of its secured address',
   REQUEST_INVALID: 'run the same version of the gateway on both sides',
-  TABLE_FULL: 'raise engine.maxFlows of the gateway that refuses',
+  TABLE_FULL: 'raise engine.maxFlows of the gateway whose table is full',
   SPI_EXHAUSTED: 'run `psp rotate` on the gateway that refuses',
 };
 
-/** Refusals that only a change of a node file or of the software ends. */
-export const isDisagreement = (code: ErrorCode): boolean =>
-  Object.hasOwn(remedies, code) && code !== 'TABLE_FULL' && code !== 'SPI_EXHAUSTED';
+/** Refusals that do not end by themselves. */
+export const isLasting = (code: ErrorCode): boolean => Object.hasOwn(remedies, code);
 
 /** The remedy of a refusal, of ours or of the peer's. */
 export function remedyOf({ code, message }: PspError): string {
