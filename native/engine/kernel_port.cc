@@ -318,25 +318,25 @@ uint32_t KernelPort::join(rte_mbuf** packets, uint16_t count) {
 }
 
 void KernelPort::write_messages(rte_mbuf** packets, uint32_t frames) {
-  iovec* slice = slices_.data();
+  slices_.clear();
   for (uint32_t i = 0; i < frames; ++i) {
     Sent& sent = sent_[i];
     msghdr& message = outgoing_[i].msg_hdr;
-    message.msg_iov = slice;
+    message.msg_iov = slices_.end();
     sent.facts = {};
-    *slice++ = {&sent.facts, sizeof sent.facts};
+    slices_.push_back({&sent.facts, sizeof sent.facts});
     const uint32_t count = sent.frame.count();
     uint32_t headers = 0;
     if (count > 1) {
       sent.facts = sent.frame.facts();
       headers = sent.frame.write_headers(sent.headers.data());
-      *slice++ = {sent.headers.data(), headers};
+      slices_.push_back({sent.headers.data(), headers});
       counters_[Value::kSuperFramesMade].add();
     }
     for (uint32_t left = count; left > 0; --left, ++packets) {
-      *slice++ = {rte_pktmbuf_mtod_offset(*packets, void*, headers), (*packets)->data_len - headers};
+      slices_.push_back({rte_pktmbuf_mtod_offset(*packets, void*, headers), (*packets)->data_len - headers});
     }
-    message.msg_iovlen = static_cast<size_t>(slice - message.msg_iov);
+    message.msg_iovlen = static_cast<size_t>(slices_.end() - message.msg_iov);
   }
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/counters.h"
+#include "engine/inplace_vector.h"
 #include "engine/joined_frame.h"
 #include "engine/packet.h"
 #include "engine/pool.h"
@@ -102,7 +103,7 @@ class KernelPort : public Port {
 
   std::array<Sent, kBurst> sent_;
   std::array<mmsghdr, kBurst> outgoing_{};
-  std::array<iovec, 3 * kBurst> slices_;
+  InplaceVector<iovec, 3 * kBurst> slices_;
 };
 
 }  // namespace psp

@@ -38,7 +38,7 @@ uint32_t FlowCopies::renew(const FlowKey& key, uint32_t hash, uint32_t place) {
     } else {
       tell(place);
       const uint64_t tag = copies_[place].key_tag;
-      if (tag != copy.key_tag) replaced_[replaced_count_++] = {place, tag};
+      if (tag != copy.key_tag) replaced_.push_back({place, tag});
     }
     copies_.put(place, copy, octets);
     places_[place].number = number;
@@ -58,8 +58,8 @@ void FlowCopies::prefetch_rest(uint32_t place, size_t octets) const {
 
 void FlowCopies::tell() {
   places_.take_touched([&](uint32_t place) { tell(place); });
-  for (uint32_t i = 0; i < replaced_count_; ++i) keys_.erase(replaced_[i].place, replaced_[i].key_tag);
-  replaced_count_ = 0;
+  for (const Replaced& one : replaced_) keys_.erase(one.place, one.key_tag);
+  replaced_.clear();
 }
 
 void FlowCopies::tell(uint32_t place) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "engine/hash_index.h"
+#include "engine/inplace_vector.h"
 #include "engine/packet.h"
 #include "engine/software/flow_table.h"
 #include "engine/software/key_cache.h"
@@ -84,13 +85,13 @@ class CopyPlaces {
 
   void touch(uint32_t place) {
     at_[place].burst = burst_;
-    if (used_ == 0 || used_places_[used_ - 1] != place) used_places_[used_++] = place;
+    if (used_.empty() || used_.back() != place) used_.push_back(place);
   }
   // Each place touched since; then another burst begins.
   template <typename Each>
   void take_touched(Each&& each) {
-    for (uint32_t i = 0; i < used_; ++i) each(used_places_[i]);
-    used_ = 0;
+    for (const uint32_t place : used_) each(place);
+    used_.clear();
     ++burst_;
   }
 
@@ -125,8 +126,7 @@ class CopyPlaces {
   uint32_t free_ = 0;     // given back
   uint32_t hand_ = 0, left_ = 0;
   uint32_t burst_ = 1;
-  std::array<uint32_t, kBurst> used_places_;
-  uint32_t used_ = 0;
+  InplaceVector<uint32_t, kBurst> used_;
 };
 
 class FlowCopies {
@@ -164,9 +164,8 @@ class FlowCopies {
   KeyCache& keys_;
   const uint32_t lcore_;
   CopyPlaces places_;
-  uint32_t endings_ = 0;                   // of the table, that the present round is for
-  std::array<Replaced, kBurst> replaced_;  // in this burst; packets may be gathered under them
-  uint32_t replaced_count_ = 0;
+  uint32_t endings_ = 0;                      // of the table, that the present round is for
+  InplaceVector<Replaced, kBurst> replaced_;  // in this burst; packets may be gathered under them
 };
 
 class SpiCopies {

@@ -89,11 +89,11 @@ bool send_whole(Worker& worker, Packet& packet) {
     return false;
   }
   Delivery& delivery = worker.delivery;
-  if (delivery.count == kBurst || !is_same(delivery.host, packet.ip.destination)) {
+  if (delivery.mbufs.full() || !is_same(delivery.host, packet.ip.destination)) {
     deliver_gathered(worker);
     delivery.host = packet.ip.destination;
   }
-  delivery.mbufs[delivery.count++] = packet.mbuf;
+  delivery.mbufs.push_back(packet.mbuf);
   return true;
 }
 
@@ -118,10 +118,11 @@ bool send_in_fragments(Worker& worker, Packet& packet) {
 
 void deliver_gathered(Worker& worker) {
   Delivery& delivery = worker.delivery;
-  if (delivery.count != 0) {
-    worker.hosts.send(delivery.host, delivery.mbufs.data(), delivery.count, worker.now_ms);
+  if (!delivery.mbufs.empty()) {
+    const auto count = static_cast<uint32_t>(delivery.mbufs.size());
+    worker.hosts.send(delivery.host, delivery.mbufs.data(), count, worker.now_ms);
   }
-  delivery.count = 0;
+  delivery.mbufs.clear();
 }
 
 bool deliver(Worker& worker, Packet& packet) {

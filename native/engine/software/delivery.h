@@ -4,9 +4,7 @@
 
 #include <rte_mbuf.h>
 
-#include <array>
-#include <cstdint>
-
+#include "engine/inplace_vector.h"
 #include "engine/packet.h"
 #include "psp/address.h"
 
@@ -14,8 +12,7 @@ namespace psp {
 
 struct Delivery {
   Address host;
-  std::array<rte_mbuf*, kBurst> mbufs;
-  uint16_t count = 0;
+  InplaceVector<rte_mbuf*, kBurst> mbufs;
 };
 
 }  // namespace psp

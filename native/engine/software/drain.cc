@@ -3,9 +3,9 @@
 // flow, as fast as the secured port takes them. What they need (mode, path MTU) is known only now. Flows take
 // turns: one whose next packet needs more places than the port has left keeps no other waiting.
 #include <algorithm>
-#include <array>
 
 #include "engine/fit.h"
+#include "engine/inplace_vector.h"
 #include "engine/software/pipes.h"
 #include "engine/software/worker.h"
 
@@ -58,18 +58,17 @@ void drain_flow(Worker& worker, uint32_t number) {
 void drain(Worker& worker) {
   const uint32_t count = std::min(worker.flows.draining().count, kMaxDrainedFlows);
   if (count == 0) return;
-  std::array<uint32_t, kMaxDrainedFlows> emptied;
-  uint32_t emptied_count = 0;
+  InplaceVector<uint32_t, kMaxDrainedFlows> emptied;
   for (uint32_t left = count; left > 0 && !worker.secured.tx.full(); --left) {
     const uint32_t number = worker.flows.draining().head;
     drain_flow(worker, number);
-    if (worker.flows[number].held.empty()) emptied[emptied_count++] = number;
+    if (worker.flows[number].held.empty()) emptied.push_back(number);
     worker.flows.rotate_draining();
   }
   // At once, or what arrives in this turn would find the queue full; and before other lcores may send for
   // these flows, or they would overtake what was held.
   worker.secured.tx.flush();
-  for (uint32_t i = 0; i < emptied_count; ++i) worker.flows.set_draining(emptied[i], false);
+  for (const uint32_t number : emptied) worker.flows.set_draining(number, false);
 }
 
 }  // namespace psp

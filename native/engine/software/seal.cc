@@ -68,6 +68,13 @@ void count(Worker& worker, EgressFlow& flow, uint64_t packets, uint64_t octets) 
   worker.egress_tally.add(flow.peer, packets, octets, worker.now_ms);
 }
 
+// Makes room in the batch for at least one packet, which goes to this hop: seals and sends a full batch
+// first.
+void make_room(Worker& worker, const Address& hop) {
+  if (worker.sealing.full()) seal_gathered(worker);
+  worker.sealing.begin_run(hop);
+}
+
 // Gathers packets of a flow from the first on, as long as they are of the common kind: tunnel mode, and
 // nothing to ask about the path. Returns how many.
 size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) {
@@ -86,7 +93,7 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
   const SharedHeader shared(&header);
   const auto front = static_cast<uint16_t>(tunnel_front(outer.ipv6(), header.has_cookie));
   Sealing& sealing = worker.sealing;
-  sealing.begin_run(hop);
+  make_room(worker, hop);
 
   uint64_t octets = 0;
   size_t taken = 0;
@@ -94,10 +101,7 @@ size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) 
     Packet& packet = packets[taken];
     if (packet.ip.length > room || packet.sampled || packet.reassembled) break;
     if (!has_room(packet.mbuf, front)) break;
-    if (sealing.full()) {
-      seal_gathered(worker);
-      sealing.begin_run(hop);
-    }
+    if (sealing.full()) make_room(worker, hop);
     uint8_t* const inner = packet.layer3();
     if (!completes_checksums && looks_partial(packet.ip, inner)) complete_checksum(worker, packet);
     const uint16_t source_port = udp_source(worker.config.outer, addresses, packet.ip, inner);
@@ -197,13 +201,12 @@ void turn_away(Worker& worker, uint32_t flow, Packet& packet, Drop reason) {
 
 // False: it has no room, or no form.
 [[nodiscard]] bool gather(Worker& worker, const Way& way, Packet& packet) {
-  // Before the job's place is named: it may seal what was gathered.
+  // The key comes first, because expanding it may seal and empty the batch.
   void* const key = expanded_key(worker, way.flow);
+  make_room(worker, way.hop);
   if (!lay_out(worker, way, key, packet, worker.sealing.next_job())) return false;
-  worker.sealing.begin_run(way.hop);
   worker.sealing.add(packet.mbuf);
   worker.sealing.octets += sealed_octets(worker, way, packet);
-  if (worker.sealing.full()) seal_gathered(worker);
   return true;
 }
 

@@ -3,6 +3,8 @@
 // leaves the rest in its queue for the next turn.
 #include "engine/software/worker.h"
 
+#include <rte_debug.h>
+
 #include <algorithm>
 
 #include "engine/software/pipes.h"
@@ -208,6 +210,8 @@ void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
   const uint16_t handed_over = others_.empty() ? 0 : take_handed_over(lane, received.data());
   burst.count = handed_over;
   burst.count += side.port.rx_burst(&received[handed_over], kBurst - handed_over);
+  // All arrays that a burst fills have room for so many packets.
+  RTE_VERIFY(burst.count <= kBurst);
   uint64_t octets = 0;
   rte_mbuf* const* mbuf = received.data();
   for (Packet& packet : burst) {

@@ -167,6 +167,40 @@ TEST(Mtu, OfAnIpv4PacketWithoutDfCutsItBeforeItIsSealedInTunnelMode) {
   }
 }
 
+// Fragments and packets that fit share a batch, and fill it in every order that a burst can have.
+TEST(Mtu, ABurstOfPacketsThatFitAndPacketsThatAreCutLeavesWholeAndInOrder) {
+  Wired gateway(Mode::kTunnel, 1500);
+  const Frame cut = long_packet("10.1.0.5", "10.2.0.7", 1500);
+  const Frame fits = udp_packet("10.1.0.5", "10.2.0.7", "fits");
+  uint16_t number = 0;
+  std::vector<uint16_t> expected;
+  const auto queue = [&](const Frame& packet, uint32_t count, uint32_t frames) {
+    for (uint32_t i = 0; i < count; ++i) {
+      gateway.unsecured.received.push_back(from_host(ipv4_marked(packet, ++number, 0)));
+      expected.insert(expected.end(), frames, number);
+    }
+  };
+  for (uint32_t first = 0; first <= 3; ++first) {
+    for (uint32_t fitting = 0; first + fitting < kBurst; ++fitting) {
+      expected.clear();
+      gateway.secured.sent.clear();
+      queue(cut, first, 2);
+      queue(fits, fitting, 1);
+      queue(cut, 1, 2);
+      queue(fits, kBurst - first - fitting, 1);
+      gateway.settle();
+      std::vector<uint16_t> left;
+      for (const Frame& frame : gateway.secured.sent) {
+        const Frame inner = gateway.opened_of(frame);
+        ASSERT_GE(inner.size(), 20u) << first << " cut, then " << fitting;
+        left.push_back(get16(inner, 4));
+      }
+      ASSERT_EQ(left, expected) << first << " cut, then " << fitting;
+    }
+  }
+  gateway.expect_conservation();
+}
+
 TEST(Mtu, APartialChecksumIsCompletedBeforeTheCut) {
   Wired gateway(Mode::kTunnel, 1500);
   Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1500), 4711, 0);
