@@ -22,12 +22,21 @@ namespace psp::fuzz {
 inline constexpr uint8_t kMasterOctets[32] = {1, 2, 3, 4, 5, 6, 7, 8};
 inline constexpr uint16_t kTunnelPeer = 0, kTransportPeer = 1;
 
-// Which of the gateways an input is about.
+// Which of the gateways an input is about. What the shapes differ in decides by which path packets are
+// sealed: a sampled packet and one with a UDP checksum are sealed alone, all others in batches.
 struct Shape {
   bool outer_ipv6 = false;
   uint16_t secured_mtu = 1600;
+  bool udp_checksum = false;
+  bool samples = false;
+  uint16_t tunnel_mtu = 0, transport_mtu = 0;  // of the paths to the two peers; 0: that of the secured port
 };
-inline constexpr Shape kShapes[] = {{false, 1600}, {true, 1300}};
+inline constexpr Shape kShapes[] = {
+    {.secured_mtu = 1600, .samples = true},
+    {.outer_ipv6 = true, .secured_mtu = 1300, .udp_checksum = true, .samples = true},
+    {.secured_mtu = 1500, .tunnel_mtu = 900, .transport_mtu = 700},
+    {.outer_ipv6 = true, .secured_mtu = 1500},
+};
 
 inline EngineConfig config_of(const Shape& shape) {
   EngineConfig config;
@@ -35,9 +44,11 @@ inline EngineConfig config_of(const Shape& shape) {
   config.secured_address = prefix(shape.outer_ipv6 ? "fd00:9::1/64" : "192.0.2.1/24");
   config.secured_gateway = address(shape.outer_ipv6 ? "fd00:9::2" : "192.0.2.2");
   config.vips = {prefix("10.1.0.0/24"), prefix("fd00:1::/64")};
-  config.peers = {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}},
-                  {.vips = {prefix("10.3.0.0/16"), prefix("fd00:3::/64")}, .mode = Mode::kTransport}};
-  config.outer.udp_checksum = shape.outer_ipv6;
+  config.peers = {{.vips = {prefix("10.2.0.0/16"), prefix("fd00:2::/64")}, .mtu = shape.tunnel_mtu},
+                  {.vips = {prefix("10.3.0.0/16"), prefix("fd00:3::/64")},
+                   .mode = Mode::kTransport,
+                   .mtu = shape.transport_mtu}};
+  config.outer.udp_checksum = shape.udp_checksum;
   config.max_flows = 256;
   config.retire_ms = 1000;
   config.held_per_flow = 8;
@@ -45,7 +56,7 @@ inline EngineConfig config_of(const Shape& shape) {
   config.held_total = 64;
   config.wants_per_peer = 32;
   config.spis_per_flow = 8;
-  config.sampling.egress_log2 = 1;
+  if (shape.samples) config.sampling.egress_log2 = 1;
   config.sampling.plain = true;
   return config;
 }

@@ -48,7 +48,13 @@ class Judge {
     keys_.insert_or_assign({key.spi, key.version}, std::make_unique<SealingKey>(*gateway_.aead, key));
   }
   // A host sent these octets as an IP packet.
-  void know_from_host(const Octets& packet) { from_hosts_.push_back(packet); }
+  void know_from_host(const Octets& packet) {
+    FromHost known{.ip = {}, .packet = packet, .completed = {}};
+    if (read_ip(packet.data(), packet.size(), &known.ip) != IpFault::kNone) return;
+    known.completed.assign(packet.begin(), packet.begin() + known.ip.length);
+    complete_checksum(known.ip, known.completed.data());
+    from_hosts_.push_back(std::move(known));
+  }
   // A peer sealed this packet.
   void know_from_peer(const Octets& packet) { from_peers_.push_back(packet); }
 
@@ -124,17 +130,10 @@ class Judge {
  private:
   // A fragment of it counts too, and a partial checksum was completed.
   bool came_from_a_host(const IpPacket& ip, const Octets& inner) const {
-    const Octets payload(inner.begin() + ip.payload_offset, inner.end());
-    for (const Octets& packet : from_hosts_) {
-      IpPacket sent;
-      if (read_ip(packet.data(), packet.size(), &sent) != IpFault::kNone) continue;
-      if (sent.source != ip.source || sent.destination != ip.destination) continue;
-      Octets completed(packet.begin(), packet.begin() + sent.length);
-      complete_checksum(sent, completed.data());
-      if (std::search(completed.begin(), completed.end(), payload.begin(), payload.end()) !=
-          completed.end()) {
-        return true;
-      }
+    const std::span payload = std::span(inner).subspan(ip.payload_offset);
+    for (const FromHost& known : from_hosts_) {
+      if (known.ip.source != ip.source || known.ip.destination != ip.destination) continue;
+      if (memmem(known.completed.data(), known.completed.size(), payload.data(), payload.size())) return true;
     }
     return was_joined(ip, inner);
   }
@@ -146,9 +145,8 @@ class Judge {
       Octets data;
     };
     std::vector<Part> parts;
-    for (const Octets& packet : from_hosts_) {
-      IpPacket sent;
-      if (read_ip(packet.data(), packet.size(), &sent) != IpFault::kNone || !sent.fragment) continue;
+    for (const auto& [sent, packet, completed] : from_hosts_) {
+      if (!sent.fragment) continue;
       if (sent.source != ip.source || sent.destination != ip.destination) continue;
       const Place place = place_of(sent, packet);
       parts.push_back({place.base,
@@ -250,6 +248,11 @@ class Judge {
     return std::search(whole.begin(), whole.end(), payload, octets.end()) != whole.end();
   }
 
+  // An IP packet that a host sent, as it was, and without padding and with a complete checksum.
+  struct FromHost {
+    IpPacket ip;
+    Octets packet, completed;
+  };
   struct Parts {
     uint32_t identification = 0;
     Octets front, payload;
@@ -257,7 +260,8 @@ class Judge {
 
   Gateway& gateway_;
   std::map<std::pair<uint32_t, uint8_t>, std::unique_ptr<SealingKey>> keys_;
-  std::vector<Octets> from_hosts_, from_peers_;
+  std::vector<FromHost> from_hosts_;
+  std::vector<Octets> from_peers_;
   std::set<std::pair<uint32_t, uint64_t>> ivs_;
   Parts parts_;
   Octets last_sealed_;

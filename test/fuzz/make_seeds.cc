@@ -190,6 +190,17 @@ void worker_seeds() {
       }
     }
   }
+  // Bursts of packets that fit their path and of packets that are cut.
+  for (const uint8_t shape : {0, 1, 2, 3}) {
+    for (const uint8_t flow : {0, 3, 5, 6, 7}) {
+      const Octets begin = {shape},
+                   some = {0x0b, 0xd0, 0x13, 0xe3, 0x1a, 0x05, 0xc6, 0x2d, 0xa1, 0x34, 0x98, 0x02,
+                           0xba, 0x43, 0xf0, 0x5c, 0x54, 0xe2, 0x66, 0x0f, 0x7e, 0x01, 0xac, 0xb5};
+      const std::string name = "burst_" + std::to_string(shape) + std::to_string(flow);
+      write("worker", name + "_out", begin + wide_step(9, Octets{flow} + some));
+      write("worker", name + "_in", begin + wide_step(11, Octets{flow, 1} + some));
+    }
+  }
   write("worker", "neighbours",
         Octets{0} + wide_step(0, arp(true, kHostMac, "10.1.0.9", "10.2.0.1")) +
             wide_step(0, solicitation(kHostMac, "fd00:1::9", "fd00:2::1")) +

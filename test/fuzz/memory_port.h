@@ -57,7 +57,7 @@ class MemoryPort : public Port {
 
 // Brings DPDK up for this process.
 inline void enter_environment() {
-  enter_eal({1024, {}, false});
+  enter_eal({2048, {}, false});
 }
 
 }  // namespace psp::fuzz

@@ -10,6 +10,7 @@ namespace psp::fuzz {
 namespace {
 
 constexpr uint32_t kStepsAtMost = 48;
+constexpr uint32_t kBurstPacketsAtMost = 400;  // in all bursts of an input; fewer than a port has buffers
 constexpr uint8_t kHosts = 4;  // addresses on either side that commands and sealed packets are about
 
 // The address of host `n` behind us (1) or behind a peer (2, 3).
@@ -32,6 +33,25 @@ struct Flow {
   Mode mode() const { return peer == kTunnelPeer ? Mode::kTunnel : Mode::kTransport; }
 };
 
+// Equal packets in a row, by one octet: the kind and how many. Most kinds are of the burst's own flow, and
+// about half of them fit the path of shape 2.
+struct Kind {
+  uint16_t length;
+  bool dont_fragment = false;
+  uint8_t flow = 0;  // the difference to the burst's flow: of other hosts 4 and 8, of the other peer 1
+};
+struct Some {
+  explicit Some(uint8_t what) : kind(kKinds[what & 15]), count(kCounts[what >> 4]) {}
+  static constexpr Kind kKinds[] = {
+      {60},         {60, false, 4}, {60, false, 8}, {200},  {600},  {830},  {840},
+      {841},        {850},          {1400},         {1500}, {1500}, {1500}, {1500, false, 4},
+      {1500, true}, {200, false, 1}};
+  static constexpr uint8_t kCounts[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 4, 6, 10};
+  static constexpr uint8_t kFlows[] = {0, 0, 0, 4, 16, 1, 2, 3};  // five of them tunnels of IPv4
+  Kind kind;
+  uint8_t count;
+};
+
 class Run {
  public:
   explicit Run(Gateway& gateway) : gateway_(gateway), judge_(gateway) {}
@@ -52,11 +72,13 @@ class Run {
       case 7:
         return sealed_from_wire(input, kind % 16);
       case 8:
-      case 9:
         return install(input);
+      case 9:
+        return burst_from_host(input);
       case 10:
-      case 11:
         return admit(input);
+      case 11:
+        return burst_from_wire(input);
       case 12:
         return refuse(input);
       case 13:
@@ -86,6 +108,46 @@ class Run {
     mend(packet.data(), packet.size());
     from_host(ethernet(kUnsecuredMac, kHostMac, type_of(packet), packet));
   }
+  // Packets of flows with a key, as many as a burst of the engine takes and more, described in so few octets
+  // that chance finds the order that matters: u8 flow, then an octet for some equal packets in a row.
+  void burst_from_host(Input input) {
+    const uint8_t number = Some::kFlows[input.u8() & 7];
+    while (!input.empty()) {
+      const Some some(input.u8());
+      const Flow flow(number ^ some.kind.flow);
+      if (keyed_.insert(flow.number).second) install(flow, 0);
+      for (uint32_t i = 0; i < some.count && burst_packets_ < kBurstPacketsAtMost; ++i) {
+        const Octets packet = numbered_packet(flow.key, some.kind);
+        from_host(ethernet(kUnsecuredMac, kHostMac, type_of(packet), packet));
+      }
+    }
+  }
+  // As that, from a peer with a key of ours: u8 flow, u8 key, then an octet for some.
+  void burst_from_wire(Input input) {
+    const uint8_t number = Some::kFlows[input.u8() & 7], which = input.u8();
+    while (!input.empty()) {
+      const Some some(input.u8());
+      const Flow flow(number ^ some.kind.flow);
+      if (admitted_.insert({flow.number, which}).second) admit(flow, which);
+      for (uint32_t i = 0; i < some.count && burst_packets_ < kBurstPacketsAtMost; ++i) {
+        send_sealed(flow, which, 0, numbered_packet(flow.key.reversed(), some.kind), 5, 0);
+      }
+    }
+  }
+  // A UDP packet whose payload begins with a number of its own.
+  Octets numbered_packet(const FlowKey& flow, const Kind& kind) {
+    ++burst_packets_;
+    const size_t headers = (is_ipv4(flow.source) ? 20 : 40) + 8;
+    Octets payload(kind.length - headers, static_cast<uint8_t>(burst_packets_));
+    store_u16(payload.data(), static_cast<uint16_t>(burst_packets_));
+    Octets packet = ip_packet(flow.source, flow.destination, kProtocolUdp, udp(4000, 5000, payload));
+    if (is_ipv4(flow.source)) {
+      store_u16(&packet[4], static_cast<uint16_t>(burst_packets_));
+      store_u16(&packet[6], kind.dont_fragment ? 0x4000 : 0);
+    }
+    mend(packet.data(), packet.size());
+    return packet;
+  }
   void from_wire(Octets frame) { gateway_.secured.received.push_back(std::move(frame)); }
   void packet_from_wire(Input input) {
     Octets packet = input.rest();
@@ -102,6 +164,10 @@ class Run {
     Octets packet = input.rest();
     if (marks & 4) readdress(packet, flow.key.reversed());
     mend(packet.data(), packet.size());
+    send_sealed(flow, which, marks, std::move(packet), kind, turned);
+  }
+  void send_sealed(const Flow& flow, uint8_t which, uint8_t marks, Octets packet, uint8_t kind,
+                   uint16_t turned) {
     IpPacket ip;
     if (packet.size() > 9000 || read_ip(packet.data(), packet.size(), &ip) != IpFault::kNone) return;
     packet.resize(ip.length);
@@ -138,14 +204,9 @@ class Run {
       const size_t from = last ? front + cut : front, to = last ? packet.size() : front + cut;
       const auto offset = static_cast<uint16_t>(from - front);
       if (ipv6) {
-        const uint8_t header[8] = {part[6],
-                                   0,
-                                   static_cast<uint8_t>(offset >> 8),
-                                   static_cast<uint8_t>((offset & 0xf8) | !last),
-                                   0,
-                                   0,
-                                   0,
-                                   iv_};
+        const uint8_t header[8] = {
+            part[6], 0, static_cast<uint8_t>(offset >> 8), static_cast<uint8_t>((offset & 0xf8) | !last),
+            0,       0, static_cast<uint8_t>(iv_ >> 8),    static_cast<uint8_t>(iv_)};
         part[6] = kProtocolFragment;
         part.insert(part.end(), header, header + 8);
       } else {
@@ -228,7 +289,9 @@ class Run {
 
   void install(Input input) {
     const Flow flow(input.u8());
-    const uint8_t what = input.u8();
+    install(flow, input.u8());
+  }
+  void install(const Flow& flow, uint8_t what) {
     EgressKey key;
     key.spi = 0x80000001u + flow.number * 4u + (what & 3);
     key.version = what >> 2 & 3;
@@ -253,7 +316,10 @@ class Run {
   }
   void admit(Input input) {
     const Flow flow(input.u8());
-    const EgressKey key = receive_key(input.u8(), flow.number);
+    admit(flow, input.u8());
+  }
+  void admit(const Flow& flow, uint8_t which) {
+    const EgressKey key = receive_key(which, flow.number);
     AdmitCommand command;
     command.entries = {{flow.key.reversed(), key.spi, key.version, key.cookie, flow.peer, flow.mode()}};
     gateway_.obey(std::move(command));
@@ -302,7 +368,10 @@ class Run {
   Gateway& gateway_;
   Judge judge_;
   std::map<std::pair<uint32_t, uint8_t>, uint64_t> given_;
-  uint8_t iv_ = 0;  // steps are fewer
+  uint16_t iv_ = 0;  // sealed packets are fewer
+  uint32_t burst_packets_ = 0;
+  std::set<uint8_t> keyed_;                         // flows, by bursts
+  std::set<std::pair<uint8_t, uint8_t>> admitted_;  // flows and their keys, by bursts
 };
 
 Gateway& gateway_of(uint8_t shape) {
