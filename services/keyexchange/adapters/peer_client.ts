@@ -166,9 +166,10 @@ export class PeerClient {
       this.#isProbing = false;
       if (channel !== this.#channel || this.#isClosed) return;
       const failure = error === null ? undefined : this.#failureOf(error, probeMs);
-      if (failure === undefined || failure.code === 'PEER_REFUSED') this.#heardMs = monotonicMs();
-      else if (this.link.state !== 'connected') this.#because(failure);
-      else if (failure.code === 'PEER_TIMEOUT') this.#giveUp(failure);
+      if (this.link.state === 'connected') {
+        if (failure?.code === 'PEER_TIMEOUT') this.#giveUp(failure);
+        else this.#heardMs = monotonicMs();
+      } else if (failure !== undefined && failure.code !== 'PEER_REFUSED') this.#because(failure);
     };
     const deadline = Date.now() + probeMs;
     channel.makeUnaryRequest(healthCheck, octets, octets, Buffer.alloc(0), { deadline }, settle);
