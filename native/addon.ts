@@ -51,6 +51,9 @@ export interface EngineOptions {
   maxFlows: number;
   retireMs: number;
   limits: {
+    /** How long a flow waits for its first key; then what is held is dropped, and the flow is held down. */
+    holdMs: number;
+    unansweredMs: number;
     heldPerFlow: number;
     heldPerSource: number;
     heldTotal: number;
@@ -208,7 +211,7 @@ export interface OpenedKeys {
 export const installed = { installed: 1, notInFlight: 2, superseded: 3, tableFull: 4 } as const;
 
 /** Why held packets are dropped and further ones are for a while. */
-export const refusals = { noAnswer: 0, refused: 1, removed: 2 } as const;
+export const refusals = { refused: 0, removed: 1 } as const;
 
 export interface EngineCounters {
   /** By pipe name, in the order of native/engine/pipes.h. */

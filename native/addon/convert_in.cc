@@ -248,6 +248,8 @@ EngineConfig read_engine_config(Napi::Object options) {
   config.max_flows = read_u32(options.Get("maxFlows"), "maxFlows");
   config.retire_ms = read_u32(options.Get("retireMs"), "retireMs");
   const Napi::Object limits = read_object(options.Get("limits"), "limits");
+  config.hold_ms = read_u32(limits.Get("holdMs"), "limits.holdMs");
+  config.unanswered_ms = read_u32(limits.Get("unansweredMs"), "limits.unansweredMs");
   config.held_per_flow = read_u32(limits.Get("heldPerFlow"), "limits.heldPerFlow");
   config.held_per_source = read_u32(limits.Get("heldPerSource"), "limits.heldPerSource");
   config.held_total = read_u32(limits.Get("heldTotal"), "limits.heldTotal");

@@ -91,6 +91,8 @@ struct EngineConfig {
   uint32_t lcores = 1;  // threads that move packets, each with a queue of its own at either port
   uint32_t max_flows = 0;
   uint32_t retire_ms = 0;
+  uint32_t hold_ms = 3000;        // how long a flow waits for its first key; then what is held is dropped
+  uint32_t unanswered_ms = 1000;  // the hold-down after that
   uint32_t held_per_flow = 0;
   uint32_t held_per_source = 0;
   uint32_t held_total = 0;
@@ -132,7 +134,7 @@ struct EgressKey {
 };
 
 enum class InstallResult : uint8_t { kInstalled = 1, kNotInFlight = 2, kSuperseded = 3, kTableFull = 4 };
-enum class Refusal : uint8_t { kNoAnswer = 0, kRefused = 1, kRemoved = 2 };
+enum class Refusal : uint8_t { kRefused = 0, kRemoved = 1 };
 
 // Puts egress keys in place and releases what is held, oldest first, before any later packet of the flow.
 struct InstallCommand {
@@ -166,7 +168,7 @@ struct WithdrawCommand {
 
 struct RefuseCommand {
   std::vector<FlowKey> flows;
-  Refusal refusal = Refusal::kNoAnswer;
+  Refusal refusal = Refusal::kRefused;
   uint32_t hold_down_ms = 0;
 };
 

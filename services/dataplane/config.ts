@@ -19,6 +19,7 @@ import { bypassRule } from '../shared/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config_warnings.js';
 import type { Miss } from './core/facts.js';
+import { firstHoldDownMs } from './core/hold_down.js';
 
 export interface DataplaneConfig {
   node: string;
@@ -58,8 +59,9 @@ export interface Terms {
 
 const modeOf = { tunnel: Mode.MODE_TUNNEL, transport: Mode.MODE_TRANSPORT } as const;
 
-/** DESIGN bounds: held packets, open wants, receive SPIs of one flow. */
+/** Bounds: held packets, open wants, receive SPIs of one flow. */
 const limits = {
+  unansweredMs: firstHoldDownMs,
   heldPerFlow: 64,
   heldPerSource: 1024,
   heldTotal: 8192,
@@ -157,7 +159,7 @@ export function engineSettings(config: NodeConfig): EngineSettings {
     crypto: engine.crypto,
     maxFlows: engine.maxFlows,
     retireMs: engine.retireMs,
-    limits,
+    limits: { ...limits, holdMs: engine.holdMs },
     sampling: {
       snapBytes: sampling.snapBytes,
       sealed: sampling.points.includes('sealed'),

@@ -11,7 +11,7 @@ import { eventually } from './waiting.js';
 // A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
 vi.mock('../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
-  commandMs: 5000,
+  shortestCommandMs: 5000,
 }));
 
 let a: TestNode;

@@ -22,6 +22,7 @@ export const theirs = 500n;
 export interface Published {
   exchange: bigint;
   atMs: number;
+  timeoutMs: number;
   peer: number;
   reason: Reason;
   flows: readonly FlowKey[];
@@ -35,7 +36,7 @@ export class Desk {
   readonly published: Published[] = [];
   readonly withdrawn: MadeOffer[] = [];
   readonly audited: AuditFact[] = [];
-  readonly refused: { flow: FlowKey; refusal: string; holdDownMs: number; atMs: number }[] = [];
+  readonly refused: { flow: FlowKey; holdDownMs: number; atMs: number }[] = [];
   /** Set: offers wait here instead of being made at once. */
   held: Extract<Action, { type: 'offer' }>[] | undefined;
   generation = 1;
@@ -64,12 +65,14 @@ export class Desk {
     for (const action of actions) {
       if (action.type === 'offer' && this.held !== undefined) this.held.push(action);
       else if (action.type === 'offer') this.make(action);
-      else if (action.type === 'publish') this.published.push(this.#made.get(action.exchange) as Published);
-      else if (action.type === 'withdraw') this.withdrawn.push(...action.offers);
+      else if (action.type === 'publish') {
+        const made = this.#made.get(action.exchange) as Published;
+        this.published.push({ ...made, timeoutMs: action.timeoutMs });
+      } else if (action.type === 'withdraw') this.withdrawn.push(...action.offers);
       else if (action.type === 'audit') this.audited.push(action.event);
       else {
-        const { refusal, holdDownMs } = action;
-        for (const flow of action.flows) this.refused.push({ flow, refusal, holdDownMs, atMs: this.now });
+        const { flows, holdDownMs } = action;
+        for (const flow of flows) this.refused.push({ flow, holdDownMs, atMs: this.now });
       }
     }
   }
@@ -80,7 +83,16 @@ export class Desk {
     generation = this.generation,
   ): void {
     const spis = flows.map(() => this.spi(generation));
-    this.#made.set(exchange, { exchange, atMs: this.now, peer, reason, flows, generation, spis });
+    this.#made.set(exchange, {
+      exchange,
+      atMs: this.now,
+      timeoutMs: 0,
+      peer,
+      reason,
+      flows,
+      generation,
+      spis,
+    });
     this.tell({ type: 'offered', exchange, generation, spis });
   }
 

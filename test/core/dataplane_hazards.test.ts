@@ -388,9 +388,12 @@ describe('rotation', () => {
     const desk = new Desk();
     for (let i = 0; i < 10_000; i++) desk.accept(flow(i), 1n);
     desk.rotate();
-    const answered = [...desk.published];
-    expect(answered.reduce((sum, { flows }) => sum + flows.length, 0)).toBe(10_000);
-    for (const want of answered) desk.install(want, 2n, theirs);
+    let answered = 0;
+    for (let want = desk.published.shift(); want !== undefined; want = desk.published.shift()) {
+      answered += want.flows.length;
+      desk.install(want, 2n, theirs);
+    }
+    expect(answered).toBe(10_000);
     expect(desk.arbiter.gauges()).toMatchObject({ unansweredFlows: 0, wants: 0 });
   });
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wants: what makes an exchange begin, how often it is tried, and what ends it.
 import { describe, expect, it } from 'vitest';
-import { batchLimit } from '../../services/dataplane/core/arbiter.js';
+import { batchLimit } from '../../services/dataplane/core/pace.js';
 import { Desk, flow } from './dataplane_desk.js';
 
 const f = flow(1);
@@ -13,7 +13,8 @@ describe('a flow that missed', () => {
     desk.miss(f);
     desk.pass(10_000);
     expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000]);
-    expect(desk.refused).toEqual([{ flow: f, refusal: 'noAnswer', holdDownMs: 1000, atMs: start + 3000 }]);
+    expect(desk.arbiter.counters.unanswered).toBe(1);
+    expect(desk.arbiter.gauges().wants).toBe(0);
   });
 
   it('gets a new exchange and a fresh offer with each attempt (hazard 12)', () => {
@@ -83,7 +84,8 @@ describe('a flow that missed', () => {
     desk.tell({ type: 'bus', connected: false });
     desk.miss(f);
     desk.pass(3000);
-    expect(desk.refused.map(({ refusal }) => refusal)).toEqual(['noAnswer']);
+    expect(desk.arbiter.counters.unanswered).toBe(1);
+    expect(desk.arbiter.gauges().wants).toBe(0);
   });
 
   it('is tried again when its offer could not be made', () => {
@@ -115,7 +117,7 @@ describe('a flow that missed', () => {
     const { exchange } = desk.last;
     desk.arbiter.install({ exchange, peer: 0, flows: [f], order: [{ epoch: 5n, number: 9n }] }, desk.now);
     desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
-    expect(desk.refused).toMatchObject([{ flow: f, refusal: 'refused', holdDownMs: 1000 }]);
+    expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
     desk.pass(1000);
     desk.miss(f);
     expect(desk.published).toHaveLength(2);
@@ -259,16 +261,32 @@ describe('a refusal', () => {
     expect(desk.refused.map(({ holdDownMs }) => holdDownMs)).toEqual([1000, 2000]);
   });
 
-  it('of many batches is tried again no faster than offers are made', () => {
+  it('of many batches is tried again as far as the peer has room, and as it answers', () => {
     const desk = new Desk();
     desk.miss(...Array.from({ length: 200 }, (_, i) => flow(i)));
-    const batches = desk.published.splice(0);
-    desk.held = [];
-    for (const batch of batches) desk.refuse(batch);
-    expect(desk.held).toHaveLength(32);
-    const [first] = desk.held.splice(0, 1);
-    desk.make(first as NonNullable<typeof first>);
-    expect(desk.held).toHaveLength(32);
+    for (const batch of desk.published.splice(0)) desk.refuse(batch);
+    const alone = desk.published.splice(0);
+    expect(alone.length).toBeGreaterThan(16);
+    expect(alone.length).toBeLessThan(40);
+    for (const want of alone) desk.refuse(want);
+    expect(desk.published.length).toBeGreaterThan(16);
+    expect(desk.published.length).toBeLessThan(40);
+    expect(new Set(desk.published.map(({ flows }) => flows.length))).toEqual(new Set([1]));
+  });
+
+  it('of more than 64 flows is tried again 64 at a time, then each flow alone', () => {
+    const desk = new Desk();
+    for (let i = 0; i < 400; i++) {
+      desk.miss(flow(1000 + i));
+      desk.install(desk.last, 1n);
+    }
+    desk.published.length = 0;
+    desk.miss(...Array.from({ length: 100 }, (_, i) => flow(i)));
+    expect(desk.published.map(({ flows }) => flows.length)).toEqual([100]);
+    desk.refuse(desk.published.splice(0)[0] as (typeof desk)['last']);
+    expect(desk.published.map(({ flows }) => flows.length)).toEqual([64, 36]);
+    desk.refuse(desk.last);
+    expect(new Set(desk.published.slice(2).map(({ flows }) => flows.length))).toEqual(new Set([1]));
   });
 
   it('is forgotten when a key comes', () => {
@@ -324,8 +342,9 @@ describe('bounds', () => {
     const desk = new Desk();
     for (let i = 0; i < 70_000; i += 64) {
       desk.miss(...Array.from({ length: 64 }, (_, j) => flow(i + j)));
-      desk.refuse(desk.last);
-      for (const alone of desk.published.splice(0).slice(1)) desk.refuse(alone);
+      for (let want = desk.published.shift(); want !== undefined; want = desk.published.shift()) {
+        desk.refuse(want);
+      }
     }
     const { heldDownFlows, wants, inboundFlows } = desk.arbiter.gauges();
     expect([heldDownFlows, wants, inboundFlows]).toEqual([65_536, 0, 0]);
@@ -358,13 +377,14 @@ describe('bounds', () => {
     expect(desk.published.map(({ flows }) => flows)).toEqual([[f], [f]]);
   });
 
-  it('keep repeats behind offers that are still being made, but never a miss', () => {
+  it('keep repeats behind exchanges in flight, but never a miss', () => {
     const configured = Array.from({ length: 5000 }, (_, i) => ({ flow: flow(i), peer: 0 }));
     const desk = new Desk({ configured });
     desk.held = [];
-    desk.pass(3000);
-    expect(desk.held.length).toBe(32);
+    desk.tell({ type: 'bus', connected: true });
+    const inFlight = desk.held.reduce((sum, { flows }) => sum + flows.length, 0);
+    expect(inFlight).toBe(256);
     desk.miss(flow(6000));
-    expect(desk.held.length).toBe(33);
+    expect(desk.held.slice(4).map(({ flows }) => flows)).toEqual([[flow(6000)]]);
   });
 });

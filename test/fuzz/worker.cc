@@ -333,7 +333,7 @@ class Run {
       const EgressKey key = receive_key(input.u8(), flow.number);
       gateway_.obey(WithdrawCommand{{{flow.key.reversed(), key.spi}}});
     } else {
-      gateway_.obey(RefuseCommand{{flow.key}, what & 4 ? Refusal::kRefused : Refusal::kNoAnswer, what * 16u});
+      gateway_.obey(RefuseCommand{{flow.key}, what & 4 ? Refusal::kRefused : Refusal::kRemoved, what * 16u});
     }
   }
   // The master key stays as it was; what was offered under it ends.

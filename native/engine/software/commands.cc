@@ -41,14 +41,7 @@ void carry_out(Worker& worker, WithdrawCommand& command) {
 }
 
 Drop reason_of(Refusal refusal) {
-  switch (refusal) {
-    case Refusal::kRefused:
-      return Drop::kEgressRefused;
-    case Refusal::kRemoved:
-      return Drop::kEgressRemoved;
-    default:
-      return Drop::kEgressNoAnswer;
-  }
+  return refusal == Refusal::kRemoved ? Drop::kEgressRemoved : Drop::kEgressRefused;
 }
 
 void carry_out(Worker& worker, RefuseCommand& command) {

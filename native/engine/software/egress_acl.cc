@@ -52,17 +52,18 @@ Edge choose(Worker& worker, const Packet& packet, const Place& place, uint32_t* 
   const bool keyed = *number != 0 && worker.flows[*number].state == EgressFlow::State::kKeyed;
   if (keyed && worker.flows[*number].held.empty()) return Edge::kSeal;
   if (!worker.hold.has_room_for(packet.mbuf)) return Edge::kTooBig;
+  const uint64_t until_ms = worker.now_ms + worker.config.hold_ms;
   if (*number == 0) {
     Drop reason{};
-    *number = worker.flows.add_wanted(key, packet.peer, &reason);
+    *number = worker.flows.add_wanted(key, packet.peer, until_ms, &reason);
     if (*number != 0) return Edge::kHold;
     return reason == Drop::kEgressWantLimit ? Edge::kWantLimit : Edge::kTableFull;
   }
   const EgressFlow& flow = worker.flows[*number];
   switch (flow.state) {
     case EgressFlow::State::kRefused:
-      if (worker.now_ms < flow.refused_until_ms) return Edge::kHoldDown;
-      worker.flows.want_again(*number);
+      if (worker.now_ms < flow.until_ms) return Edge::kHoldDown;
+      worker.flows.want_again(*number, until_ms);
       return Edge::kHold;
     default:
       return Edge::kHold;

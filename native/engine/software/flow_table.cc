@@ -54,7 +54,7 @@ uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) 
   });
 }
 
-uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, Drop* reason) {
+uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, uint64_t until_ms, Drop* reason) {
   if (wants_[peer] >= wants_per_peer_) {
     *reason = Drop::kEgressWantLimit;
     return 0;
@@ -66,6 +66,7 @@ uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, Drop* reason) 
   }
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kUntold;
+  flows_[number].until_ms = until_ms;
   untold_.push_back(flows_, number);
   counters_[Value::kWanted].add();
   return number;
@@ -114,6 +115,14 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
 void FlowTable::told(uint32_t number) {
   untold_.remove(flows_, number);
   flows_[number].state = EgressFlow::State::kWanted;
+  wanted_.push_back(flows_, number);
+}
+
+uint32_t FlowTable::overdue(uint64_t now_ms) const {
+  for (const FlowList* list : {&wanted_, &untold_}) {
+    if (!list->empty() && now_ms >= flows_[list->head].until_ms) return list->head;
+  }
+  return 0;
 }
 
 void FlowTable::refuse(uint32_t number, uint64_t until_ms) {
@@ -121,15 +130,16 @@ void FlowTable::refuse(uint32_t number, uint64_t until_ms) {
   leave_state(number);
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kRefused;
-  flows_[number].refused_until_ms = until_ms;
+  flows_[number].until_ms = until_ms;
   refused_.push_back(flows_, number);
 }
 
-void FlowTable::want_again(uint32_t number) {
+void FlowTable::want_again(uint32_t number, uint64_t until_ms) {
   const uint16_t peer = flows_[number].peer;
   leave_state(number);
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kUntold;
+  flows_[number].until_ms = until_ms;
   untold_.push_back(flows_, number);
   counters_[Value::kWanted].add();
 }
@@ -248,7 +258,7 @@ void FlowTable::remove(uint32_t number) {
 void FlowTable::tick(uint64_t now_ms) {
   for (uint32_t left = std::min(refused_.count, kTickBound); left > 0; --left) {
     const uint32_t number = refused_.head;
-    if (now_ms >= flows_[number].refused_until_ms) {
+    if (now_ms >= flows_[number].until_ms) {
       remove(number);
     } else {
       refused_.remove(flows_, number);
@@ -273,9 +283,8 @@ void FlowTable::leave_state(uint32_t number) {
     case EgressFlow::State::kFree:
       break;
     case EgressFlow::State::kUntold:
-      untold_.remove(flows_, number);
-      [[fallthrough]];
     case EgressFlow::State::kWanted:
+      (flow.state == EgressFlow::State::kUntold ? untold_ : wanted_).remove(flows_, number);
       counters_[Value::kWanted].subtract();
       --wants_[flow.peer];
       break;

@@ -31,7 +31,7 @@ struct alignas(128) EgressFlow {
   uint64_t key_tag;  // names this key in the cache; never used twice
   union {
     uint64_t entropy;  // AddressHash::value of the key, once there is one
-    uint64_t refused_until_ms;
+    uint64_t until_ms;  // without a key: when the flow is given up, or its hold-down ends
   };
   uint32_t spi;
   uint16_t plain_room;  // octets of a packet that may be sealed without a further question; 0: none
@@ -51,7 +51,7 @@ struct alignas(128) EgressFlow {
   uint64_t packets, bytes;
   HeldQueue held;
   union {
-    Link link;  // in the untold, the refused or the draining
+    Link link;  // in the untold, the wanted, the refused or the draining
     uint32_t next_free;
   };
   uint32_t path_mtu_until_s;  // when path_mtu ends
@@ -106,8 +106,9 @@ class FlowTable {
   // The record of a flow with a key in tunnel mode by what its packets show outside, or 0. Where a peer gave
   // one SPI to several flows, only the first is found, and none once that one is gone.
   uint32_t find_tunnel(const Address& outer_destination, uint32_t spi) const;
-  // A new record that wants a key and was not told of yet. 0, with the reason, when a bound is reached.
-  uint32_t add_wanted(const FlowKey& key, uint16_t peer, Drop* reason);
+  // A new record that wants a key until then and was not reported yet. 0, with the reason, when a bound is
+  // reached.
+  uint32_t add_wanted(const FlowKey& key, uint16_t peer, uint64_t until_ms, Drop* reason);
   // Puts a key in place, making the record where there is none; 0 when the table is full.
   uint32_t install(const FlowKey& key, uint16_t peer, const EgressKey& egress_key);
 
@@ -115,8 +116,11 @@ class FlowTable {
 
   void told(uint32_t number);
   void refuse(uint32_t number, uint64_t until_ms);
-  // Wants a key again after a refusal.
-  void want_again(uint32_t number);
+  // Wants a key again after a hold-down, until then.
+  void want_again(uint32_t number, uint64_t until_ms);
+  // A flow that has wanted its key for too long, or 0. Every flow wants for the same time, so the first of
+  // each list has wanted longest.
+  uint32_t overdue(uint64_t now_ms) const;
   void set_draining(uint32_t number, bool draining);
   // The path took no more than this, and is asked again then.
   void set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s);
@@ -131,6 +135,7 @@ class FlowTable {
   uint32_t touched() const { return flows_.touched(); }
   const FlowList& untold() const { return untold_; }
   const FlowList& draining() const { return draining_; }
+  bool any_wanted() const { return !untold_.empty() || !wanted_.empty(); }
   bool any_refused() const { return !refused_.empty(); }
   // To the end of the line of those that drain.
   void rotate_draining() {
@@ -182,7 +187,7 @@ class FlowTable {
   size_t key_memory_;
   uint8_t* keys_;
   std::vector<uint32_t> wants_;  // by peer
-  FlowList untold_, refused_, draining_;
+  FlowList untold_, wanted_, refused_, draining_;
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed
   // Where there are other lcores. In a cache line each: what they read with each packet, what all write now

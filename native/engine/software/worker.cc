@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t kControlFrames = 2048, kControlRoom = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t kFragmentFrames = 2048;
 constexpr uint32_t kEventsPerTurn = 256;
+constexpr uint32_t kGiveUpsPerTick = 16;
 
 uint32_t longest_frame(const PortInfo& unsecured, const PortInfo& secured) {
   return kEthernetLength + std::max({unsecured.mtu, secured.mtu, kIcmpv6Octets});
@@ -191,7 +192,7 @@ uint32_t Worker::patience_ms() const {
   if (other) return sends || other->flows.sweeping() || other->spis.sweeping() ? 1 : 1000;
   const bool waits = sends || !flows.untold().empty() || !flows.draining().empty() || receive_spis.any_due();
   if (waits) return 1;
-  const bool soon = hosts.asking() || next_hops.asking() || flows.any_refused() ||
+  const bool soon = hosts.asking() || next_hops.asking() || flows.any_wanted() || flows.any_refused() ||
                     egress_reassembly.waits() || ingress_reassembly.waits();
   return soon ? 10 : 1000;
 }
@@ -268,6 +269,17 @@ void Worker::tell_missed() {
   counters[Value::kMissesWaiting].set(flows.untold().count);
 }
 
+// Packets whose key did not come within hold_ms are dropped by this clock, so that the bound on them holds
+// however busy the control side is.
+void Worker::give_up() {
+  for (uint32_t left = kGiveUpsPerTick; left > 0; --left) {
+    const uint32_t number = flows.overdue(now_ms);
+    if (number == 0) return;
+    hold.drop(flows[number].held, Drop::kEgressNoAnswer);
+    flows.refuse(number, now_ms + config.unanswered_ms);
+  }
+}
+
 void Worker::tick() {
   if (other) {
     other->flows.sweep();
@@ -276,6 +288,7 @@ void Worker::tick() {
   }
   egress_reassembly.tick(now_ms);
   ingress_reassembly.tick(now_ms);
+  give_up();
   flows.tick(now_ms);
   receive_spis.tick(now_ms);
   hosts.tick(now_ms);

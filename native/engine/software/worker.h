@@ -166,6 +166,7 @@ struct Worker {
   void send_handed_over();
   void take_over_changes();
   void tell_missed();
+  void give_up();
   void tick();
 
   alignas(64) Burst burst_;  // of one port after the other

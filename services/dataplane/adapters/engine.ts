@@ -186,8 +186,8 @@ export class Engine {
   }
 
   /** @throws PspError ENGINE_BUSY. */
-  refuse({ flows, refusal, holdDownMs }: Refuse): Promise<void> {
-    return translating(() => this.native.refuse(columnOf(flows), refusals[refusal], holdDownMs));
+  refuse({ flows, holdDownMs }: Refuse): Promise<void> {
+    return translating(() => this.native.refuse(columnOf(flows), refusals.refused, holdDownMs));
   }
 
   /** @returns the new generation. @throws PspError ENGINE_BUSY. */

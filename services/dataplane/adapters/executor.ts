@@ -12,12 +12,11 @@ import { monotonicMs, monotonicNs } from '../../shared/clock.js';
 import { contracts } from '../../shared/contracts.js';
 import { PspError } from '../../shared/errors.js';
 import type { DataplaneConfig } from '../config.js';
-import type { Arbiter } from '../core/arbiter.js';
+import { type Arbiter, tickMs } from '../core/arbiter.js';
 import type { Action, Decision, Fact, PlacedKey } from '../core/facts.js';
 import type { Auditor } from './auditor.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
-const tickMs = 100;
 const retryMs = 20;
 /** Keys are tried again for so long; keyexchange waits 300 ms for the answer. */
 const installMs = 200;
@@ -91,7 +90,7 @@ export class Executor {
           void this.#offer(action);
           break;
         case 'publish':
-          this.#publish(action.exchange);
+          this.#publish(action);
           break;
         case 'withdraw':
           this.#insist(() => this.engine.withdraw(action.offers));
@@ -173,6 +172,7 @@ export class Executor {
         exchange,
         epoch,
         publishedNs: 0n,
+        timeoutMs: undefined,
         reason: why,
         peer: name,
         flows: flows.map(messageOf),
@@ -188,10 +188,10 @@ export class Executor {
     }
   }
 
-  #publish(exchange: bigint): void {
+  #publish({ exchange, timeoutMs }: Extract<Action, { type: 'publish' }>): void {
     const ready = this.#ready.get(exchange);
     if (ready === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
-    const want = { ...ready.want, publishedNs: monotonicNs() };
+    const want = { ...ready.want, publishedNs: monotonicNs(), timeoutMs };
     this.#bus?.publish(wants[ready.reason].contract, want);
   }
 

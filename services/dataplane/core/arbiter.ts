@@ -6,10 +6,13 @@
 // second, because its want is tried again with fresh offers under the next exchange's number.
 //
 //   missed, configured, rotated -> want -> offer -> offered -> publish ... install | accept | refuse
+//
+// How much is asked of a peer at a time, and how long it is given, is its pace: see pace.ts. Timers fire by time:
+// whatever is overdue is done before the next fact, however late the ticks come.
 import type { FlowKey } from '../../shared/address.js';
 import { Calendar } from './calendar.js';
 import { EgressKeys } from './egress_keys.js';
-import { Exchanges } from './exchanges.js';
+import { type Exchange, Exchanges } from './exchanges.js';
 import {
   type Accept,
   type Action,
@@ -28,15 +31,16 @@ import {
 } from './facts.js';
 import { firstHoldDownMs, HoldDowns } from './hold_down.js';
 import { InboundFlows } from './inbound.js';
+import { batchLimit, exchangeCost, Pace } from './pace.js';
 import { Rotation, type RotationWait } from './rotation.js';
-import { repeatMs, Want } from './want.js';
+import { Want } from './want.js';
 
 export interface ArbiterOptions {
   /** Of this start; random. */
   epoch: bigint;
   /** How long a packet without a key is held. */
   holdMs: number;
-  /** How long an exchange may take. */
+  /** How long an exchange may take, while nothing slower was measured. */
   exchangeMs: number;
   drainMs: number;
   rotateGraceMs: number;
@@ -46,10 +50,18 @@ export interface ArbiterOptions {
   configured: readonly Miss[];
 }
 
-/** Flows of one peer in one event. */
-export const batchLimit = 64;
 /** Exchanges whose offers are being made; further repeats wait for these. Misses do not wait. */
 const offeringLimit = 32;
+/** How often timers are looked at. */
+export const tickMs = 100;
+
+/** What is due towards one peer, and when. */
+interface Peer {
+  pace: Pace;
+  misses: Calendar<FlowKey>;
+  /** Configured flows and re-offers. */
+  others: Calendar<FlowKey>;
+}
 
 export class Arbiter {
   readonly counters = {
@@ -66,20 +78,26 @@ export class Arbiter {
     staleEvents: 0,
   };
   readonly #wants = new Map<FlowKey, Want>();
-  readonly #attempts = new Calendar<FlowKey>();
+  readonly #peers = new Map<number, Peer>();
   readonly #giveUps = new Calendar<FlowKey>();
   readonly #offering = new Set<bigint>();
+  /** When an exchange that was not answered is in flight no more. */
+  readonly #timeouts = new Calendar<bigint>();
   readonly #exchanges: Exchanges;
   readonly #keys = new EgressKeys();
   readonly #inbound: InboundFlows;
   readonly #holdDowns = new HoldDowns();
   readonly #rotation: Rotation;
   readonly #configured: ReadonlyMap<FlowKey, number>;
+  readonly #longestMs: number;
   #connected = false;
+  #tickedMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ArbiterOptions) {
     this.#rotation = new Rotation({ drainMs: options.drainMs, graceMs: options.rotateGraceMs });
-    this.#exchanges = new Exchanges(options.exchangeMs);
+    // An answer is of no use once nobody waits for it.
+    this.#longestMs = Math.max(options.exchangeMs, options.holdMs);
+    this.#exchanges = new Exchanges(this.#longestMs);
     this.#inbound = new InboundFlows(options.maxInbound);
     this.#configured = new Map(options.configured.map(({ flow, peer }) => [flow, peer]));
     for (const { flow, peer } of options.configured) {
@@ -117,7 +135,10 @@ export class Arbiter {
   gauges() {
     return {
       wants: this.#wants.size,
-      attemptsScheduled: this.#attempts.size,
+      attemptsScheduled: Array.from(this.#peers.values()).reduce(
+        (sum, { misses, others }) => sum + misses.size + others.size,
+        0,
+      ),
       exchangesRemembered: this.#exchanges.size,
       keyedFlows: this.#keys.size,
       inboundFlows: this.#inbound.size,
@@ -143,9 +164,7 @@ export class Arbiter {
         this.#reschedule(nowMs);
         return this.#due(nowMs);
       case 'tick':
-        this.#exchanges.forget(nowMs);
-        this.#holdDowns.forget(nowMs);
-        return [...this.#giveUp(nowMs), ...this.#due(nowMs)];
+        return this.#due(nowMs);
       case 'missed':
         return this.#missed(fact.misses, nowMs);
       case 'offered':
@@ -190,6 +209,7 @@ export class Arbiter {
   install({ exchange, peer, flows, order }: Install, nowMs: number): Decision {
     const begun = this.#exchanges.get(exchange);
     const known = begun?.peer === peer ? begun : undefined;
+    if (known) this.#measured(known, nowMs);
     const proof = known !== undefined && known.generation === this.generation;
     const rows: number[] = [];
     const takes: number[] = [];
@@ -249,6 +269,7 @@ export class Arbiter {
   refuse({ exchange, peer, flows, code }: Refuse, nowMs: number): Action[] {
     const refused = this.#exchanges.get(exchange);
     if (refused === undefined || refused.peer !== peer) return [];
+    this.#measured(refused, nowMs);
     const actions = this.#withdraw(exchange, flows);
     const byMs = new Map<number, FlowKey[]>();
     for (const flow of flows) {
@@ -256,7 +277,7 @@ export class Arbiter {
       if (want?.exchange !== exchange) continue;
       want.exchange = undefined;
       if (refused.flows.length > 1) {
-        want.alone = true;
+        want.together = refused.flows.length > batchLimit ? batchLimit : 1;
         this.#goOn(flow, want, nowMs);
         continue;
       }
@@ -269,7 +290,7 @@ export class Arbiter {
       if (!this.#keys.has(flow)) byMs.set(ms, [...(byMs.get(ms) ?? []), flow]);
     }
     for (const [holdDownMs, refusedFlows] of byMs) {
-      actions.push({ type: 'refuse', flows: refusedFlows, refusal: 'refused', holdDownMs });
+      actions.push({ type: 'refuse', flows: refusedFlows, holdDownMs });
     }
     return [...actions, ...this.#due(nowMs)];
   }
@@ -290,87 +311,134 @@ export class Arbiter {
   }
 
   #missed(misses: readonly Miss[], nowMs: number): Action[] {
-    const now: FlowKey[] = [];
     for (const { flow, peer } of misses) {
       if (this.#keys.has(flow)) continue;
       const want = this.#want(flow, peer);
-      if (want.missedMs !== undefined) continue;
+      const isNew = want.missedMs === undefined;
+      // The engine reports a flow again only after it gave the flow up.
       want.missedMs = nowMs;
       this.#giveUps.add(flow, nowMs + this.options.holdMs);
-      want.nextMs = Math.max(nowMs, want.spareMs, this.#holdDowns.until(flow));
-      if (this.#connected && want.nextMs <= nowMs) now.push(flow);
-      else this.#schedule(flow, want.nextMs);
+      if (isNew) this.#schedule(flow, Math.max(nowMs, want.spareMs, this.#holdDowns.until(flow)));
     }
-    return this.#attempt(now, nowMs);
+    return this.#due(nowMs);
   }
 
-  /** Begins an exchange for each of these flows, those of one peer and reason together unless one goes alone. */
-  #attempt(flows: readonly FlowKey[], nowMs: number): Action[] {
-    const batches = new Map<string, { peer: number; reason: Reason; flows: FlowKey[] }>();
-    const full: { peer: number; reason: Reason; flows: FlowKey[] }[] = [];
-    for (const flow of flows) {
+  /** Does what is overdue, and begins what is due: of each peer as far as its window has room, misses first. */
+  #due(nowMs: number): Action[] {
+    if (nowMs >= this.#tickedMs + tickMs) {
+      this.#tickedMs = nowMs;
+      this.#exchanges.forget(nowMs);
+      this.#holdDowns.forget(nowMs);
+      this.#giveUp(nowMs);
+    }
+    this.#timeOut(nowMs);
+    if (!this.#connected) return [];
+    const actions: Action[] = [];
+    for (const peer of this.#peers.values()) {
+      const flows = new Set<FlowKey>();
+      this.#take(peer.misses, peer.pace.room('misses'), flows, nowMs);
+      const room = Math.min(peer.pace.room('others'), (offeringLimit - this.#offering.size) * batchLimit);
+      this.#take(peer.others, room - flows.size, flows, nowMs);
+      if (flows.size > 0) actions.push(...this.#begin(peer.pace, flows, nowMs));
+    }
+    return actions;
+  }
+
+  /** Moves flows whose time has come from a calendar to `flows`, as far as there is room. */
+  #take(due: Calendar<FlowKey>, room: number, flows: Set<FlowKey>, nowMs: number): void {
+    for (let left = room; left > 0; ) {
+      const next = due.next(nowMs);
+      if (next === undefined) return;
+      const { key: flow, atMs } = next;
       const want = this.#wants.get(flow);
-      const reason = want?.reason;
-      if (want === undefined || reason === undefined) {
-        this.#wants.delete(flow);
-        continue;
-      }
-      if (want.alone) {
-        full.push({ peer: want.peer, reason, flows: [flow] });
-        continue;
-      }
-      const id = `${want.peer} ${reason}`;
-      const batch = batches.get(id) ?? { peer: want.peer, reason, flows: [] };
-      batches.set(id, batch);
-      if (batch.flows.push(flow) === batchLimit) {
-        full.push(batch);
-        batches.delete(id);
+      if (want?.nextMs !== atMs || flows.has(flow)) continue;
+      if (want.reason === undefined) this.#wants.delete(flow);
+      // The peer has become slower since the attempt that is in flight began.
+      else if (want.spareMs > nowMs) this.#schedule(flow, want.spareMs);
+      else if (!want.isLate(this.options.holdMs, nowMs)) {
+        flows.add(flow);
+        left -= want.together === 1 ? exchangeCost : 1;
       }
     }
-    return [...full, ...batches.values()].map(({ peer, reason, flows }) => {
-      const exchange = this.#exchanges.begin(peer, flows, nowMs);
+  }
+
+  /** Begins an exchange for each batch of these flows of one peer; those of one reason share it, if they may. */
+  #begin(pace: Pace, flows: Iterable<FlowKey>, nowMs: number): Action[] {
+    const open = new Map<string, { reason: Reason; flows: FlowKey[] }>();
+    const batches: { reason: Reason; flows: FlowKey[] }[] = [];
+    for (const flow of flows) {
+      const want = this.#wants.get(flow) as Want;
+      const reason = want.reason as Reason;
+      const limit = Math.min(want.together, pace.batch);
+      const id = `${reason} ${limit}`;
+      const batch = open.get(id) ?? { reason, flows: [] };
+      if (batch.flows.length === 0) batches.push(batch);
+      open.set(id, batch);
+      if (batch.flows.push(flow) >= limit) open.delete(id);
+    }
+    return batches.map(({ reason, flows }) => {
+      const { peer } = this.#wants.get(flows[0] as FlowKey) as Want;
+      const exchange = this.#exchanges.begin(peer, flows, pace.timeoutMs, nowMs);
       this.#offering.add(exchange);
+      pace.began(flows.length);
+      this.#timeouts.add(exchange, nowMs + pace.attemptMs);
       this.counters.exchanges += flows.length;
       for (const flow of flows) {
         const want = this.#wants.get(flow) as Want;
         if (reason === 'stale') this.counters.reoffered++;
         want.attempt(exchange, nowMs, this.#inbound.isProven(reversed(flow)));
-        this.#attempts.add(flow, want.nextMs);
+        this.#schedule(flow, want.nextMs);
       }
       return { type: 'offer', exchange, peer, reason, flows };
     });
   }
 
-  /** Tries what is due, as far as the engine keeps up with making offers. */
-  #due(nowMs: number): Action[] {
-    if (!this.#connected) return [];
-    const flows = new Set<FlowKey>();
-    let room = (offeringLimit - this.#offering.size) * batchLimit;
-    while (room > 0) {
-      const due = this.#attempts.next(nowMs);
-      if (due === undefined) break;
-      const want = this.#wants.get(due.key);
-      if (want?.nextMs !== due.atMs || flows.has(due.key)) continue;
-      flows.add(due.key);
-      room -= want.alone ? batchLimit : 1;
-    }
-    return this.#attempt([...flows], nowMs);
+  /** The peer answered. An answer that comes late is measured, too; a repeated one is not. */
+  #measured(exchange: Exchange, nowMs: number): void {
+    if (exchange.answered) return;
+    exchange.answered = true;
+    this.#over(exchange);
+    this.#peer(exchange.peer).pace.answered(exchange.flows.length, exchange.startedMs, nowMs);
   }
 
-  #giveUp(nowMs: number): Action[] {
-    const flows: FlowKey[] = [];
+  /** The exchange takes no room any more. @returns whether it did. */
+  #over(exchange: Exchange): boolean {
+    if (!exchange.inFlight) return false;
+    exchange.inFlight = false;
+    this.#peer(exchange.peer).pace.ended(exchange.flows.length);
+    return true;
+  }
+
+  #timeOut(nowMs: number): void {
+    for (let due = this.#timeouts.next(nowMs); due !== undefined; due = this.#timeouts.next(nowMs)) {
+      const exchange = this.#exchanges.get(due.key);
+      if (exchange === undefined || !this.#over(exchange)) continue;
+      this.#peer(exchange.peer).pace.unanswered(exchange.startedMs, nowMs);
+    }
+  }
+
+  /** What the exchange carried is over, and nobody will answer it. */
+  #end(number: bigint): void {
+    const exchange = this.#exchanges.get(number);
+    if (exchange !== undefined) this.#over(exchange);
+    this.#exchanges.end(number);
+  }
+
+  /**
+   * Gives up what was missed too long ago; the engine does the same with what it holds, by its own clock. An exchange
+   * in flight goes on: what comes late serves the next packet.
+   */
+  #giveUp(nowMs: number): void {
     for (let due = this.#giveUps.next(nowMs); due !== undefined; due = this.#giveUps.next(nowMs)) {
       const want = this.#wants.get(due.key);
       if (want?.missedMs === undefined || want.missedMs + this.options.holdMs !== due.atMs) continue;
       this.counters.unanswered++;
       want.missedMs = undefined;
       this.#holdDowns.unanswered(due.key, nowMs);
-      if (want.reason === undefined) this.#wants.delete(due.key);
-      flows.push(due.key);
+      if (want.reason !== undefined) continue;
+      if (want.spareMs > nowMs && this.#connected) this.#schedule(due.key, want.spareMs);
+      else this.#wants.delete(due.key);
     }
-    return flows.length === 0
-      ? []
-      : [{ type: 'refuse', flows, refusal: 'noAnswer', holdDownMs: firstHoldDownMs }];
   }
 
   #offered(exchange: bigint, generation: number, spis: readonly number[], nowMs: number): Action[] {
@@ -382,12 +450,12 @@ export class Arbiter {
     }
     const inFlight = begun.flows.filter((flow) => this.#wants.get(flow)?.exchange === exchange);
     if (generation >= this.generation && inFlight.length > 0) {
-      return [{ type: 'publish', exchange }, ...this.#due(nowMs)];
+      return [{ type: 'publish', exchange, timeoutMs: begun.timeoutMs }, ...this.#due(nowMs)];
     }
     // Nobody was told of these offers, and either the key that they are of is no longer the active one or
     // nobody waits for them: they are taken back, and what is still wanted is tried at once.
     const actions = this.#withdraw(exchange, begun.flows);
-    this.#exchanges.end(exchange);
+    this.#end(exchange);
     for (const flow of inFlight) {
       const want = this.#wants.get(flow) as Want;
       want.exchange = undefined;
@@ -404,7 +472,7 @@ export class Arbiter {
       const want = this.#wants.get(flow);
       if (want?.exchange === exchange) want.exchange = undefined;
     }
-    this.#exchanges.end(exchange);
+    this.#end(exchange);
     return this.#due(nowMs);
   }
 
@@ -431,7 +499,7 @@ export class Arbiter {
       this.#want(flow, peer).configured = true;
       this.#schedule(flow, nowMs + firstHoldDownMs);
     }
-    return [...down, { type: 'refuse', flows: without, refusal: 'refused', holdDownMs: firstHoldDownMs }];
+    return [...down, { type: 'refuse', flows: without, holdDownMs: firstHoldDownMs }];
   }
 
   #rotated(generation: number, nowMs: number): Action[] {
@@ -506,24 +574,40 @@ export class Arbiter {
   }
 
   #want(flow: FlowKey, peer: number): Want {
-    const want = this.#wants.get(flow) ?? new Want(peer, Math.max(repeatMs, this.options.exchangeMs));
+    const want = this.#wants.get(flow) ?? new Want(peer, this.#peer(peer).pace);
     this.#wants.set(flow, want);
     return want;
+  }
+
+  #peer(number: number): Peer {
+    const known = this.#peers.get(number);
+    if (known !== undefined) return known;
+    const pace = new Pace(this.options.exchangeMs, this.#longestMs);
+    const peer = { pace, misses: new Calendar<FlowKey>(), others: new Calendar<FlowKey>() };
+    this.#peers.set(number, peer);
+    return peer;
   }
 
   #schedule(flow: FlowKey, atMs: number): void {
     const want = this.#wants.get(flow);
     if (want === undefined) return;
     want.nextMs = atMs;
-    if (this.#connected) this.#attempts.add(flow, atMs);
+    if (!this.#connected) return;
+    const { misses, others } = this.#peer(want.peer);
+    (want.missedMs === undefined ? others : misses).add(flow, atMs);
   }
 
   /**
    * Without the bus nothing comes due, so the calendar stays empty, or it would grow with every miss. What failed
-   * before may have failed with the bus, so its return ends every back-off; only hold-downs go on.
+   * before may have failed with the bus, so its return ends every back-off; only hold-downs go on. What was in
+   * flight is lost with the bus, and nothing about the peer follows from that.
    */
   #reschedule(nowMs: number): void {
-    this.#attempts.clear();
+    for (const { misses, others } of this.#peers.values()) {
+      misses.clear();
+      others.clear();
+    }
+    for (const exchange of this.#exchanges.all()) this.#over(exchange);
     if (!this.#connected) return;
     for (const [flow, want] of this.#wants) {
       want.beginAnew();

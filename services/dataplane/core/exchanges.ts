@@ -12,6 +12,12 @@ export interface Exchange {
   peer: number;
   flows: readonly FlowKey[];
   startedMs: number;
+  /** How long its answer is of use. */
+  timeoutMs: number;
+  /** It takes room in its peer's window. */
+  inFlight: boolean;
+  /** Its peer answered it once. */
+  answered: boolean;
   /** Of the master key under which its offers were made; undefined until they are. */
   generation: number | undefined;
   /** By egress flow, until they are withdrawn. */
@@ -23,24 +29,33 @@ export class Exchanges {
   readonly #rememberedMs: number;
   #last = 0n;
 
-  constructor(exchangeMs: number) {
-    this.#rememberedMs = Math.max(rememberedMs, 2 * exchangeMs);
+  /** @param longestMs what an exchange is given at most. */
+  constructor(longestMs: number) {
+    this.#rememberedMs = Math.max(rememberedMs, 2 * longestMs);
   }
 
   get size(): number {
     return this.#exchanges.size;
   }
 
-  begin(peer: number, flows: readonly FlowKey[], nowMs: number): bigint {
+  begin(peer: number, flows: readonly FlowKey[], timeoutMs: number, nowMs: number): bigint {
     this.#last += 1n;
     this.#exchanges.set(this.#last, {
       peer,
       flows,
       startedMs: nowMs,
+      timeoutMs,
+      inFlight: true,
+      answered: false,
       generation: undefined,
       spis: new Map(),
     });
     return this.#last;
+  }
+
+  /** Oldest first. */
+  all(): Iterable<Exchange> {
+    return this.#exchanges.values();
   }
 
   get(exchange: bigint): Exchange | undefined {

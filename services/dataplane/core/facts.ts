@@ -77,12 +77,12 @@ export type Reason = 'miss' | 'configured' | 'stale';
 export type Action =
   /** Make a fresh offer for each flow, then say `offered` or `offerFailed`. */
   | { type: 'offer'; exchange: bigint; peer: number; reason: Reason; flows: readonly FlowKey[] }
-  /** Tell keyexchange of the exchange whose offers were just made. */
-  | { type: 'publish'; exchange: bigint }
+  /** Tell keyexchange of the exchange whose offers were just made, and how long its answer is of use. */
+  | { type: 'publish'; exchange: bigint; timeoutMs: number }
   /** Take offers back that their peer refused or never got. */
   | { type: 'withdraw'; offers: readonly MadeOffer[] }
   /** Drop what is held, and further packets for a while. */
-  | { type: 'refuse'; flows: readonly FlowKey[]; refusal: 'noAnswer' | 'refused'; holdDownMs: number }
+  | { type: 'refuse'; flows: readonly FlowKey[]; holdDownMs: number }
   /** Tell the auditors. */
   | { type: 'audit'; event: AuditFact };
 

@@ -6,9 +6,10 @@
 // came back ends the back-off. One exchange serves them all; one is in flight at a time, and the next attempt takes
 // its place.
 import type { Reason } from './facts.js';
+import type { Pace } from './pace.js';
 
-/** An exchange is given this long before the next attempt, unless its own deadline is longer. */
-export const repeatMs = 1000;
+/** Between attempts at least; more where the peer is slower. */
+const repeatMs = 1000;
 const longestBackoffMs = 30_000;
 /** How many re-offers follow one another without back-off to a peer that proved to be there. */
 const promptReoffers = 10;
@@ -17,8 +18,8 @@ export class Want {
   /** When the packet missed that has been held longest. */
   missedMs: number | undefined;
   configured = false;
-  /** It was refused together with others: until a key comes, it is asked for in exchanges of its own. */
-  alone = false;
+  /** How many flows may share its exchange: fewer after it was refused together with others, until a key comes. */
+  together = Number.POSITIVE_INFINITY;
   /** The exchange in flight. */
   exchange: bigint | undefined;
   nextMs = 0;
@@ -28,7 +29,7 @@ export class Want {
 
   constructor(
     readonly peer: number,
-    private readonly attemptMs: number,
+    private readonly pace: Pace,
   ) {}
 
   get stale(): boolean {
@@ -59,7 +60,13 @@ export class Want {
 
   /** When an attempt that is in flight has had its time. */
   get spareMs(): number {
-    return this.exchange === undefined ? 0 : this.#triedMs + this.attemptMs;
+    return this.exchange === undefined ? 0 : this.#triedMs + this.#attemptMs;
+  }
+
+  /** Only a held packet waits for it, and not as long as an exchange takes: it is not worth beginning. */
+  isLate(holdMs: number, nowMs: number): boolean {
+    if (this.missedMs === undefined || this.configured || this.#stale) return false;
+    return this.missedMs + holdMs - nowMs < Math.min(this.pace.latencyMs, holdMs / 2);
   }
 
   /**
@@ -70,15 +77,19 @@ export class Want {
     this.#attempts++;
     this.exchange = exchange;
     this.#triedMs = nowMs;
-    this.nextMs = nowMs + Math.max(this.attemptMs, this.#backoffMs(proven));
+    this.nextMs = nowMs + Math.max(this.#attemptMs, this.#backoffMs(proven));
   }
 
   /** An egress key came: what waited for one is satisfied, and no exchange is in flight any more. */
   keyed(): void {
     this.missedMs = undefined;
     this.configured = false;
-    this.alone = false;
+    this.together = Number.POSITIVE_INFINITY;
     this.exchange = undefined;
+  }
+
+  get #attemptMs(): number {
+    return Math.max(repeatMs, this.pace.attemptMs);
   }
 
   #backoffMs(proven: boolean): number {

@@ -7,7 +7,7 @@ import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen
 import { monotonicMs } from '../../shared/clock.js';
 import { PspError } from '../../shared/errors.js';
 import { acceptanceOf, responseOf } from '../core/acceptance.js';
-import { commandMs, type Peer, type Rules } from '../core/rules.js';
+import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
 import type { Tally } from '../core/tally.js';
 import type { Dataplane } from './dataplane.js';
 import { InFlight } from './in_flight.js';
@@ -38,7 +38,7 @@ export class Answerer {
     const leftMs = () => {
       const left = endMs - monotonicMs();
       if (left <= 0 || call.isCancelled()) throw new PspError('OVERLOADED');
-      return Math.min(commandMs, left);
+      return Math.min(longestCommandMs, left);
     };
     return this.#inFlight.run(peer.name, request.tunnels.length, async () => {
       leftMs();

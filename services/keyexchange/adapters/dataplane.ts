@@ -8,7 +8,6 @@ import { type ErrorCode, isErrorCode, PspError } from '../../shared/errors.js';
 import { Opener, type SealContext, Sealer } from '../../shared/seal.js';
 import type { Acceptance } from '../core/acceptance.js';
 import { pairUp } from '../core/parameters.js';
-import { commandMs } from '../core/rules.js';
 import type { Egress } from '../core/want.js';
 
 export type WantContract = typeof contracts.flowMissed | typeof contracts.flowStale;
@@ -108,7 +107,7 @@ export class Dataplane {
    * Answers a want. The keys are wiped.
    * @returns what was done for each flow. @throws PspError as `accept`, STALE among them.
    */
-  async install(want: FlowWanted, egress: Egress): Promise<InstallResult[]> {
+  async install(want: FlowWanted, egress: Egress, timeoutMs: number): Promise<InstallResult[]> {
     const { exchange, epoch, peer, flows } = want;
     const bound = { exchange, epoch, peer, flows, peerEpoch: egress.peerEpoch };
     const seal = this.#seal(
@@ -116,18 +115,18 @@ export class Dataplane {
       egress.keys,
     );
     const request = { ...bound, egress: egress.offers, seal };
-    const answer = await this.bus.request(contracts.flowInstall, request, commandMs);
+    const answer = await this.bus.request(contracts.flowInstall, request, timeoutMs);
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowInstall.subject, epoch);
     return answer.results;
   }
 
   /** Passes a peer's refusal on. @throws PspError as `install`. */
-  async refuse(want: FlowWanted, refusal: ErrorCode): Promise<void> {
+  async refuse(want: FlowWanted, refusal: ErrorCode, timeoutMs: number): Promise<void> {
     const { exchange, epoch, peer, flows } = want;
     const answer = await this.bus.request(
       contracts.flowRefuse,
       { exchange, epoch, peer, flows, refusal },
-      commandMs,
+      timeoutMs,
     );
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowRefuse.subject, epoch);
   }

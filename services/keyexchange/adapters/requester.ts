@@ -9,7 +9,15 @@ import { PspError } from '../../shared/errors.js';
 import { isRefusal } from '../core/outcome.js';
 import type { Peer, Rules } from '../core/rules.js';
 import type { CounterName } from '../core/tally.js';
-import { callTimeoutMs, type Egress, egressOf, isFresh, peerOf, requestOf } from '../core/want.js';
+import {
+  callTimeoutMs,
+  commandTimeoutMs,
+  type Egress,
+  egressOf,
+  isFresh,
+  peerOf,
+  requestOf,
+} from '../core/want.js';
 import type { Dataplane, WantContract } from './dataplane.js';
 import { InFlight } from './in_flight.js';
 import type { PeerClient } from './peer_client.js';
@@ -95,12 +103,13 @@ export class Requester {
       if (!isRefusal(code)) return tally.failed(peer.name, unixMs());
       tally.refused(peer.name);
       this.report.refusedBy(peer.name, flowsOf(want), error as PspError);
-      return this.dataplane.refuse(want, code);
+      return this.dataplane.refuse(want, code, commandTimeoutMs(want, this.rules, monotonicNs()));
     }
     tally.answered(peer.name, unixMs());
     this.report.answeredBy(peer.name, flowsOf(want));
     if (egress.peerEpoch) this.report.epochUsed(peer.name, egress.peerEpoch, peer.endpoint);
-    const results = await this.dataplane.install(want, egress);
+    const timeoutMs = commandTimeoutMs(want, this.rules, monotonicNs());
+    const results = await this.dataplane.install(want, egress, timeoutMs);
     if (results.includes(InstallResult.INSTALL_RESULT_INSTALLED)) {
       tally.exchange.took(Number(monotonicNs() - want.publishedNs) / 1e9);
     }

@@ -26,14 +26,18 @@ export interface Rules {
   outerFamily: 4 | 6;
   vips: VipTable;
   peers: ReadonlyMap<string, Peer>;
-  /** How long one exchange may take, from the publication of its want. */
+  /** How long one exchange may take, from the publication of its want, where the want does not say. */
   exchangeMs: number;
-  /** How long one call to a peer may take. */
+  /** How long one call to a peer may take; of a longer exchange the same part. */
   callMs: number;
 }
 
-/** How long the dataplane may take to answer a command on the bus. */
-export const commandMs = 300;
+/**
+ * How long the dataplane may take to answer a command on the bus: as long as the answer is of use, within these. An
+ * answer that comes too late to be of use may still prove something, and a peer may set no deadline at all.
+ */
+export const shortestCommandMs = 300;
+export const longestCommandMs = 10_000;
 
 /** A peer that was not heard for so long is asked for a sign of life, and has so long to give one. */
 export const idleMs = 20_000;

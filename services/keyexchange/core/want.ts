@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client way: from a want of the dataplane to a request, and from the peer's answer to egress keys. A want
-// older than half the exchange deadline is not worth starting, because the dataplane is about to repeat it;
-// deadlines count from its publication.
+// older than half of its time is not worth starting, because the dataplane is about to repeat it. The dataplane
+// measures how long exchanges take and gives each its time; all deadlines follow from that, and count from its
+// publication.
 import type { FlowWanted, Offer } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { familyOf, formatAddress } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { modeMismatch, pairUp, parametersOf, readOffer, repeatsSpi } from './parameters.js';
-import type { Peer, Rules } from './rules.js';
+import { type Peer, type Rules, shortestCommandMs } from './rules.js';
 
 const ageMs = (want: FlowWanted, nowNs: bigint): number =>
   Math.max(0, Number(nowNs - want.publishedNs) / 1e6);
 
+/** How long an answer to a want is of use. */
+const timeoutMs = (want: FlowWanted, rules: Rules): number => want.timeoutMs ?? rules.exchangeMs;
+
 /** @param nowNs CLOCK_MONOTONIC. */
 export const isFresh = (want: FlowWanted, rules: Rules, nowNs: bigint): boolean =>
-  ageMs(want, nowNs) <= rules.exchangeMs / 2;
+  ageMs(want, nowNs) <= timeoutMs(want, rules) / 2;
 
-/** How long the call to the peer may take: what is left of the exchange, `callMs` at most. */
-export const callTimeoutMs = (want: FlowWanted, rules: Rules, nowNs: bigint): number =>
-  Math.max(1, Math.min(rules.callMs, rules.exchangeMs - ageMs(want, nowNs)));
+/** How long the call to the peer may take: what is left of the exchange, and no more of it than callMs of exchangeMs. */
+export function callTimeoutMs(want: FlowWanted, rules: Rules, nowNs: bigint): number {
+  const wholeMs = timeoutMs(want, rules);
+  return Math.max(1, Math.min((wholeMs * rules.callMs) / rules.exchangeMs, wholeMs - ageMs(want, nowNs)));
+}
+
+/** How long the dataplane may take to answer: what is left of the exchange. */
+export const commandTimeoutMs = (want: FlowWanted, rules: Rules, nowNs: bigint): number =>
+  Math.max(shortestCommandMs, timeoutMs(want, rules) - ageMs(want, nowNs));
 
 /**
  * The peer that a want names.

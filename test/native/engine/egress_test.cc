@@ -276,9 +276,59 @@ TEST(Egress, ARefusalDropsWhatIsHeldAndFurtherPacketsUntilTheHoldDownIsOver) {
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "after"));
   EXPECT_EQ(gateway.missed().size(), 1u);
 
-  gateway.refuse(kFlow, Refusal::kNoAnswer, 0);
-  EXPECT_EQ(gateway.dropped(Drop::kEgressNoAnswer), 1u);
+  gateway.refuse(kFlow, Refusal::kRemoved, 0);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressRemoved), 1u);
   EXPECT_EQ(gateway.worker->flows.find(kFlow), 0u);
+  gateway.expect_conservation();
+}
+
+TEST(Egress, GivesUpAFlowAfterHoldMsWhateverTheControlSideDoesAndHoldsItDown) {
+  EngineConfig config = gateway_config();
+  config.hold_ms = 500;
+  config.unanswered_ms = 200;
+  Gateway gateway(config);
+  gateway.know_next_hop();
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "first"));
+  gateway.turn(400);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "second"));
+  EXPECT_EQ(gateway.missed().size(), 1u);
+  gateway.turn(99);
+  EXPECT_EQ(gateway.counters[Value::kHeld].value(), 2u);
+  gateway.turn(1);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoAnswer), 2u);
+  EXPECT_EQ(gateway.counters[Value::kHeld].value(), 0u);
+  EXPECT_EQ(gateway.counters[Value::kWanted].value(), 0u);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "during"));
+  EXPECT_EQ(gateway.dropped(Drop::kEgressHoldDown), 1u);
+  gateway.turn(200);
+  gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "after"));
+  EXPECT_EQ(gateway.missed().size(), 1u);
+
+  gateway.install(kFlow, egress_key(5));
+  gateway.turn();
+  EXPECT_EQ(gateway.secured.sent.size(), 1u);
+  gateway.turn(10'000);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoAnswer), 2u);
+  gateway.expect_conservation();
+}
+
+TEST(Egress, GivesUpFlowsThatTheEventRingHadNoSpaceFor) {
+  EngineConfig config = gateway_config();
+  config.hold_ms = 500;
+  Gateway gateway(config, 1500, 1600, 8);
+  for (int i = 0; i < 600; ++i) {
+    gateway.unsecured.received.push_back(
+        from_host("10.1.0.5", "10.2." + std::to_string(i / 256) + "." + std::to_string(i % 256), "x"));
+  }
+  gateway.settle();
+  EXPECT_GT(gateway.counters[Value::kMissesWaiting].value(), 500u);
+  gateway.turn(500);
+  // Bounded work each turn: it takes several.
+  EXPECT_GT(gateway.counters[Value::kHeld].value(), 0u);
+  for (int ms = 0; ms < 100; ++ms) gateway.turn(1);
+  EXPECT_EQ(gateway.counters[Value::kHeld].value(), 0u);
+  EXPECT_EQ(gateway.counters[Value::kWanted].value(), 0u);
+  EXPECT_EQ(gateway.dropped(Drop::kEgressNoAnswer), 600u);
   gateway.expect_conservation();
 }
 
