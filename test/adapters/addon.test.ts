@@ -560,7 +560,10 @@ describe('a process with the addon', () => {
         },
         ingressAcl: true, bypass: [], capture: { ingress: false, egress: false, perSecond: 100 },
         vips: prefix, peers: [], polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000,
-        limits: { heldPerFlow: 1, heldPerSource: 1, heldTotal: 1, wantsPerPeer: 1, spisPerFlow: 8 },
+        limits: {
+          holdMs: 3000, unansweredMs: 1000, heldPerFlow: 1, heldPerSource: 1, heldTotal: 1, wantsPerPeer: 1,
+          spisPerFlow: 8,
+        },
         sampling: { snapBytes: 64, sealed: true, plain: false }, onEvents: () => {}, onSamples: () => {}, ...${changes},
       };
       (async () => { ${script} })().catch((error) => {

@@ -30,7 +30,7 @@ struct alignas(128) EgressFlow {
   FlowKey key;
   uint64_t key_tag;  // names this key in the cache; never used twice
   union {
-    uint64_t entropy;  // AddressHash::value of the key, once there is one
+    uint64_t entropy;   // AddressHash::value of the key, once there is one
     uint64_t until_ms;  // without a key: when the flow is given up, or its hold-down ends
   };
   uint32_t spi;
