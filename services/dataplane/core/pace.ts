@@ -12,8 +12,8 @@ const longestBatch = 1024;
 /** An exchange costs at least as much as this many of its flows. */
 export const exchangeCost = 16;
 const firstWindow = 4 * batchLimit;
-/** As many as keyexchange works on at a time for one peer. */
-const widestWindow = 4096;
+/** Less than keyexchange works on at a time for one peer, which still works on some that timed out. */
+const widestWindow = 3072;
 
 const costOf = (flows: number): number => Math.max(flows, exchangeCost);
 
