@@ -74,9 +74,9 @@ export const schema = section({
   keyExchange: section({
     /** Where peers reach us. restart */
     listen: endpoint,
-    /** How long one exchange may take, from the want to the install. restart */
+    /** How long one exchange may take, from the want to the install, where none was measured to take longer. restart */
     exchangeMs: milliseconds(100, 60_000).default(1000),
-    /** How long one call to a peer may take. restart */
+    /** How long one call to a peer may take; of a longer exchange the same part. restart */
     callMs: milliseconds(50, 60_000).default(700),
   }),
   /** Prefixes behind this gateway. restart */

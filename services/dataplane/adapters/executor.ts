@@ -18,8 +18,8 @@ import type { Auditor } from './auditor.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
 const retryMs = 20;
-/** Keys are tried again for so long; keyexchange waits 300 ms for the answer. */
-const installMs = 200;
+/** Keys are tried again for this long; their sender waits about as long, or longer where exchanges are slow. */
+const installMs = 500;
 
 type OfferAction = Extract<Action, { type: 'offer' }>;
 
