@@ -8,7 +8,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type AuditEvent, readEvent, tailOf } from '../services/shared/audit_event.js';
 import { unixMs } from '../services/shared/clock.js';
 import { AuditChains, type Chain, isWhole } from './audit_chains.js';
-import { asOperator, type SharedOptions } from './operator.js';
+import { asAuditor, type SharedOptions } from './operator.js';
 import { print, printJson, Told, table } from './output.js';
 
 interface AuditOptions extends SharedOptions {
@@ -49,9 +49,9 @@ async function show({ config, json, follow = false, since }: AuditOptions): Prom
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
   process.stdout.on('error', end);
   try {
-    await asOperator(config, async (bus) => {
+    await asAuditor(config, async (stream) => {
       const range = { follow, ...(since !== undefined && { sinceMs: since }) };
-      for await (const { subject, octets } of bus.stream.read(range, leave.signal)) {
+      for await (const { subject, octets } of stream.read(range, leave.signal)) {
         const event = readEvent(octets);
         if (event === undefined || !isOwn(event, subject)) continue;
         print(json ? JSON.stringify(JSON.parse(Buffer.from(octets).toString())) : lineOf(event));
@@ -78,13 +78,13 @@ const unprintable = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 async function verify({ config, json }: SharedOptions): Promise<void> {
   const chains = new AuditChains();
-  const { node, dropped } = await asOperator(config, async (bus, { node }) => {
+  const { node, dropped } = await asAuditor(config, async (stream, { node }) => {
     const { signal } = new AbortController();
-    for await (const { subject, octets } of bus.stream.read({ follow: false }, signal)) {
+    for await (const { subject, octets } of stream.read({ follow: false }, signal)) {
       const event = readEvent(octets);
       chains.take(event && isOwn(event, subject) ? event : undefined);
     }
-    return { node, dropped: (await bus.stream.state()).first > 1 };
+    return { node, dropped: (await stream.state()).first > 1 };
   });
   const { foreign } = chains;
   const producers = chains.chains(dropped);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sees to it that the audit stream is there while a node runs: made at the first connect, and made again should
-// nats-server come back without it. Services wait for it with their spools.
+// Sees to it that the audit stream is there while a node runs: made at the first connect, and made again should the
+// audit server come back without it. Services wait for it with their spools.
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Bus } from '../services/shared/bus.js';
+import type { BusStream } from '../services/shared/bus_stream.js';
 import { PspError } from '../services/shared/errors.js';
 import type { Logger } from '../services/shared/log.js';
 
@@ -39,7 +39,7 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 
 /** Works until `signal`; what goes wrong is logged once for each reason. */
 export async function keepStream(
-  bus: Bus,
+  stream: BusStream,
   streamBytes: number,
   connects: Connects,
   log: Logger,
@@ -48,7 +48,7 @@ export async function keepStream(
   let told = '';
   while (!signal.aborted) {
     try {
-      await bus.stream.ensure(streamBytes);
+      await stream.ensure(streamBytes);
       if (told !== '') log.info('audit stream is there');
       told = '';
       await connects.next(signal);

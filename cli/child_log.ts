@@ -8,7 +8,7 @@ import { createLogger, type Logger, standardError } from '../services/shared/log
 const reportMs = 1000;
 
 /** `[pid] 2026/11/30 19:00:00.000000 [INF] text` */
-const natsLine = /^\[\d+\] [\d/]+ [\d:.]+ \[([A-Z]{3})\] (.*)$/s;
+const natsLine = /^\[\d+\] [\d/]+ [\d:.]+ \[([A-Z]{3})\] ?(.*)$/s;
 const natsLevels: Record<string, Level> = {
   TRC: 'trace',
   DBG: 'debug',
@@ -41,7 +41,7 @@ export class ChildLog {
       return;
     }
     const [, code = '', message = text] = natsLine.exec(text) ?? [];
-    this.#loggerOf(name)[natsLevels[code] ?? 'warn'](message);
+    if (message !== '') this.#loggerOf(name)[natsLevels[code] ?? 'warn'](message);
   }
 
   end(): void {

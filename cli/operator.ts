@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a command reaches a running node: the node file names the bus, the file beside it holds the operator's
-// password. A command does not wait for a bus that is not there.
+// How a command reaches a running node: the node file names the bus and the audit server, the file beside it holds the
+// operator's password. A command does not wait for a server that is not there.
 import { Bus } from '../services/shared/bus.js';
 import { readPassword } from '../services/shared/bus_secret.js';
+import { BusStream } from '../services/shared/bus_stream.js';
 import { loadConfig, type NodeConfig } from '../services/shared/config.js';
 import { PspError } from '../services/shared/errors.js';
 
@@ -11,6 +12,13 @@ export interface SharedOptions {
   config: string;
   json?: true;
 }
+
+/** How both servers of a node let the operator in. */
+export const loginOf = ({ node, files }: NodeConfig) => ({
+  node,
+  user: 'operator' as const,
+  password: readPassword(files.passwords, 'operator'),
+});
 
 /** How long one answer may take. */
 export const answerMs = 3000;
@@ -27,10 +35,8 @@ export async function asOperator<T>(
 ): Promise<T> {
   const config = loadConfig(file, process.env);
   const bus = await Bus.connect({
-    node: config.node,
+    ...loginOf(config),
     server: config.bus.listen,
-    user: 'operator',
-    password: readPassword(config.files.passwords, 'operator'),
     waitOnFirstConnect: false,
     onState,
   }).catch((error: unknown) => {
@@ -43,11 +49,32 @@ export async function asOperator<T>(
   }
 }
 
-/** Nobody listens at the address of the bus. */
+/** Nobody listens at the address of the server. */
 const isRefused = (error: unknown): error is PspError =>
   error instanceof PspError && error.code === 'BUS_UNAVAILABLE' && error.data.detail === 'connection refused';
 
-const notRunning = ({ node, files }: NodeConfig, cause: PspError): PspError => {
-  const detail = `node ${node} does not run here; start it with \`psp up -c ${files.config}\``;
+const notRunning = ({ node, files, audit }: NodeConfig, cause: PspError): PspError => {
+  const only = cause.data.server === audit.listen ? ', or its audit server is being restarted' : '';
+  const detail = `node ${node} does not run here${only}; start it with \`psp up -c ${files.config}\``;
   return new PspError('BUS_UNAVAILABLE', { ...cause.data, detail }, { cause });
 };
+
+/** Does work on the audit stream as `operator`. @throws PspError as `asOperator`. */
+export async function asAuditor<T>(
+  file: string,
+  work: (stream: BusStream, config: NodeConfig) => Promise<T>,
+): Promise<T> {
+  const config = loadConfig(file, process.env);
+  const stream = await auditOf(config).catch((error: unknown) => {
+    throw isRefused(error) ? notRunning(config, error) : error;
+  });
+  try {
+    return await work(stream, config);
+  } finally {
+    await stream.close();
+  }
+}
+
+/** A connection to the audit server. @throws PspError BUS_UNAVAILABLE */
+export const auditOf = (config: NodeConfig): Promise<BusStream> =>
+  BusStream.connect({ ...loginOf(config), server: config.audit.listen, waitOnFirstConnect: false });

@@ -17,7 +17,7 @@ import type { NodeConfig } from '../services/shared/config.js';
 import { contracts, type RequestContract, type Service, services } from '../services/shared/contracts.js';
 import { PspError } from '../services/shared/errors.js';
 import { certificateHealth, certificateOf } from '../services/shared/node_certificate.js';
-import { answerMs, asOperator, type SharedOptions } from './operator.js';
+import { answerMs, asOperator, auditOf, type SharedOptions } from './operator.js';
 import { formatEpoch, print, printJson, Told } from './output.js';
 import { asText } from './status_text.js';
 import { modeName } from './terms.js';
@@ -57,10 +57,27 @@ export function addStatus(program: Command): void {
 }
 
 async function status({ config, json, counters }: StatusOptions): Promise<void> {
-  const node = await asOperator(config, ask);
+  const node = await asOperator(config, async (bus, file) => {
+    const [answers, audit] = await Promise.all([ask(bus, file), auditTrouble(file)]);
+    return { ...answers, health: [...audit, ...answers.health] };
+  });
   if (json) printJson(asJson(node));
   else print(asText(node, unixMs(), counters ?? false));
   if (silentServices(node).length > 0) throw new Told();
+}
+
+/** What is wrong with the server of the audit stream: no service asks it for anything, so none would tell. */
+async function auditTrouble(config: NodeConfig): Promise<Health[]> {
+  const tell = (message: string) => [{ part: 'audit', message, sinceMs: 0n }];
+  const remedy = '`psp up` restarts it; see its log and the disk of stateDir';
+  try {
+    const stream = await auditOf(config);
+    const answers = await stream.answers(patienceMs).finally(() => stream.close());
+    return answers ? [] : tell(`the audit server at ${config.audit.listen} does not answer; ${remedy}`);
+  } catch (error) {
+    if (!(error instanceof PspError)) throw error;
+    return tell(`the audit server at ${config.audit.listen} cannot be reached; ${remedy}`);
+  }
 }
 
 async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {

@@ -8,11 +8,13 @@ import { isatty } from 'node:tty';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SampleBatch } from '../proto/gen/bus.js';
 import type { Bus, Overheard } from '../services/shared/bus.js';
+import type { BusStream } from '../services/shared/bus_stream.js';
 import { unixMs } from '../services/shared/clock.js';
 import type { NodeConfig } from '../services/shared/config.js';
 import { contracts, nameBelow, subjectBelow } from '../services/shared/contracts.js';
+import { PspError } from '../services/shared/errors.js';
 import { isWhole, LineWriter, packetOf, samplesHeader } from '../services/shared/samples.js';
-import { asOperator, type SharedOptions } from './operator.js';
+import { asOperator, auditOf, type SharedOptions } from './operator.js';
 import { Told } from './output.js';
 import { tapped } from './tap_message.js';
 import { TapOutput } from './tap_output.js';
@@ -65,7 +67,8 @@ async function tap(subject: string, { config: file, write, count, wireshark }: T
   const onState = (connected: boolean) => {
     if (!connected) tell('the bus is away, what travels now is not heard');
   };
-  const work = async (bus: Bus, { node, sampling }: NodeConfig) => {
+  const work = async (bus: Bus, config: NodeConfig) => {
+    const { node, sampling } = config;
     const viewer = wireshark === undefined ? undefined : await Wireshark.start(wireshark);
     const output = new TapOutput(viewer?.outlet ?? write ?? '-', count);
     void viewer?.ended.then(() => output.stop());
@@ -74,10 +77,12 @@ async function tap(subject: string, { config: file, write, count, wireshark }: T
     const names = subject === samples ? sampleNames : [subject];
     for (const name of names) bus.listen(subjectBelow(node, name), (message) => ear.hear(message));
     await bus.flush();
+    const audit = names.some(mayBeAudit) ? await listenToAudit(config, subject, ear) : undefined;
     tell(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
     await output.over;
     await output.finish();
     await viewer?.close();
+    await audit?.close();
     return { output, malformed: ear.malformed, fault: viewer?.fault };
   };
   const { output, malformed, fault } = await asOperator(file, work, onState);
@@ -90,6 +95,30 @@ async function tap(subject: string, { config: file, write, count, wireshark }: T
   }
   if (output.failure) throw output.failure;
   if (output.isStuck) process.exit(0);
+}
+
+/** Whether audit events may travel on a subject: they come by a server of their own. */
+const mayBeAudit = (name: string): boolean => /^(\*|>|audit)(\.|$)/.test(name);
+
+/** A narrower subject than all: nobody may listen to more of that server. */
+const auditName = (subject: string): string =>
+  /^(>|\*\.>)$/.test(subject) ? 'audit.>' : subject.replace(/^\*/, 'audit');
+
+async function listenToAudit(
+  config: NodeConfig,
+  subject: string,
+  ear: MessageEar | SampleEar,
+): Promise<BusStream | undefined> {
+  try {
+    const stream = await auditOf(config);
+    stream.listen(subjectBelow(config.node, auditName(subject)), (message) => ear.hear(message));
+    await stream.flush();
+    return stream;
+  } catch (error) {
+    if (!(error instanceof PspError)) throw error;
+    tell(`audit events are not heard: ${error.message}`);
+    return undefined;
+  }
 }
 
 const tell = (text: string): void => void process.stderr.write(`psp: ${text}\n`);

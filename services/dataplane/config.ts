@@ -190,7 +190,7 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
       server: config.bus.listen,
       password: readPassword(files.passwords, 'dataplane'),
     },
-    audit: auditSliceOf(config),
+    audit: auditSliceOf(config, 'dataplane'),
     busSecret: readBusSecret(files.busSecret),
   };
 }

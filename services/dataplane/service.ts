@@ -137,7 +137,6 @@ export async function startDataplane(
         if (connected) log.info('bus connected');
         else log.warn('bus lost');
         executor.busState(connected);
-        audit.busState(connected);
       },
       onFault: (subject, err) => {
         const suppressed = faults.pass(subject, monotonicMs());
@@ -147,7 +146,6 @@ export async function startDataplane(
     const endStats = await serve(bus, version, { commands, engine, report });
     executor.useBus(bus);
     sampler.useBus(bus);
-    audit.useBus(bus);
     log.info('bus connected');
     return {
       settle: () => bus.settle(),

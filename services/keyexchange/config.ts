@@ -61,7 +61,7 @@ export function sliceOf(config: NodeConfig): KeyExchangeConfig {
     rules: rulesOf(config),
     identity: identityOf(config.trustDomain, config.node),
     listen: config.keyExchange.listen,
-    audit: auditSliceOf(config),
+    audit: auditSliceOf(config, 'keyexchange'),
     tls: config.files,
     bus: {
       server: config.bus.listen,

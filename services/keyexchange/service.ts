@@ -63,15 +63,11 @@ export async function startKeyExchange(
     ...config.bus,
     node: rules.node,
     user: 'keyexchange',
-    onState: (connected) => {
-      report.busState(connected);
-      audit.busState(connected);
-    },
+    onState: (connected) => report.busState(connected),
     onWaiting: ({ code, message }) => log.warn({ code, err: message }, 'waiting for the bus'),
     onFault: (subject, err) => log.error({ subject, err }, 'bus message failed'),
   });
   report.useBus(bus.counters);
-  audit.useBus(bus);
   log.info('bus connected');
   const id = await bus.announce('Exchanges keys with other gateways', version);
   const dataplane = new Dataplane(bus, rules.node, config.bus.secret);

@@ -55,7 +55,7 @@ export function sliceOf(config: NodeConfig): SamplerConfig {
       snapBytes: sampling.snapBytes,
     },
     limits,
-    audit: auditSliceOf(config),
+    audit: auditSliceOf(config, 'sampler'),
     bus: { server: bus.listen, password: readPassword(files.passwords, 'sampler') },
   };
 }

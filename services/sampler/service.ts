@@ -68,15 +68,11 @@ export async function startSampler(
     ...config.bus,
     node,
     user: 'sampler',
-    onState: (connected) => {
-      report.busState(connected);
-      audit.busState(connected);
-    },
+    onState: (connected) => report.busState(connected),
     onWaiting: ({ code, message }) => log.warn({ code, err: message }, 'waiting for the bus'),
     onFault: (subject, err) => log.error({ subject, err }, 'bus message failed'),
   });
   report.useBus(bus.counters);
-  audit.useBus(bus);
   log.info('bus connected');
   const id = await bus.announce('Writes sampled packets as lines and files', version);
   for (const contract of [contracts.sampleEgress, contracts.sampleIngress, contracts.captureFailed]) {

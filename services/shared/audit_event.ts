@@ -81,7 +81,12 @@ export interface AuditData {
   /** The node file says `ingressAcl: false`. */
   'acl.disabled': Record<string, never>;
   /** These numbers were never stored. */
-  'audit.lost': { first: number; last: number; count: number; reason: 'spoolFull' | 'streamRolledBack' };
+  'audit.lost': {
+    first: number;
+    last: number;
+    count: number;
+    reason: 'spoolFull' | 'spoolGone' | 'streamRolledBack';
+  };
 }
 
 export type AuditType = keyof AuditData;

@@ -10,7 +10,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, unlink, utimes, writeFile }
 import { join } from 'node:path';
 import type { AuditData } from './audit_event.js';
 import { type Line, lineOf, linesIn, type Segment, SegmentReader, segmentsIn } from './audit_segment.js';
-import { type Loss, lossFile } from './audit_spool.js';
+import { type LossNote, lossFile } from './audit_spool.js';
 
 /** What the publisher publishes: the events of one producer. */
 export interface AuditSource {
@@ -21,6 +21,8 @@ export interface AuditSource {
   read(after: number): Promise<Line[]>;
   confirm(sequence: number): void;
   rewind(sequence: number): void;
+  /** The stream was asked: it holds everything up to here. */
+  resumed?(held: number): void;
 }
 
 const ownerFile = 'owner';
@@ -59,7 +61,7 @@ export class Leftover implements AuditSource {
   static async open(
     incarnation: string,
     folder: string,
-    lossEvent: (sequence: number, data: AuditData['audit.lost']) => string,
+    lossEvent: (sequence: number, data: AuditData['audit.lost'], node: string | undefined) => string,
     monotonicMs: () => number,
   ): Promise<Leftover> {
     const segments = (await segmentsIn(folder)).filter(({ first, last }) => last >= first);
@@ -67,7 +69,8 @@ export class Leftover implements AuditSource {
     const last = segments.at(-1)?.last ?? 0;
     const untold = loss !== undefined && loss.last > last;
     const count = untold ? loss.last - loss.first + 1 : 0;
-    const json = untold && lossEvent(loss.last + 1, { ...loss, count, reason: 'spoolFull' });
+    const told = untold && { first: loss.first, last: loss.last, count, reason: 'spoolFull' as const };
+    const json = told && lossEvent(told.last + 1, told, loss?.node);
     const epilogue = json ? linesIn(lineOf(json)).lines[0] : undefined;
     return new Leftover(incarnation, folder, segments, epilogue, monotonicMs);
   }
@@ -110,10 +113,11 @@ export class Leftover implements AuditSource {
   }
 }
 
-async function readLoss(folder: string): Promise<Loss | undefined> {
+async function readLoss(folder: string): Promise<LossNote | undefined> {
   try {
-    const { first, last } = JSON.parse(await readFile(join(folder, lossFile), 'utf8')) as Loss;
-    return Number.isSafeInteger(first) && Number.isSafeInteger(last) ? { first, last } : undefined;
+    const { first, last, node } = JSON.parse(await readFile(join(folder, lossFile), 'utf8')) as LossNote;
+    if (!Number.isSafeInteger(first) || !Number.isSafeInteger(last)) return undefined;
+    return { first, last, ...(typeof node === 'string' && { node }) };
   } catch {
     return undefined;
   }
@@ -126,7 +130,13 @@ export interface LeftoversOptions {
   incarnation: string;
   silentMs: number;
   keepMs: number;
-  lossEvent: (incarnation: string, sequence: number, data: AuditData['audit.lost']) => string;
+  /** @param node the name that the node had then, where it is known. */
+  lossEvent: (
+    incarnation: string,
+    sequence: number,
+    data: AuditData['audit.lost'],
+    node: string | undefined,
+  ) => string;
   monotonicMs: () => number;
   unixMs: () => number;
   onTaken: (leftover: Leftover) => void;
@@ -240,7 +250,7 @@ export class Leftovers {
   async #take(name: string, folder: string): Promise<void> {
     const { incarnation, lossEvent, monotonicMs } = this.options;
     await take(folder, incarnation);
-    const tell = (sequence: number, data: AuditData['audit.lost']) => lossEvent(name, sequence, data);
+    const tell: Parameters<typeof Leftover.open>[2] = (...of) => lossEvent(name, ...of);
     const leftover = await Leftover.open(name, folder, tell, monotonicMs);
     this.#signs.delete(name);
     this.#taken.set(name, leftover);

@@ -2,14 +2,14 @@
 // Brings events into the stream: of each producer strictly in order, each acknowledged before the next is sent.
 // After every connect, and after every failure, it asks the stream for the last number that it holds of a producer
 // and goes on behind that: an acknowledgement that got lost costs nothing, and a stream that went back in time is
-// filled again. Nothing is ever dropped here; while the bus or the stream is away it waits, up to five seconds
+// filled again. Nothing is ever dropped here; while the server or the stream is away it waits, up to five seconds
 // between attempts. Of a producer that just began the stream can hold nothing, so it is not asked: what is asked of a
 // stream in the moment in which it is made costs the life of Debian's nats-server.
 import { idOf, readEvent, tailOf } from './audit_event.js';
 import type { AuditSource } from './audit_leftovers.js';
 import type { Stored } from './bus_stream.js';
 
-/** What the publisher needs of the bus (bus_stream.ts). */
+/** What the publisher needs of the stream (bus_stream.ts). */
 export interface StreamDoor {
   store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined>;
   last(subject: string): Promise<Stored | undefined>;
@@ -19,7 +19,9 @@ export interface StreamDoor {
 export interface PublisherOptions {
   /** Where events with this tail travel. */
   subjectOf: (tail: string) => string;
-  /** Where all events of the node travel. */
+  /** Where the stream may hold events with this tail: under this name of the node or an earlier one. */
+  storedSubjectOf: (tail: string) => string;
+  /** Where the stream may hold any event. */
   everySubject: string;
   monotonicMs: () => number;
   unixMs: () => number;
@@ -88,11 +90,11 @@ export class AuditPublisher {
 
   useStream(stream: StreamDoor, connected: boolean): void {
     this.#stream = stream;
-    this.busState(connected);
+    this.serverState(connected);
   }
 
   /** Whatever was under way when a connection ends is over, and where the stream stands is asked for again. */
-  busState(connected: boolean): void {
+  serverState(connected: boolean): void {
     this.#connected = connected;
     for (const progress of this.#sources.values()) progress.known = false;
     if (connected) {
@@ -104,8 +106,14 @@ export class AuditPublisher {
       this.wake();
       this.#hurry();
     } else {
-      this.#lost(new ConnectionLost('the bus is away'));
+      this.#lost(new ConnectionLost('the audit server is away'));
     }
+  }
+
+  /** What a spool holds changed behind our back: the stream is asked again where it stands. */
+  resync(): void {
+    for (const progress of this.#sources.values()) progress.known = false;
+    this.wake();
   }
 
   /** There may be something to do. */
@@ -132,7 +140,7 @@ export class AuditPublisher {
       this.#woken = false;
       const stream = this.#stream;
       if (stream === undefined || !this.#connected) {
-        this.#troubled('the bus is away');
+        this.#troubled('the audit server is away');
         await this.#idle();
         continue;
       }
@@ -181,7 +189,7 @@ export class AuditPublisher {
 
   /** Finds out what the stream holds of a producer. */
   async #resume(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<void> {
-    const newest = await this.#during(stream.last(this.options.subjectOf(`${source.incarnation}.>`)));
+    const newest = await this.#during(stream.last(this.options.storedSubjectOf(`${source.incarnation}.>`)));
     const held = (newest && readEvent(newest.octets)?.sequence) ?? 0;
     if (held < progress.at && (await this.#wentBack(stream, source, progress))) {
       source.rewind(held);
@@ -192,6 +200,7 @@ export class AuditPublisher {
       if (newest !== undefined && held === progress.at) progress.place = newest.place;
     }
     source.confirm(progress.at);
+    source.resumed?.(progress.at);
     progress.known = true;
   }
 

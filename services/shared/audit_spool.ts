@@ -11,8 +11,12 @@ import type { AuditData, AuditType } from './audit_event.js';
 import { type Line, lineOf, type Segment, SegmentReader, segmentFile } from './audit_segment.js';
 
 export interface SpoolOptions {
-  /** Of this producer alone; it exists. */
+  /** Of this producer alone. */
   folder: string;
+  /** Resolves once the folder is there, or cannot be made. */
+  ready: Promise<unknown>;
+  /** Name of the node, for a loss that somebody else tells. */
+  node: string;
   /** What all producers of this service may keep. */
   limitBytes: number;
   /** What the others keep. */
@@ -46,6 +50,11 @@ const largestSegment = 1024 * 1024;
 const restMs = 1000;
 export const lossFile = 'lost';
 
+/** What stands in it. */
+export interface LossNote extends Loss {
+  node?: string;
+}
+
 export class AuditSpool {
   /** Synced; numbered but not kept. */
   readonly counters = { recorded: 0, lost: 0 };
@@ -64,6 +73,11 @@ export class AuditSpool {
   #lossWritten = 0;
   #restUntilMs = 0;
   #writing: Promise<void> | undefined;
+  #writingSinceMs = 0;
+  /** Events that went with their segments while nobody knew whether the stream holds them. */
+  #gone: Loss | undefined;
+  /** One after another: on a disk that hangs each takes a thread. */
+  #removing: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: SpoolOptions) {
     this.#segmentBytes = Math.min(largestSegment, Math.floor(options.limitBytes / segmentsInLimit));
@@ -87,6 +101,11 @@ export class AuditSpool {
   /** What is lost and not told yet. */
   get loss(): Readonly<Loss> | undefined {
     return this.#lost;
+  }
+
+  /** How long the write that is under way has taken; a disk may hang. */
+  get writingMs(): number {
+    return this.#writing === undefined ? 0 : this.options.monotonicMs() - this.#writingSinceMs;
   }
 
   /** Numbers an event and keeps it, or counts it as lost. */
@@ -150,7 +169,19 @@ export class AuditSpool {
     this.tellLoss();
   }
 
-  /** Somebody else had our folder: what he removed is gone, and what comes goes into a new segment. */
+  /** Tells which of the events that are gone the stream lacks. @param held the last that it holds. */
+  tellGone(held: number): void {
+    const gone = this.#gone;
+    this.#gone = undefined;
+    if (gone === undefined || held >= gone.last) return;
+    const first = Math.max(gone.first, held + 1);
+    this.counters.lost += gone.last - first + 1;
+    if (this.#lost !== undefined)
+      this.#lost = { first: Math.min(first, this.#lost.first), last: this.#lost.last };
+    else this.#tell({ first, last: gone.last, count: gone.last - first + 1, reason: 'spoolGone' });
+  }
+
+  /** Our folder is a new one, or somebody else had it: what is not in it is gone, and what comes goes into a new segment. */
   async renew(): Promise<void> {
     await this.flush();
     await this.#handle?.close();
@@ -160,7 +191,11 @@ export class AuditSpool {
         () => true,
         () => false,
       );
-      if (!there) this.#segments.splice(this.#segments.indexOf(segment), 1);
+      if (there) continue;
+      this.#segments.splice(this.#segments.indexOf(segment), 1);
+      if (segment.last >= segment.first) {
+        this.#gone = { first: this.#gone?.first ?? segment.first, last: segment.last };
+      }
     }
   }
 
@@ -174,7 +209,7 @@ export class AuditSpool {
   #tell(data: AuditData['audit.lost']): void {
     const sequence = this.#next++;
     const line = lineOf(this.options.envelope(sequence, 'audit.lost', data));
-    this.#put({ sequence, line, tells: data.reason === 'spoolFull' ? data.first : sequence });
+    this.#put({ sequence, line, tells: data.reason === 'streamRolledBack' ? sequence : data.first });
   }
 
   #put(pending: Pending): void {
@@ -215,12 +250,13 @@ export class AuditSpool {
         this.#handle = undefined;
       }
       this.#segments.splice(this.#segments.indexOf(segment), 1);
-      unlink(segment.file).catch(() => undefined);
+      this.#removing = this.#removing.then(() => unlink(segment.file)).catch(() => undefined);
     }
   }
 
   #write(): void {
     if (this.options.monotonicMs() < this.#restUntilMs) return;
+    if (this.#writing === undefined) this.#writingSinceMs = this.options.monotonicMs();
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
     });
@@ -228,9 +264,10 @@ export class AuditSpool {
 
   async #writeAll(): Promise<void> {
     // What is recorded in the same turn is synced together.
-    await Promise.resolve();
+    await this.options.ready;
     while (this.#pending.length > 0 || (this.#lost !== undefined && this.#lost.last !== this.#lossWritten)) {
       try {
+        this.#writingSinceMs = this.options.monotonicMs();
         await this.#append();
         await this.#writeLoss();
         this.failure = undefined;
@@ -302,7 +339,7 @@ export class AuditSpool {
     const draft = join(this.options.folder, `${lossFile}.new`);
     const handle = await open(draft, 'w', 0o600);
     try {
-      await handle.writeFile(JSON.stringify(loss));
+      await handle.writeFile(JSON.stringify({ ...loss, node: this.options.node } satisfies LossNote));
       await handle.datasync();
     } finally {
       await handle.close();

@@ -1,26 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 // The audit of one service: `record` and nothing else for whoever has something to tell. Behind it an event goes
 // into the spool of this start (audit_spool.ts) and from there into the stream (audit_publisher.ts), whenever the
-// bus is there; what earlier starts left goes the same way (audit_leftovers.ts). Recording never waits and never
-// fails: what finds no room is counted, and told later.
+// audit server is there; what earlier starts left goes the same way (audit_leftovers.ts). Recording never waits and
+// never fails: what finds no room is counted, and told later. The connection to the audit server is the trail's own,
+// so that nothing else of a service depends on it.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Counter, Health } from '../../proto/gen/bus.js';
 import { type AuditData, type AuditType, envelopeOf, type Producer } from './audit_event.js';
 import { Leftovers } from './audit_leftovers.js';
 import { AuditPublisher, type StreamDoor } from './audit_publisher.js';
 import { AuditSpool } from './audit_spool.js';
+import { readPassword } from './bus_secret.js';
+import { BusStream } from './bus_stream.js';
 import { monotonicMs, unixMs } from './clock.js';
 import type { NodeConfig } from './config.js';
-import { auditContractOf, auditSubjectsOf, type Service, subjectOf } from './contracts.js';
+import { anyNode, auditContractOf, auditSubjectsOf, type Service, subjectOf } from './contracts.js';
 import { PspError } from './errors.js';
+import { ensureFolder } from './folders.js';
 import { accounts } from './privileges.js';
 import { version } from './version.js';
+import { within } from './within.js';
 
 /** What a service's slice of the node file says of its audit. */
 export interface AuditSlice {
   stateDir: string;
+  /** host:port of the audit server. */
+  server: string;
+  password: string;
   spoolBytes: number;
   gist: AuditData['config.loaded'];
 }
@@ -47,25 +54,28 @@ export interface Auditor {
 const defaultKeepMs = 180_000;
 const defaultSilentMs = 10_000;
 const defaultTendMs = 2000;
+/** A disk that hangs at start is not waited for any longer. */
+const startMs = 1000;
 /** Trouble shorter than this is no news. */
 const patienceMs = 5000;
 /** Names of peers and prefixes in one event; their number is told beside them. */
 const longestList = 64;
-const fullDisk = ['ENOSPC', 'EDQUOT'];
+/** A disk that is full, read-only, broken or gone keeps no service from running; wrong owners and paths do. */
+const diskTroubles = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENODEV', 'ESTALE'];
+export const isDiskTrouble = (error: unknown): boolean =>
+  diskTroubles.includes((error as NodeJS.ErrnoException).code ?? '');
 
-/** Makes the folder that a service spools into, for that service alone. Call it while still root. @throws PspError FILE_UNWRITABLE */
+/**
+ * Makes the folder that a service spools into, for that service alone. Call it while still root. A disk in trouble is
+ * no reason to fail: `psp up` makes the folder once it can. @throws PspError FILE_UNWRITABLE
+ */
 export function makeAuditFolder(stateDir: string, service: Service): string {
   const folder = join(stateDir, 'audit', service);
   try {
-    mkdirSync(join(stateDir, 'audit'), { recursive: true, mode: 0o755 });
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (process.geteuid?.() === 0) {
-      const { uid, gid } = accounts[service];
-      for (const each of [stateDir, join(stateDir, 'audit')]) chmodSync(each, 0o755);
-      chownSync(folder, uid, gid);
-      chmodSync(folder, 0o700);
-    }
+    for (const each of [stateDir, join(stateDir, 'audit')]) ensureFolder(each, { mode: 0o755 });
+    ensureFolder(folder, { mode: 0o700, owner: accounts[service] });
   } catch (cause) {
+    if (isDiskTrouble(cause)) return folder;
     const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
     const remedy = 'give stateDir a folder that can be written';
     throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
@@ -73,8 +83,11 @@ export function makeAuditFolder(stateDir: string, service: Service): string {
   return folder;
 }
 
-export const auditSliceOf = (config: NodeConfig): AuditSlice => ({
+/** @throws PspError FILE_UNREADABLE when the service's password is missing. */
+export const auditSliceOf = (config: NodeConfig, service: Service): AuditSlice => ({
   stateDir: config.stateDir,
+  server: config.audit.listen,
+  password: readPassword(config.files.passwords, service),
   spoolBytes: config.audit.spoolBytes,
   gist: gistOf(config),
 });
@@ -105,7 +118,11 @@ export class AuditTrail implements Auditor {
   readonly #publisher: AuditPublisher;
   readonly #tending: NodeJS.Timeout;
   #tended: Promise<void> = Promise.resolve();
+  readonly #leaving = new AbortController();
+  #leave: Promise<() => Promise<void>> = Promise.resolve(async () => undefined);
   #closed = false;
+  /** Why the last round failed. */
+  #failure: string | undefined;
 
   private constructor(
     readonly producer: Producer,
@@ -129,7 +146,8 @@ export class AuditTrail implements Auditor {
     const contract = auditContractOf[service];
     const publisher: AuditPublisher = new AuditPublisher({
       subjectOf: (tail) => subjectOf(node, contract, tail),
-      everySubject: auditSubjectsOf(node),
+      storedSubjectOf: (tail) => subjectOf(anyNode, contract, tail),
+      everySubject: auditSubjectsOf(anyNode),
       monotonicMs,
       unixMs,
       onUnfillable: (source, first, last) => {
@@ -143,24 +161,30 @@ export class AuditTrail implements Auditor {
       silentMs: options.silentMs ?? defaultSilentMs,
       monotonicMs,
       unixMs,
-      lossEvent: (incarnation, sequence, data) =>
-        envelopeOf({ ...producer, incarnation }, sequence, 'audit.lost', data, unixMs()),
+      lossEvent: (incarnation, sequence, data, name = node) =>
+        envelopeOf({ service, node: name, incarnation }, sequence, 'audit.lost', data, unixMs()),
       onTaken: (leftover) => publisher.add(leftover),
       onLeft: (leftover) => publisher.remove(leftover),
-      onRetaken: () => spool.renew(),
+      onRetaken: async () => {
+        await spool.renew();
+        publisher.resync();
+      },
     });
+    const begun = leftovers.begin();
     try {
-      await leftovers.begin();
+      await within(startMs, begun);
     } catch (cause) {
       const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
       const remedy = 'give the folder to the user that the service runs as';
-      // A full disk keeps no service from running: events are lost, counted and told once there is room.
-      if (!fullDisk.includes(detail)) {
+      // Without a folder events are lost, counted and told once there is one.
+      if (!isDiskTrouble(cause) && detail !== 'ENOENT') {
         throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
       }
     }
     const spool: AuditSpool = new AuditSpool({
       folder: leftovers.own,
+      node,
+      ready: begun.catch(() => undefined),
       limitBytes: spoolBytes,
       othersBytes: () => leftovers.othersBytes,
       keepMs,
@@ -179,6 +203,7 @@ export class AuditTrail implements Auditor {
       read: (after: number) => spool.read(after),
       confirm: (sequence: number) => spool.confirm(sequence),
       rewind: (sequence: number) => spool.rewind(sequence),
+      resumed: (held: number) => spool.tellGone(held),
     };
     publisher.add(own, () => leftovers.isOursAlone());
     return new AuditTrail(producer, options, leftovers, publisher, spool);
@@ -189,13 +214,34 @@ export class AuditTrail implements Auditor {
     node: string,
     service: Service,
     folder: string,
-    { spoolBytes, gist }: AuditSlice,
+    { spoolBytes, gist, server, password }: AuditSlice,
     about: { epoch?: string } = {},
   ): Promise<AuditTrail> {
     const trail = await AuditTrail.open({ node, service, folder, spoolBytes });
     trail.record('service.started', { version, ...about });
     trail.record('config.loaded', gist);
+    trail.join(server, password);
     return trail;
+  }
+
+  /** Connects to the audit server whenever it is there; events go into the stream from then on. Does not wait. */
+  join(server: string, password: string): void {
+    const { node, service } = this.options;
+    const joined = BusStream.connect({
+      node,
+      server,
+      user: service,
+      password,
+      onState: (connected) => this.streamState(connected),
+      signal: this.#leaving.signal,
+    });
+    this.#leave = joined.then(
+      (stream) => {
+        this.useStream(stream);
+        return () => stream.close();
+      },
+      () => async () => undefined,
+    );
   }
 
   /** The last event of a service, and its end. */
@@ -208,13 +254,13 @@ export class AuditTrail implements Auditor {
     if (!this.#closed) this.#spool.record(type, data);
   }
 
-  /** Events go into the stream from now on, as long as the bus is there. */
-  useBus(bus: { stream: StreamDoor; connected: boolean }): void {
-    this.#publisher.useStream(bus.stream, bus.connected);
+  /** Events go into the stream from now on, as long as its server is there. */
+  useStream(stream: StreamDoor & { connected: boolean }): void {
+    this.#publisher.useStream(stream, stream.connected);
   }
 
-  busState(connected: boolean): void {
-    this.#publisher.busState(connected);
+  streamState(connected: boolean): void {
+    this.#publisher.serverState(connected);
   }
 
   /** Resolves once everything recorded so far is synced. */
@@ -235,20 +281,23 @@ export class AuditTrail implements Auditor {
 
   health(): Health[] {
     const lines: Health[] = [];
-    const { failure, loss, bytes } = this.#spool;
+    const { failure, loss, bytes, writingMs } = this.#spool;
     const tell = (message: string, sinceMs = 0) =>
       lines.push({ part: 'audit', message, sinceMs: BigInt(sinceMs) });
-    if (failure !== undefined) tell(`events cannot be written to ${this.options.folder} (${failure})`);
+    const unwritten = failure ?? this.#failure;
+    if (unwritten !== undefined) tell(`events cannot be written to ${this.options.folder} (${unwritten})`);
+    if (writingMs > patienceMs)
+      tell(`the disk of ${this.options.folder} does not answer; events wait for it`);
     if (this.leftovers.failure !== undefined) {
       tell(`events of an earlier start cannot be taken over: ${this.leftovers.failure}`);
     }
     if (loss !== undefined) {
-      tell(`the spool is full and events are lost since number ${loss.first}; let nats-server run again`);
+      tell(`the spool is full and events are lost since number ${loss.first}; see to the disk of stateDir`);
     } else if (
       2 * (bytes + this.leftovers.othersBytes) > this.options.spoolBytes &&
       this.#publisher.backlog > 0
     ) {
-      tell(`the spool is more than half full; let nats-server run again or raise audit.spoolBytes`);
+      tell(`the spool is more than half full; see to the disk of stateDir or raise audit.spoolBytes`);
     }
     const { trouble } = this.#publisher;
     if (trouble !== undefined && this.#publisher.backlog > 0 && unixMs() - trouble.sinceMs > patienceMs) {
@@ -264,6 +313,8 @@ export class AuditTrail implements Auditor {
     clearInterval(this.#tending);
     await this.#spool.close();
     await this.#publisher.finish(deadlineMs);
+    this.#leaving.abort();
+    await (await this.#leave)();
     await this.#tended;
     await this.leftovers.end().catch(() => undefined);
   }
@@ -275,7 +326,10 @@ export class AuditTrail implements Auditor {
       .then(async () => {
         if (this.#spool.loss !== undefined) await this.leftovers.makeRoom();
         await this.leftovers.tend(this.#publisher.connected);
+        this.#failure = undefined;
       })
-      .catch(() => undefined);
+      .catch((error: NodeJS.ErrnoException) => {
+        this.#failure = error.code ?? String(error);
+      });
   }
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The room that knows the `nats` package, with bus_stream.ts behind it. A service speaks in contracts: publish, request, respond, hear.
-// Clients wait for the first connect, reconnect for ever and, on close, let handlers finish within a deadline.
+// The room that knows the `nats` package, with bus_link.ts and bus_stream.ts. A service speaks in contracts: publish,
+// request, respond, hear. Clients wait for the first connect, reconnect for ever and, on close, let handlers finish
+// within a deadline.
 // What cannot be sent or handled at once is dropped and counted, never queued without bound: every message here
 // is repeated by its sender or missed by nobody.
-import { setTimeout as delay } from 'node:timers/promises';
 import {
-  connect,
   Empty,
   ErrorCode,
-  Events,
   headers,
   type Msg,
   type NatsConnection,
@@ -18,45 +16,18 @@ import {
   type ServiceMsg,
   type Subscription,
 } from 'nats';
-import { BusStream } from './bus_stream.js';
-import {
-  type BusUser,
-  type Codec,
-  type EventContract,
-  inboxPrefixOf,
-  queueOf,
-  type RequestContract,
-  subjectOf,
-} from './contracts.js';
+import { BusLink, type LinkOptions } from './bus_link.js';
+import { type Codec, type EventContract, queueOf, type RequestContract, subjectOf } from './contracts.js';
 import { isErrorCode, PspError } from './errors.js';
 
-export interface BusOptions {
+export interface BusOptions extends LinkOptions {
   node: string;
-  /** host:port of nats-server. */
-  server: string;
-  user: BusUser;
-  password: string;
-  /** Called when the connection comes and goes. */
-  onState?: (connected: boolean) => void;
   /** What a handler threw although handlers must not (a PspError is an answer, not a fault). */
   onFault?: (subject: string, error: unknown) => void;
-  /** false: fail at once when the server cannot be reached (tools); default: wait for it (services). */
-  waitOnFirstConnect?: boolean;
-  /** Called while waiting for the first connect, once for each new reason. */
-  onWaiting?: (reason: PspError) => void;
-  /** Ends the wait for the first connect. */
-  signal?: AbortSignal;
 }
 
 /** Messages of one subscription that may be worked on at once; more are dropped and counted. */
 const inFlightLimit = 4096;
-/** Between attempts to connect for the first time. */
-const firstConnectWaitMs = 100;
-/** How long one attempt to connect may take. A server that dies in the middle of one costs this time, too. */
-const dialMs = 2000;
-/** How long close waits for handlers and for the server. */
-const closeMs = 2000;
-
 /** As in the NATS services protocol: code of errors.ts in the first, data of the error as JSON in the body. */
 const errorHeader = 'Nats-Service-Error';
 const errorCodeHeader = 'Nats-Service-Error-Code';
@@ -93,50 +64,31 @@ export interface Overheard {
 
 export class Bus {
   readonly counters: BusCounters = { unsent: 0, overrun: 0, malformed: 0 };
-  /** The audit stream. */
-  readonly stream: BusStream;
-  #connected = true;
   #settled: Promise<void> | undefined;
-  #closing: Promise<void> | undefined;
   #service: NatsService | undefined;
   readonly #subscriptions: Subscription[] = [];
   readonly #inFlight = new Set<Promise<void>>();
+  private readonly connection: NatsConnection;
 
   private constructor(
-    private readonly connection: NatsConnection,
+    private readonly link: BusLink,
     private readonly options: BusOptions,
   ) {
-    this.stream = new BusStream(connection, options.node, () => this.#connected && !connection.isClosed());
+    this.connection = link.connection;
   }
 
   /** @throws PspError BUS_UNAVAILABLE, only with waitOnFirstConnect false or when `signal` ended the wait. */
   static async connect(options: BusOptions): Promise<Bus> {
-    for (let reported = ''; ; ) {
-      try {
-        const bus = new Bus(await dial(options), options);
-        void bus.#watch();
-        return bus;
-      } catch (cause) {
-        const reason = unavailable(options, cause);
-        if (options.waitOnFirstConnect === false || options.signal?.aborted) throw reason;
-        if (reason.message !== reported) options.onWaiting?.(reason);
-        reported = reason.message;
-        await delay(firstConnectWaitMs, undefined, {
-          ...(options.signal && { signal: options.signal }),
-        }).catch(() => {
-          throw reason;
-        });
-      }
-    }
+    return new Bus(await BusLink.connect(options), options);
   }
 
   get connected(): boolean {
-    return this.#connected;
+    return this.link.connected;
   }
 
   /** Sends an event; false and counted when there is no connection, it is being closed, or the event is too long for it. `id` for contracts that are perSender. */
   publish<T>(contract: EventContract<T>, message: T, id?: string): boolean {
-    if (!this.#connected || this.connection.isClosed() || this.connection.isDraining()) {
+    if (!this.link.connected || this.connection.isClosed() || this.connection.isDraining()) {
       this.counters.unsent++;
       return false;
     }
@@ -156,7 +108,7 @@ export class Bus {
   async request<T, R>(contract: RequestContract<T, R>, message: T, timeoutMs: number): Promise<R> {
     const subject = subjectOf(this.options.node, contract);
     const service = contract.to.join();
-    if (!this.#connected) throw new PspError('SERVICE_DOWN', { service });
+    if (!this.link.connected) throw new PspError('SERVICE_DOWN', { service });
     let answer: Msg;
     try {
       answer = await this.connection.request(subject, contract.payload.encode(message).finish(), {
@@ -184,7 +136,7 @@ export class Bus {
   ): Promise<R[]> {
     const subject = subjectOf(this.options.node, contract);
     const service = contract.to.join();
-    if (!this.#connected) throw new PspError('SERVICE_DOWN', { service });
+    if (!this.link.connected) throw new PspError('SERVICE_DOWN', { service });
     const answers: R[] = [];
     const payload = contract.payload.encode(message).finish();
     for (const answer of await this.#gather(subject, payload, service, { waitMs, patienceMs })) {
@@ -246,7 +198,7 @@ export class Bus {
     const subject = subjectOf(this.options.node, contract);
     const gate = { inFlight: 0 };
     const send = (answer: () => unknown) => {
-      if (this.#connected && !this.connection.isClosed()) answer();
+      if (this.link.connected && !this.connection.isClosed()) answer();
       else this.counters.unsent++;
     };
     const answer = (message: Msg | ServiceMsg) => {
@@ -284,19 +236,19 @@ export class Bus {
     return this.#service.info().id;
   }
 
-  /**
-   * Waits until what was published and subscribed so far has reached the server, or the connection is lost: then
-   * what was subscribed is subscribed anew with the next one.
-   */
-  async flush(): Promise<void> {
-    await this.connection.flush().catch((error: NatsError) => {
-      if (error.code !== ErrorCode.Disconnect) throw error;
-    });
+  /** Waits until what was published and subscribed so far has reached the server, or the connection is lost. */
+  flush(): Promise<void> {
+    return this.link.flush();
+  }
+
+  /** Whether the server answers within the deadline. */
+  answers(deadlineMs: number): Promise<boolean> {
+    return this.link.answers(deadlineMs);
   }
 
   /** Takes no more messages and lets handlers finish, if there is a connection; what we send still goes. */
   async settle(): Promise<void> {
-    if (!this.#connected || this.connection.isClosed()) return;
+    if (!this.link.connected || this.connection.isClosed()) return;
     this.#settled ??= this.#settle();
     await this.#settled;
   }
@@ -306,51 +258,9 @@ export class Bus {
     await Promise.all(this.#inFlight);
   }
 
-  /** Takes no more messages, lets handlers finish, sends what is queued, leaves; all of it within closeMs. */
+  /** Takes no more messages, lets handlers finish, sends what is queued, leaves; all of it within two seconds. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    if (this.connection.isClosed()) return;
-    const leave = async () => {
-      await this.settle();
-      await this.connection.drain();
-    };
-    const late = new AbortController();
-    if (this.#connected) {
-      const deadline = delay(closeMs, undefined, { signal: late.signal }).catch(() => undefined);
-      await Promise.race([leave().catch(() => undefined), deadline]);
-    }
-    late.abort();
-    await this.connection.close();
-  }
-
-  /**
-   * Follows the connection. A dial that the client gave up stays open, and when it ends at last the client takes
-   * that for the loss of the connection in use: it dials anew and leaves the old one open beside. The server would
-   * send half of all requests there, and their answers, which come by the new one, would be nobody's to give.
-   */
-  async #watch(): Promise<void> {
-    let inUse = transportOf(this.connection);
-    for await (const status of this.connection.status()) {
-      if (status.type === Events.Disconnect) {
-        await inUse.close();
-        this.#state(false);
-      }
-      if (status.type === Events.Reconnect) {
-        inUse = transportOf(this.connection);
-        this.#state(true);
-      }
-    }
-    if (this.#closing === undefined) this.#state(false);
-  }
-
-  #state(connected: boolean): void {
-    if (this.#connected === connected) return;
-    this.#connected = connected;
-    this.options.onState?.(connected);
+    return this.link.close(() => this.settle());
   }
 
   /** Starts work unless too much is in flight already: then false, and counted. */
@@ -414,35 +324,6 @@ export class Bus {
       throw new PspError('PAYLOAD_INVALID', { subject, detail: 'it does not decode' });
     return message;
   }
-}
-
-/** One socket of a client, and its end. Closing it twice is no fault. The client gives out none: bus.test.ts tells when it changes. */
-interface Transport {
-  close(): Promise<void>;
-}
-const transportOf = (connection: NatsConnection): Transport =>
-  (connection as unknown as { protocol: { transport: Transport } }).protocol.transport;
-
-const dial = ({ server, user, password }: BusOptions): Promise<NatsConnection> =>
-  connect({
-    servers: server,
-    user,
-    pass: password,
-    name: user,
-    inboxPrefix: inboxPrefixOf(user),
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 100,
-    reconnectJitter: 100,
-    pingInterval: 2000,
-    maxPingOut: 2,
-    noAsyncTraces: true,
-    ignoreAuthErrorAbort: true,
-    timeout: dialMs,
-  });
-
-function unavailable({ server }: BusOptions, cause: unknown): PspError {
-  const detail = (cause as NatsError).code?.toLowerCase().replaceAll('_', ' ') ?? String(cause);
-  return new PspError('BUS_UNAVAILABLE', { server, detail }, { cause });
 }
 
 function refuse(message: Msg | ServiceMsg, error: PspError): void {

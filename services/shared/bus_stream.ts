@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The audit stream behind the bus, in JetStream's words: store one message and have it acknowledged, find the last
-// one below a subject, make the stream, read it in order. Each call is one attempt; who calls decides whether to
-// try again. Nothing is ever deleted here: the stream drops its oldest messages by itself when it is full.
+// The audit stream, in JetStream's words: store one message and have it acknowledged, find the last one below a
+// subject, make the stream, read it in order. It lives on a server of its own (contracts.ts), which a client reaches
+// over a connection of its own: nothing that waits for a disk shares a connection with a command. Each call is one
+// attempt with a deadline; who calls decides whether to try again. Nothing is ever deleted here: the stream drops its
+// oldest messages by itself when it is full.
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
@@ -13,8 +15,8 @@ import {
   ErrorCode,
   type JetStreamClient,
   type JetStreamManager,
+  type Msg,
   type MsgRequest,
-  type NatsConnection,
   type NatsError,
   nanos,
   ReplayPolicy,
@@ -22,6 +24,8 @@ import {
   StorageType,
   type StoredMsg,
 } from 'nats';
+import { answeredIn, BusLink, type LinkOptions } from './bus_link.js';
+import { monotonicMs } from './clock.js';
 import { auditStream, auditSubjectsOf } from './contracts.js';
 import { PspError } from './errors.js';
 
@@ -47,23 +51,73 @@ const answerMs = 2000;
 const noMessage = 10037;
 const streamMissing = 10059;
 const consumerMissing = 10014;
+/** JetStream's status of "not enabled" and "temporarily unavailable". */
+const unavailable = 503;
 /** Messages that a reader asks for at once, and how long it waits for them. */
 const readAhead = 256;
 const pageMs = 1000;
 const retryMs = 500;
+/** A reader that is to end gives up when no message comes for so long. */
+const stallMs = 10_000;
 /** The server forgets a reader that asks for nothing for so long. */
 const forgottenMs = 30_000;
+
+export interface StreamOptions extends LinkOptions {
+  node: string;
+}
 
 export class BusStream {
   readonly #client: JetStreamClient;
   #manager: Promise<JetStreamManager> | undefined;
 
-  constructor(
-    private readonly connection: NatsConnection,
+  private constructor(
+    private readonly link: BusLink,
     private readonly node: string,
-    private readonly isConnected: () => boolean,
   ) {
-    this.#client = connection.jetstream({ timeout: answerMs });
+    this.#client = link.connection.jetstream({ timeout: answerMs });
+  }
+
+  /** @throws PspError BUS_UNAVAILABLE, only with waitOnFirstConnect false or when `signal` ended the wait. */
+  static async connect(options: StreamOptions): Promise<BusStream> {
+    return new BusStream(await BusLink.connect(options), options.node);
+  }
+
+  get connected(): boolean {
+    return this.link.connected;
+  }
+
+  /**
+   * Whether JetStream answers at all, be it that there is no stream: a server may answer everything else and hang
+   * there, or may have switched it off because its disk is full.
+   */
+  async answers(deadlineMs: number): Promise<boolean> {
+    if (!this.#isConnected) return false;
+    const manager = await this.#managed();
+    const answered = manager.streams.info(auditStream).then(
+      () => true,
+      ({ api_error }: NatsError) => api_error !== undefined && api_error.code !== unavailable,
+    );
+    return answeredIn(deadlineMs, answered);
+  }
+
+  /** Receives what travels on a subject, wildcards allowed, beside the stream. Only the operator has the right. */
+  listen(subject: string, handler: (message: { subject: string; octets: Uint8Array }) => void): void {
+    const callback = (error: Error | null, { subject, data }: Msg) =>
+      void (error ?? handler({ subject, octets: data }));
+    this.link.connection.subscribe(subject, { callback });
+  }
+
+  /** Waits until what was subscribed so far has reached the server, or the connection is lost. */
+  flush(): Promise<void> {
+    return this.link.flush();
+  }
+
+  close(): Promise<void> {
+    return this.link.close();
+  }
+
+  get #isConnected(): boolean {
+    return this.link.connected && !this.link.isClosed;
   }
 
   /**
@@ -141,14 +195,21 @@ export class BusStream {
     const { last, messages } = await this.state();
     if (!follow && messages === 0) return;
     let next: number | undefined;
+    let progressMs = monotonicMs();
     while (!signal.aborted) {
       try {
         const consumer = await this.#consumer(next, sinceMs);
-        if (!follow && (await consumer.info(true)).num_pending === 0) return;
-        for await (const message of this.#pages(consumer, signal)) {
+        const { num_pending: pending } = await consumer.info(true);
+        if (!follow && pending === 0) return;
+        for await (const message of this.#pages(consumer, follow, signal)) {
           next = message.place + 1;
           yield message;
+          progressMs = monotonicMs();
           if (!follow && message.place >= last) return;
+        }
+        if (!follow && monotonicMs() - progressMs > stallMs) {
+          const detail = `it delivers nothing from message ${next ?? 1} on, although ${pending} follow`;
+          throw new PspError('STREAM_UNAVAILABLE', { detail });
         }
       } catch (error) {
         if (!follow || !(error instanceof PspError)) throw error;
@@ -171,13 +232,17 @@ export class BusStream {
     });
   }
 
-  /** Reads through one consumer, until it is gone or one of its messages got lost on the way. */
-  async *#pages(consumer: Consumer, signal: AbortSignal): AsyncGenerator<Stored> {
+  /**
+   * Reads through one consumer, until it is gone or one of its messages got lost on the way; unless it `waits`, also
+   * until nothing comes.
+   */
+  async *#pages(consumer: Consumer, waits: boolean, signal: AbortSignal): AsyncGenerator<Stored> {
     for (let delivered = 0; !signal.aborted; ) {
       const before = delivered;
       const page = await this.#attempt(() => consumer.fetch({ max_messages: readAhead, expires: pageMs }));
       const leave = () => void page.close();
       signal.addEventListener('abort', leave);
+      const overdue = setTimeout(leave, pageMs + answerMs);
       try {
         for await (const { seq, subject, data, info } of page) {
           if (info.deliverySequence !== ++delivered) return;
@@ -188,7 +253,9 @@ export class BusStream {
         throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
       } finally {
         signal.removeEventListener('abort', leave);
+        clearTimeout(overdue);
       }
+      if (delivered === before && !waits) return;
       // Nobody answers for a consumer that is gone.
       if (delivered === before && !(await this.#knows(consumer))) return;
     }
@@ -219,13 +286,17 @@ export class BusStream {
   }
 
   async #attempt<T>(work: (manager: JetStreamManager) => Promise<T>): Promise<T> {
-    if (!this.isConnected()) throw new PspError('STREAM_UNAVAILABLE', { detail: 'the bus is away' });
+    if (!this.#isConnected) throw new PspError('STREAM_UNAVAILABLE', { detail: 'the audit server is away' });
     try {
-      this.#manager ??= this.connection.jetstreamManager({ timeout: answerMs, checkAPI: false });
-      return await work(await this.#manager);
+      return await work(await this.#managed());
     } catch (cause) {
       throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
     }
+  }
+
+  #managed(): Promise<JetStreamManager> {
+    this.#manager ??= this.link.connection.jetstreamManager({ timeout: answerMs, checkAPI: false });
+    return this.#manager;
   }
 }
 

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Document, LineCounter, parseDocument, Scalar, YAMLMap } from 'yaml';
 import type { z } from 'zod';
-import { formatPrefix, networkOf, parsePrefix } from './address.js';
+import { formatPrefix, networkOf, parseEndpoint, parsePrefix } from './address.js';
 import { crossFaults, type Finding, formatPath, isMap, type Path } from './config_rules.js';
 import { type Schema, schema } from './config_schema.js';
 import { warningsOf } from './config_warnings.js';
@@ -20,8 +20,9 @@ export type PeerConfig = Schema['peers'][string] & { underlay: string[] };
 
 /** A node file as loaded: every default filled in, addresses in canonical text, frozen. */
 export type NodeConfig = Readonly<
-  Omit<Schema, 'stateDir' | 'peers'> & {
+  Omit<Schema, 'stateDir' | 'peers' | 'audit'> & {
     stateDir: string;
+    audit: Schema['audit'] & { listen: string };
     /** SHA-256 of the node file, in hex. */
     digest: string;
     peers: Readonly<Record<string, PeerConfig>>;
@@ -161,6 +162,7 @@ export function checkConfig(
     ...config,
     digest: createHash('sha256').update(content).digest('hex'),
     stateDir: config.stateDir ?? `/var/lib/psp/${config.node}`,
+    audit: { ...config.audit, listen: config.audit.listen ?? auditListenOf(config.bus.listen) },
     peers: Object.fromEntries(
       Object.entries(config.peers).map(([peer, value]) => [
         peer,
@@ -174,6 +176,17 @@ export function checkConfig(
     return { path: formatPath(path), message, ...(line === undefined ? {} : { line }) };
   });
   return { config: loaded, warnings };
+}
+
+/** Distance between the ports of the two servers of the bus, where the node file names only one. */
+const auditPortsAbove = 1000;
+const highestPort = 65_535;
+
+/** The port above that of the bus, or below it where there is none. */
+function auditListenOf(listen: string): string {
+  const { port } = parseEndpoint(listen);
+  const above = port + auditPortsAbove;
+  return listen.replace(/\d+$/, String(above <= highestPort ? above : port - auditPortsAbove));
 }
 
 /** Variables of the environment and the key that each beats. */

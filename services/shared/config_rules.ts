@@ -38,11 +38,16 @@ const leastMtuIpv6 = 1280;
 export function crossFaults(raw: Record<string, unknown>): Finding[] {
   const faults: Finding[] = [];
   const fault: Tell = (path, expected, received) => faults.push({ path, expected, received });
-  const { node, secured, vips, peers, tunnels } = schema.shape;
+  const { node, secured, vips, peers, tunnels, bus, audit } = schema.shape;
   const self = good(secured, raw.secured);
   const own = self && parsePrefix(self.address);
   if (self) nextHopFaults(self, fault);
   portFaults(raw, fault);
+
+  const buses = [good(bus, raw.bus)?.listen, good(audit, raw.audit)?.listen];
+  if (buses[0] !== undefined && buses[0] === buses[1]) {
+    fault(['audit', 'listen'], 'an address other than bus.listen', buses[0]);
+  }
 
   const owners = new Map<string, string>();
   const claim = (list: readonly string[], path: Path) => {

@@ -137,10 +137,10 @@ export const schema = section({
     .max(64, { error: 'at most 64 entries' })
     .default([]),
   bus: section({
-    /** Where this node's nats-server listens. restart */
+    /** Where this node's bus server, a nats-server, listens. restart */
     listen: loopback,
   }).default({ listen: '127.0.0.1:4270' }),
-  /** What must survive a restart, and the rendered configuration of the bus. restart; by default /var/lib/psp/<node> */
+  /** What must survive a restart: audit and samples. restart; by default /var/lib/psp/<node> */
   stateDir: text((value) => value.startsWith('/'), 'an absolute path').optional(),
   engine: section({
     /** adaptive: sleep in poll() when idle; busy: never sleep. restart */
@@ -194,6 +194,8 @@ export const schema = section({
     listen: endpoint.default('127.0.0.1:9464'),
   }).prefault({}),
   audit: section({
+    /** Where the nats-server with the audit stream listens; by default 1000 ports above bus.listen. restart */
+    listen: loopback.optional(),
     /** What one service may keep on disk of its own events, in octets. restart */
     spoolBytes: count(65_536, 1_073_741_824).default(16_777_216),
     /** What the stream PSP_AUDIT may keep, in octets; the oldest go first. restart */

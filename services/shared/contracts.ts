@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What may travel on a node's bus: the one table of subjects, kinds, senders, receivers and payloads. Nothing
 // else names a subject, and the rights that nats-server grants each user are rendered from here. A row is
-// built when something consumes it.
+// built when something consumes it. Two servers carry it: audit has one of its own, so that the one with everything
+// else keeps nothing on disk and no disk that is full or hangs can hold up a key.
 import {
   DataplaneStarted,
   DataplaneStatus,
@@ -29,6 +30,10 @@ import {
 /** The services of a node. */
 export const services = ['dataplane', 'keyexchange', 'sampler', 'stats'] as const;
 export type Service = (typeof services)[number];
+
+/** The servers of a node, each a nats-server: `bus` has no disk; `audit` has JetStream and nothing else. */
+export const busServers = ['bus', 'audit'] as const;
+export type BusServer = (typeof busServers)[number];
 
 /** Who has an account on the bus: every service, and the operator's tools. */
 export const busUsers = [...services, 'operator'] as const;
@@ -267,6 +272,12 @@ export const auditContractOf = {
   sampler: contracts.samplerAudit,
   stats: contracts.statsAudit,
 } as const satisfies Record<Service, AuditContract>;
+
+/** The server that carries a row. */
+export const serverOf = ({ kind }: Contract): BusServer => (kind === 'audit' ? 'audit' : 'bus');
+
+/** In place of a node's name: whatever a node was called. Events that are stored keep the name that they came under. */
+export const anyNode = '*';
 
 /** The stream that keeps what is below `audit`, whoever sent it. */
 export const auditStream = 'PSP_AUDIT';

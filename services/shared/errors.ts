@@ -115,6 +115,10 @@ const table = {
     message: '{address} is taken by another process; free it or change {key}',
     retryable: false,
   },
+  STATE_DIR_TAKEN: {
+    message: 'stateDir {folder} is in use by another node ({holder}); stop it or give each its own',
+    retryable: false,
+  },
   ADDRESS_UNUSABLE: {
     message: '{address} cannot be listened on ({detail}); give {key} an address of this machine',
     retryable: false,

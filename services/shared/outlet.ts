@@ -178,7 +178,8 @@ class DescriptorOutlet implements Outlet {
   }
 
   writeNow(chunk: Chunk): boolean {
-    return this.#chunk === undefined && writeAtOnce(this.descriptor, chunk);
+    // A write to a file that is under way is carried out whole when the process ends.
+    return (this.#chunk === undefined || !this.endsWithEio) && writeAtOnce(this.descriptor, chunk);
   }
 }
 

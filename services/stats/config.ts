@@ -29,7 +29,7 @@ export function sliceOf(config: NodeConfig): StatsConfig {
     peers: Object.keys(peers),
     bypass: config.bypass.map(bypassRule),
     listen: metrics.listen,
-    audit: auditSliceOf(config),
+    audit: auditSliceOf(config, 'stats'),
     bus: { server: bus.listen, password: readPassword(files.passwords, 'stats') },
   };
 }

@@ -77,14 +77,12 @@ export async function startStats(
       onState: (connected) => {
         if (connected) log.info('bus connected');
         else log.warn('bus lost');
-        audit.busState(connected);
       },
       onWaiting: ({ code, message }) => log.warn({ code, err: message }, 'waiting for the bus'),
       onFault: (subject, err) => log.error({ subject, err }, 'bus message failed'),
     });
     report.useBus(joinedBus.counters);
     report.useAudit(audit);
-    audit.useBus(joinedBus);
     const id = await joinedBus.announce('Serves counters and health to monitoring', version);
     listen(joinedBus, words);
     joinedBus.respond(contracts.statsStatus, () => report.status(id));

@@ -2,12 +2,14 @@
 // Audit events on a real nats-server with JetStream: each there once and in order, whatever falls meanwhile.
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { lstat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Leftover, Leftovers } from '../../services/shared/audit_leftovers.js';
 import type { StreamDoor } from '../../services/shared/audit_publisher.js';
-import { AuditRig, upTo } from './audit_rig.js';
+import { AuditRig, type Producer, upTo } from './audit_rig.js';
 import { streamBytes } from './nats_server.js';
 
 let rig: AuditRig;
@@ -46,7 +48,7 @@ describe('the audit', () => {
     await delay(400);
     expect(producer.counter('auditPublished')).toBe(0);
     await expect.poll(() => rig.operator.connected).toBe(true);
-    await rig.operator.stream.ensure(streamBytes);
+    await rig.operator.ensure(streamBytes);
     await expect.poll(() => rig.numbers(producer)).toEqual(upTo(20));
   });
 
@@ -54,17 +56,18 @@ describe('the audit', () => {
     const producer = await rig.producer('stats', { onBus: false });
     producer.record(3);
     const calls: string[] = [];
-    const stream: StreamDoor = {
+    const stream: StreamDoor & { connected: boolean } = {
+      connected: true,
       store: async (_subject, _octets, id) => (calls.push(id) > 2 ? calls.length : undefined),
       last: async () => void calls.push('last'),
       at: async () => void calls.push('at'),
     };
-    producer.trail.useBus({ stream, connected: true });
+    producer.trail.useStream(stream);
     await expect.poll(() => producer.counter('auditPublished')).toBe(3);
     const id = (sequence: number) => `${producer.incarnation}-${sequence}`;
     expect(calls).toEqual([id(1), id(1), id(1), id(2), id(3)]);
-    producer.trail.busState(false);
-    producer.trail.busState(true);
+    producer.trail.streamState(false);
+    producer.trail.streamState(true);
     await expect.poll(() => calls.slice(5)).toContain('last');
   });
 
@@ -114,7 +117,7 @@ describe('the audit', () => {
     const busy = await rig.producer('dataplane', { spoolBytes: 16 * 1024 * 1024 });
     idle.record(3);
     await expect.poll(() => idle.counter('auditPublished')).toBe(3);
-    await rig.operator.stream.ensure(100_000);
+    await rig.operator.ensure(100_000);
     busy.record(500);
     await expect.poll(() => busy.counter('auditPublished')).toBe(500);
     expect(await rig.numbers(idle)).toEqual([]);
@@ -236,7 +239,7 @@ describe('what a process leaves', () => {
     const dead = await rig.producer('dataplane', { tendMs: 3_600_000 });
     dead.record(10);
     await expect.poll(() => dead.counter('auditPublished')).toBe(10);
-    dead.trail.busState(false);
+    dead.trail.streamState(false);
     dead.record(5);
     await dead.trail.flush();
     await rig.producer('dataplane');
@@ -324,5 +327,128 @@ describe('what a process leaves', () => {
     await leftovers.makeRoom();
     await slow.join();
     await expect.poll(() => rig.numbers(slow)).toEqual(upTo(5));
+  });
+});
+
+describe('a node that was renamed', () => {
+  it('goes on behind what it left under its old name, and each event keeps its source and its number', async () => {
+    const done = await rig.producer('dataplane', { tendMs: 3_600_000 });
+    done.record(10);
+    await expect.poll(() => done.counter('auditPublished')).toBe(10);
+    done.trail.streamState(false);
+    done.record(5);
+    await done.trail.flush();
+    const lossy = await rig.producer('keyexchange', { onBus: false, tendMs: 3_600_000, spoolBytes: 65_536 });
+    lossy.record(500);
+    await lossy.trail.flush();
+    const kept = lossy.counter('auditRecorded');
+    expect(kept).toBeLessThan(500);
+
+    await rig.rename('b');
+    const next = await rig.producer('dataplane');
+    await rig.producer('keyexchange');
+    next.record(3);
+    await expect.poll(() => rig.numbers(next)).toEqual([1, 2, 3]);
+    await expect.poll(() => rig.numbers(done)).toEqual(upTo(15));
+    await expect.poll(() => rig.numbers(lossy)).toEqual([...upTo(kept), 501]);
+    const sources = (await rig.events()).map(({ source, incarnation }) => `${incarnation} ${source}`);
+    expect(new Set(sources)).toEqual(
+      new Set([
+        `${done.incarnation} psp:/a/dataplane`,
+        `${lossy.incarnation} psp:/a/keyexchange`,
+        `${next.incarnation} psp:/b/dataplane`,
+      ]),
+    );
+  });
+});
+
+describe('a disk that vanishes', () => {
+  /** Numbers that the stream holds, those that an audit.lost tells, and those that nobody accounts for. */
+  const account = async (producer: Producer) => {
+    const own = (await rig.events()).filter(({ incarnation }) => incarnation === producer.incarnation);
+    const there = new Set(own.map(({ sequence }) => sequence));
+    const losses = own.filter(({ type }) => type === 'audit.lost');
+    const told = new Set(losses.flatMap(({ data }) => upTo(Number(data.last), Number(data.first))));
+    const all = upTo(Math.max(0, ...there));
+    const missing = all.filter((sequence) => !there.has(sequence) && !told.has(sequence));
+    return { there, told, missing, reasons: new Set(losses.map(({ data }) => data.reason)) };
+  };
+  /** Takes the disk away once these events are on it, and records until something is on what lies below. */
+  const loseDisk = async (producer: Producer, folder: string) => {
+    execFileSync('umount', ['-l', folder]);
+    const own = join(folder, producer.incarnation);
+    await expect.poll(() => existsSync(join(own, 'owner'))).toBe(true);
+    await expect
+      .poll(() => {
+        producer.record();
+        return readdirSync(own).some((name) => name.endsWith('.log'));
+      })
+      .toBe(true);
+    await producer.trail.flush();
+  };
+
+  it('costs what was only there, which is told once there is a folder again', async () => {
+    const folder = rig.folder('stats');
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]);
+    const producer = await rig.producer('stats', { onBus: false });
+    producer.record(5);
+    await producer.trail.flush();
+    await loseDisk(producer, folder);
+    await producer.join();
+    await expect.poll(async () => (await account(producer)).told.has(5)).toBe(true);
+    await expect.poll(() => producer.counter('auditBacklog')).toBe(0);
+    const { there, told, missing, reasons } = await account(producer);
+    expect([missing, [...reasons]]).toEqual([[], ['spoolGone']]);
+    expect(upTo(5).every((sequence) => told.has(sequence) && !there.has(sequence))).toBe(true);
+    expect(producer.counter('auditLost')).toBe(told.size);
+    await expect.poll(() => producer.trail.health()).toEqual([]);
+  });
+
+  it('costs nothing that the stream holds', async () => {
+    const folder = rig.folder('stats');
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]);
+    const producer = await rig.producer('stats');
+    producer.record(5);
+    await expect.poll(() => producer.counter('auditPublished')).toBe(5);
+    await loseDisk(producer, folder);
+    await expect.poll(() => producer.counter('auditBacklog')).toBe(0);
+    const { there, told, missing } = await account(producer);
+    expect(missing).toEqual([]);
+    expect(upTo(5).every((sequence) => there.has(sequence) && !told.has(sequence))).toBe(true);
+  });
+});
+
+describe('a disk that hangs', () => {
+  const canLoop = existsSync('/dev/loop-control') && existsSync('/usr/sbin/fsfreeze');
+
+  it.skipIf(!canLoop)('holds up nobody, and keeps what was recorded meanwhile', async () => {
+    const folder = rig.folder('stats');
+    const image = join(tmpdir(), `psp-hangs-${process.pid}`);
+    execFileSync('truncate', ['-s', '16M', image]);
+    execFileSync('mkfs.ext4', ['-q', image]);
+    execFileSync('mount', ['-o', 'loop', image, folder]);
+    try {
+      const producer = await rig.producer('stats');
+      producer.record(3);
+      await expect.poll(() => producer.counter('auditPublished')).toBe(3);
+      execFileSync('fsfreeze', ['-f', folder]);
+      try {
+        producer.record(4);
+        await expect
+          .poll(() => producer.trail.health().map(({ message }) => message))
+          .toContainEqual(expect.stringContaining('does not answer'));
+        // It does not take every thread: others still get to their files.
+        await lstat(image);
+        expect(producer.counter('auditPublished')).toBe(3);
+      } finally {
+        execFileSync('fsfreeze', ['-u', folder]);
+      }
+      await expect.poll(() => rig.numbers(producer)).toEqual(upTo(7));
+      await expect.poll(() => producer.trail.health()).toEqual([]);
+      await producer.leave();
+    } finally {
+      execFileSync('umount', ['-l', folder]);
+      rmSync(image);
+    }
   });
 });

@@ -160,6 +160,19 @@ describe('psp audit', () => {
 });
 
 describe('psp audit verify', () => {
+  it('says what does not answer when the audit server hangs', async () => {
+    process.kill(rig.nats.pid, 'SIGSTOP');
+    try {
+      const { code, stdout: printed } = await psp('audit', 'verify');
+      expect([code, printed]).toEqual([1, '']);
+      expect(stderr).toMatch(
+        /^psp: BUS_UNAVAILABLE: .*127\.0\.0\.1:\d+ cannot be reached: timeout; try again later\n$/,
+      );
+    } finally {
+      process.kill(rig.nats.pid, 'SIGCONT');
+    }
+  });
+
   it('finds nothing missing where nothing is', async () => {
     const producers = [await rig.producer('dataplane'), await rig.producer('keyexchange')];
     for (const producer of producers) {
@@ -209,7 +222,7 @@ describe('psp audit verify', () => {
 
   it('knows that a stream at its limit has dropped its oldest', async () => {
     const producer = await rig.producer('dataplane');
-    await rig.operator.stream.ensure(100_000);
+    await rig.operator.ensure(100_000);
     producer.record(500);
     await expect.poll(() => producer.counter('auditPublished')).toBe(500);
     const { code, stdout } = await psp('audit', 'verify', '--json');
@@ -242,10 +255,10 @@ describe('psp audit verify', () => {
     const version = '\x1b[2J\x9b31m\u202e';
     const json = envelopeOf(producer, 1, 'service.started', { version }, Date.now());
     const tail = tailOf({ ...producer, type: 'service.started' });
-    const bus = await rig.nats.connect('dataplane');
+    const stream = await rig.nats.stream('dataplane');
     const written = JSON.stringify(JSON.parse(json), undefined, 2);
-    await bus.stream.store(subjectOf('a', auditContractOf.dataplane, tail), Buffer.from(written), 'x');
-    await bus.close();
+    await stream.store(subjectOf('a', auditContractOf.dataplane, tail), Buffer.from(written), 'x');
+    await stream.close();
     const { lines } = await psp('audit');
     expect(lines).toHaveLength(1);
     expect(lines[0]).not.toMatch(/\p{C}/u);

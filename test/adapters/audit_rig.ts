@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real nats-server with the audit stream, and producers with folders of their own below one folder.
+// A real audit server with its stream, and producers with folders of their own below one folder.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,24 +10,33 @@ import {
   AuditTrail,
   makeAuditFolder,
 } from '../../services/shared/audit_trail.js';
-import type { Bus } from '../../services/shared/bus.js';
+import type { BusStream } from '../../services/shared/bus_stream.js';
 import type { Service } from '../../services/shared/contracts.js';
 import { until } from '../e2e/namespace.js';
-import { NatsServer } from './nats_server.js';
+import { AuditServer } from './nats_server.js';
 
 export class AuditRig {
   readonly #folder = mkdtempSync(join(tmpdir(), 'psp-audit-'));
   readonly #producers: Producer[] = [];
 
   private constructor(
-    readonly nats: NatsServer,
-    readonly operator: Bus,
+    readonly nats: AuditServer,
+    public operator: BusStream,
   ) {}
 
   static async start(): Promise<AuditRig> {
-    const nats = await NatsServer.start('a');
-    const operator = await nats.connect('operator');
+    const nats = await AuditServer.start('a');
+    const operator = await nats.stream('operator');
     return new AuditRig(nats, operator);
+  }
+
+  /** The node gets another name over what it left. */
+  async rename(node: string): Promise<void> {
+    await this.operator.close();
+    await this.nats.stop();
+    this.nats.rename(node);
+    await this.nats.start();
+    this.operator = await this.nats.stream('operator');
   }
 
   /** Where all producers of a service spool. */
@@ -41,7 +50,8 @@ export class AuditRig {
     writeFileSync(
       file,
       `{ node: a, unsecured: { port: x }, secured: { port: y, address: 192.0.2.1/24 },
-         keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${this.nats.listen}" } }`,
+         keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "127.0.0.1:1" },
+         audit: { listen: "${this.nats.listen}" } }`,
     );
     mkdirSync(join(folder, 'nats'));
     writeFileSync(join(folder, 'nats/operator.password'), this.nats.passwords.operator, { mode: 0o640 });
@@ -55,7 +65,7 @@ export class AuditRig {
   ): Promise<Producer> {
     const { onBus = true, ...rest } = options;
     const trail = await AuditTrail.open({
-      node: 'a',
+      node: this.nats.node,
       service,
       folder: this.folder(service),
       spoolBytes: 1024 * 1024,
@@ -73,10 +83,7 @@ export class AuditRig {
   async events(): Promise<AuditEvent[]> {
     await until('the operator is on the bus', () => this.operator.connected);
     const events: AuditEvent[] = [];
-    for await (const { octets } of this.operator.stream.read(
-      { follow: false },
-      new AbortController().signal,
-    )) {
+    for await (const { octets } of this.operator.read({ follow: false }, new AbortController().signal)) {
       events.push(readEvent(octets) as AuditEvent);
     }
     return events;
@@ -97,13 +104,13 @@ export class AuditRig {
 }
 
 export class Producer {
-  #bus: Bus | undefined;
+  #stream: BusStream | undefined;
   #recorded = 0;
 
   constructor(
     readonly service: Service,
     readonly trail: AuditTrail,
-    private readonly nats: NatsServer,
+    private readonly nats: AuditServer,
   ) {}
 
   get incarnation(): string {
@@ -111,10 +118,10 @@ export class Producer {
   }
 
   async join(): Promise<void> {
-    this.#bus = await this.nats.connect(this.service, {
-      onState: (connected) => this.trail.busState(connected),
+    this.#stream = await this.nats.stream(this.service, {
+      onState: (connected) => this.trail.streamState(connected),
     });
-    this.trail.useBus(this.#bus);
+    this.trail.useStream(this.#stream);
   }
 
   /** Records so many events. */
@@ -137,7 +144,7 @@ export class Producer {
 
   async leave(): Promise<void> {
     await this.trail.close(500);
-    await this.#bus?.close();
+    await this.#stream?.close();
   }
 }
 
@@ -166,5 +173,6 @@ export function auditSlice(): AuditSlice {
     samplingPlain: false,
     captureEgress: false,
   };
-  return { stateDir, spoolBytes: 1024 * 1024, gist };
+  // Nobody listens there.
+  return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, gist };
 }

@@ -4,7 +4,8 @@
 import { connect, type JetStreamManager, type NatsConnection } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readEvent } from '../../services/shared/audit_event.js';
-import { BusStream } from '../../services/shared/bus_stream.js';
+import type { BusLink } from '../../services/shared/bus_link.js';
+import type { BusStream } from '../../services/shared/bus_stream.js';
 import { auditStream } from '../../services/shared/contracts.js';
 import { AuditRig, upTo } from './audit_rig.js';
 
@@ -14,6 +15,8 @@ let manager: JetStreamManager;
 let stream: BusStream;
 /** Of the consumers that were asked for messages, in turn. */
 let consumers: string[];
+/** Requests for messages get lost. */
+let isDeaf: boolean;
 beforeEach(async () => {
   rig = await AuditRig.start();
   connection = await connect({
@@ -23,16 +26,19 @@ beforeEach(async () => {
     inboxPrefix: '_INBOX_operator',
   });
   manager = await connection.jetstreamManager({ checkAPI: false });
-  stream = new BusStream(connection, 'a', () => true);
+  stream = await rig.nats.stream('operator');
+  const reading = (stream as unknown as { link: BusLink }).link.connection;
   consumers = [];
-  const publish = connection.publish.bind(connection);
-  connection.publish = (subject, ...rest) => {
+  isDeaf = false;
+  const publish = reading.publish.bind(reading);
+  reading.publish = (subject, ...rest) => {
     const [, name] = /^\$JS\.API\.CONSUMER\.MSG\.NEXT\.\w+\.(\w+)$/.exec(subject) ?? [];
     if (name !== undefined && consumers.at(-1) !== name) consumers.push(name);
-    publish(subject, ...rest);
+    if (name === undefined || !isDeaf) publish(subject, ...rest);
   };
 });
 afterEach(async () => {
+  await stream.close();
   await connection.close();
   await rig.end();
 });
@@ -51,6 +57,24 @@ async function numbers(follow: boolean, count: number, deleteAfter: number[]): P
 }
 
 describe('a reader of the stream', () => {
+  it('that is to end says where it got stuck when the server delivers no more', async () => {
+    const producer = await rig.producer('dataplane');
+    producer.record(300);
+    await expect.poll(() => producer.counter('auditPublished')).toBe(300);
+    const read: number[] = [];
+    const reading = (async () => {
+      for await (const { place } of stream.read({ follow: false }, new AbortController().signal)) {
+        read.push(place);
+        isDeaf = true;
+      }
+    })();
+    await expect(reading).rejects.toMatchObject({
+      code: 'STREAM_UNAVAILABLE',
+      message: expect.stringMatching(/it delivers nothing from message 257 on, although 44 follow/),
+    });
+    expect(read).toEqual(upTo(256));
+  });
+
   it('reads on to the end when its consumer goes away between two fetches', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(600);

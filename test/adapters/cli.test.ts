@@ -24,10 +24,11 @@ import type { Bus } from '../../services/shared/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { expectSchema } from '../json_schema.js';
 import { Authority, writeTls } from './certificates.js';
-import { NatsServer } from './nats_server.js';
+import { AuditServer, NatsServer } from './nats_server.js';
 
 let server: NatsServer;
 let dir: string;
+let audit: AuditServer;
 let file: string;
 let services: Bus[] = [];
 let stdout = '';
@@ -35,6 +36,7 @@ let stderr = '';
 
 beforeAll(async () => {
   server = await NatsServer.start('a');
+  audit = await AuditServer.start('a');
   dir = mkdtempSync(join(tmpdir(), 'psp-cli-'));
   file = join(dir, 'node.yaml');
   writeFileSync(
@@ -46,6 +48,7 @@ keyExchange: { listen: "198.51.100.1:3000" }
 vips: [10.1.0.0/24]
 peers: { b: { endpoint: "198.51.100.2:3000", vips: [10.2.0.0/24] } }
 bus: { listen: "${server.listen}" }
+audit: { listen: "${audit.listen}" }
 `,
   );
   mkdirSync(join(dir, 'nats'));
@@ -53,6 +56,7 @@ bus: { listen: "${server.listen}" }
 });
 afterAll(async () => {
   await server.remove();
+  await audit.remove();
   rmSync(dir, { recursive: true });
 });
 beforeEach(() => {

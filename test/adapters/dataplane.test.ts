@@ -373,7 +373,7 @@ describe('the dataplane', () => {
     expect(await answer).toEqual({ code: '', egressLog2: 4 });
     await stopped;
     const types: unknown[] = [];
-    const events = rig.operator.stream.read({ follow: false }, new AbortController().signal);
+    const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
     for await (const { octets } of events) types.push(readEvent(octets)?.type);
     expect(types.slice(-2)).toEqual(['sampling.changed', 'service.stopped']);
   });

@@ -20,12 +20,13 @@ import {
 import { type Dataplane, startDataplane } from '../../services/dataplane/service.js';
 import { flowKeyOf, mapped, parseAddress } from '../../services/shared/address.js';
 import type { Bus } from '../../services/shared/bus.js';
+import type { BusStream } from '../../services/shared/bus_stream.js';
 import { checkConfig } from '../../services/shared/config.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { keyLengthOf, Opener, type SealContext, Sealer } from '../../services/shared/seal.js';
 import { until } from '../e2e/namespace.js';
 import { FakeEngine } from './dataplane_engine.js';
-import { NatsServer } from './nats_server.js';
+import { AuditServer, NatsServer } from './nats_server.js';
 import { longMs } from './waiting.js';
 
 export const theirs = 900n;
@@ -34,6 +35,9 @@ export interface Rig {
   engine: FakeEngine;
   dataplane: Dataplane;
   nats: NatsServer;
+  audit: AuditServer;
+  /** The audit stream as the operator reads it. */
+  auditStream: BusStream;
   operator: Bus;
   keyexchange: KeyExchange;
   /** What was logged, from warnings up. */
@@ -62,6 +66,7 @@ export const keyOf = (i: number) => flowKeyOf(flow(i));
 export async function startRig({ engineMs = '', busFirst = true, terms = '', more = '' } = {}): Promise<Rig> {
   const folder = mkdtempSync(join(tmpdir(), 'psp-dataplane-'));
   const nats = await NatsServer.create('a');
+  const audit = await AuditServer.start('a');
   if (busFirst) await nats.start();
   const secret = randomBytes(32);
   writeFileSync(join(folder, 'bus.secret'), `${secret.toString('hex')}\n`, { mode: 0o640 });
@@ -70,6 +75,7 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
   const checked = checkConfig(
     `{ node: a, unsecured: { port: net_null0 }, secured: { port: net_null1, address: 192.0.2.1/24 },
        keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${nats.listen}" },
+       audit: { listen: "${audit.listen}" },
        peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24]${terms && `, ${terms}`} } },
        engine: { drainMs: 100 ${engineMs} }, ${more && `${more}, `} stateDir: ${folder}/state }`,
     join(folder, 'node.yaml'),
@@ -93,6 +99,7 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
     await nats.start();
   }
   const operator = await nats.connect('operator');
+  const auditStream = await audit.stream('operator');
   const keyexchange = new KeyExchange(await nats.connect('keyexchange'), secret);
   await keyexchange.ready();
   await until('the dataplane answers', () =>
@@ -108,6 +115,8 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
     engine: fake,
     dataplane,
     nats,
+    audit,
+    auditStream,
     operator,
     keyexchange,
     lines: () => logged.map((line) => JSON.parse(line)),
@@ -120,7 +129,9 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
     close: async () => {
       await dataplane.stop();
       await Promise.all([operator.close(), keyexchange.bus.close()]);
+      await auditStream.close();
       await nats.remove();
+      await audit.remove();
       rmSync(folder, { recursive: true });
     },
   };

@@ -301,7 +301,7 @@ describe('cmd.sampling.set', () => {
     const changes: unknown[] = [];
     await until('all are stored', async () => {
       changes.length = 0;
-      const events = rig.operator.stream.read({ follow: false }, new AbortController().signal);
+      const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
       for await (const { octets } of events) {
         const event = readEvent(octets);
         if (event?.type === 'sampling.changed') changes.push(event.data);

@@ -22,7 +22,7 @@ const warned = () =>
     );
 async function auditOf(...types: string[]): Promise<unknown[]> {
   const found: unknown[] = [];
-  const events = rig.operator.stream.read({ follow: false }, new AbortController().signal);
+  const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
   for await (const { octets } of events) {
     const event = readEvent(octets);
     if (event && types.includes(event.type)) found.push(event.data);

@@ -29,7 +29,7 @@ import { checkConfig, filesBeside, identityOf, type NodeConfig } from '../../ser
 import { contracts, type EventContract } from '../../services/shared/contracts.js';
 import { keyLengthOf, Opener, Sealer } from '../../services/shared/seal.js';
 import { type Authority, type KeyPair, writeTls } from './certificates.js';
-import { freePort, NatsServer } from './nats_server.js';
+import { freePort, NatsServer, nobody } from './nats_server.js';
 import { longMs } from './waiting.js';
 
 export const flowOf = (source: string, destination: string) => ({
@@ -228,6 +228,7 @@ const nodeFile = (
   name: string,
   { ports, extra = '', terms = {}, times }: NodeOptions,
   bus: string,
+  audit: string,
 ): string => {
   const deadlines = times ? `, exchangeMs: ${times.exchangeMs}, callMs: ${times.callMs}` : '';
   const n = nodeNumbers[name];
@@ -244,6 +245,7 @@ secured: { port: unused1, address: 192.0.2.${n}/24 }
 keyExchange: { listen: "127.0.0.1:${ports[name]}"${deadlines} }
 vips: [10.${n}.0.0/22, "fd00:${n}::/64"]
 bus: { listen: "${bus}" }
+audit: { listen: "${audit}" }
 peers:
 ${peers.join('\n')}
 ${extra}`;
@@ -253,7 +255,7 @@ ${extra}`;
 export async function makeFolder(
   name: string,
   authority: Authority,
-  options: NodeOptions & { bus: string; password: string },
+  options: NodeOptions & { bus: string; audit?: string; password: string },
 ): Promise<{ folder: string; config: NodeConfig; secret: Buffer }> {
   const folder = mkdtempSync(join(tmpdir(), `psp-kx-${name}-`));
   const pair = options.pair ?? (await authority.gateway(identityOf('psp', name)));
@@ -264,7 +266,7 @@ export async function makeFolder(
   writeFileSync(files.busSecret, `${secret.toString('hex')}\n`, { mode: 0o640 });
   writeFileSync(join(files.passwords, 'keyexchange.password'), `${options.password}\n`, { mode: 0o640 });
   const checked = checkConfig(
-    `${nodeFile(name, options, options.bus)}\nstateDir: ${folder}/state\n`,
+    `${nodeFile(name, options, options.bus, options.audit ?? nobody)}\nstateDir: ${folder}/state\n`,
     files.config,
   );
   if ('faults' in checked) throw new Error(JSON.stringify(checked.faults));
@@ -291,6 +293,7 @@ export async function startNode(name: string, authority: Authority, options: Nod
   const made = await makeFolder(name, authority, {
     ...options,
     bus: nats.listen,
+    audit: nats.auditListen,
     password: nats.passwords.keyexchange,
   });
   const lines: Record<string, unknown>[] = [];

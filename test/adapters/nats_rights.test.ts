@@ -4,18 +4,28 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createInbox, Events, type NatsConnection, type NatsError } from 'nats';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type BusUser, busUsers, contracts, subjectOf } from '../../services/shared/contracts.js';
-import { NatsServer, streamBytes } from './nats_server.js';
+import {
+  type BusServer,
+  type BusUser,
+  busServers,
+  busUsers,
+  contracts,
+  serverOf,
+  subjectOf,
+} from '../../services/shared/contracts.js';
+import { AuditServer, NatsServer } from './nats_server.js';
 
 let server: NatsServer;
+let audit: AuditServer;
 beforeAll(async () => {
   server = await NatsServer.start('a');
+  audit = await AuditServer.start('a');
 });
-afterAll(() => server.remove());
+afterAll(() => Promise.all([server.remove(), audit.remove()]));
 
-const raw = (user: BusUser): Promise<NatsConnection> =>
+const raw = (user: BusUser, which: BusServer = 'bus'): Promise<NatsConnection> =>
   connect({
-    servers: server.listen,
+    servers: (which === 'bus' ? server : audit).listen,
     user,
     pass: server.passwords[user],
     inboxPrefix: `_INBOX_${user}`,
@@ -23,8 +33,12 @@ const raw = (user: BusUser): Promise<NatsConnection> =>
   });
 
 /** Does what is asked and returns what the server forbade. */
-async function forbidden(user: BusUser, work: (connection: NatsConnection) => void): Promise<Set<string>> {
-  const connection = await raw(user);
+async function forbidden(
+  user: BusUser,
+  work: (connection: NatsConnection) => void,
+  which: BusServer = 'bus',
+): Promise<Set<string>> {
+  const connection = await raw(user, which);
   const refused = new Set<string>();
   void (async () => {
     for await (const status of connection.status()) {
@@ -46,6 +60,7 @@ async function forbidden(user: BusUser, work: (connection: NatsConnection) => vo
 const rows = Object.values(contracts).map((row) => ({
   row,
   subject: subjectOf('a', row, row.kind === 'audit' ? 'id1.service.started' : 'id1'),
+  at: serverOf(row),
   from: row.from as readonly BusUser[],
   to: row.to as readonly BusUser[],
 }));
@@ -79,23 +94,26 @@ const streamHarm = [
 const verbs = ['PING', 'INFO', 'STATS'];
 const isService = (user: BusUser) => user !== 'operator';
 
-describe.each(busUsers)('user %s', (user) => {
+const everywhere = busServers.flatMap((which) => busUsers.map((user) => ({ which, user })));
+
+describe.each(everywhere)('user $user of the $which server', ({ which, user }) => {
   it('may publish what it sends by the table and nothing else', async () => {
     const allowed = new Map<string, boolean>();
-    for (const { subject, from } of rows) allowed.set(subject, from.includes(user));
+    for (const { subject, from, at } of rows) allowed.set(subject, at === which && from.includes(user));
     for (const subject of foreign) allowed.set(subject, false);
-    for (const subject of streamWork) allowed.set(subject, user === 'operator');
+    for (const subject of streamWork) allowed.set(subject, which === 'audit' && user === 'operator');
     for (const subject of streamHarm) allowed.set(subject, false);
-    allowed.set('$JS.API.STREAM.MSG.GET.PSP_AUDIT', true);
+    allowed.set('$JS.API.STREAM.MSG.GET.PSP_AUDIT', which === 'audit');
     for (const other of busUsers) allowed.set(`_INBOX_${other}.x`, false);
     for (const verb of verbs) {
       for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.dataplane`, `$SRV.${verb}.dataplane.id`]) {
-        allowed.set(subject, user === 'operator');
+        allowed.set(subject, which === 'bus' && user === 'operator');
       }
     }
-    const refused = await forbidden(user, (connection) => {
+    const publish = (connection: NatsConnection) => {
       for (const subject of allowed.keys()) connection.publish(subject);
-    });
+    };
+    const refused = await forbidden(user, publish, which);
     const expected = [...allowed].filter(([, may]) => !may).map(([subject]) => `publish ${subject}`);
     expect([...refused].sort()).toEqual(expected.sort());
   });
@@ -104,11 +122,12 @@ describe.each(busUsers)('user %s', (user) => {
     const allowed = new Map<string, boolean>();
     const put = (subject: string, queue: string, may: boolean) =>
       allowed.set(`${subject} ${queue}`.trim(), may);
-    for (const { subject, to, row } of rows) {
-      const receives = to.includes(user);
+    for (const { subject, to, row, at } of rows) {
+      const receives = which === at && to.includes(user);
+      const hears = user === 'operator' && (which === 'bus' || at === 'audit');
       for (const queue of ['', 'other', ...busUsers]) {
         const asReceiver = receives && (row.queue ? queue === user : true);
-        put(subject, queue, user === 'operator' ? queue === '' : asReceiver);
+        put(subject, queue, user === 'operator' ? hears && queue === '' : asReceiver);
       }
     }
     const wide = [
@@ -119,7 +138,7 @@ describe.each(busUsers)('user %s', (user) => {
       'psp.v1.a.evt.flow.*',
     ];
     for (const subject of wide) {
-      put(subject, '', user === 'operator');
+      put(subject, '', which === 'bus' && user === 'operator');
       for (const queue of ['other', ...busUsers]) put(subject, queue, false);
     }
     for (const subject of [
@@ -132,24 +151,25 @@ describe.each(busUsers)('user %s', (user) => {
       '$SRV.>',
       ...foreign,
     ]) {
-      put(subject, '', subject === 'psp.v1.a.evt.other' && user === 'operator');
+      put(subject, '', subject === 'psp.v1.a.evt.other' && which === 'bus' && user === 'operator');
       put(subject, user, false);
     }
     for (const other of busUsers) {
       put(`_INBOX_${other}.>`, '', other === user);
       put(`_INBOX_${other}.x.y`, '', other === user);
       for (const verb of verbs) {
-        put(`$SRV.${verb}.${other}`, '', other === user && isService(user));
-        put(`$SRV.${verb}.${other}.id`, '', other === user && isService(user));
+        put(`$SRV.${verb}.${other}`, '', which === 'bus' && other === user && isService(user));
+        put(`$SRV.${verb}.${other}.id`, '', which === 'bus' && other === user && isService(user));
       }
     }
-    for (const verb of verbs) put(`$SRV.${verb}`, '', isService(user));
-    const refused = await forbidden(user, (connection) => {
+    for (const verb of verbs) put(`$SRV.${verb}`, '', which === 'bus' && isService(user));
+    const subscribe = (connection: NatsConnection) => {
       for (const key of allowed.keys()) {
         const [subject = '', queue] = key.split(' ');
         connection.subscribe(subject, { ...(queue ? { queue } : {}), callback: () => undefined });
       }
-    });
+    };
+    const refused = await forbidden(user, subscribe, which);
     const expected = [...allowed].filter(([, may]) => !may).map(([key]) => `subscription ${key}`);
     expect([...refused].sort()).toEqual(expected.sort());
   });
@@ -202,10 +222,11 @@ describe('a service', () => {
   });
 });
 
-describe('the server', () => {
+describe.each(busServers)('the %s server', (which) => {
+  const at = () => (which === 'bus' ? server : audit);
   const refusal = async (login: { user?: string; pass?: string }): Promise<string | undefined> => {
     try {
-      const connection = await connect({ servers: server.listen, ...login, reconnect: false });
+      const connection = await connect({ servers: at().listen, ...login, reconnect: false });
       await connection.close();
       return undefined;
     } catch (error) {
@@ -223,14 +244,16 @@ describe('the server', () => {
   });
 
   it('bounds the size of a message and offers no monitoring', async () => {
-    const connection = await raw('operator');
+    const connection = await raw('operator', which);
     expect(connection.info?.max_payload).toBe(1024 * 1024);
-    expect(connection.info?.jetstream).toBe(true);
+    expect(connection.info?.jetstream ?? false).toBe(which === 'audit');
     expect(connection.info?.auth_required).toBe(true);
     await connection.close();
   });
+});
 
-  it('delivers the operator what services say to each other', async () => {
+describe('the servers', () => {
+  it('deliver the operator what services say to each other', async () => {
     const operator = await raw('operator');
     const keyexchange = await raw('keyexchange');
     const subjects: string[] = [];
@@ -243,20 +266,17 @@ describe('the server', () => {
     await Promise.all([operator.close(), keyexchange.close()]);
   });
 
-  it('lets nobody take anything out of the audit stream, not even whoever may do all on the bus', async () => {
-    const operator = await server.connect('operator');
-    await operator.stream.ensure(streamBytes);
-    await operator.close();
-    const own = await raw('dataplane');
+  it('let nobody take anything out of the audit stream, not even whoever may do all on the bus', async () => {
+    const own = await raw('dataplane', 'audit');
     const subject = subjectOf('a', contracts.dataplaneAudit, 'id1.service.started');
     await own.jetstream().publish(subject, '{}');
     await own.close();
-    const config = JSON.parse(readFileSync(server.configFile, 'utf8'));
+    const config = JSON.parse(readFileSync(audit.configFile, 'utf8'));
     config.authorization.users.push({ user: 'root', password: 'r' });
-    await server.stop();
-    writeFileSync(server.configFile, JSON.stringify(config));
-    await server.start();
-    const root = await connect({ servers: server.listen, user: 'root', pass: 'r', reconnect: false });
+    await audit.stop();
+    writeFileSync(audit.configFile, JSON.stringify(config));
+    await audit.start();
+    const root = await connect({ servers: audit.listen, user: 'root', pass: 'r', reconnect: false });
     const { streams } = await root.jetstreamManager();
     const { messages } = (await streams.info('PSP_AUDIT')).state;
     expect(messages).toBeGreaterThan(0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real nats-server on a free port of loopback, with the configuration that a node would run it with. Tests
-// start and stop it; `stop` keeps the port so that the same server can be started again.
+// A real nats-server on a free port of loopback, with the configuration that a node would run it with: the one for
+// everything but audit, or an AuditServer. Tests start and stop it; `stop` keeps the port so that the same server can
+// be started again.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,8 +9,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Bus, type BusOptions } from '../../services/shared/bus.js';
+import { BusStream } from '../../services/shared/bus_stream.js';
 import { type BusUser, busUsers } from '../../services/shared/contracts.js';
-import { renderNatsConfig } from '../../services/shared/nats_config.js';
+import { renderAuditConfig, renderBusConfig } from '../../services/shared/nats_config.js';
 import { until } from '../e2e/namespace.js';
 
 /**
@@ -35,6 +37,9 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** An address that nobody listens at. */
+export const nobody = '127.0.0.1:2';
+
 /** What the audit stream of a test may keep. */
 export const streamBytes = 64 * 1024 * 1024;
 
@@ -44,72 +49,67 @@ export class NatsServer {
     string
   >;
   #child: ChildProcess | undefined;
+  #audit: AuditServer | undefined;
 
-  private constructor(
-    readonly node: string,
+  protected constructor(
+    public node: string,
     readonly listen: string,
-    private readonly folder: string,
+    protected readonly folder: string,
   ) {
-    const jetStream = { folder: this.streamFolder, streamBytes };
-    writeFileSync(this.configFile, renderNatsConfig({ node, listen, passwords: this.passwords, jetStream }));
+    writeFileSync(this.configFile, this.config());
+  }
+
+  protected config(): string {
+    return renderBusConfig(this);
   }
 
   /** Made, but not started. */
   static async create(node = 'a'): Promise<NatsServer> {
-    const folder = mkdtempSync(join(tmpdir(), 'psp-nats-'));
-    return new NatsServer(node, `127.0.0.1:${await freePort()}`, folder);
+    return new NatsServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));
   }
 
+  /** With an audit server beside it, for services of this node. */
   static async start(node = 'a'): Promise<NatsServer> {
     const server = await NatsServer.create(node);
     await server.start();
+    server.#audit = await AuditServer.start(node);
     return server;
+  }
+
+  /** Where the audit server beside it listens; nobody does where there is none. */
+  get auditListen(): string {
+    return this.#audit?.listen ?? nobody;
   }
 
   get configFile(): string {
     return join(this.folder, 'nats.conf');
   }
 
-  /** What a power cut could roll back. */
-  get streamFolder(): string {
-    return join(this.folder, 'jetstream');
-  }
-
   get pid(): number {
     return this.#child?.pid as number;
   }
 
-  /** @param stream false: without what `psp up` makes there. */
-  async start({ stream = true } = {}): Promise<void> {
+  /** What it has logged. */
+  protected output = '';
+
+  async start(): Promise<void> {
     const child = spawn('/usr/sbin/nats-server', ['-c', this.configFile], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#child = child;
-    let output = '';
+    this.output = '';
     await new Promise<void>((resolve, reject) => {
       child.stderr.on('data', (chunk: Buffer) => {
-        output += chunk.toString();
-        if (output.includes('Server is ready')) resolve();
+        this.output += chunk.toString();
+        if (this.output.includes('Server is ready')) resolve();
       });
-      child.once('exit', () => reject(new Error(`nats-server ended: ${output}`)));
+      child.once('exit', () => reject(new Error(`nats-server ended: ${this.output}`)));
     });
-    if (!stream) return;
-    const operator = await this.connect('operator');
-    let why: unknown;
-    const made = () => {
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error('nats-server ended');
-      return operator.stream.ensure(streamBytes).then(
-        () => true,
-        (error: unknown) => {
-          why = error;
-          return false;
-        },
-      );
-    };
-    await until('the audit stream is made', made).catch((cause) => {
-      throw new Error(`the audit stream is not made: ${why}\n${output}`, { cause });
-    });
-    await operator.close();
+  }
+
+  /** Whether it still runs. */
+  protected get isRunning(): boolean {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
@@ -122,6 +122,7 @@ export class NatsServer {
   }
 
   async remove(): Promise<void> {
+    await this.#audit?.remove();
     await this.stop('SIGKILL');
     rmSync(this.folder, { recursive: true });
   }
@@ -129,5 +130,59 @@ export class NatsServer {
   connect(user: BusUser, options: Partial<BusOptions> = {}): Promise<Bus> {
     const { node, listen: server } = this;
     return Bus.connect({ node, server, user, password: this.passwords[user], ...options });
+  }
+}
+
+export class AuditServer extends NatsServer {
+  static override async create(node = 'a'): Promise<AuditServer> {
+    return new AuditServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));
+  }
+
+  static override async start(node = 'a'): Promise<AuditServer> {
+    const server = await AuditServer.create(node);
+    await server.start();
+    return server;
+  }
+
+  protected override config(): string {
+    return renderAuditConfig({ ...this, folder: this.streamFolder, streamBytes });
+  }
+
+  /** What a power cut could roll back. */
+  get streamFolder(): string {
+    return join(this.folder, 'jetstream');
+  }
+
+  /** @param stream false: without what `psp up` makes there. */
+  override async start({ stream = true } = {}): Promise<void> {
+    await super.start();
+    if (!stream) return;
+    const operator = await this.stream('operator');
+    let why: unknown;
+    const made = () => {
+      if (!this.isRunning) throw new Error('nats-server ended');
+      return operator.ensure(streamBytes).then(
+        () => true,
+        (error: unknown) => {
+          why = error;
+          return false;
+        },
+      );
+    };
+    await until('the audit stream is made', made).catch((cause) => {
+      throw new Error(`the audit stream is not made: ${why}\n${this.output}`, { cause });
+    });
+    await operator.close();
+  }
+
+  /** The node is called something else from its next start on. */
+  rename(node: string): void {
+    this.node = node;
+    writeFileSync(this.configFile, this.config());
+  }
+
+  stream(user: BusUser, options: Partial<BusOptions> = {}): Promise<BusStream> {
+    const { node, listen: server } = this;
+    return BusStream.connect({ node, server, user, password: this.passwords[user], ...options });
   }
 }

@@ -94,7 +94,11 @@ export const batchOf = (first: number, count: number): SampleBatch =>
   SampleBatch.fromPartial({ samples: Array.from({ length: count }, (_, i) => egressSample(first + i)) });
 
 /** A node's folder as the sampler and the operator find it. */
-export function nodeFolder(server: NatsServer, sampling = '{}'): { folder: string; file: string } {
+export function nodeFolder(
+  server: NatsServer,
+  sampling = '{}',
+  audit = server.auditListen,
+): { folder: string; file: string } {
   const folder = mkdtempSync(join(tmpdir(), 'psp-sampler-'));
   chmodSync(folder, 0o755);
   const file = join(folder, 'node.yaml');
@@ -106,6 +110,7 @@ secured: { port: veth-wire, address: 192.0.2.1/24 }
 keyExchange: { listen: "198.51.100.1:3000" }
 vips: [10.1.0.0/24]
 bus: { listen: "${server.listen}" }
+audit: { listen: "${audit}" }
 stateDir: ${join(folder, 'state')}
 sampling: ${sampling}
 `,

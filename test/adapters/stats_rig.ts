@@ -27,6 +27,7 @@ vips: [10.1.0.0/24]
 peers: { ${peers.map((name, i) => `${name}: { endpoint: "127.0.0.1:3001", vips: [10.${i + 2}.0.0/24] }`).join()} }
 bypass: [{ prefix: 198.51.100.0/24, protocol: udp, port: 53 }]
 bus: { listen: "${nats.listen}" }
+audit: { listen: "${nats.auditListen}" }
 metrics: { listen: "${listen}" }
 stateDir: ${folder}/state
 `;

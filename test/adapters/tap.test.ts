@@ -18,10 +18,10 @@ import { connect, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type FlowWanted, Mode, SampleBatch, WantReason } from '../../proto/gen/bus.js';
 import type { Bus } from '../../services/shared/bus.js';
-import { contracts } from '../../services/shared/contracts.js';
+import { contracts, subjectOf } from '../../services/shared/contracts.js';
 import { expectSchema } from '../json_schema.js';
 import { compile } from './dataplane_compiled.js';
-import { NatsServer } from './nats_server.js';
+import { AuditServer, NatsServer, nobody } from './nats_server.js';
 import {
   batchOf,
   dissect,
@@ -37,6 +37,7 @@ import { longMs } from './waiting.js';
 
 let compiled: string;
 let server: NatsServer;
+let audit: AuditServer;
 let dataplane: Bus;
 let sampler: Bus;
 let raw: NatsConnection;
@@ -45,6 +46,7 @@ let taps: ChildProcess[] = [];
 beforeAll(async () => {
   compiled = compile('cli/psp.ts');
   server = await NatsServer.start('a');
+  audit = await AuditServer.start('a');
   dataplane = await server.connect('dataplane');
   sampler = await server.connect('sampler');
   await sampler.announce('a test', '0.1.0');
@@ -62,10 +64,11 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([dataplane.close(), sampler.close(), raw.close()]);
   await server.remove();
+  await audit.remove();
   rmSync(compiled, { recursive: true });
 });
 beforeEach(() => {
-  node = nodeFolder(server);
+  node = nodeFolder(server, '{}', audit.listen);
 });
 afterEach(() => {
   for (const each of taps) each.kill('SIGKILL');
@@ -137,6 +140,33 @@ const wanted: FlowWanted = {
 };
 
 describe('psp tap', () => {
+  it.each([
+    ['>', 2],
+    ['audit.>', 1],
+    ['*.dataplane.>', 1],
+    ['evt.>', 1],
+  ])('of %s prints audit events too where they may travel on it', async (subject, count) => {
+    const running = await tap(subject);
+    const stream = await audit.stream('dataplane');
+    const tail = `id${count}.keys.rotated`;
+    await stream.store(subjectOf('a', contracts.dataplaneAudit, tail), Buffer.from('{}'), `${subject}`);
+    dataplane.publish(contracts.flowMissed, wanted);
+    await expect.poll(() => lines(running).length).toBe(count);
+    await stream.close();
+    await interrupt(running);
+    const heard = lines(running).map((line) => line.subject);
+    expect(heard.includes(`audit.dataplane.${tail}`)).toBe(subject !== 'evt.>');
+  });
+
+  it('goes on without audit events where their server is away', async () => {
+    node = nodeFolder(server, '{}', nobody);
+    const running = await tap();
+    expect(running.err()).toMatch(/^psp: audit events are not heard: .*127\.0\.0\.1:2.*\n/);
+    dataplane.publish(contracts.flowMissed, wanted);
+    await expect.poll(() => lines(running).length).toBe(1);
+    await interrupt(running);
+  });
+
   it('prints events and requests decoded, without taking them from their receivers', async () => {
     const running = await tap();
     const keyexchange = await server.connect('keyexchange');

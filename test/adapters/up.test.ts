@@ -3,8 +3,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  closeSync,
   existsSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -27,10 +29,12 @@ let supervisor: Supervisor | undefined;
 const ended: (Ended & { restartMs: number })[] = [];
 const failed: Ended[] = [];
 const lines: string[] = [];
+const silent: string[] = [];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'psp-up-'));
   ended.length = 0;
   lines.length = 0;
+  silent.length = 0;
   failed.length = 0;
 });
 afterEach(async () => {
@@ -48,6 +52,8 @@ const shell = (name: string, script: string, stopMs = 3000): ChildSpec => ({
   command: '/bin/sh',
   args: ['-c', `say() { echo "${name} $1" >> ${story()}; }; ${script}`],
   stopMs,
+  silentProbes: 3,
+  firstAnswerMs: 60_000,
   channel: false,
   stdout: 'stderr',
 });
@@ -56,6 +62,7 @@ const orderly = 'trap "say stops; exit 0" TERM; say starts; while :; do sleep 0.
 function supervise(...specs: ChildSpec[]): Supervisor {
   supervisor = new Supervisor(specs, {
     onEnded: (each, restartMs) => ended.push({ ...each, restartMs }),
+    onSilent: (name) => silent.push(name),
     onFailed: (each) => failed.push(each),
     onLine: (name, line) => lines.push(`${name}: ${line}`),
   });
@@ -135,7 +142,7 @@ describe('the supervisor', () => {
       shell('late', 'sleep 0.2; exit 1'),
       shell('second', `[ -e ${story()} ] && exit 1; say starts; exit 9`),
     );
-    children.ready('late');
+    children.probed('late', 'answered');
     await expect.poll(() => ended.filter(({ code }) => code === 1).length).toBeGreaterThan(2);
     expect(new Set(ended.map(({ name }) => name))).toEqual(new Set(['late', 'second']));
     expect(failed).toEqual([]);
@@ -190,6 +197,57 @@ describe('the supervisor', () => {
     children.reportDropped('wordy', 7);
     children.reportDropped('mute', 7);
     await expect.poll(() => lines).toContain('wordy: dropped 7');
+  });
+
+  it('ends and restarts a child that answers no more probes, also one that only SIGKILL ends', async () => {
+    const children = supervise(shell('frozen', orderly, 300), shell('other', orderly));
+    await expect.poll(told).toHaveLength(2);
+    const { frozen, other } = children.pids;
+    for (const name of ['frozen', 'other']) children.probed(name, 'answered');
+    process.kill(frozen as number, 'SIGSTOP');
+    const miss = (times: number) => {
+      for (let i = 0; i < times; i++) children.probed('frozen', 'away');
+    };
+    miss(2);
+    children.probed('frozen', 'answered');
+    miss(2);
+    expect(silent).toEqual([]);
+    miss(1);
+    expect(silent).toEqual(['frozen']);
+    await expect.poll(() => children.pids.frozen !== undefined && children.pids.frozen !== frozen).toBe(true);
+    expect(ended).toMatchObject([{ name: 'frozen', signal: 'SIGKILL', restartMs: 100 }]);
+    expect(children.pids.other).toBe(other);
+    expect(failed).toEqual([]);
+  });
+
+  it('counts a child as silent that is reached or has answered before, not one that starts, and restarts later and later what falls silent again', async () => {
+    const children = supervise(shell('slow', orderly, 300));
+    for (let start = 1; start <= 3; start++) {
+      await expect.poll(told).toHaveLength(2 * start - 1);
+      for (let i = 0; i < 5; i++) children.probed('slow', 'away');
+      expect(silent).toHaveLength(start - 1);
+      if (start > 1) children.probed('slow', 'answered');
+      for (let i = 0; i < 3; i++) children.probed('slow', start > 1 ? 'away' : 'silent');
+      expect(silent).toHaveLength(start);
+      await expect.poll(() => ended.length).toBe(start);
+    }
+    expect(ended.map(({ restartMs }) => restartMs)).toEqual([100, 200, 400]);
+  });
+
+  it('restarts what the node can do without also when it never started', async () => {
+    supervise({ ...shell('spare', 'say starts; exit 1'), isOptional: true }, shell('other', orderly));
+    await expect.poll(() => ended.length).toBeGreaterThan(2);
+    expect(failed).toEqual([]);
+  });
+
+  it('hands open files to a child', async () => {
+    const file = join(dir, 'open');
+    writeFileSync(file, 'by descriptor');
+    const descriptor = openSync(file, 'r');
+    rmSync(file);
+    supervise({ ...shell('reader', 'cat /proc/self/fd/3; exit 7'), descriptors: [descriptor] });
+    await expect.poll(() => lines).toContain('reader: by descriptor');
+    closeSync(descriptor);
   });
 
   it('starts nothing again once it stops', async () => {

@@ -88,10 +88,25 @@ describe('a node file', () => {
       sampling: { points: ['sealed'], snapBytes: 128, files: 8, fileBytes: 16_777_216 },
       capture: { ingress: false, egress: false, perSecond: 100 },
       metrics: { listen: '127.0.0.1:9464' },
-      audit: { spoolBytes: 16_777_216, streamBytes: 268_435_456 },
+      audit: { listen: '127.0.0.1:5270', spoolBytes: 16_777_216, streamBytes: 268_435_456 },
       log: { level: 'info' },
       files: filesBeside('/x/node.yaml'),
     });
+  });
+
+  it.each([
+    ['', '127.0.0.1:5270'],
+    ['bus: { listen: "[::1]:4271" }\n', '[::1]:5271'],
+    ['bus: { listen: "127.0.0.9:65000" }\n', '127.0.0.9:64000'],
+    ['audit: { listen: "127.0.0.2:4270" }\n', '127.0.0.2:4270'],
+  ])('%swith %s for the server of the audit stream', (line, listen) => {
+    expect(load(`${least}${line}`).audit.listen).toBe(listen);
+  });
+
+  it('gives the two servers of the bus addresses of their own', () => {
+    expect(faults(`${least}audit: { listen: "127.0.0.1:4270" }\n`)).toEqual([
+      expect.stringMatching(/^audit\.listen .*an address other than bus\.listen/),
+    ]);
   });
 
   it('finds its files beside it', () => {
@@ -421,6 +436,8 @@ describe('limits', () => {
     ['bus: { listen: "%s" }', '[::1]:4270', '192.0.2.1:4270'],
     ['bus: { listen: "%s" }', 'localhost:4270', '127.example.org:4270'],
     ['bus: { listen: "%s" }', '127.0.0.9:65535', '127.0.0.9:65536'],
+    ['audit: { listen: "%s" }', '[::1]:4271', '192.0.2.1:4271'],
+    ['audit: { listen: "%s" }', '127.0.0.1:4271', '127.0.0.1:4270'],
     ['trustDomain: %s', 'example.org', 'Example.org'],
     ['engine: { polling: %s }', 'busy', 'lazy'],
     ['engine: { lcores: %s }', '64', '0'],

@@ -11,7 +11,7 @@ import {
   services,
   subjectOf,
 } from '../../services/shared/contracts.js';
-import { renderNatsConfig, rightsOf } from '../../services/shared/nats_config.js';
+import { renderAuditConfig, renderBusConfig, rightsOf } from '../../services/shared/nats_config.js';
 
 const rows: [string, Contract][] = Object.entries(contracts);
 
@@ -64,37 +64,50 @@ describe('rights', () => {
     for (const [name, row] of rows.filter(([, row]) => row.subject.startsWith('cmd.'))) {
       const subject = subjectOf('a', row);
       const hears = (user: BusUser) =>
-        rightsOf('a', user).subscribe.some((each) => each.split(' ')[0] === subject);
+        rightsOf('a', user, 'bus').subscribe.some((each) => each.split(' ')[0] === subject);
       expect(services.filter(hears), name).toEqual(row.to);
     }
   });
 
   it('give services no wildcard but their inbox and the tokens at the end of a subject', () => {
     for (const service of services) {
-      const { publish, subscribe } = rightsOf('a', service);
-      expect(subscribe.filter((each) => each.includes('>'))).toEqual([`${inboxPrefixOf(service)}.>`]);
-      expect(publish.filter((each) => each.includes('>'))).toEqual([`psp.v1.a.audit.${service}.>`]);
-      expect(publish.filter((each) => each.includes('*'))).toEqual([`psp.v1.a.stats.${service}.*`]);
+      const bus = rightsOf('a', service, 'bus');
+      const audit = rightsOf('a', service, 'audit');
+      for (const { subscribe } of [bus, audit]) {
+        expect(subscribe.filter((each) => each.includes('>'))).toEqual([`${inboxPrefixOf(service)}.>`]);
+      }
+      expect(bus.publish.filter((each) => /[*>]/.test(each))).toEqual([`psp.v1.a.stats.${service}.*`]);
+      expect(audit.publish.filter((each) => /[*>]/.test(each))).toEqual([`psp.v1.a.audit.${service}.>`]);
+    }
+  });
+
+  it('keep JetStream and audit off the server that carries commands, and commands off the other', () => {
+    for (const user of busUsers) {
+      const [bus, audit] = (['bus', 'audit'] as const).map((server) => {
+        const { publish, subscribe } = rightsOf('a', user, server);
+        return [...publish, ...subscribe];
+      });
+      expect(bus?.filter((each) => /^\$JS|\.audit\./.test(each))).toEqual([]);
+      expect(audit?.filter((each) => !/^\$JS\.API\.|^psp\.v1\.a\.audit\.|^_INBOX_/.test(each))).toEqual([]);
     }
   });
 
   it('are rendered whole, with any password as it is', () => {
     const password = '"}\\ $HOME #';
     const passwords = { dataplane: password, keyexchange: 'k', sampler: 's', stats: 't', operator: 'o' };
-    const jetStream = { folder: '/state/jetstream', streamBytes: 1_000_000 };
-    const config = JSON.parse(
-      renderNatsConfig({ node: 'a', listen: '127.0.0.1:4270', passwords, jetStream }),
+    const options = { node: 'a', listen: '127.0.0.1:4270', passwords };
+    const bus = JSON.parse(renderBusConfig(options));
+    const audit = JSON.parse(
+      renderAuditConfig({ ...options, folder: '/state/jetstream', streamBytes: 1_000_000 }),
     );
-    expect(config.authorization.users.map((each: { user: string }) => each.user)).toEqual(busUsers);
-    expect(config.authorization.users[0].password).toBe(password);
-    expect(Object.keys(config).sort()).toEqual([
-      'authorization',
-      'jetstream',
-      'listen',
-      'max_payload',
-      'server_name',
-    ]);
-    expect(config.jetstream.store_dir).toBe('/state/jetstream');
-    expect(config.jetstream.max_file_store).toBeGreaterThan(1_000_000);
+    for (const config of [bus, audit]) {
+      expect(config.authorization.users.map((each: { user: string }) => each.user)).toEqual(busUsers);
+      expect(config.authorization.users[0].password).toBe(password);
+    }
+    const both = ['authorization', 'listen', 'max_payload', 'server_name'];
+    expect(Object.keys(bus).sort()).toEqual(both);
+    expect(Object.keys(audit).sort()).toEqual([...both, 'jetstream'].sort());
+    expect(audit.jetstream.store_dir).toBe('/state/jetstream');
+    expect(audit.jetstream.max_file_store).toBeGreaterThan(1_000_000);
   });
 });

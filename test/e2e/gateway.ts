@@ -27,7 +27,7 @@ export interface GatewayOptions {
 }
 
 /** Processes of a node besides `psp up` itself. */
-export type Child = Service | 'nats-server';
+export type Child = Service | 'nats-server' | 'nats-audit';
 
 export interface FlowLine {
   source: string;
@@ -127,10 +127,15 @@ export class Gateway {
 
   /** Process id of a child; undefined while it is down. */
   pidOf(child: Child): number | undefined {
+    const { node } = this.options;
+    const servers: Partial<Record<Child, string>> = {
+      'nats-server': `psp-${node}-bus`,
+      'nats-audit': `psp-${node}-audit`,
+    };
     return this.namespace.processes().find((pid) => {
       try {
         const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return words.some((word) => word.endsWith(`/${child}/main.js`) || word.endsWith(child));
+        return words.some((word) => word.endsWith(`/${child}/main.js`) || word === servers[child]);
       } catch {
         return false;
       }

@@ -54,7 +54,9 @@ it('holds nothing but JSON lines', async () => {
   const lines = net.b.log().trim().split('\n');
   expect(lines.length).toBeGreaterThan(5);
   const services = new Set(lines.map((line) => (JSON.parse(line) as Line).service));
-  expect(services).toEqual(new Set(['nats-server', 'dataplane', 'keyexchange', 'sampler', 'stats']));
+  expect(services).toEqual(
+    new Set(['nats-server', 'nats-audit', 'dataplane', 'keyexchange', 'sampler', 'stats']),
+  );
 });
 
 /** Comment lines until not an octet more is taken. */

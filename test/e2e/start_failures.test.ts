@@ -74,11 +74,15 @@ async function withListener(address: string, port: number, test: () => Promise<v
 }
 
 describe('psp up says in one line why it cannot start', () => {
-  it('another process has the port of the bus', async () => {
-    await withListener('127.0.0.1', 4270, async () => {
+  it.each([
+    ['bus', 4270],
+    ['audit', 5270],
+  ])('another process has the port of %s', async (section, port) => {
+    await withListener('127.0.0.1', port, async () => {
       const result = await net.a.namespace.try(process.execPath, [psp, 'up', '-c', file], 90_000);
       expect(result.code).toBe(1);
-      expect(result.stderr).toMatch(/^psp: ADDRESS_TAKEN: 127\.0\.0\.1:4270 .*bus\.listen.*\n$/);
+      const line = `psp: ADDRESS_TAKEN: 127.0.0.1:${port} is taken by another process; free it or change ${section}.listen`;
+      expect(result.stderr).toBe(`${line}\n`);
     });
   });
 

@@ -47,7 +47,10 @@ describe.each([{ version: 0 }, { version: 1 }])(
 
     beforeAll(async () => {
       // All that the bus carries, answers into inboxes too.
-      bus = await net.capture(`bus-${version}`, { at: [net.a.namespace, 'lo'], filter: 'tcp port 4270' });
+      bus = await net.capture(`bus-${version}`, {
+        at: [net.a.namespace, 'lo'],
+        filter: 'tcp port 4270 or 5270',
+      });
       const answerer = net.host1.namespace.spawn(process.execPath, [agent('udp_answer'), '7777']);
       await until('the host answers', () => answerer.stdout?.readableLength !== 0);
       const tls = join(net.b.files, 'tls');
@@ -206,9 +209,9 @@ describe('files of a node', () => {
   });
 
   it('runs no service as root', () => {
-    for (const child of [...services, 'nats-server'] as const) {
+    for (const child of [...services, 'nats-server', 'nats-audit'] as const) {
       const status = readFileSync(`/proc/${net.a.pidOf(child)}/status`, 'utf8');
-      const { uid } = accounts[child];
+      const { uid } = accounts[child === 'nats-audit' ? 'nats-server' : child];
       expect(/^Uid:\s+(.*)$/m.exec(status)?.[1]?.split(/\s+/)).toEqual(Array(4).fill(`${uid}`));
     }
   });

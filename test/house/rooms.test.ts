@@ -24,7 +24,7 @@ describe('rooms', () => {
 
   it('core imports only core of its own service, shared words and message types', () => {
     const world =
-      /^(nats|@grpc\/.*|pino|opossum|prom-client|node:(?!crypto$).*)$|native\/|\/adapters\/|main\.ts$|^cli\/|shared\/(bus|bus_stream|audit_\w+|log|log_lines|signals|clock|privileges|nats_config|package_root|parent|service_process|outlet)\.ts$/;
+      /^(nats|@grpc\/.*|pino|opossum|prom-client|node:(?!crypto$).*)$|native\/|\/adapters\/|main\.ts$|^cli\/|shared\/(bus|bus_link|bus_stream|folders|audit_\w+|log|log_lines|signals|clock|privileges|nats_config|package_root|parent|service_process|outlet)\.ts$/;
     expect(
       offenders(inCore, (imported, path) => {
         const [, service] = path.split('/');
@@ -70,10 +70,11 @@ describe('rooms', () => {
     expect(knowers.filter((path) => !/^services\/dataplane\/(?!core\/)|^cli\//.test(path))).toEqual([]);
   });
 
-  it('only the bus and its stream know the nats package', () => {
+  it('only the bus, its connection and its stream know the nats package', () => {
     const importers = typescript.filter((path) => importsOf(path).some((name) => name === 'nats'));
     expect(importers.filter((path) => !path.startsWith('test/')).sort()).toEqual([
       'services/shared/bus.ts',
+      'services/shared/bus_link.ts',
       'services/shared/bus_stream.ts',
     ]);
   });

@@ -4,11 +4,11 @@
 // chunk is written whole or taken back, so that a full disk leaves no torn packet; while an old file cannot be
 // removed, none is added. Copies are tenants' data: folder and files are for the sampler alone.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Chunk } from '../../shared/backlog.js';
 import { monotonicMs, unixMs } from '../../shared/clock.js';
+import { ensureFolder } from '../../shared/folders.js';
 import type { Outlet } from '../../shared/outlet.js';
 import { type FileRing, fileName, fits, outdated } from '../core/file_ring.js';
 
@@ -19,11 +19,9 @@ const undisturbedMs = 1000;
  * Makes the folder and gives it to the sampler, as far as this process may; what it may not do shows when the
  * first file is opened.
  */
-export function prepareFolder(folder: string, { uid, gid }: { uid: number; gid: number }): void {
+export function prepareFolder(folder: string, owner: { uid: number; gid: number }): void {
   try {
-    mkdirSync(folder, { recursive: true });
-    if (process.geteuid?.() === 0) chownSync(folder, uid, gid);
-    chmodSync(folder, 0o750);
+    ensureFolder(folder, { mode: 0o750, owner });
   } catch {
     // The report says it with the code that opening a file gives.
   }
