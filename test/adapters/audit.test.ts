@@ -6,9 +6,11 @@ import { lstat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { connect, nanos } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Leftover, Leftovers } from '../../services/shared/audit_leftovers.js';
 import type { StreamDoor } from '../../services/shared/audit_publisher.js';
+import { auditStream } from '../../services/shared/contracts.js';
 import { AuditRig, type Producer, upTo } from './audit_rig.js';
 import { streamBytes } from './nats_server.js';
 
@@ -331,6 +333,17 @@ describe('what a process leaves', () => {
 });
 
 describe('a node that was renamed', () => {
+  const forgetIds = async () => {
+    const { listen: servers, passwords } = rig.nats;
+    const login = { user: 'operator', pass: passwords.operator, inboxPrefix: '_INBOX_operator' };
+    const connection = await connect({ servers, ...login });
+    const { streams } = await connection.jetstreamManager({ checkAPI: false });
+    const { config } = await streams.info(auditStream);
+    await streams.update(auditStream, { ...config, duplicate_window: nanos(100) });
+    await connection.close();
+    await delay(300);
+  };
+
   it('goes on behind what it left under its old name, and each event keeps its source and its number', async () => {
     const done = await rig.producer('dataplane', { tendMs: 3_600_000 });
     done.record(10);
@@ -344,6 +357,8 @@ describe('a node that was renamed', () => {
     const kept = lossy.counter('auditRecorded');
     expect(kept).toBeLessThan(500);
 
+    // The stream forgets message ids, as it does two minutes later by itself.
+    await forgetIds();
     await rig.rename('b');
     const next = await rig.producer('dataplane');
     await rig.producer('keyexchange');
@@ -419,14 +434,18 @@ describe('a disk that vanishes', () => {
 });
 
 describe('a disk that hangs', () => {
-  const canLoop = existsSync('/dev/loop-control') && existsSync('/usr/sbin/fsfreeze');
-
-  it.skipIf(!canLoop)('holds up nobody, and keeps what was recorded meanwhile', async () => {
+  it('holds up nobody, and keeps what was recorded meanwhile', async ({ skip }) => {
     const folder = rig.folder('stats');
     const image = join(tmpdir(), `psp-hangs-${process.pid}`);
-    execFileSync('truncate', ['-s', '16M', image]);
-    execFileSync('mkfs.ext4', ['-q', image]);
-    execFileSync('mount', ['-o', 'loop', image, folder]);
+    try {
+      execFileSync('truncate', ['-s', '16M', image]);
+      execFileSync('mkfs.ext4', ['-q', image]);
+      execFileSync('mount', ['-o', 'loop', image, folder]);
+      execFileSync('fsfreeze', ['--version']);
+    } catch {
+      rmSync(image, { force: true });
+      skip('this machine has no loop device, or no ext4 or fsfreeze');
+    }
     try {
       const producer = await rig.producer('stats');
       producer.record(3);
