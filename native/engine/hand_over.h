@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one lcore leaves to the first, which has all that waits, asks and learns: packets as they came, from
 // hosts or from the wire, and finished frames whose neighbour it does not know. Bounded lanes; what a full
-// one does not take is the giver's to drop. Packets of a flow stay in order: as long as the first lcore has
-// not finished the turn in which it took the last one of a flow, the next one follows it.
+// one does not take is the giver's to drop. Packets of a flow stay in order: until the port of the first
+// lcore has taken the last packet of a flow that was given, the next one follows it. A port may take part of
+// a turn's packets only; the rest waits in the first lcore's queue, where the giver's own packets would
+// overtake it.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -12,6 +14,7 @@
 #include <cstdint>
 
 #include "engine/spsc_ring.h"
+#include "engine/tx_queue.h"
 #include "psp/address.h"
 
 namespace psp {
@@ -54,13 +57,14 @@ class HandOver {
     ++lane.taken;
     return true;
   }
-  // What was taken has left, or waits. Where nothing was taken nothing is written, which the giver reads with
-  // each packet.
-  void finish() {
-    for (LaneState& lane : lanes_) {
-      if (lane.finished.load(std::memory_order_relaxed) == lane.taken) continue;
-      lane.finished.store(lane.taken, std::memory_order_release);
-    }
+  // Behind the flush of both queues in each turn: publishes how many of the taken packets the ports have
+  // taken too. A packet that waits for something else (a key, a neighbour) counts as finished, because what
+  // it waits for keeps the giver from sending past it.
+  void finish(const TxQueue& hosts, const TxQueue& wire) {
+    finish(lanes_[kFromHosts], wire);
+    finish(lanes_[kFromWire], hosts);
+    finish(lanes_[kToHosts], hosts);
+    finish(lanes_[kToWire], wire);
   }
   // Any thread; true a moment ago.
   bool empty() const {
@@ -82,8 +86,21 @@ class HandOver {
     uint32_t given = 0;
     // The first lcore's.
     alignas(64) uint32_t taken = 0;
+    uint32_t marked = 0;    // so many were taken when the mark was set, unless as many are finished
+    uint32_t position = 0;  // of the mark in the queue
     std::atomic<uint32_t> finished{0};
   };
+
+  // One mark at a time is enough: it passes with the queue, and the next one covers all that was taken since.
+  // Where nothing changes nothing is written, because the giver reads the line with each packet.
+  static void finish(LaneState& lane, const TxQueue& queue) {
+    if (lane.finished.load(std::memory_order_relaxed) == lane.marked) {
+      if (lane.taken == lane.marked) return;
+      lane.marked = lane.taken;
+      lane.position = queue.position();
+    }
+    if (queue.has_passed(lane.position)) lane.finished.store(lane.marked, std::memory_order_release);
+  }
   std::array<LaneState, 4> lanes_;
 };
 

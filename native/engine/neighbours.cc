@@ -45,12 +45,26 @@ void Neighbours::ask_of(const Neighbours& first, HandOver& lanes, HandOver::Lane
 void Neighbours::publish(const Neighbour& neighbour) {
   if (!published_) return;
   auto& published = (*published_)[neighbours_.number_of(neighbour)];
-  if (!neighbour.known) {
+  if (!neighbour.known || neighbour.leaving) {
     published.withdraw();
     return;
   }
   const uint64_t until_ms = neighbour.asked ? neighbour.next_ms : neighbour.heard_ms + kFreshMs;
   published.publish({neighbour.address, until_ms, neighbour.mac, {}});
+}
+
+void Neighbours::publish_those_that_left() {
+  for (uint32_t left = std::min(leaving_.count, kTickBound); left > 0; --left) {
+    const uint32_t number = leaving_.head;
+    Neighbour& neighbour = neighbours_[number];
+    leaving_.remove(neighbours_, number);
+    if (tx_.has_passed(neighbour.left_at)) {
+      neighbour.leaving = false;
+      publish(neighbour);
+    } else {
+      leaving_.push_back(neighbours_, number);
+    }
+  }
 }
 
 // What the first lcore publishes of a neighbour, or null.
@@ -154,6 +168,7 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
 }
 
 void Neighbours::tick(uint64_t now_ms) {
+  publish_those_that_left();
   for (uint32_t left = std::min(asked_.count, kTickBound); left > 0; --left) {
     const uint32_t number = asked_.head;
     Neighbour& neighbour = neighbours_[number];
@@ -285,12 +300,18 @@ void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
 }
 
 void Neighbours::release(Neighbour& neighbour) {
+  if (neighbour.waiting.empty()) return;
   while (!neighbour.waiting.empty()) {
     rte_mbuf* const frame = take_waiting(neighbour);
     transmit(neighbour.mac, &frame, 1);
   }
-  // Before other lcores learn of it, or they would overtake what waited.
+  // Other lcores learn of the neighbour only when the port has taken what waited, or they would overtake it.
   tx_.flush();
+  if (!published_ || tx_.has_passed(tx_.position())) return;
+  neighbour.left_at = tx_.position();
+  if (neighbour.leaving) return;
+  neighbour.leaving = true;
+  leaving_.push_back(neighbours_, neighbours_.number_of(neighbour));
 }
 
 void Neighbours::drop_waiting(Neighbour& neighbour) {
@@ -325,6 +346,7 @@ void Neighbours::forget(uint32_t number) {
   if (published_) (*published_)[number].withdraw();
   drop_waiting(neighbour);
   stop_asking(neighbour);
+  if (neighbour.leaving) leaving_.remove(neighbours_, number);
   (neighbour.known ? known_ : unknown_).remove(neighbours_, number);
   index_.erase(hash(neighbour.address), number);
   neighbours_.give_back(number);

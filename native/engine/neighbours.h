@@ -81,10 +81,12 @@ class Neighbours {
     MacAddress mac;
     MacAddress seed;
     bool known, asked, unreachable, used;
+    bool leaving;  // what waited may still be in the queue, in front of left_at
     uint8_t tries;
+    uint32_t left_at;
     uint64_t heard_ms, used_ms, next_ms;
     List<Waiting, &Waiting::link> waiting;
-    Link link, order;
+    Link link, order, leaving_link;
     uint32_t next_free;
   };
 
@@ -97,6 +99,7 @@ class Neighbours {
   };
 
   void publish(const Neighbour& neighbour);
+  void publish_those_that_left();
   const Known* look_up(const Address& address, uint64_t now_ms) const;
   void send_or_hand_over(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
   void transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count);
@@ -131,6 +134,7 @@ class Neighbours {
   List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;
+  List<Neighbour, &Neighbour::leaving_link> leaving_;         // not published before that
   std::unique_ptr<ZeroedArray<Published<Known>>> published_;  // where there are other lcores
   // Found; packets in a row often go to the same. Apart from what other lcores read with each packet.
   alignas(64) uint32_t last_ = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packets on their way out of one port. What the port does not take at once stays, in order, for the next
 // turn; who finds the queue full decides what to drop. While the port's link is down it takes nothing: the
-// kernel would keep the frames and send them whenever. Of the polling thread.
+// kernel would keep the frames and send them whenever. Of the polling thread. What lets another lcore send
+// for the same flow waits until the port has taken the packets that were pushed before: see position.
 #pragma once
 
 #include <algorithm>
@@ -43,6 +44,12 @@ class TxQueue {
   }
   // Gives the port what it takes.
   void flush();
+
+  // The position behind the last packet that was pushed, and whether the port has taken all packets in front
+  // of a position. Positions wrap round; one is good for as long as fewer than 2^31 packets were pushed
+  // since.
+  uint32_t position() const { return tail_; }
+  bool has_passed(uint32_t position) const { return static_cast<int32_t>(head_ - position) >= 0; }
 
  private:
   Port& port_;

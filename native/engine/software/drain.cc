@@ -56,19 +56,27 @@ void drain_flow(Worker& worker, uint32_t number) {
 }  // namespace
 
 void drain(Worker& worker) {
-  const uint32_t count = std::min(worker.flows.draining().count, kMaxDrainedFlows);
+  FlowTable& flows = worker.flows;
+  TxQueue& tx = worker.secured.tx;
+  const uint32_t count = std::min(flows.draining().count, kMaxDrainedFlows);
   if (count == 0) return;
-  InplaceVector<uint32_t, kMaxDrainedFlows> emptied;
-  for (uint32_t left = count; left > 0 && !worker.secured.tx.full(); --left) {
-    const uint32_t number = worker.flows.draining().head;
-    drain_flow(worker, number);
-    if (worker.flows[number].held.empty()) emptied.push_back(number);
-    worker.flows.rotate_draining();
+  InplaceVector<uint32_t, kMaxDrainedFlows> drained;
+  for (uint32_t left = count; left > 0 && !tx.full(); --left) {
+    const uint32_t number = flows.draining().head;
+    if (!flows[number].held.empty()) drain_flow(worker, number);
+    if (flows[number].held.empty()) {
+      if (!flows[number].drained) flows.set_drained(number, tx.position());
+      drained.push_back(number);
+    }
+    flows.rotate_draining();
   }
-  // At once, or what arrives in this turn would find the queue full; and before other lcores may send for
-  // these flows, or they would overtake what was held.
-  worker.secured.tx.flush();
-  for (const uint32_t number : emptied) worker.flows.set_draining(number, false);
+  // At once, or what arrives in this turn would find the queue full.
+  tx.flush();
+  // Only now may other lcores send for these flows. Before the port has taken what was held, their packets
+  // would overtake it.
+  for (const uint32_t number : drained) {
+    if (tx.has_passed(flows.drained_at(number))) flows.set_draining(number, false);
+  }
 }
 
 }  // namespace psp

@@ -26,6 +26,7 @@ FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, 
       key_memory_((size_t{max_flows} + 1) * kKeyBytes),
       keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
       wants_(peers),
+      drained_at_(size_t{max_flows} + 1),
       ivs_(iv_counter_) {
   if (other_lcores == 0) return;
   published_ = std::make_unique<ZeroedArray<Published<SendingFlow>>>(size_t{max_flows} + 1);
@@ -42,6 +43,7 @@ FlowTable::FlowTable(uint32_t places, FlowTable& of, Counters& counters)
       shares_(0, 0),
       key_memory_((size_t{places} + 1) * kKeyBytes),
       keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
+      drained_at_(1),
       ivs_(of.iv_counter_) {}
 
 FlowTable::~FlowTable() {
@@ -147,12 +149,18 @@ void FlowTable::want_again(uint32_t number, uint64_t until_ms) {
 void FlowTable::set_draining(uint32_t number, bool draining) {
   if (flows_[number].draining == draining) return;
   flows_[number].draining = draining;
+  flows_[number].drained = false;
   if (draining) {
     draining_.push_back(flows_, number);
   } else {
     draining_.remove(flows_, number);
   }
   publish(number);
+}
+
+void FlowTable::set_drained(uint32_t number, uint32_t position) {
+  flows_[number].drained = true;
+  drained_at_[number] = position;
 }
 
 void FlowTable::set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s) {
@@ -295,7 +303,7 @@ void FlowTable::leave_state(uint32_t number) {
     case EgressFlow::State::kKeyed:
       withdraw(number);
       if (flow.draining) draining_.remove(flows_, number);
-      flow.draining = false;
+      flow.draining = flow.drained = false;
       leave_tunnel_index(number);
       counters_[Value::kKeyed].subtract();
       counters_.peers[flow.peer].keyed_flows.subtract();

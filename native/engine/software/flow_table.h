@@ -44,6 +44,8 @@ struct alignas(128) EgressFlow {
   bool entropy_swapped : 1;  // AddressHash::swapped
   bool off_link : 1;         // packets go to the gateway of the secured side
   bool draining : 1;
+  bool drained : 1;  // while draining: nothing is held any more, but the last packets may still wait for the
+                     // port
   bool used : 1;
   // The second line.
   alignas(64) Address outer_destination;
@@ -122,6 +124,10 @@ class FlowTable {
   // each list has wanted longest.
   uint32_t overdue(uint64_t now_ms) const;
   void set_draining(uint32_t number, bool draining);
+  // What a draining flow held is in the queue in front of this position (TxQueue). Once the port has taken
+  // it, draining ends.
+  void set_drained(uint32_t number, uint32_t position);
+  uint32_t drained_at(uint32_t number) const { return drained_at_[number]; }
   // The path took no more than this, and is asked again then.
   void set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s);
   // Forgets the flow; nothing may be held any more.
@@ -188,6 +194,7 @@ class FlowTable {
   uint8_t* keys_;
   std::vector<uint32_t> wants_;  // by peer
   FlowList untold_, wanted_, refused_, draining_;
+  ZeroedArray<uint32_t> drained_at_;  // by record, while drained
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed
   // Where there are other lcores. In a cache line each: what they read with each packet, what all write now

@@ -152,7 +152,7 @@ bool Worker::run_once(uint64_t now) {
   if (ticks) tick();
   unsecured.tx.flush();
   secured.tx.flush();
-  for (OtherLcore* one : others_) one->lanes.finish();
+  for (OtherLcore* one : others_) one->lanes.finish(unsecured.tx, secured.tx);
   counters[Value::kPolls].add();
   return moved || counters.secured.tx_packets.value() != sent_before;
 }

@@ -179,6 +179,115 @@ TEST(Lcores, WhatIsOnItsWayToTheFirstIsNotOvertakenThoughTheFlowHasAKeyByThen) {
   EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
 }
 
+// The words of the packets that left by the first lcore's queue to the wire, under one key. ARP is left out.
+std::vector<std::string> words_sent(TwoLcores& gateway, const EgressKey& key) {
+  std::vector<std::string> words;
+  for (const Frame& frame : gateway.secured.sent) {
+    if (get16(frame, 12) == 0x0800) words.push_back(words_under(frame, key));
+  }
+  return words;
+}
+
+// The port of the first lcore takes a part of what waits, then the rest. Meanwhile the other lcore has a
+// packet of the same flow, which must come behind, and once all has left it sends by itself.
+void expect_no_overtaking(TwoLcores& gateway, const EgressKey& key, std::vector<std::string> waiting) {
+  for (int taken = 0; taken < 2; ++taken) {
+    gateway.host_sends_other(out("behind " + std::to_string(taken)));
+    waiting.push_back("behind " + std::to_string(taken));
+    EXPECT_TRUE(gateway.wire_queue.sent.empty());
+    gateway.secured.takes = 1;
+    gateway.turn(1);
+  }
+  gateway.secured.takes = UINT64_MAX;
+  gateway.turn(1);
+  gateway.turn(1);
+  EXPECT_EQ(words_sent(gateway, key), waiting);
+  gateway.host_sends_other(out("alone"));
+  ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
+  EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "alone");
+}
+
+TEST(Lcores, WhatWasHandedOverIsNotOvertakenWhileItWaitsForThePort) {
+  TwoLcores gateway;
+  gateway.know_next_hop();
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  gateway.secured.takes = 1;
+  gateway.turn();
+  expect_no_overtaking(gateway, key, {"1", "2", "3"});
+}
+
+TEST(Lcores, WhatWasHeldIsNotOvertakenWhileItWaitsForThePort) {
+  TwoLcores gateway;
+  gateway.know_next_hop();
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  gateway.turn();
+  ASSERT_EQ(gateway.value(Value::kHeld), 3u);
+  const EgressKey key = egress_key(5);
+  gateway.secured.takes = 1;
+  gateway.install(kFlow, key);
+  gateway.turn();
+  ASSERT_EQ(gateway.value(Value::kHeld), 0u);
+  expect_no_overtaking(gateway, key, {"1", "2", "3"});
+}
+
+TEST(Lcores, WhatWaitedForANeighbourIsNotOvertakenWhileItWaitsForThePort) {
+  TwoLcores gateway;
+  const EgressKey key = egress_key(5);
+  gateway.install(kFlow, key);
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  gateway.turn();
+  gateway.turn();
+  ASSERT_EQ(gateway.value(Value::kNeighbourQueued), 3u);
+  gateway.secured.takes = 1;
+  gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
+  ASSERT_EQ(gateway.value(Value::kNeighbourQueued), 0u);
+  expect_no_overtaking(gateway, key, {"1", "2", "3"});
+}
+
+TEST(Lcores, WhatCameFromTheWireIsNotOvertakenWhileItWaitsForThePort) {
+  TwoLcores gateway;
+  gateway.know_host("10.1.0.5");
+  gateway.admit(kInbound, 17);
+  // The packet that the control side is told of goes by the first lcore.
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.unsecured.takes = 0;
+  gateway.turn();
+  ASSERT_EQ(gateway.seen().size(), 1u);
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  EXPECT_TRUE(gateway.hosts_queue.sent.empty());
+  gateway.unsecured.takes = UINT64_MAX;
+  gateway.turn();
+  gateway.turn();
+  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
+  EXPECT_EQ(gateway.unsecured.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("1")));
+  EXPECT_EQ(gateway.unsecured.sent[1], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("2")));
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("3"), 3));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
+}
+
+TEST(Lcores, WhatWaitedForAHostIsNotOvertakenWhileItWaitsForThePort) {
+  TwoLcores gateway;
+  gateway.admit(kInbound, 17);
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.turn();
+  ASSERT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
+  gateway.unsecured.sent.clear();  // who has 10.1.0.5?
+  gateway.unsecured.takes = 0;
+  gateway.host_sends(arp(false, kHostMac, "10.1.0.5", "10.1.0.1"));
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  EXPECT_TRUE(gateway.hosts_queue.sent.empty());
+  gateway.unsecured.takes = UINT64_MAX;
+  gateway.turn(1);
+  gateway.turn(1);
+  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
+  EXPECT_EQ(gateway.unsecured.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("1")));
+  EXPECT_EQ(gateway.unsecured.sent[1], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("2")));
+  gateway.wire_sends_other(sealed(key_of(17, 0), inner("3"), 3));
+  EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
+}
+
 TEST(Lcores, TheFirstHearsArpAndFragmentsAndAnswersWhatReachedAnother) {
   Agreed gateway;
   gateway.host_sends_other(arp(true, kHostMac, "10.1.0.6", "10.1.0.1"));
