@@ -6,6 +6,7 @@
 #include <rte_mbuf.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 namespace psp {
@@ -41,16 +42,17 @@ struct Unfragmentable {
 [[nodiscard]] FragmentFault fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part,
                                           uint32_t identification, rte_mempool* pool, Fragments* fragments);
 
-// Identifications of packets that we fragment: none comes twice within 2^32, nor its low half within 2^16,
-// and where they begin and how they differ is chosen at random.
+// Identifications of packets that we fragment, of all lcores: none comes twice within 2^32, nor its low half
+// within 2^16, and where they begin and how they differ is chosen at random.
 class Identifications {
  public:
   Identifications();
-  uint32_t next() { return (++count_ * kOdd) ^ mask_; }
+  uint32_t next() { return (count_.fetch_add(1, std::memory_order_relaxed) * kOdd) ^ mask_; }
 
  private:
   static constexpr uint32_t kOdd = 0x9e3779b1;
-  uint32_t count_, mask_;
+  std::atomic<uint32_t> count_;
+  uint32_t mask_;
 };
 
 }  // namespace psp

@@ -103,20 +103,18 @@ bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source,
   return true;
 }
 
+// The interval is rounded up: never more than so many a second.
 TokenBucket::TokenBucket(uint32_t per_second, uint32_t burst)
-    : per_second_(per_second), most_(burst * kSecond), level_(most_) {}
-
-uint64_t TokenBucket::level(uint64_t now_ns) const {
-  // Full again after so long; a longer pause would not fit the product.
-  const uint64_t passed = std::min(now_ns - at_ns_, most_ / per_second_ + 1);
-  return std::min(most_, level_ + passed * per_second_);
-}
+    : interval_ns_((1'000'000'000 + uint64_t{per_second} - 1) / per_second),
+      capacity_ns_(interval_ns_ * burst) {}
 
 bool TokenBucket::take(uint64_t now_ns) {
-  level_ = level(now_ns);
-  at_ns_ = now_ns;
-  if (level_ < kSecond) return false;
-  level_ -= kSecond;
+  uint64_t full_at_ns = full_at_ns_.load(std::memory_order_relaxed);
+  uint64_t next;
+  do {
+    next = after_one(full_at_ns, now_ns);
+    if (next > now_ns + capacity_ns_) return false;
+  } while (!full_at_ns_.compare_exchange_weak(full_at_ns, next, std::memory_order_relaxed));
   return true;
 }
 

@@ -6,7 +6,9 @@
 
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "engine/hash_index.h"
@@ -27,25 +29,31 @@ bool may_be_told(const IpPacket& packet, const uint8_t* octets);
 bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source, const IpPacket& packet,
                    const uint8_t* octets, uint16_t mtu, uint16_t longest = kIcmpv6Octets);
 
-// A bucket of permissions that fills with time.
+// A token bucket for all lcores: a permission costs an interval, and a full bucket holds `burst` of them.
+// Kept as the one time at which the bucket is full again (GCRA), so that a single atomic word is all that is
+// shared.
 class TokenBucket {
  public:
   // Full at first.
   TokenBucket(uint32_t per_second, uint32_t burst);
-  // Takes a permission if there is one; time in nanoseconds never goes back.
+  // Takes a permission if there is one. The clocks of the callers, in nanoseconds, are nearly the same.
   bool take(uint64_t now_ns);
-  bool empty(uint64_t now_ns) const { return level(now_ns) < kSecond; }
+  bool empty(uint64_t now_ns) const {
+    return after_one(full_at_ns_.load(std::memory_order_relaxed), now_ns) > now_ns + capacity_ns_;
+  }
 
  private:
-  static constexpr uint64_t kSecond = 1'000'000'000;  // what one permission weighs
-  uint64_t level(uint64_t now_ns) const;
+  uint64_t after_one(uint64_t full_at_ns, uint64_t now_ns) const {
+    return std::max(full_at_ns, now_ns) + interval_ns_;
+  }
 
-  uint64_t per_second_, most_, level_;
-  uint64_t at_ns_ = 0;
+  const uint64_t interval_ns_, capacity_ns_;
+  std::atomic<uint64_t> full_at_ns_{0};
 };
 
-// How many errors are sent: 1000 a second in all with bursts of 50, and 100 a second with bursts of 10 to one
-// host. Hosts are told apart by a seeded hash, so that memory stays bounded; two may share a bucket.
+// How many errors all lcores together send: 1000 a second with bursts of 50, and 100 a second with bursts of
+// 10 to one host. Hosts are told apart by a seeded hash, so that memory stays bounded; two may share a
+// bucket.
 class IcmpLimit {
  public:
   IcmpLimit();

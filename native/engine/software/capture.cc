@@ -28,7 +28,7 @@ static_assert(kDropReasonCount <= kNoReason);
 
 void Capture::keep(const Packet& packet, uint16_t peer, uint32_t spi, uint64_t now_ns) {
   kept_.of = nullptr;
-  if (tokens_.empty(now_ns)) return;
+  if (limit_.empty(now_ns)) return;
   const Ports ports = read_ports(packet.ip, packet.layer3());
   kept_.of = packet.mbuf;
   kept_.facts = {};

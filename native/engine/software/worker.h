@@ -112,6 +112,9 @@ struct Worker {
     Peers peers;
     Pool control_pool;   // ARP and neighbour discovery of our own
     Pool fragment_pool;  // fragments that we make, ICMP errors
+    IcmpLimit icmp_limit;
+    Identifications identifications;
+    CaptureLimit capture_limit;
     // Of the first lcore alone:
     Reassembly egress_reassembly;   // of fragments that hosts send towards transport peers
     Reassembly ingress_reassembly;  // of fragments from the wire
@@ -131,8 +134,8 @@ struct Worker {
   Neighbours hosts, next_hops;
 
   Bypass bypass;
-  IcmpLimit icmp_limit;
-  Identifications identifications;
+  IcmpLimit& icmp_limit;
+  Identifications& identifications;
   const bool vips_on_wire;  // as ends of transport mode, or by the bypass
 
   Draw draw;

@@ -2,6 +2,9 @@
 // ICMP errors octet by octet, when there is none, and how many there are at most.
 #include "engine/icmp_error.h"
 
+#include <atomic>
+#include <thread>
+
 #include "sealed_frames.h"
 
 namespace psp {
@@ -130,6 +133,20 @@ TEST(TokenBucket, FillsWithTimeUpToItsBurst) {
   EXPECT_EQ(taken(10), 3);
   now += 1'000'000'000'000'000;  // days
   EXPECT_EQ(taken(10), 5);
+}
+
+TEST(TokenBucket, GivesSeveralThreadsTogetherNoMoreThanItsBurst) {
+  for (int round = 0; round < 50; ++round) {
+    TokenBucket bucket(1000, 100);
+    std::atomic<int> taken = 0;
+    const auto take = [&] {
+      for (int i = 0; i < 100; ++i) taken += bucket.take(1'000'000'000);
+    };
+    std::thread one(take), other(take);
+    one.join();
+    other.join();
+    ASSERT_EQ(taken, 100);
+  }
 }
 
 TEST(IcmpLimit, BoundsOneHostAndAllOfThem) {

@@ -533,6 +533,32 @@ TEST(Lcores, WhatTheFirstDoesNotTakeInTimeIsDroppedAndCounted) {
   EXPECT_EQ(gateway.value(Value::kHeldTotal), HandOver::kCapacity);
 }
 
+TEST(Lcores, TheLimitsOfIcmpErrorsAndCapturesHoldForAllLcoresTogether) {
+  EngineConfig config = gateway_config();
+  config.capture = {.ingress = false, .egress = true, .per_second = 50};
+  Agreed gateway(config, 1500, 1500);
+  const Frame too_long = from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1500)));
+  for (int i = 0; i < 20; ++i) {
+    gateway.host_sends(too_long);
+    gateway.host_sends_other(too_long);
+  }
+  const auto sum = [&](Value value) { return gateway.value(value) + gateway.other_counters[value].value(); };
+  EXPECT_EQ(sum(Value::kIcmpSent), 10u);
+  EXPECT_EQ(sum(Value::kIcmpSuppressed), 30u);
+  EXPECT_EQ(sum(Value::kCapturesTaken), 5u);
+  EXPECT_EQ(sum(Value::kCapturesSuppressed), 35u);
+}
+
+TEST(Lcores, NoTwoOfThemGiveTheSameIdentificationToWhatTheyCut) {
+  TwoLcores gateway;
+  std::set<uint16_t> low_halves;
+  for (uint32_t i = 0; i < 0x8000; ++i) {
+    low_halves.insert(static_cast<uint16_t>(gateway.worker->identifications.next()));
+    low_halves.insert(static_cast<uint16_t>(gateway.other->identifications.next()));
+  }
+  EXPECT_EQ(low_halves.size(), 0x10000u);
+}
+
 TEST(Lcores, RatesOfSamplesHoldForAllLcores) {
   Agreed gateway;
   SamplingCommand sampling;
