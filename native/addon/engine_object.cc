@@ -12,6 +12,7 @@
 
 #include "addon/opened_keys_object.h"
 #include "engine/software/software_engine.h"
+#include "engine/start_thread.h"
 
 namespace psp {
 namespace {
@@ -119,29 +120,41 @@ Napi::Value EngineObject::start(const Napi::CallbackInfo& info) {
   alive.push_back(this);
   start_ = Napi::Promise::Deferred::New(env);
   const Napi::Promise promise = start_->Promise();
-  worker_ = std::thread([this] {
-    std::variant<EngineInfo, EngineError> outcome;
-    try {
-      outcome = control_->start();
-    } catch (const EngineError& error) {
-      outcome = error;
-    } catch (const std::exception& error) {
-      outcome = EngineError{"ENGINE_FAILED", "", error.what()};
-    }
-    wake_.NonBlockingCall([this, outcome](Napi::Env env, Napi::Function) { started(env, outcome); });
-  });
+  try {
+    worker_ = start_thread([this] {
+      std::variant<EngineInfo, EngineError> outcome;
+      try {
+        outcome = control_->start();
+      } catch (const EngineError& error) {
+        outcome = error;
+      } catch (const std::exception& error) {
+        outcome = EngineError{"ENGINE_FAILED", "", error.what()};
+      }
+      wake_.NonBlockingCall([this, outcome](Napi::Env env, Napi::Function) { started(env, outcome); });
+    });
+  } catch (const EngineError& error) {
+    start_->Reject(write_error(env, error).Value());
+    end(env);
+  }
   return promise;
 }
 
-void EngineObject::started(Napi::Env env, const std::variant<EngineInfo, EngineError>& outcome) {
+void EngineObject::started(Napi::Env env, std::variant<EngineInfo, EngineError> outcome) {
   worker_.join();
+  if (std::holds_alternative<EngineInfo>(outcome)) {
+    try {
+      pump_ = start_thread([this] { pump(); });
+    } catch (const EngineError& error) {
+      control_->stop();
+      outcome = error;
+    }
+  }
   if (const auto* error = std::get_if<EngineError>(&outcome)) {
     start_->Reject(write_error(env, *error).Value());
     return end(env);
   }
   start_->Resolve(write_info(env, std::get<EngineInfo>(outcome), control_->crypto()));
   phase_ = Phase::kRunning;
-  pump_ = std::thread([this] { pump(); });
   if (!stops_.empty()) begin_stop();
 }
 
@@ -156,15 +169,21 @@ Napi::Value EngineObject::stop(const Napi::CallbackInfo& info) {
 
 void EngineObject::begin_stop() {
   phase_ = Phase::kStopping;
-  worker_ = std::thread([this] {
+  const auto stop = [this] {
     end_pump();
     control_->stop();
     wake_.NonBlockingCall([this](Napi::Env env, Napi::Function) { stopped(env); });
-  });
+  };
+  try {
+    worker_ = start_thread(stop);
+  } catch (const EngineError&) {
+    // Without another thread this one waits until the engine has stopped.
+    stop();
+  }
 }
 
 void EngineObject::stopped(Napi::Env env) {
-  worker_.join();
+  if (worker_.joinable()) worker_.join();
   control_->abandon();
   end(env);
 }

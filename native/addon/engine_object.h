@@ -55,7 +55,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   uint16_t read_peer(Napi::Value value);
 
   // On the JavaScript thread, once the worker has done its part.
-  void started(Napi::Env env, const std::variant<EngineInfo, EngineError>& outcome);
+  void started(Napi::Env env, std::variant<EngineInfo, EngineError> outcome);
   void stopped(Napi::Env env);
   void begin_stop();
   void settle_stops(Napi::Env env);

@@ -26,6 +26,7 @@
 #include "engine/fit.h"
 #include "engine/kernel_port.h"
 #include "engine/software/worker.h"
+#include "engine/start_thread.h"
 #include "engine/wakeup.h"
 #include "psp/tunnel.h"
 
@@ -124,7 +125,7 @@ class SoftwareEngine : public Engine {
     for (uint32_t i = 1; i < config.lcores; ++i) {
       others_.push_back(std::make_unique<Lcore>(config.sampling.snap_bytes));
     }
-    thread_ = std::thread([this, &aead, slot, key = std::move(active), told = std::move(started)]() mutable {
+    thread_ = start_thread([this, &aead, slot, key = std::move(active), told = std::move(started)]() mutable {
       live(aead, slot, std::move(key), told);
     });
     try {
@@ -193,6 +194,9 @@ class SoftwareEngine : public Engine {
             std::promise<EngineInfo>& started) {
     std::unique_ptr<Port> unsecured, secured;
     std::unique_ptr<Worker> worker;
+    std::jthread keys;
+    std::exception_ptr failure;
+    ended_ = false;
     try {
       check_cores(config_);
       enter_eal(eal_options(config_));
@@ -210,38 +214,32 @@ class SoftwareEngine : public Engine {
         lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
                                                 lcore.samples, random_seed());
       }
+      for (const auto& lcore : others_) lcore->thread = start_thread([&] { run_other(*lcore); });
+      keys = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_keys(*worker, stop); });
       started.set_value({unsecured->info(), secured->info()});
     } catch (...) {
-      for (const auto& lcore : others_) lcore->worker.reset();
-      worker.reset();
-      for (const auto& lcore : others_) lcore->unsecured.reset(), lcore->secured.reset();
-      secured.reset();
-      unsecured.reset();
-      remove_eal_files();
-      started.set_exception(std::current_exception());
-      return;
+      failure = std::current_exception();
     }
-    ended_ = false;
-    for (const auto& lcore : others_) lcore->thread = std::thread([&] { run_other(*lcore); });
-    {
-      const std::jthread keys([&](const std::stop_token& stop) { grow_keys(*worker, stop); });
-      run(*worker, *unsecured, *secured);
-    }
+    // Nothing that can fail is left to start.
+    if (!failure) run(*worker, *unsecured, *secured);
+    keys = {};
     ended_ = true;
     for (const auto& lcore : others_) {
+      if (!lcore->thread.joinable()) continue;
       lcore->wakeup.force();
       lcore->thread.join();
     }
     unsettled_.reset();
     // Both ports have packets of every pool, the workers' and each other's.
-    secured->stop();
-    unsecured->stop();
+    if (secured) secured->stop();
+    if (unsecured) unsecured->stop();
     for (const auto& lcore : others_) lcore->worker.reset();
     worker.reset();
     for (const auto& lcore : others_) lcore->unsecured.reset(), lcore->secured.reset();
     secured.reset();
     unsecured.reset();
     remove_eal_files();
+    if (failure) started.set_exception(failure);
   }
 
   // Another thread's whole life: makes memory of keys appear that the polling threads want.

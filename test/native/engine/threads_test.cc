@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// A system that refuses another thread: pthread_create of this program fails when it is told to.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
+#include "engine/software/software_engine.h"
+#include "gateway.h"
+
+namespace {
+
+std::atomic<int> left{-1};  // threads that still start before one is refused; negative: none is refused
+
+}  // namespace
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                              void* argument) noexcept {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (left.load() >= 0 && left.fetch_sub(1) == 0) return EAGAIN;
+  return create(thread, attributes, start, argument);
+}
+
+namespace psp {
+namespace {
+
+TEST(Threads, OneThatTheSystemRefusesFailsTheStartAndTheEngineStartsAgainAfterwards) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
+  const auto engine = make_software_engine();
+  const auto aead = make_aead_libcrypto();
+  EngineConfig config = gateway_config();
+  config.lcores = 2;
+  const auto start = [&](int attempt) {
+    config.unsecured.device = "net_ring_hosts_" + std::to_string(attempt);
+    config.secured.device = "net_ring_wire_" + std::to_string(attempt);
+    engine->start(config, *aead, 0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)));
+  };
+  enter_eal(kTestEal);  // DPDK has threads of its own from now on
+  int refused = 0;
+  for (bool started = false; !started && refused < 10; ++refused) {
+    left = refused;
+    try {
+      start(refused);
+      started = true;
+    } catch (const EngineError& error) {
+      EXPECT_EQ(error.code, "ENGINE_FAILED") << error.name << " " << error.detail;
+      EXPECT_NE(error.detail.find("refuses another thread"), std::string::npos) << error.detail;
+    }
+    left = -1;
+  }
+  engine->stop();
+  // The threads of two lcores and that of the keys were refused, one after the other.
+  EXPECT_EQ(refused, 4);
+}
+
+}  // namespace
+}  // namespace psp
