@@ -4,7 +4,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SealOptions } from '../native/addon.js';
-import { familyOf, isAddress, mapped, parseAddress } from '../services/shared/address.js';
+import { familyOf, isAddress, isReservedSpi, mapped, parseAddress } from '../services/shared/address.js';
 import { PspError } from '../services/shared/errors.js';
 import type { SharedOptions } from './operator.js';
 
@@ -67,7 +67,7 @@ export function spi(text: string): number {
   const digits = /^(?:0x)?([0-9a-f]{8})$/i.exec(text)?.[1];
   if (digits === undefined) throw new InvalidArgumentError('8 hex digits are expected, such as 1a345678');
   const value = Number.parseInt(digits, 16);
-  if ((value & 0x7fffffff) === 0)
+  if (isReservedSpi(value))
     throw new InvalidArgumentError('its low 31 bits are zero, which no SPI’s may be; take another');
   return value;
 }

@@ -44,6 +44,8 @@ Refusal read_refusal(Napi::Value value);
 std::optional<uint8_t> read_rate(Napi::Value value, const char* what);
 // A whole number up to `highest`.
 uint64_t read_number(Napi::Value value, uint64_t highest, const char* what);
+// An SPI that is not reserved.
+uint32_t read_spi(Napi::Value value, const char* what);
 
 Napi::Object write_info(Napi::Env env, const EngineInfo& info, const std::string& crypto);
 Napi::Object write_offers(Napi::Env env, const SealedOffers& offers);

@@ -192,6 +192,10 @@ Napi::Function read_function(Napi::Value value, const char* what) {
   return value.As<Napi::Function>();
 }
 
+[[noreturn]] void refuse_reserved_spi(Napi::Value value, const char* what) {
+  refuse_type(value.Env(), what, "an SPI whose low 31 bits are not all zero");
+}
+
 RequestId read_request_id(Napi::Object object, const char* what) {
   return {read_fixed<32>(object.Get("start"), what), read_u64(object.Get("counter"), what)};
 }
@@ -204,6 +208,12 @@ uint64_t read_number(Napi::Value value, uint64_t highest, const char* what) {
     refuse_type(value.Env(), what, ("a whole number up to " + std::to_string(highest)).c_str());
   }
   return static_cast<uint64_t>(number);
+}
+
+uint32_t read_spi(Napi::Value value, const char* what) {
+  const auto spi = static_cast<uint32_t>(read_number(value, UINT32_MAX, what));
+  if (is_reserved_spi(spi)) refuse_reserved_spi(value, what);
+  return spi;
 }
 
 EngineOptions read_options(Napi::Value value) {
@@ -295,6 +305,7 @@ std::vector<Offer> read_offers(Napi::Value value) {
   std::vector<Offer> offers(count);
   for (size_t i = 0; i < count; ++i) {
     if (!is_known_version(versions[i])) refuse_type(value.Env(), "versions", "from 0 to 3");
+    if (is_reserved_spi(spis[i])) refuse_reserved_spi(value, "spis");
     offers[i].spi = spis[i];
     offers[i].version = versions[i];
     if (numbered[i] != 0) offers[i].number = numbers[i];

@@ -42,7 +42,7 @@ Mode read_mode(Napi::Value value) {
 
 SealOptions read_seal(Napi::Object encrypt) {
   SealOptions seal;
-  seal.spi = static_cast<uint32_t>(read_number(encrypt.Get("spi"), UINT32_MAX, "encrypt.spi"));
+  seal.spi = read_spi(encrypt.Get("spi"), "encrypt.spi");
   seal.mode = read_mode(encrypt.Get("mode"));
   seal.version = static_cast<uint8_t>(read_number(encrypt.Get("version"), 3, "encrypt.version"));
   seal.crypt_offset =

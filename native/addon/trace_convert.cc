@@ -58,7 +58,7 @@ std::vector<std::vector<uint8_t>> read_versions(Napi::Value value, size_t peers)
 
 TraceKey read_key(Napi::Object object) {
   TraceKey key;
-  key.spi = static_cast<uint32_t>(read_number(object.Get("spi"), UINT32_MAX, "key.spi"));
+  key.spi = read_spi(object.Get("spi"), "key.spi");
   key.first_iv = read_u64(object.Get("iv"), "key.iv");
   const Napi::Value cookie = object.Get("cookie");
   if (!cookie.IsUndefined()) key.cookie = read_u64(cookie, "key.cookie");

@@ -29,12 +29,12 @@ void* CaptureKeys::expanded(uint32_t spi, uint8_t version) {
   static_assert(kSlots == 1u << (32 - 26));
   Slot& slot = slots_[index];
   void* const memory = memory_ + index * stride_;
-  if (slot.spi == spi && slot.version == version) return memory;
+  if (slot.used && slot.spi == spi && slot.version == version) return memory;
   uint8_t key[32];
   masters_[slot_of(spi)].derive(spi, version, key);
   aead_->expand(memory, key, version);
   wipe(key, sizeof key);
-  slot = {spi, version};
+  slot = {true, spi, version};
   return memory;
 }
 

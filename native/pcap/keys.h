@@ -33,7 +33,8 @@ class CaptureKeys {
  private:
   static constexpr size_t kSlots = 64;
   struct Slot {
-    uint32_t spi = 0;  // 0: empty; no SPI is 0
+    bool used = false;
+    uint32_t spi = 0;
     uint8_t version = 0;
   };
 

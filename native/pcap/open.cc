@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "pcap/captured_packet.h"
+#include "psp/header.h"
 #include "psp/octets.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
@@ -20,7 +21,6 @@ namespace psp {
 namespace {
 
 constexpr uint16_t kFragmentOffset = 0x1fff, kIpv6FragmentOffset = 0xfff8;
-constexpr uint32_t kSpiLowBits = 0x7fffffff;
 
 [[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotOpened, record.number, std::move(detail));
@@ -87,7 +87,7 @@ Header read_psp(const CaptureRecord& record, const uint8_t* payload, size_t leng
   if (!is_known_version(header.version)) {
     refuse(record, "its PSP version " + std::to_string(header.version) + " is none of 0 to 3");
   }
-  if ((header.spi & kSpiLowBits) == 0) refuse(record, "the low 31 bits of its SPI are zero");
+  if (is_reserved_spi(header.spi)) refuse(record, "the low 31 bits of its SPI are zero");
   return header;
 }
 

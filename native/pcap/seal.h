@@ -14,7 +14,7 @@
 
 namespace psp {
 
-// Checked by the caller: the low 31 bits of spi not zero, version known, crypt_offset within 6 bits and 0 in
+// Checked by the caller: spi not reserved, version known, crypt_offset within 6 bits and 0 in
 // versions 2 and 3, outer addresses of one family and with tunnel mode only.
 struct SealOptions {
   uint32_t spi = 0;

@@ -31,6 +31,11 @@ inline constexpr bool is_encrypting(uint8_t version) {
   return version <= 1;
 }
 
+// An SPI whose low 31 bits are zero is reserved: no key may be derived under it (PSP specification, "SPI").
+inline constexpr bool is_reserved_spi(uint32_t spi) {
+  return (spi & 0x7fffffff) == 0;
+}
+
 struct Header {
   uint8_t next_header = 0;
   uint8_t ext_length = 1;    // 8-octet units beyond the first 8

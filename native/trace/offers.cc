@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pcap/link.h"
+#include "psp/header.h"
 #include "psp/octets.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
@@ -60,7 +61,7 @@ std::optional<InnerSight> Offers::open(Packet& packet) {
   const std::span<uint8_t> psp = psp_of(packet);
   Header header;
   if (read_header(psp.data(), psp.size(), &header) != HeaderFault::kNone) return std::nullopt;
-  if (!is_known_version(header.version)) return std::nullopt;
+  if (!is_known_version(header.version) || is_reserved_spi(header.spi)) return std::nullopt;
   void* const key = keys_.expanded(header.spi, header.version);
   const IpPacket outer = packet.ip;
   const OpenFault fault =
@@ -75,7 +76,8 @@ std::optional<InnerSight> Offers::open(Packet& packet) {
 }
 
 std::optional<AdmitCommand::Entry> Offers::due(const Sight& frame) {
-  if (!frame.psp || config_.peers.empty() || !made_.insert(frame.psp->spi).second) return std::nullopt;
+  if (!frame.psp || is_reserved_spi(frame.psp->spi) || config_.peers.empty()) return std::nullopt;
+  if (!made_.insert(frame.psp->spi).second) return std::nullopt;
   const auto found = opened_.find(frame.psp->spi);
   if (found == opened_.end()) return placeholder(frame);
   const Opened& opened = found->second;

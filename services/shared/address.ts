@@ -148,5 +148,8 @@ export function parseMac(text: string): Uint8Array {
 export const formatMac = (mac: Uint8Array): string =>
   Array.from(mac, (octet) => octet.toString(16).padStart(2, '0')).join(':');
 
+/** An SPI whose low 31 bits are zero is reserved (PSP specification, "SPI"): no key exists under it. */
+export const isReservedSpi = (spi: number): boolean => (spi & 0x7fffffff) === 0;
+
 /** SPIs are shown one way everywhere: 0x and eight hex digits. */
 export const formatSpi = (spi: number): string => `0x${(spi >>> 0).toString(16).padStart(8, '0')}`;

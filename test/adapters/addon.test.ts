@@ -461,6 +461,8 @@ describe('the addon', () => {
       ['modes', { ...good, modes: Uint8Array.of(0) }],
       ['modes', { ...good, modes: Uint8Array.of(3) }],
       ['columns of one length', { ...good, modes: new Uint8Array(2) }],
+      ['spis must be an SPI whose low 31 bits', { ...good, spis: Uint32Array.of(0) }],
+      ['spis must be an SPI whose low 31 bits', { ...good, spis: Uint32Array.of(0x80000000) }],
     ] as const) {
       expect(() => engine.open(other, bad, install, sealed)).toThrow(name);
     }

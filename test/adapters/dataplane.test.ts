@@ -151,6 +151,17 @@ describe('the dataplane', () => {
     expect(engine.called('open')).toEqual([]);
   });
 
+  it.each([0, 0x80000000])('takes no message of keys under the reserved SPI %i', async (spi) => {
+    const { keyexchange, engine } = rig;
+    const reserved = [{ ...keyexchange.offer(), spi }];
+    const accepted = await keyexchange.accept(keyexchange.acceptOf([flow(1)], reserved));
+    engine.tell(...missed(1));
+    const { want } = await keyexchange.want(1);
+    const installed = await keyexchange.install(keyexchange.installOf(want, { egress: reserved }));
+    expect([accepted.code, installed.code]).toEqual(['PAYLOAD_INVALID', 'PAYLOAD_INVALID']);
+    expect(engine.called('open')).toEqual([]);
+  });
+
   it('does nothing for another epoch but name its own', async () => {
     const { keyexchange, engine } = rig;
     const { epoch } = keyexchange;

@@ -189,6 +189,14 @@ describe('master keys', () => {
   });
 });
 
+it.each([0, 0x80000000])('the reserved SPI %i is refused by the native side', (spi) => {
+  const encrypt = { spi, mode: 'tunnel' as const, version: 0, cryptOffset: 0, iv: 1n };
+  const masterKeys = new Uint8Array(64);
+  expect(() => loadAddon().pcapTranscode({ input: 0, output: 1, masterKeys, encrypt })).toThrow(
+    'encrypt.spi must be an SPI whose low 31 bits',
+  );
+});
+
 const vectors = fromPackageRoot('../shared/vectors');
 
 describe("google/psp's files", () => {

@@ -20,7 +20,7 @@ import {
   type SamplingState,
   type Seal,
 } from '../../../proto/gen/bus.js';
-import { type FlowKey, flowKeyOf } from '../../shared/address.js';
+import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
 import { monotonicMs } from '../../shared/clock.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
@@ -232,7 +232,8 @@ const malformed = (subject: string, detail: string) => new PspError('PAYLOAD_INV
 
 const isAddress = (octets: Uint8Array): boolean => octets.length === 4 || octets.length === 16;
 
-const isOffer = ({ address, mac }: Offer): boolean => isAddress(address) && mac.length === 6;
+const isOffer = ({ spi, address, mac }: Offer): boolean =>
+  !isReservedSpi(spi) && isAddress(address) && mac.length === 6;
 
 function flowsOf(subject: string, flows: readonly FlowMessage[]): FlowKey[] {
   if (flows.length === 0 || flows.length > flowsLimit) {

@@ -12,6 +12,7 @@ import {
   familyOf,
   formatAddress,
   formatMac,
+  isReservedSpi,
   mapped,
   parseAddress,
   parseMac,
@@ -80,7 +81,7 @@ export function readOffer(
   if (encryptionKey.length !== keyLengthOf(version)) {
     return malformed(`a key of ${encryptionKey.length} octets for PSP version ${version}`);
   }
-  if ((spi & 0x7fffffff) === 0) return malformed('an SPI whose low 31 bits are zero');
+  if (isReservedSpi(spi)) return malformed('an SPI whose low 31 bits are zero');
   const mode: Mode = parameters.mode ?? Mode.MODE_TUNNEL;
   const modeName = modeNames.get(mode);
   if (modeName === undefined) return malformed(`mode ${mode}`);

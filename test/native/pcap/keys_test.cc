@@ -39,5 +39,23 @@ TEST(CaptureKeys, AreThoseOfTheMasterKeysHoweverManyAreInUse) {
   free_secret(expected, aead.expanded_size());
 }
 
+// SPI 0 must not match a slot that holds no key yet.
+TEST(CaptureKeys, AreThoseOfTheMasterKeysForSpi0Too) {
+  uint8_t master_keys[kMasterKeysLength] = {1, 2, 3};
+  CaptureKeys keys((std::span<const uint8_t, kMasterKeysLength>(master_keys)));
+  const Aead& aead = keys.aead();
+  void* const expected = allocate_secret(aead.expanded_size());
+  aead.construct(expected);
+  uint8_t key[32], tag[kIcvLength] = {}, expected_tag[kIcvLength];
+  MasterKey(std::span<const uint8_t, kMasterKeysLength>(master_keys).first<32>()).derive(0, 0, key);
+  aead.expand(expected, key, 0);
+  const uint8_t nonce[kNonceLength] = {};
+  aead.seal(expected, nonce, nonce, sizeof nonce, nullptr, 0, expected_tag);
+  aead.seal(keys.expanded(0, 0), nonce, nonce, sizeof nonce, nullptr, 0, tag);
+  EXPECT_EQ(std::memcmp(tag, expected_tag, sizeof tag), 0);
+  aead.destroy(expected);
+  free_secret(expected, aead.expanded_size());
+}
+
 }  // namespace
 }  // namespace psp::test

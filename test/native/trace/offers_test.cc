@@ -106,6 +106,17 @@ TEST(Offers, AreForDatagramsInFragmentsToo) {
   EXPECT_EQ(told[1].flow->flow, flow("10.2.0.9", "10.1.0.5"));
 }
 
+TEST(Offers, AreNoneOfAReservedSpi) {
+  Traced traced(keyed(Direction::kIngress));
+  for (const uint32_t spi : {0u, 0x80000000u}) {
+    const Frame frame = on_wire(tunnel(spi), inner());
+    EXPECT_FALSE(traced.tracer.look(frame, kCapturedNs));
+    const TracedFrame told = traced.run(frame);
+    EXPECT_EQ(drops_of(told.moved), "ingress/unknown_spi");
+    EXPECT_FALSE(told.flow);
+  }
+}
+
 TEST(Offers, AreNoneWithoutMasterKeys) {
   Traced traced(trace_config(Direction::kIngress));
   const auto told = traced.run_all({on_wire(tunnel(0x81), inner()), from_wire(inner())});
