@@ -16,6 +16,7 @@ const runs = {
   secgw: ['secgw'],
   secgw_profile: ['secgw', '--profile'],
   flows: ['flows'],
+  turns: ['turns'],
   cpu: ['cpu'],
   wire: ['wire'],
   wire_profile: ['wire', '--profile'],

@@ -68,6 +68,13 @@ export const goals: readonly Goal[] = [
     shows: ours('million/s'),
   },
   {
+    what: 'longest turn among a million flows, with commands and a rotation',
+    reach: 'at most 100 us',
+    bench: 'turns',
+    counts: begins('longest turn'),
+    shows: ours('us'),
+  },
+  {
     what: 'TCP, one stream / nebula',
     reach: '2',
     bench: 'wire',

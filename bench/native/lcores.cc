@@ -25,7 +25,7 @@ struct Second {
   void turn() { worker.run_once(now_ns += 3'000); }
   // As another thread does beside a polling one.
   void grow_keys() {
-    while (worker.grow_keys()) {
+    while (worker.grow_memory()) {
     }
   }
 

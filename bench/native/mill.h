@@ -152,7 +152,8 @@ class Plant {
   void obey(T body) {
     Command command;
     command.body = std::move(body);
-    worker->carry_out(command);
+    Budget all = Budget::unlimited();
+    worker->carry_out(command, all);
   }
   void turn() { worker->run_once(now_ns += 3'000); }
   // All hosts speak, so that they stay known.
@@ -173,7 +174,7 @@ class Plant {
   }
   // As another thread does beside a polling one.
   void grow_keys() {
-    while (worker->grow_keys()) {
+    while (worker->grow_memory()) {
     }
   }
   void take_events() {

@@ -84,8 +84,8 @@ int run(bool egress, const std::string& file) {
 
   const auto begin = monotonic_ns();
   worker.run_once(begin);
-  worker.carry_out(install);
-  worker.carry_out(admit);
+  worker.carry_out(install, worker.budget);
+  worker.carry_out(admit, worker.budget);
   std::vector<double> rounds;
   for (int round = -1; round < kRounds; ++round) {
     // Nobody answers for the host.

@@ -218,6 +218,7 @@ using CommandBody = std::variant<InstallCommand, AdmitCommand, WithdrawCommand, 
 
 struct Command {
   CommandBody body;
+  uint32_t done = 0;        // the engine's own: entries of the body that it has carried out
   void* context = nullptr;  // the control side's own
 };
 

@@ -47,6 +47,9 @@ class HashIndex {
   explicit HashIndex(uint32_t capacity)
       : slots_(std::bit_ceil(size_t{capacity} * 2)), mask_(std::bit_ceil(size_t{capacity} * 2) - 1) {}
 
+  // Pre-faults the memory of all slots, of which any may come first, a part per call. False: there is nothing
+  // to do. Of one thread, any.
+  bool grow() { return slots_.grow(mask_ + 1); }
   // Asks memory for what find will read first.
   void prefetch(uint32_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
   // The first number under `hash`, which find would look at, or 0.

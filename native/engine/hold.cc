@@ -67,8 +67,10 @@ rte_mbuf* Hold::pop(HeldQueue& queue) {
   return queue.empty() ? nullptr : take(queue.head);
 }
 
-void Hold::drop(HeldQueue& queue, Drop reason) {
-  while (!queue.empty()) evict(queue.head, reason);
+uint32_t Hold::drop(HeldQueue& queue, Drop reason, uint32_t most) {
+  uint32_t dropped = 0;
+  for (; !queue.empty() && dropped < most; ++dropped) evict(queue.head, reason);
+  return dropped;
 }
 
 rte_mbuf* Hold::take(uint32_t number) {

@@ -45,8 +45,8 @@ class Hold {
   rte_mbuf* oldest(const HeldQueue& queue) const { return packets_[queue.head].mbuf; }
   // Takes the oldest; it is the caller's then. Null when the queue is empty.
   rte_mbuf* pop(HeldQueue& queue);
-  // Drops all, counted under the reason.
-  void drop(HeldQueue& queue, Drop reason);
+  // Drops so many at most, oldest first, counted under the reason. Returns how many.
+  uint32_t drop(HeldQueue& queue, Drop reason, uint32_t most = UINT32_MAX);
 
  private:
   struct Source {

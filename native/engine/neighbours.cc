@@ -167,14 +167,18 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
   }
 }
 
-void Neighbours::tick(uint64_t now_ms) {
+bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
   publish_those_that_left();
-  for (uint32_t left = std::min(asked_.count, kTickBound); left > 0; --left) {
+  requests_.begin(now_ms, std::min(asked_.count, kTickBound));
+  // Answers shorten the list between turns.
+  while (!asked_.empty() && requests_.next(budget)) {
     const uint32_t number = asked_.head;
     Neighbour& neighbour = neighbours_[number];
     asked_.remove(neighbours_, number);
     asked_.push_back(neighbours_, number);
+    budget.spend(1);
     if (now_ms < neighbour.next_ms) continue;
+    budget.spend(Budget::kNeighbourChange + neighbour.waiting.count);
     if (neighbour.unreachable) {
       forget(number);
       continue;
@@ -186,6 +190,7 @@ void Neighbours::tick(uint64_t now_ms) {
     }
     publish(neighbour);
   }
+  return asked_.empty() || !requests_.is_unfinished();
 }
 
 uint32_t Neighbours::find(const Address& address) const {

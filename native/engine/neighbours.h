@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "engine/budget.h"
 #include "engine/counters.h"
 #include "engine/hand_over.h"
 #include "engine/hash_index.h"
@@ -63,8 +64,9 @@ class Neighbours {
 
   // Someone asked or answered: learns and answers as the rules say.
   void hear(const NeighbourMessage& message, uint64_t now_ms);
-  // Repeats requests and gives up, for a bounded number of neighbours. To be called each millisecond.
-  void tick(uint64_t now_ms);
+  // Repeats requests and gives up, for a bounded number of neighbours each millisecond. To be called in each
+  // turn while it returns false, and in the first one of each millisecond.
+  bool tick(uint64_t now_ms, Budget& budget);
   // Whether a request waits for its answer.
   bool asking() const { return !asked_.empty(); }
 
@@ -131,6 +133,7 @@ class Neighbours {
   Slab<Neighbour> neighbours_;
   HashIndex index_;
   Slab<Waiting> waiting_;
+  TimerRound requests_;
   List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;

@@ -75,11 +75,14 @@ uint32_t Reassembly::completes(const Packet& packet) const {
   return complete(datagram) ? datagram.headers + datagram.length : 0;
 }
 
-void Reassembly::tick(uint64_t now_ms) {
+bool Reassembly::tick(uint64_t now_ms, Budget& budget) {
   while (!by_age_.empty() && now_ms >= datagrams_[by_age_.head].due_ms) {
+    if (budget.spent()) return false;
     drop_all(datagrams_[by_age_.head], drops_.timeout);
     end(by_age_.head);
+    budget.spend(1);
   }
+  return true;
 }
 
 bool Reassembly::read_place(const Packet& packet, Place* place) {

@@ -10,6 +10,7 @@
 #include <bitset>
 #include <cstdint>
 
+#include "engine/budget.h"
 #include "engine/counters.h"
 #include "engine/hash_index.h"
 #include "engine/packet.h"
@@ -45,8 +46,9 @@ class Reassembly {
   bool add(Packet& packet, uint64_t now_ms);
   // Octets of the packet that `add` would make of this fragment and what waits; 0: none yet.
   uint32_t completes(const Packet& packet) const;
-  // Ends what is older than kTimeoutMs. To be called each millisecond while waits().
-  void tick(uint64_t now_ms);
+  // Ends what is older than kTimeoutMs, as far as the budget allows. To be called each millisecond while
+  // waits(), and in each turn while it returns false.
+  bool tick(uint64_t now_ms, Budget& budget);
   bool waits() const { return !by_age_.empty(); }
 
  private:

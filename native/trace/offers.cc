@@ -49,7 +49,8 @@ std::optional<InnerSight> Offers::look(std::span<const uint8_t> frame, uint64_t 
   packet.mbuf = port_.packet_of(frame);
   if (packet.mbuf == nullptr) return std::nullopt;
   rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(front->length - kEthernetLength));
-  reassembly_.tick(now_ms);
+  Budget all = Budget::unlimited();
+  reassembly_.tick(now_ms, all);
   const bool is_ip = read_ip(packet.layer3(), packet.layer3_length(), &packet.ip) == IpFault::kNone;
   if (is_ip && packet.ip.fragment && !reassembly_.add(packet, now_ms)) return std::nullopt;
   const auto inner = is_ip ? open(packet) : std::nullopt;

@@ -31,8 +31,8 @@ class Offers {
   // it opens.
   std::optional<InnerSight> look(std::span<const uint8_t> frame, uint64_t now_ms);
   // The offer to be admitted before this frame arrives, if its SPI appears for the first time. Nothing where
-  // its version is not spoken with its peer, and nothing for a reserved SPI. A flow that is not from a peer to a host of ours was never
-  // offered anything: such an SPI is for no flow.
+  // its version is not spoken with its peer, and nothing for a reserved SPI. A flow that is not from a peer
+  // to a host of ours was never offered anything: such an SPI is for no flow.
   std::optional<AdmitCommand::Entry> due(const Sight& frame);
   // Whether an SPI was offered for a flow that packets have.
   bool is_for_a_flow(uint32_t spi) const { return for_a_flow_.contains(spi); }

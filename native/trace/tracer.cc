@@ -84,7 +84,8 @@ template <typename Body>
 void obey(Worker& worker, Body body) {
   Command command;
   command.body = std::move(body);
-  worker.carry_out(command);
+  Budget all = Budget::unlimited();
+  worker.carry_out(command, all);
 }
 
 }  // namespace
@@ -153,7 +154,9 @@ std::vector<uint8_t> Tracer::addressed(std::span<const uint8_t> frame) const {
 void Tracer::settle(TracedFrame* traced) {
   bool asked = true;
   for (int turns = 0; asked && turns < kTurnsAtMost; ++turns) {
-    worker_->run_once(now_ns_);
+    // Timers that have much to do take several turns.
+    while (worker_->run_once(now_ns_)) {
+    }
     asked = collect(false, traced);
     asked |= collect(true, traced);
   }

@@ -81,7 +81,8 @@ class Gateway {
   T obey(T body) {
     Command command;
     command.body = std::move(body);
-    worker->carry_out(command);
+    Budget all = Budget::unlimited();
+    worker->carry_out(command, all);
     return std::get<T>(std::move(command.body));
   }
 

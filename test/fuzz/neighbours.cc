@@ -70,7 +70,8 @@ class Segment {
   void set_up(bool up) { tx_.set_up(up); }
   void pass(uint64_t ms) {
     now_ms_ += ms;
-    neighbours_.tick(now_ms_);
+    Budget all = Budget::unlimited();
+    neighbours_.tick(now_ms_, all);
   }
 
   void look() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands from the control side, each carried out whole between two bursts. Results are written into the
-// command, which then travels back up.
+// Commands from the control side, carried out between two bursts, entry by entry, over as many turns as the
+// budget asks for. Each entry is carried out whole. Results are written into the command, which then travels
+// back up.
 #include <algorithm>
 
 #include "engine/software/pipes.h"
@@ -10,77 +11,121 @@ namespace psp {
 
 namespace {
 
-// Records looked at for one page of flows, so that a sparse table does not stall the packets.
+// Records looked at for one page of flows, so that a sparse table does not delay other commands.
 constexpr uint32_t kLookedAtPerPage = 16384;
 
-void carry_out(Worker& worker, InstallCommand& command) {
+// Carries out entries from `done` on, as far as the budget allows: change(i) returns what entry i cost.
+template <typename Change>
+bool each_entry(size_t count, uint32_t& done, Budget& budget, Change&& change) {
+  for (; done < count; ++done) {
+    if (budget.spent()) return false;
+    budget.spend(change(done));
+  }
+  return true;
+}
+
+bool carry_out(Worker& worker, InstallCommand& command, uint32_t& done, Budget& budget) {
   const size_t count = std::min({command.flows.size(), command.keys.size(), command.results.size()});
-  for (size_t i = 0; i < count; ++i) {
+  return each_entry(count, done, budget, [&](size_t i) {
     const EgressKey& key = command.keys[i];
     command.results[i] = InstallResult::kTableFull;
-    if (command.peer >= worker.config.peers.size()) continue;
+    if (command.peer >= worker.config.peers.size()) return 1u;
     if (const uint32_t before = worker.flows.find(command.flows[i])) {
       worker.egress_keys.erase(before, worker.flows[before].key_tag);
     }
     const uint32_t number = worker.flows.install(command.flows[i], command.peer, key);
-    if (number == 0) continue;
+    if (number == 0) return Budget::kFlowChange;
     command.results[i] = InstallResult::kInstalled;
     prepare(worker, number);
     if (worker.config.secured_address.contains(key.outer_destination)) {
       worker.next_hops.seed(key.outer_destination, key.mac, worker.now_ms);
     }
+    return Budget::kFlowChange;
+  });
+}
+
+// All or none: an SPI for which there is no room takes back those before it. Room that was there at first may
+// go between turns, when packets use SPIs that were to give way.
+bool carry_out(Worker& worker, AdmitCommand& command, uint32_t& done, Budget& budget) {
+  const auto& entries = command.entries;
+  if (entries.empty()) return true;
+  const uint16_t peer = entries.front().peer;
+  if (done == 0 && !command.table_full) {
+    command.table_full = !worker.receive_spis.has_room_for(entries.size(), peer);
   }
+  for (; !command.table_full && done < entries.size(); budget.spend(Budget::kSpiChange)) {
+    if (budget.spent()) return false;
+    const bool admitted =
+        entries[done].peer == peer && worker.receive_spis.admit(entries[done], done, worker.now_ms);
+    if (admitted) {
+      ++done;
+    } else {
+      command.table_full = true;
+    }
+  }
+  if (!command.table_full) return true;
+  for (; done > 0; budget.spend(Budget::kSpiChange)) {
+    if (budget.spent()) return false;
+    --done;
+    worker.receive_spis.withdraw(entries[done].inbound, entries[done].spi);
+  }
+  return true;
 }
 
-void carry_out(Worker& worker, AdmitCommand& command) {
-  command.table_full = !worker.receive_spis.admit(command.entries, worker.now_ms);
-}
-
-void carry_out(Worker& worker, WithdrawCommand& command) {
-  for (const auto& entry : command.entries) worker.receive_spis.withdraw(entry.inbound, entry.spi);
+bool carry_out(Worker& worker, WithdrawCommand& command, uint32_t& done, Budget& budget) {
+  return each_entry(command.entries.size(), done, budget, [&](size_t i) {
+    worker.receive_spis.withdraw(command.entries[i].inbound, command.entries[i].spi);
+    return Budget::kSpiChange;
+  });
 }
 
 Drop reason_of(Refusal refusal) {
   return refusal == Refusal::kRemoved ? Drop::kEgressRemoved : Drop::kEgressRefused;
 }
 
-void carry_out(Worker& worker, RefuseCommand& command) {
-  for (const FlowKey& key : command.flows) {
-    const uint32_t number = worker.flows.find(key);
-    if (number == 0 || worker.flows[number].state == EgressFlow::State::kKeyed) continue;
-    worker.hold.drop(worker.flows[number].held, reason_of(command.refusal));
+bool carry_out(Worker& worker, RefuseCommand& command, uint32_t& done, Budget& budget) {
+  return each_entry(command.flows.size(), done, budget, [&](size_t i) {
+    const uint32_t number = worker.flows.find(command.flows[i]);
+    if (number == 0 || worker.flows[number].state == EgressFlow::State::kKeyed) return 1u;
+    const uint32_t held = worker.hold.drop(worker.flows[number].held, reason_of(command.refusal));
     if (command.hold_down_ms == 0) {
       worker.flows.remove(number);
     } else {
       worker.flows.refuse(number, worker.now_ms + command.hold_down_ms);
     }
-  }
+    return Budget::kFlowChange + held;
+  });
 }
 
-void carry_out(Worker& worker, RemoveCommand& command) {
-  for (const FlowKey& key : command.flows) {
+bool carry_out(Worker& worker, RemoveCommand& command, uint32_t& done, Budget& budget) {
+  return each_entry(command.flows.size(), done, budget, [&](size_t i) {
+    const FlowKey& key = command.flows[i];
+    uint32_t held = 0;
     if (const uint32_t number = worker.flows.find(key)) {
-      worker.hold.drop(worker.flows[number].held, Drop::kEgressRemoved);
+      held = worker.hold.drop(worker.flows[number].held, Drop::kEgressRemoved);
       worker.egress_keys.erase(number, worker.flows[number].key_tag);
       worker.flows.remove(number);
     }
-    worker.receive_spis.remove(key.reversed());
-  }
+    const uint32_t ended = worker.receive_spis.remove(key.reversed());
+    return Budget::kFlowChange + held + ended * Budget::kSpiChange;
+  });
 }
 
-void carry_out(Worker& worker, RotateCommand& command) {
+bool carry_out(Worker& worker, RotateCommand& command, uint32_t&, Budget&) {
   command.key = worker.swap_master_key(command.slot, std::move(command.key));
   worker.receive_spis.end_slot(command.slot & 1);
   worker.changes.fetch_add(1, std::memory_order_release);
+  return true;
 }
 
-void carry_out(Worker& worker, SamplingCommand& command) {
+bool carry_out(Worker& worker, SamplingCommand& command, uint32_t&, Budget&) {
   if (command.peer) {
     worker.draw.set(*command.peer, command.egress_log2);
   } else {
     worker.draw.set(command.egress_log2);
   }
   worker.changes.fetch_add(1, std::memory_order_release);
+  return true;
 }
 
 bool write_row(Worker& worker, uint32_t number, FlowRow* row) {
@@ -125,32 +170,42 @@ bool write_inbound_row(const Worker& worker, uint32_t number, FlowRow* row) {
 }
 
 // The cursor counts records: egress ones first, inbound ones behind max_flows. A page may be short, even
-// empty, with more to come.
-void carry_out(Worker& worker, FlowsCommand& command) {
-  command.count = 0;
-  uint64_t at = command.cursor;
+// empty, with more to come. While a page is being filled, `done` counts the records looked at for it.
+bool carry_out(Worker& worker, FlowsCommand& command, uint32_t& done, Budget& budget) {
+  if (done == 0) {
+    command.count = 0;
+    command.next_cursor = command.cursor;
+  }
+  uint64_t& at = command.next_cursor;
   const uint64_t inbound = worker.config.max_flows;
-  for (uint32_t looked = 0; looked < kLookedAtPerPage && command.count < command.rows.size(); ++looked) {
+  for (; done < kLookedAtPerPage && command.count < command.rows.size(); ++done) {
+    if (budget.spent()) return false;
     if (at < inbound && at >= worker.flows.touched()) at = inbound;
     if (at >= inbound && at - inbound >= worker.receive_spis.flows_touched()) {
-      command.next_cursor = 0;
-      return;
+      at = 0;
+      return true;
     }
     FlowRow* row = &command.rows[command.count];
     const bool written = at < inbound
                              ? write_row(worker, static_cast<uint32_t>(at) + 1, row)
                              : write_inbound_row(worker, static_cast<uint32_t>(at - inbound) + 1, row);
     if (written) ++command.count;
+    budget.spend(written ? Budget::kRow : 1);
     ++at;
   }
-  command.next_cursor = at;
+  return true;
 }
 
 }  // namespace
 
-void Worker::carry_out(Command& command) {
-  std::visit([this](auto& body) { psp::carry_out(*this, body); }, command.body);
+bool Worker::carry_out(Command& command, Budget& budget) {
+  if (budget.spent()) return false;
+  const bool whole =
+      std::visit([&](auto& body) { return psp::carry_out(*this, body, command.done, budget); }, command.body);
+  if (!whole) return false;
+  budget.spend(Budget::kCommand);
   counters[Value::kCommands].add();
+  return true;
 }
 
 }  // namespace psp

@@ -76,16 +76,19 @@ void FlowCopies::forget(uint32_t place) {
   copies_.clear(place);
 }
 
-void FlowCopies::sweep() {
+bool FlowCopies::sweep(uint64_t now_ms, Budget& budget) {
   if (const uint32_t endings = of_.endings(); endings != endings_) {
     endings_ = endings;
     places_.begin_round();
   }
-  places_.step([&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
-               [&](uint32_t place) {
-                 const auto& copy = places_[place];
-                 if (!of_.published(copy.number).is_current(copy.edition)) forget(place);
-               });
+  return places_.step(
+      now_ms, budget, [&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
+      [&](uint32_t place) {
+        const auto& copy = places_[place];
+        if (of_.published(copy.number).is_current(copy.edition)) return;
+        forget(place);
+        budget.spend(Budget::kCopyChange);
+      });
 }
 
 SpiCopies::SpiCopies(ReceiveSpis& of, ReceiveSpis& copies, KeyCache& keys, uint32_t lcore)
@@ -152,20 +155,19 @@ void SpiCopies::forget(uint32_t place) {
   copies_.clear(place);
 }
 
-void SpiCopies::sweep() {
+bool SpiCopies::sweep(uint64_t now_ms, Budget& budget) {
   if (const uint32_t endings = of_.endings(); endings != endings_) {
     endings_ = endings;
     places_.begin_round();
   }
-  step();
   if (keys_.has_tried()) keys_.erase_tried();
-}
-
-void SpiCopies::step() {
-  places_.step([&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
-               [&](uint32_t place) {
-                 if (!is_live(place)) forget(place);
-               });
+  return places_.step(
+      now_ms, budget, [&](const auto& copy) { __builtin_prefetch(&of_.published(copy.number)); },
+      [&](uint32_t place) {
+        if (is_live(place)) return;
+        forget(place);
+        budget.spend(Budget::kCopyChange);
+      });
 }
 
 void SpiCopies::renew_eras() {
@@ -173,8 +175,7 @@ void SpiCopies::renew_eras() {
   if (eras == eras_) return;
   eras_ = eras;
   keys_.erase_tried();
-  places_.begin_round();
-  step();
+  places_.begin_round_now();
 }
 
 }  // namespace psp

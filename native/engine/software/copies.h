@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 
+#include "engine/budget.h"
 #include "engine/hash_index.h"
 #include "engine/inplace_vector.h"
 #include "engine/packet.h"
@@ -23,7 +25,7 @@ namespace psp {
 // Which record and edition stand at each place, and at which of them packets of this burst are counted.
 class CopyPlaces {
  public:
-  // Looked at in one step of a round, of which there is one each millisecond.
+  // Copies of a round that are looked at in each millisecond.
   static constexpr uint32_t kStep = 512;
   // For so many records: a place for each, up to a million; more than a burst uses.
   static uint32_t count_for(uint32_t records) { return std::clamp<uint32_t>(records, kBurst + 1, 1 << 20); }
@@ -64,7 +66,8 @@ class CopyPlaces {
     if (place != 0) {
       free_ = at_[place].number;
     } else {
-      place = ++touched_;
+      place = touched() + 1;
+      touched_.store(place, std::memory_order_relaxed);
       if (left_ != 0) ++left_;
     }
     index_.insert(hash, place);
@@ -75,7 +78,11 @@ class CopyPlaces {
     at_[place] = {0, free_, 0};
     free_ = place;
   }
-  bool full() const { return free_ == 0 && touched_ == places_; }
+  // Places beyond this were never taken.
+  uint32_t touched() const { return touched_.load(std::memory_order_relaxed); }
+  // Pre-faults memory ahead of its use, a part per call. False: there is nothing to do. Of one thread, any.
+  bool grow() { return touched() != 0 && (at_.grow(size_t{touched()} + 1) || index_.grow()); }
+  bool full() const { return free_ == 0 && touched() == places_; }
   // One that no packet of this burst uses, in turn. Only when full.
   uint32_t victim() {
     uint32_t place = next();
@@ -96,35 +103,45 @@ class CopyPlaces {
   }
 
   // From here each place is looked at once more.
-  void begin_round() { left_ = touched_; }
+  void begin_round() { left_ = touched(); }
+  // The same, whatever was looked at in this millisecond already.
+  void begin_round_now() {
+    begin_round();
+    step_ = {};
+  }
   bool in_round() const { return left_ != 0; }
-  // Looks at some of what is left: expects(copy) asks memory for what look(place) reads.
+  // Looks at some of what is left: expects(copy) asks memory for what look(place) reads. False: the
+  // budget ended before what is to be looked at in this millisecond.
   template <typename Expects, typename Look>
-  void step(Expects&& expects, Look&& look) {
-    for (uint32_t bound = std::min(left_, kStep); bound != 0;) {
-      std::array<uint32_t, 32> some;
-      const uint32_t count = std::min<uint32_t>(bound, some.size());
-      for (uint32_t i = 0; i < count; ++i) {
-        some[i] = next();
-        expects(at_[some[i]]);
+  bool step(uint64_t now_ms, Budget& budget, Expects&& expects, Look&& look) {
+    step_.begin(now_ms, kStep);
+    while (left_ != 0 && !budget.spent()) {
+      std::array<uint32_t, 16> some;
+      uint32_t count = 0;
+      while (count < std::min<uint32_t>(left_, some.size()) && step_.next(budget)) {
+        some[count] = next();
+        expects(at_[some[count++]]);
       }
+      if (count == 0) break;
       for (uint32_t i = 0; i < count; ++i) {
         if (at_[some[i]].edition != 0) look(some[i]);
       }
-      bound -= count;
+      budget.spend(count);
       left_ -= count;
     }
+    return left_ == 0 || !step_.is_unfinished();
   }
 
  private:
-  uint32_t next() { return hand_ = hand_ >= touched_ ? 1 : hand_ + 1; }
+  uint32_t next() { return hand_ = hand_ >= touched() ? 1 : hand_ + 1; }
 
   const uint32_t places_;
   HashIndex index_;
   ZeroedArray<Copy> at_;
-  uint32_t touched_ = 0;  // places beyond this were never taken
-  uint32_t free_ = 0;     // given back
+  std::atomic<uint32_t> touched_ = 0;
+  uint32_t free_ = 0;  // given back
   uint32_t hand_ = 0, left_ = 0;
+  TimerRound step_;
   uint32_t burst_ = 1;
   InplaceVector<uint32_t, kBurst> used_;
 };
@@ -144,10 +161,12 @@ class FlowCopies {
   void prefetch_rest(uint32_t place, size_t octets) const;
   // Tells what the last burst counted, and wipes keys that it found replaced. Nothing is gathered any more.
   void tell();
-  // Forgets some of the copies, and wipes their keys, that the table has no more. To be called each
-  // millisecond. `sweeping`: there are more to look at.
-  void sweep();
+  // Forgets some of the copies, and wipes their keys, that the table has no more. To be called in each turn
+  // while it returns false, and in the first one of each millisecond. `sweeping`: there are more to look at.
+  bool sweep(uint64_t now_ms, Budget& budget);
   bool sweeping() const { return places_.in_round(); }
+  // Pre-faults memory of copies ahead of their use, as the tables do.
+  bool grow() { return places_.grow() || copies_.grow(places_.touched()); }
 
  private:
   uint32_t renew(const FlowKey& key, uint32_t hash, uint32_t place);
@@ -179,15 +198,15 @@ class SpiCopies {
   uint32_t prefetch_copy(uint32_t hash) const { return places_.prefetch_copy(hash, of_, copies_); }
   void prefetch_rest(uint32_t place, uint8_t version, size_t octets) const;
   void tell();
-  void sweep();
+  bool sweep(uint64_t now_ms, Budget& budget);
   bool sweeping() const { return places_.in_round(); }
+  bool grow() { return places_.grow() || copies_.grow(places_.touched()); }
   // The slots have other master keys than before: what is known of the old ones' SPIs is not found from now
   // on, and wiped by the round that begins.
   void renew_eras();
 
  private:
   bool is_live(uint32_t place) const;
-  void step();
   void tell(uint32_t place);
   void forget(uint32_t place);
 

@@ -50,6 +50,13 @@ FlowTable::~FlowTable() {
   free_secret(keys_, key_memory_);
 }
 
+bool FlowTable::grow() {
+  const uint32_t used = flows_.touched();
+  if (used == 0) return false;
+  if (flows_.grow(used) || index_.grow() || tunnel_index_.grow()) return true;
+  return published_ && (published_->grow(used) || tallies_->grow(used));
+}
+
 uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
   return tunnel_index_.find(tunnel_hash(outer_destination, spi), [&](uint32_t n) {
     return flows_[n].spi == spi && flows_[n].outer_destination == outer_destination;
@@ -263,16 +270,21 @@ void FlowTable::remove(uint32_t number) {
   flows_.give_back(number);
 }
 
-void FlowTable::tick(uint64_t now_ms) {
-  for (uint32_t left = std::min(refused_.count, kTickBound); left > 0; --left) {
+bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
+  refusals_.begin(now_ms, std::min(refused_.count, kTickBound));
+  // Packets that want a key again shorten the list between turns.
+  while (!refused_.empty() && refusals_.next(budget)) {
     const uint32_t number = refused_.head;
     if (now_ms >= flows_[number].until_ms) {
       remove(number);
+      budget.spend(Budget::kFlowChange);
     } else {
       refused_.remove(flows_, number);
       refused_.push_back(flows_, number);
+      budget.spend(1);
     }
   }
+  return refused_.empty() || !refusals_.is_unfinished();
 }
 
 uint32_t FlowTable::add(const FlowKey& key, uint16_t peer) {

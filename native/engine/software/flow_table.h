@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/budget.h"
 #include "engine/counters.h"
 #include "engine/engine.h"
 #include "engine/hash_index.h"
@@ -132,8 +133,9 @@ class FlowTable {
   void set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s);
   // Forgets the flow; nothing may be held any more.
   void remove(uint32_t number);
-  // Forgets refusals whose time is over, for a bounded number of flows.
-  void tick(uint64_t now_ms);
+  // Forgets refusals whose time is over, for a bounded number of flows each millisecond. To be called in each
+  // turn while it returns false, and in the first one of each millisecond.
+  bool tick(uint64_t now_ms, Budget& budget);
 
   EgressFlow& operator[](uint32_t number) { return flows_[number]; }
   const EgressFlow& operator[](uint32_t number) const { return flows_[number]; }
@@ -161,6 +163,10 @@ class FlowTable {
   Tallies& tallies() { return *tallies_; }
   // How many editions ended that others may have copies of; wraps. Who sees the number sees that they ended.
   uint32_t endings() const { return endings_.load(std::memory_order_acquire); }
+  // Pre-faults memory ahead of its use, a part per call: for the records that are used, or for so many places
+  // of copies. False: there is nothing to do. Of one thread, any.
+  bool grow();
+  bool grow(uint32_t places) { return flows_.grow(places); }
   // How many places a table of copies has.
   uint32_t places() const { return flows_.capacity(); }
   void prefetch_at(uint32_t place) const {
@@ -194,6 +200,7 @@ class FlowTable {
   uint8_t* keys_;
   std::vector<uint32_t> wants_;  // by peer
   FlowList untold_, wanted_, refused_, draining_;
+  TimerRound refusals_;
   ZeroedArray<uint32_t> drained_at_;  // by record, while drained
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed

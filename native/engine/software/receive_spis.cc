@@ -40,16 +40,15 @@ ReceiveSpis::ReceiveSpis(uint32_t places, ReceiveSpis& of, KeyCache& keys, Count
       flow_index_(1),
       shares_(0, 0) {}
 
-bool ReceiveSpis::admit(std::span<const AdmitCommand::Entry> entries, uint64_t now_ms) {
-  if (entries.empty()) return true;
-  const uint16_t peer = entries.front().peer;
-  const auto of_peer = [&](const AdmitCommand::Entry& entry) { return entry.peer == peer; };
-  if (peer >= unseen_.size() || !std::ranges::all_of(entries, of_peer) ||
-      entries.size() > size_t{shares_.available(peer)} + unseen_[peer].count) {
-    return false;
-  }
-  for (const AdmitCommand::Entry& entry : entries) admit_one(entry, now_ms);
-  return true;
+bool ReceiveSpis::grow() {
+  const uint32_t used = spis_.touched();
+  if (used == 0) return false;
+  if (spis_.grow(used) || flows_.grow() || spi_index_.grow() || flow_index_.grow()) return true;
+  return published_ && (published_->grow(used) || tallies_->grow(used));
+}
+
+bool ReceiveSpis::has_room_for(size_t count, uint16_t peer) const {
+  return peer < unseen_.size() && count <= size_t{shares_.available(peer)} + unseen_[peer].count;
 }
 
 void ReceiveSpis::withdraw(const FlowKey& inbound, uint32_t spi) {
@@ -57,11 +56,13 @@ void ReceiveSpis::withdraw(const FlowKey& inbound, uint32_t spi) {
   if (number != 0 && flow_of(number).key == inbound) end(number);
 }
 
-void ReceiveSpis::remove(const FlowKey& inbound) {
+uint32_t ReceiveSpis::remove(const FlowKey& inbound) {
   const uint32_t number = find_flow(inbound);
-  if (number == 0) return;
-  // Ending the last one ends the flow's record, whose list is empty then.
-  while (flows_[number].used && flows_[number].key == inbound) end(flows_[number].spis.head);
+  if (number == 0) return 0;
+  const uint32_t count = flows_[number].spis.count;
+  // Ending the last one ends the flow's record too.
+  for (uint32_t left = count; left > 0; --left) end(flows_[number].spis.head);
+  return count;
 }
 
 void ReceiveSpis::end_slot(uint8_t slot) {
@@ -171,24 +172,43 @@ Tally ReceiveSpis::counted(const InboundFlow& flow) const {
   return sum;
 }
 
-void ReceiveSpis::tick(uint64_t now_ms) {
-  for (uint32_t left = std::min(retiring_.count, kTickBound); left > 0; --left) {
+bool ReceiveSpis::tick(uint64_t now_ms, Budget& budget) {
+  retirements_.begin(now_ms, std::min(retiring_.count, kTickBound));
+  sweeps_.begin(now_ms, sweep_ != 0 ? kSweepBound : 0);
+  retire(now_ms, budget);
+  sweep(budget);
+  return !retirements_.is_unfinished() && !sweeps_.is_unfinished();
+}
+
+void ReceiveSpis::retire(uint64_t now_ms, Budget& budget) {
+  while (!retiring_.empty() && retirements_.next(budget)) {
     const uint32_t number = retiring_.head;
     ReceiveSpi& spi = spis_[number];
     const bool silent = !spi.seen || now_ms >= last_seen_ms(number) + limits_.retire_ms;
     if (silent && now_ms - spi.superseded_ms >= limits_.retire_ms) {
       end(number);
       counters_[Value::kSpisRetired].add();
+      budget.spend(Budget::kSpiChange);
     } else {
       retiring_.remove(spis_, number);
       retiring_.push_back(spis_, number);
+      budget.spend(1);
     }
   }
-  if (sweep_ == 0) return;
-  for (uint32_t left = kSweepBound; left > 0 && sweep_ <= spis_.touched(); --left, ++sweep_) {
-    if (spis_[sweep_].used && !is_live(spis_[sweep_])) end(sweep_);
+  if (retiring_.empty()) retirements_.end();
+}
+
+void ReceiveSpis::sweep(Budget& budget) {
+  while (sweep_ != 0 && sweeps_.next(budget)) {
+    if (spis_[sweep_].used && !is_live(spis_[sweep_])) {
+      end(sweep_);
+      budget.spend(Budget::kSpiChange);
+    } else {
+      budget.spend(1);
+    }
+    if (++sweep_ > spis_.touched()) sweep_ = 0;
   }
-  if (sweep_ > spis_.touched()) sweep_ = 0;
+  if (sweep_ == 0) sweeps_.end();
 }
 
 uint32_t ReceiveSpis::newest_live(const InboundFlow& flow, uint8_t* live) const {
@@ -207,7 +227,7 @@ uint32_t ReceiveSpis::find_flow(const FlowKey& key) const {
                           [&](uint32_t n) { return flows_[n].key == key; });
 }
 
-void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
+bool ReceiveSpis::admit(const AdmitCommand::Entry& entry, uint32_t before, uint64_t now_ms) {
   // An SPI space that restarts can meet the record of a dead one.
   if (const uint32_t dead = find_record(entry.spi)) end(dead);
   if (const uint32_t known = find_flow(entry.inbound)) {
@@ -218,6 +238,7 @@ void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
     }
   }
   if (shares_.available(entry.peer) == 0) {
+    if (unseen_[entry.peer].count <= before) return false;
     end(unseen_[entry.peer].head);
     counters_[Value::kSpisEvicted].add();
   }
@@ -245,6 +266,7 @@ void ReceiveSpis::admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms) {
   flows_[flow].spis.push_back(spis_, number);
   unseen_[entry.peer].push_back(spis_, number);
   counters_[Value::kReceiveSpis].add();
+  return true;
 }
 
 void ReceiveSpis::make_room_in(InboundFlow& flow, uint64_t now_ms) {

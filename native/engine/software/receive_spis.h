@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/budget.h"
 #include "engine/counters.h"
 #include "engine/engine.h"
 #include "engine/hash_index.h"
@@ -88,10 +89,14 @@ class ReceiveSpis {
     return uint64_t{1} << 40 | static_cast<uint64_t>(version) << 32 | spi;
   }
 
-  // All of them, which are of one peer, or, when they do not fit, none: false.
-  bool admit(std::span<const AdmitCommand::Entry> entries, uint64_t now_ms);
+  // Whether so many SPIs of a peer would fit now, in part in place of those that no packet ever used.
+  bool has_room_for(size_t count, uint16_t peer) const;
+  // Admits an SPI of a batch, of which `before` were admitted already. These do not give way to it. False:
+  // there is no room for it.
+  bool admit(const AdmitCommand::Entry& entry, uint32_t before, uint64_t now_ms);
   void withdraw(const FlowKey& inbound, uint32_t spi);
-  void remove(const FlowKey& inbound);
+  // Returns how many SPIs ended.
+  uint32_t remove(const FlowKey& inbound);
   // The slot's master key is another one now.
   void end_slot(uint8_t slot);
 
@@ -113,8 +118,9 @@ class ReceiveSpis {
   // The SPI's place in the set of keys, and once its key was expanded once more.
   size_t key_place(uint32_t number) const { return keys_.place_of(number, spis_[number].key_misses); }
   void note_key_miss(uint32_t number) { keys_.note_miss(number, &spis_[number].key_misses); }
-  // Retires and clears, for a bounded number of records. To be called each millisecond.
-  void tick(uint64_t now_ms);
+  // Retires and clears, for a bounded number of records each millisecond. To be called in each turn while it
+  // returns false, and in the first one of each millisecond.
+  bool tick(uint64_t now_ms, Budget& budget);
   bool any_due() const { return !retiring_.empty() || sweep_ != 0; }
 
   const ReceiveSpi& operator[](uint32_t number) const { return spis_[number]; }
@@ -136,6 +142,8 @@ class ReceiveSpis {
   Tallies& tallies() { return *tallies_; }
   // As FlowTable's.
   uint32_t endings() const { return endings_.load(std::memory_order_acquire); }
+  bool grow();
+  bool grow(uint32_t places) { return spis_.grow(places) || flows_.grow(places); }
   uint32_t places() const { return spis_.capacity(); }
   void prefetch_at(uint32_t place) const {
     __builtin_prefetch(&spis_[place]);
@@ -156,7 +164,8 @@ class ReceiveSpis {
     return spi_index_.find(hash, [&](uint32_t n) { return spis_[n].spi == spi; });
   }
   uint32_t find_flow(const FlowKey& key) const;
-  void admit_one(const AdmitCommand::Entry& entry, uint64_t now_ms);
+  void retire(uint64_t now_ms, Budget& budget);
+  void sweep(Budget& budget);
   void make_room_in(InboundFlow& flow, uint64_t now_ms);
   void end(uint32_t number);
   void leave_wait(ReceiveSpi& spi);
@@ -173,6 +182,7 @@ class ReceiveSpis {
   std::vector<List<ReceiveSpi, &ReceiveSpi::in_wait>> unseen_;  // by peer, oldest first, not superseded
   List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
   std::array<std::atomic<uint32_t>, 2> eras_{};
+  TimerRound retirements_, sweeps_;
   uint32_t sweep_ = 0;  // next record to look at for dead ones, 0: nothing to clear
   // Where there are other lcores. In a cache line each: what they read with each packet, and what is written
   // now and then.

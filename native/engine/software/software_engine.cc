@@ -2,7 +2,7 @@
 // The first polling thread opens everything, runs, and closes everything; the control side only meets it at
 // the rings. A command is taken down only while its completion has room on the way up, and is done once the
 // other lcores, each a thread of its own that lives within the first one's life, took over what it changed.
-// Another thread gives all lcores' sets of expanded keys their memory.
+// Another thread gives the tables and sets of expanded keys of all lcores their memory.
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
@@ -35,14 +35,13 @@ namespace psp {
 namespace {
 
 constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
-constexpr uint32_t kCommandsPerTurn = 8;
 // Empty turns before sleeping. Asking a kernel port costs a system call, and who spins on
 // a machine whose cores are all in use keeps the hosts from running; what only looks at memory is asked more
 // often.
 constexpr uint32_t kEmptyTurnsAtKernel = 2, kEmptyTurns = 256;
 constexpr uint64_t kLookNs = 100'000'000;  // between looks whether the interfaces are there and up
 constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
-constexpr auto kGrowEvery = std::chrono::milliseconds(50);  // between looks whether memory of keys is wanted
+constexpr auto kGrowEvery = std::chrono::milliseconds(50);  // between looks whether memory is wanted
 
 // What EAL is given, in MiB: tables of prefixes reserve 64 each, the rest is pools, with room for jumbo
 // frames. Only what is used is ever touched: a gateway with MTU 1500 touches about a fifth.
@@ -194,7 +193,7 @@ class SoftwareEngine : public Engine {
             std::promise<EngineInfo>& started) {
     std::unique_ptr<Port> unsecured, secured;
     std::unique_ptr<Worker> worker;
-    std::jthread keys;
+    std::jthread memory;
     std::exception_ptr failure;
     ended_ = false;
     try {
@@ -215,20 +214,21 @@ class SoftwareEngine : public Engine {
                                                 lcore.samples, random_seed());
       }
       for (const auto& lcore : others_) lcore->thread = start_thread([&] { run_other(*lcore); });
-      keys = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_keys(*worker, stop); });
+      memory = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_memory(*worker, stop); });
       started.set_value({unsecured->info(), secured->info()});
     } catch (...) {
       failure = std::current_exception();
     }
     // Nothing that can fail is left to start.
     if (!failure) run(*worker, *unsecured, *secured);
-    keys = {};
+    memory = {};
     ended_ = true;
     for (const auto& lcore : others_) {
       if (!lcore->thread.joinable()) continue;
       lcore->wakeup.force();
       lcore->thread.join();
     }
+    command_.reset();
     unsettled_.reset();
     // Both ports have packets of every pool, the workers' and each other's.
     if (secured) secured->stop();
@@ -242,15 +242,15 @@ class SoftwareEngine : public Engine {
     if (failure) started.set_exception(failure);
   }
 
-  // Another thread's whole life: makes memory of keys appear that the polling threads want.
-  void grow_keys(Worker& first, const std::stop_token& stop) {
-    pthread_setname_np(pthread_self(), "psp keys");
+  // Another thread's whole life: pre-faults memory that the polling threads will use soon.
+  void grow_memory(Worker& first, const std::stop_token& stop) {
+    pthread_setname_np(pthread_self(), "psp memory");
     std::mutex mutex;
     std::unique_lock lock(mutex);
     std::condition_variable_any sooner;
     while (!stop.stop_requested()) {
-      bool grew = first.grow_keys();
-      for (const auto& lcore : others_) grew |= lcore->worker->grow_keys();
+      bool grew = first.grow_memory();
+      for (const auto& lcore : others_) grew |= lcore->worker->grow_memory();
       if (grew) continue;
       sooner.wait_for(lock, stop, kGrowEvery, [] { return false; });
     }
@@ -282,7 +282,8 @@ class SoftwareEngine : public Engine {
         note_links(worker);
         counters_[Value::kFramesMissed].add(unsecured.missed() + secured.missed());
       }
-      const bool moved = worker.run_once(now_ns) | obey(worker);
+      bool moved = worker.run_once(now_ns);
+      moved |= obey(worker);
       if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();
       empty = moved ? 0 : empty + 1;
       if (config_.busy_polling || empty < empty_turns) continue;
@@ -344,25 +345,25 @@ class SoftwareEngine : public Engine {
     return due_ns;
   }
 
-  // Carries out some commands. True when there were any.
+  // Carries out commands, as far as the turn's budget allows. True when there were any.
   bool obey(Worker& worker) {
     if (unsettled_) {
       if (!worker.settled()) return false;
       completions_.push(unsettled_);
     }
-    uint32_t done = 0;
-    std::unique_ptr<Command> command;
-    while (done < kCommandsPerTurn && !completions_.full() && commands_.pop(&command)) {
-      worker.carry_out(*command);
-      ++done;
+    bool any = false;
+    // A command that was begun has its room among the completions.
+    while (command_ || (!completions_.full() && commands_.pop(&command_))) {
+      any = true;
+      if (!worker.carry_out(*command_, worker.budget)) break;
       if (!worker.settled()) {
-        unsettled_ = std::move(command);
+        unsettled_ = std::move(command_);
         for (const auto& lcore : others_) lcore->wakeup.force();
         break;
       }
-      completions_.push(command);
+      completions_.push(command_);
     }
-    return done != 0;
+    return any;
   }
 
   // Sleeps until a packet comes, the thread is woken, or patience ends; not at all unless `idle` still holds.
@@ -418,6 +419,7 @@ class SoftwareEngine : public Engine {
   std::unique_ptr<SampleRing> samples_;
   Wakeup down_, up_;
   std::vector<std::unique_ptr<Lcore>> others_;
+  std::unique_ptr<Command> command_;    // under way
   std::unique_ptr<Command> unsettled_;  // carried out, and not yet taken over by all lcores
   std::atomic<bool> unsecured_up_{true}, secured_up_{true};
   std::atomic<bool> stopping_{false};

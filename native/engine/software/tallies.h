@@ -40,6 +40,12 @@ class Tallies {
     raise(row.bytes, more.bytes);
     row.last_ms.store(more.last_ms, std::memory_order_relaxed);
   }
+  // Pre-faults the rows of the first `records` and some ahead, as ZeroedArray does.
+  bool grow(uint32_t records) {
+    bool grew = false;
+    for (const auto& rows : rows_) grew |= rows->grow(records);
+    return grew;
+  }
   void prefetch(uint32_t lcore, uint32_t number) const { __builtin_prefetch(&(*rows_[lcore])[number], 1); }
   // Any thread: of all other lcores.
   Tally sum(uint32_t number, uint64_t tag) const {

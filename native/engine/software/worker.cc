@@ -6,6 +6,7 @@
 #include <rte_debug.h>
 
 #include <algorithm>
+#include <span>
 
 #include "engine/software/pipes.h"
 
@@ -15,8 +16,23 @@ namespace {
 
 constexpr uint32_t kControlFrames = 2048, kControlRoom = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t kFragmentFrames = 2048;
-constexpr uint32_t kEventsPerTurn = 256;
-constexpr uint32_t kGiveUpsPerTick = 16;
+
+// A timer returns false when the budget ended before its work of this millisecond.
+using Timer = bool (*)(Worker&, Budget&);
+constexpr Timer kMainTimers[] = {
+    [](Worker& worker, Budget& budget) { return worker.egress_reassembly.tick(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.ingress_reassembly.tick(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.give_up(budget); },
+    [](Worker& worker, Budget& budget) { return worker.flows.tick(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.receive_spis.tick(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.hosts.tick(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.next_hops.tick(worker.now_ms, budget); },
+};
+constexpr Timer kWorkerTimers[] = {
+    [](Worker& worker, Budget& budget) { return worker.other->flows.sweep(worker.now_ms, budget); },
+    [](Worker& worker, Budget& budget) { return worker.other->spis.sweep(worker.now_ms, budget); },
+};
+constexpr uint32_t kEventsPerTurn = 2 * kBurst;  // of a burst at most kBurst flows are new
 
 uint32_t longest_frame(const PortInfo& unsecured, const PortInfo& secured) {
   return kEthernetLength + std::max({unsecured.mtu, secured.mtu, kIcmpv6Octets});
@@ -152,12 +168,18 @@ bool Worker::run_once(uint64_t now) {
 
   if (!others_.empty()) send_handed_over();
   if (!other) tell_missed();
-  if (ticks) tick();
+  budget = Budget(Budget::kTurn);
+  if (ticks || ticking_) run_timers();
   unsecured.tx.flush();
   secured.tx.flush();
   for (OtherLcore* one : others_) one->lanes.finish(unsecured.tx, secured.tx);
   counters[Value::kPolls].add();
-  return moved || counters.secured.tx_packets.value() != sent_before;
+  return moved || ticking_ || counters.secured.tx_packets.value() != sent_before;
+}
+
+bool Worker::grow_memory() {
+  const bool tables = other ? other->flows.grow() || other->spis.grow() : flows.grow() || receive_spis.grow();
+  return tables || egress_keys.grow() || ingress_keys.grow();
 }
 
 bool Worker::settled() const {
@@ -179,6 +201,7 @@ void Worker::take_over_changes() {
   master_keys = other->table.master_keys;
   draw.set_as(other->table.draw);
   other->spis.renew_eras();
+  ticking_ = true;  // wiping begins in this turn
   other->changes.store(number, std::memory_order_release);
 }
 
@@ -274,28 +297,29 @@ void Worker::tell_missed() {
 
 // Packets whose key did not come within hold_ms are dropped by this clock, so that the bound on them holds
 // however busy the control side is.
-void Worker::give_up() {
-  for (uint32_t left = kGiveUpsPerTick; left > 0; --left) {
-    const uint32_t number = flows.overdue(now_ms);
-    if (number == 0) return;
-    hold.drop(flows[number].held, Drop::kEgressNoAnswer);
+bool Worker::give_up(Budget& timers) {
+  while (const uint32_t number = flows.overdue(now_ms)) {
+    if (timers.spent()) return false;
+    timers.spend(Budget::kFlowChange + hold.drop(flows[number].held, Drop::kEgressNoAnswer));
     flows.refuse(number, now_ms + config.unanswered_ms);
   }
+  return true;
 }
 
-void Worker::tick() {
-  if (other) {
-    other->flows.sweep();
-    other->spis.sweep();
-    return;
+// Timers have half of the budget at most, so that they never keep commands waiting. Where it ends, the next
+// turn begins with the timer behind the one that spent it.
+void Worker::run_timers() {
+  const std::span<const Timer> timers = other ? std::span<const Timer>(kWorkerTimers) : kMainTimers;
+  Budget half(Budget::kTurn / 2);
+  const size_t first = first_timer_;
+  ticking_ = false;
+  for (size_t i = 0; i < timers.size(); ++i) {
+    const size_t at = (first + i) % timers.size();
+    if (timers[at](*this, half)) continue;
+    if (!ticking_) first_timer_ = at + 1;
+    ticking_ = true;
   }
-  egress_reassembly.tick(now_ms);
-  ingress_reassembly.tick(now_ms);
-  give_up();
-  flows.tick(now_ms);
-  receive_spis.tick(now_ms);
-  hosts.tick(now_ms);
-  next_hops.tick(now_ms);
+  budget.spend(half.used());
 }
 
 }  // namespace psp

@@ -12,6 +12,7 @@
 #include <array>
 #include <memory>
 
+#include "engine/budget.h"
 #include "engine/bypass.h"
 #include "engine/counters.h"
 #include "engine/engine.h"
@@ -55,16 +56,21 @@ struct Worker {
          SampleRing& samples, uint64_t seed);
 
   // One turn at this time (monotonic, in nanoseconds): drains, a burst from each port, timers, sends. True
-  // when packets moved or were received.
+  // when packets moved or were received, or when timers have more to do at this time.
   bool run_once(uint64_t now_ns);
-  // Carries out a command at the time of the last turn. First lcore only.
-  void carry_out(Command& command);
+  // Carries out a command, or goes on with it, at the time of the last turn and as far as the budget allows.
+  // False: there is more to do, in the next turn; no other command may come between. First lcore only.
+  bool carry_out(Command& command, Budget& budget);
+  // Gives flows up that have waited too long for a key. False: the budget ended before.
+  bool give_up(Budget& budget);
+  // What is left of the last turn's budget, for commands.
+  Budget budget{Budget::kTurn};
   // Whether all other lcores took over what the last command changed, so that nobody uses what was before.
   // Until then the command is not done, and no other may be carried out.
   bool settled() const;
-  // Makes memory of expanded keys appear that is wanted, so much at a time. False: there is nothing to do. Of
-  // one thread, any but the polling one.
-  bool grow_keys() { return egress_keys.grow() || ingress_keys.grow(); }
+  // Pre-faults memory of tables and of expanded keys that will be used soon, a bounded part per call. False:
+  // there is nothing to do. Of one thread, any but the polling one.
+  bool grow_memory();
   // How long the next turn may wait when no packet comes.
   uint32_t patience_ms() const;
 
@@ -169,12 +175,13 @@ struct Worker {
   void send_handed_over();
   void take_over_changes();
   void tell_missed();
-  void give_up();
-  void tick();
+  void run_timers();
 
   alignas(64) Burst burst_;  // of one port after the other
   std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
   std::vector<OtherLcore*> others_;  // first lcore
+  bool ticking_ = false;             // timers have more to do in this millisecond
+  size_t first_timer_ = 0;           // the next turn begins with this one
 };
 
 }  // namespace psp

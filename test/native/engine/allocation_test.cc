@@ -98,7 +98,7 @@ TEST(Worker, AllocatesNothingOnAnyWayOfAPacket) {
         InstallCommand{1, {flow("10.1.0.5", "10.3.0.7")}, {transport_key(6, 1)}, {InstallResult{}}};
     admit.body = AdmitCommand{
         {{flow("10.2.0.7", "10.1.0.5"), 17, 0, 0, 0}, {flow("10.2.0.8", "10.1.0.5"), 18, 1, 0, 0}}};
-    for (Command* command : {&install, &install_transport, &admit}) worker.carry_out(*command);
+    for (Command* command : {&install, &install_transport, &admit}) worker.carry_out(*command, worker.budget);
     load_hosts(unsecured);
     load_wire(secured);
 

@@ -180,7 +180,8 @@ class Sender {
       ++*sealed;
     }
     copies_.tell();
-    copies_.sweep();
+    Budget all = Budget::unlimited();
+    copies_.sweep(++now_ms_, all);
   }
 
   std::vector<uint64_t> ivs;
@@ -192,6 +193,7 @@ class Sender {
   KeyCache keys_;
   FlowTable flows_;
   FlowCopies copies_;
+  uint64_t now_ms_ = 0;
   Expanded check_;
 };
 
@@ -211,7 +213,8 @@ struct Opener {
     const uint32_t place = copies.find(spi, as.version, of.hash(spi), &sure);
     if (place != 0) check(place, spi);
     copies.tell();
-    copies.sweep();
+    Budget all = Budget::unlimited();
+    copies.sweep(++now_ms, all);
     return place != 0 ? Fate::kFound : sure ? Fate::kMissing : Fate::kNotNow;
   }
   void check(uint32_t place, uint32_t spi) {
@@ -228,6 +231,7 @@ struct Opener {
   KeyCache keys;
   ReceiveSpis spis;
   SpiCopies copies;
+  uint64_t now_ms = 0;
   std::mt19937 random;
   uint64_t found = 0;
 };
@@ -298,8 +302,7 @@ TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne
   constexpr uint32_t kStays = 1 << 8;
   const auto admit = [&](uint32_t spi) {
     const EgressKey as = key_of(spi);
-    const AdmitCommand::Entry entry{nth(spi & 255), spi, as.version, as.cookie, 0, as.mode};
-    ASSERT_TRUE(spis.admit({&entry, 1}, 0));
+    ASSERT_TRUE(spis.admit({nth(spi & 255), spi, as.version, as.cookie, 0, as.mode}, 0, 0));
     const uint32_t number = spis.find(spi, as.version);
     // Seen ones are not evicted.
     if (spi == kStays) spis.seen(number, 1, 1, 0);
@@ -312,6 +315,7 @@ TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne
     openers.push_back(std::make_unique<Opener>(*aead, spis, lcore));
   }
   std::mt19937 random(7);
+  uint64_t now_ms = 2000;
   churn(
       [&] {
         const uint32_t n = 1 + random() % (kFlows - 1);
@@ -319,7 +323,8 @@ TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne
         if (random() % 2 == 0) spis.remove(nth(n));
         admit(spi_of(n, generation));
         current[n].store(spi_of(n, generation), std::memory_order_release);
-        spis.tick(2000);
+        Budget all = Budget::unlimited();
+        spis.tick(++now_ms, all);
         std::this_thread::yield();
       },
       [&](uint32_t lcore) {

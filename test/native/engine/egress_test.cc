@@ -97,7 +97,7 @@ TEST(Egress, ADrainThatFillsThePortsQueueLeavesRoomForWhatArrives) {
   gateway.install(flow("10.1.0.6", "10.2.0.7"), egress_key(6));
   gateway.unsecured.received.assign(2 * kBurst, from_host("10.1.0.6", "10.2.0.7", "other"));
   gateway.install(kFlow, egress_key(5));
-  gateway.settle();
+  gateway.pass(0);
   EXPECT_EQ(gateway.dropped(Drop::kEgressTxFull), 0u);
   EXPECT_EQ(gateway.secured.sent.size(), TxQueue::kCapacity + 50 + 2 * kBurst);
   gateway.expect_conservation();

@@ -55,6 +55,12 @@ struct Gateway {
 
   // One turn, `ms` later.
   void turn(uint64_t ms = 0) { worker->run_once((now += ms) * 1'000'000); }
+  // Turns, `ms` later, until neither packets nor timers have more to do.
+  void pass(uint64_t ms) {
+    now += ms;
+    while (worker->run_once(now * 1'000'000)) {
+    }
+  }
   // Turns until nothing is left to receive.
   void settle() {
     do turn();
@@ -86,7 +92,8 @@ struct Gateway {
   T obey(T body) {
     Command command;
     command.body = std::move(body);
-    worker->carry_out(command);
+    Budget all = Budget::unlimited();
+    worker->carry_out(command, all);
     return std::get<T>(std::move(command.body));
   }
   InstallResult install(const FlowKey& flow, const EgressKey& key, uint16_t peer = 0) {

@@ -32,6 +32,11 @@ struct TwoLcores : Gateway {
   }
 
   void turn_other(uint64_t ms = 0) { other->run_once((now += ms) * 1'000'000); }
+  void pass_other(uint64_t ms) {
+    now += ms;
+    while (other->run_once(now * 1'000'000)) {
+    }
+  }
   // Frames that reach the other lcore's queues, which it takes at once.
   void host_sends_other(Frame frame) {
     hosts_queue.received.push_back(std::move(frame));

@@ -367,7 +367,7 @@ TEST(Lcores, AsManyFlowsAsTheFirstKnowsHaveTheirKeysAtHand) {
         gateway.wire_queue.sent.clear();
       }
     }
-    while (gateway.other->grow_keys()) {
+    while (gateway.other->grow_memory()) {
     }
     return gateway.other_counters[Value::kKeyCacheMisses].value();
   };
@@ -428,9 +428,9 @@ TEST(Lcores, AnIdleLcoreStaysAwakeUntilWhatEndedIsWiped) {
   RemoveCommand remove;
   remove.flows = {towards(kMany)};
   gateway.obey(std::move(remove));
-  gateway.turn_other(1000);
+  gateway.pass_other(1000);
   EXPECT_EQ(gateway.other->patience_ms(), 1u);
-  gateway.turn_other(1);
+  gateway.pass_other(1);
   EXPECT_EQ(gateway.other->patience_ms(), 1000u);
   for (const uint8_t octet : std::span(gateway.other->flows.key_bytes(kMany), FlowTable::kKeyBytes)) {
     EXPECT_EQ(octet, 0);

@@ -234,7 +234,7 @@ TEST(SecuredNeighbours, MoreIsHeldForANextHopThanItsOwnQueueTakesAndNothingIsLos
   gateway.turn(1);
   gateway.secured.sent.clear();
   gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
-  gateway.turn(1);
+  gateway.pass(1);
   EXPECT_EQ(gateway.secured.sent.size(), 150u);
   EXPECT_EQ(gateway.dropped(Drop::kEgressNoNextHop), 0u);
   gateway.expect_conservation();
@@ -436,7 +436,7 @@ TEST(Neighbours, UnknownOnesDisplaceTheOldestOfTheirOwnAndNoKnownOne) {
   // All of them are given up and forgotten, the known one is not.
   for (int i = 0; i < 4; ++i) {
     gateway.turn(1000);
-    for (uint32_t left = Neighbours::kCapacity; left > 0; left -= std::min(left, 64u)) gateway.turn(1);
+    for (uint32_t left = Neighbours::kCapacity; left > 0; left -= std::min(left, 64u)) gateway.pass(1);
   }
   EXPECT_EQ(gateway.value(Value::kNeighbours), 1u);
   EXPECT_FALSE(hosts.asking());
@@ -451,7 +451,8 @@ TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
   // An old one that does not answer when it is asked again is as unknown as one never heard.
   const uint64_t later = gateway.now + Neighbours::kFreshMs;
   EXPECT_EQ(hosts.reach(address("10.1.0.6"), later), Neighbours::Reach::kKnown);
-  for (uint64_t tries = 1; tries <= Neighbours::kTries; ++tries) hosts.tick(later + 1000 * tries);
+  Budget all = Budget::unlimited();
+  for (uint64_t tries = 1; tries <= Neighbours::kTries; ++tries) hosts.tick(later + 1000 * tries, all);
   EXPECT_EQ(hosts.reach(address("10.1.0.6"), later + 3000), Neighbours::Reach::kUnreachable);
   for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) hosts.reach(nobody(n), later + 3000);
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);

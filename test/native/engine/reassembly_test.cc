@@ -63,7 +63,8 @@ struct Bench {
   }
   void tick(uint64_t ms) {
     now_ms += ms;
-    reassembly.tick(now_ms);
+    Budget all = Budget::unlimited();
+    reassembly.tick(now_ms, all);
   }
   uint64_t dropped(Drop reason) { return counters[reason].value(); }
   uint64_t waiting() { return counters[Value::kFragmentsWaiting].value(); }

@@ -199,6 +199,48 @@ TEST_F(SoftwareEngineTest, RunsOnPortsInMemoryTakesCommandsAndStopsTwice) {
   EXPECT_EQ(code_of(*engine, config, *aead), "started");
 }
 
+TEST_F(SoftwareEngineTest, CommandsOfManyTurnsAreDoneInOrderAndAnsweredOnceAndWhole) {
+  EngineConfig config = gateway_config();
+  config.unsecured.device = "net_ring_plain3";
+  config.secured.device = "net_ring_wire3";
+  engine->start(config, *aead, 0, master_key());
+  constexpr uint32_t kFlows = 4000;
+  InstallCommand install;
+  RemoveCommand remove;
+  for (uint32_t n = 0; n < kFlows; ++n) {
+    install.flows.push_back(
+        flow("10.1.0.5", "10.2." + std::to_string(n / 250) + "." + std::to_string(1 + n % 250)));
+    install.keys.push_back(egress_key(1000 + n));
+  }
+  install.results.resize(kFlows);
+  remove.flows = install.flows;
+  FlowsCommand page;
+  page.rows.resize(kFlows + 1);
+  std::vector<CommandBody> bodies;
+  bodies.emplace_back(std::move(install));
+  bodies.emplace_back(page);
+  bodies.emplace_back(std::move(remove));
+  bodies.emplace_back(page);
+  for (CommandBody& body : bodies) {
+    auto command = std::make_unique<Command>();
+    command->body = std::move(body);
+    ASSERT_TRUE(engine->submit(command));
+  }
+  std::vector<std::unique_ptr<Command>> done;
+  while (done.size() < bodies.size()) {
+    engine->wait();
+    while (auto command = engine->completed()) done.push_back(std::move(command));
+  }
+  for (const InstallResult result : std::get<InstallCommand>(done[0]->body).results) {
+    ASSERT_EQ(result, InstallResult::kInstalled);
+  }
+  EXPECT_EQ(std::get<FlowsCommand>(done[1]->body).count, kFlows);
+  EXPECT_EQ(std::get<RemoveCommand>(done[2]->body).flows.size(), kFlows);
+  EXPECT_EQ(std::get<FlowsCommand>(done[3]->body).count, 0u);
+  engine->stop();
+  EXPECT_EQ(engine->completed(), nullptr);
+}
+
 TEST_F(SoftwareEngineTest, WhatIsMissingHasItsOwnCode) {
   EngineConfig config = gateway_config();
   EngineError why;
