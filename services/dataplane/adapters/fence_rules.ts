@@ -2,9 +2,9 @@
 // The rules of the fence as nft reads them. Out of the secured port go, in whole packets and in fragments: UDP/1000
 // from our outer address; UDP/1000 from our VIPs when a peer's mode is transport; what the bypass names, from our
 // VIPs; ARP of our outer address and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses
-// and protocol are known; what it belongs to is of use to nobody without the first one, which is judged in full. All but
-// ARP and neighbour discovery must come out of a socket of this machine, as our frames do: what the kernel forwards has
-// none.
+// and protocol are known; what it belongs to is of use to nobody without the first one, which is judged in full. All of
+// it must come out of a socket of a process, as our frames do: what the kernel forwards or says by itself has none. It
+// would solicit neighbours whenever IPv6 comes back to the interface, as it does when an MTU below 1280 is raised.
 //
 // A super-frame is judged by its one header, before it is cut. What follows the IPv6 header is named by its bits from
 // there: of frames that lie scattered in memory, as super-frames do and those of a packet socket's ring, the kernel finds
@@ -75,9 +75,9 @@ const chain = (name: string, rules: string[]): string[] => [`chain ${name} {`, .
 function egress({ address }: Passage): string[] {
   const own: Family = address.includes(':') ? 6 : 4;
   return [
-    // The kernel would ask in the name of any address that it has.
-    ...(own === 4 ? [`arp saddr ip ${address} accept`] : []),
-    `ip6 nexthdr 58 ${at(ipv6Header, 8)} { 135, 136 } accept`,
+    // In the name of our own address only.
+    ...(own === 4 ? [`arp saddr ip ${address} ${fromSocket} accept`] : []),
+    `ip6 nexthdr 58 ${fromSocket} ${at(ipv6Header, 8)} { 135, 136 } accept`,
     ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${fromSocket} ${rule}`),
     `ip saddr @vips4 ${fromSocket} jump from_vips4`,
     `ip6 saddr @vips6 ${fromSocket} jump from_vips6`,
