@@ -60,6 +60,7 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
     port.name,
     port.mac,
     port.mtu,
+    port.up ? 'up' : 'DOWN',
     port.rxPackets,
     port.rxBytes,
     port.txPackets,
@@ -68,7 +69,7 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
   const drops = status.drops.filter(({ packets }) => packets > 0n);
   return [
     about.join('\n'),
-    table(['PORT', 'NAME', 'MAC', 'MTU', 'RX PACKETS', 'RX BYTES', 'TX PACKETS', 'TX BYTES'], ports),
+    table(['PORT', 'NAME', 'MAC', 'MTU', 'LINK', 'RX PACKETS', 'RX BYTES', 'TX PACKETS', 'TX BYTES'], ports),
     table(
       ['PIPE', 'HIT', 'MISS'],
       status.pipes.map(({ pipe, hit, miss }) => [pipe, hit, miss]),

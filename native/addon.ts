@@ -117,11 +117,15 @@ export interface EngineInfo {
   crypto: string;
   unsecured: PortInfo;
   secured: PortInfo;
+  /** MTU of the secured port that whatever hosts send fits sealed. */
+  wantedMtu: number;
 }
 
 export interface PortInfo {
   mac: Uint8Array;
   mtu: number;
+  /** What is sent leaves: administratively up, with a carrier. */
+  up: boolean;
 }
 
 /** What the polling core tells. */
@@ -130,8 +134,16 @@ export type EngineEvent =
   | { type: 'missed'; flow: Uint8Array; peer: number }
   /** The first packet that opened under an SPI and passed the ACL. The flow is the inbound one. */
   | { type: 'seen'; flow: Uint8Array; spi: number }
-  /** The engine stopped by itself; nothing moves any more. */
-  | { type: 'failed'; message: string };
+  /** A port's link as it is after a change. */
+  | ({ type: 'link' } & LinkChange);
+
+export interface LinkChange extends PortInfo {
+  port: 'unsecured' | 'secured';
+  /** false: the interface is gone; the engine stopped, and nothing moves any more. */
+  present: boolean;
+  /** At most the MTU of the start, which packet memory is made for. */
+  usedMtu: number;
+}
 
 /** Where a sample is taken. */
 export const samplePoints = {

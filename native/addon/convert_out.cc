@@ -50,6 +50,7 @@ Napi::Object write_port_info(Napi::Env env, const PortInfo& info) {
   auto object = Napi::Object::New(env);
   object.Set("mac", write_octets(env, info.mac));
   object.Set("mtu", info.mtu);
+  object.Set("up", info.up);
   return object;
 }
 
@@ -67,9 +68,14 @@ struct EventWriter {
     object.Set("flow", write_flow(env, event.inbound));
     object.Set("spi", event.spi);
   }
-  void operator()(const FailedEvent& event) {
-    object.Set("type", "failed");
-    object.Set("message", write_text(env, {event.message, strnlen(event.message, sizeof event.message)}));
+  void operator()(const LinkEvent& event) {
+    object.Set("type", "link");
+    object.Set("port", event.secured ? "secured" : "unsecured");
+    object.Set("present", event.state.present);
+    object.Set("up", event.state.up);
+    object.Set("mtu", event.state.mtu);
+    object.Set("usedMtu", event.used_mtu);
+    object.Set("mac", write_octets(env, event.state.mac));
   }
 };
 
@@ -112,6 +118,7 @@ Napi::Object write_info(Napi::Env env, const EngineInfo& info, const std::string
   object.Set("crypto", crypto);
   object.Set("unsecured", write_port_info(env, info.unsecured));
   object.Set("secured", write_port_info(env, info.secured));
+  object.Set("wantedMtu", info.wanted_mtu);
   return object;
 }
 

@@ -79,6 +79,14 @@ void Control::complete() {
   }
 }
 
+bool Control::next_event(Event* event) {
+  if (!engine_->next_event(event)) return false;
+  const auto* const link = std::get_if<LinkEvent>(event);
+  // Peers that are offered keys from now on send to the MAC address that the port has now.
+  if (link != nullptr && link->secured && link->state.present) secured_mac_ = link->state.mac;
+  return true;
+}
+
 void Control::offer(std::vector<FlowKey> flows, uint16_t peer, uint8_t version, SealContext binding,
                     Done<SealedOffers> done) {
   auto batch = std::make_shared<Batch>();

@@ -84,7 +84,7 @@ class Control {
 
   // Calls the `done` of every command that the engine has carried out.
   void complete();
-  bool next_event(Event* event) { return engine_->next_event(event); }
+  bool next_event(Event* event);
   bool next_sample(Sample* sample) { return engine_->next_sample(sample); }
   bool samples_due() const { return engine_->samples_due(); }
 

@@ -21,6 +21,8 @@ constexpr uint16_t kRingSize = 1024;
 // Packets of one port outside its rings: queued for sending, waiting for neighbours, in a burst.
 constexpr uint32_t kPacketsBeside = 2047;
 constexpr uint32_t kSmallestRoom = 2048;
+// Octets that a device may receive beside the packet and its Ethernet header: two VLAN tags and the FCS.
+constexpr uint32_t kTrailer = 2 * 4 + RTE_ETHER_CRC_LEN;
 
 bool is_hex(const std::string& text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return isxdigit(c); });
@@ -45,6 +47,15 @@ bool pci_device_exists(const std::string& device) {
 
 EngineError failed(const std::string& device, const std::string& what, int code) {
   return EngineError{"PORT_FAILED", device, what + ": " + rte_strerror(-code)};
+}
+
+// What the device says that it takes. One that bounds only its frames counts the Ethernet header and the FCS.
+uint16_t largest_mtu(const rte_eth_dev_info& device) {
+  const bool bounds_mtu = device.max_mtu != UINT16_MAX && device.max_rx_pktlen > device.max_mtu;
+  if (bounds_mtu) return device.max_mtu;
+  const uint32_t around = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+  return static_cast<uint16_t>(std::clamp<uint32_t>(device.max_rx_pktlen, around, around + device.max_mtu) -
+                               around);
 }
 
 // One more queue of an open device.
@@ -85,14 +96,14 @@ bool reaches_packets(const std::string& device) {
   return true;
 }
 
-DpdkPort::DpdkPort(const std::string& device, uint16_t queues)
+DpdkPort::DpdkPort(const std::string& device, uint16_t queues, uint16_t wanted_mtu)
     : device_(device),
       kind_(device_kind(device)),
       name_(device.substr(0, device.find(','))),
       id_(RTE_MAX_ETHPORTS) {
   try {
     probe(device);
-    configure(queues);
+    configure(queues, wanted_mtu);
   } catch (...) {
     stop();
     throw;
@@ -119,22 +130,6 @@ uint64_t DpdkPort::missed() {
   rte_eth_stats counts;
   if (rte_eth_stats_get(id_, &counts) != 0) return 0;
   return counts.imissed - std::exchange(missed_, counts.imissed);
-}
-
-bool DpdkPort::raise_mtu(uint16_t mtu) {
-  const uint32_t needed = mtu + kEthernetLength + uint32_t{kIcvLength};
-  if (needed > packet_room_) return false;
-  // Rings and the like know no MTU: whatever fits into packet memory passes.
-  const int done = rte_eth_dev_set_mtu(id_, mtu);
-  rte_eth_dev_info device_info;
-  if (done == -ENOTSUP && rte_eth_dev_info_get(id_, &device_info) == 0 &&
-      device_info.max_rx_pktlen >= needed) {
-    info_.mtu = mtu;
-    return true;
-  }
-  if (done != 0) return false;
-  info_.mtu = mtu;
-  return true;
 }
 
 void DpdkPort::probe(const std::string& arguments) {
@@ -168,14 +163,23 @@ void DpdkPort::probe(const std::string& arguments) {
   }
 }
 
-void DpdkPort::configure(uint16_t queues) {
+// Gives the stopped device its MTU: many drivers refuse it later. Some read it from the configuration as they
+// start, some have an operation for it, some have both. Returns 0 or a negative error.
+int DpdkPort::set_up(rte_eth_conf& conf, uint16_t queues, uint16_t mtu) {
+  conf.rxmode.mtu = mtu;
+  const int done = rte_eth_dev_configure(id_, queues, queues, &conf);
+  if (done != 0) return done;
+  const int set = rte_eth_dev_set_mtu(id_, mtu);
+  return set == -ENOTSUP ? 0 : set;
+}
+
+void DpdkPort::configure(uint16_t queues, uint16_t wanted_mtu) {
   rte_eth_dev_info device_info;
   int done = rte_eth_dev_info_get(id_, &device_info);
   if (done != 0) throw failed(device_, "asking it", done);
   uint16_t mtu = 0;
   rte_eth_dev_get_mtu(id_, &mtu);
-  info_.mtu = mtu;
-  packet_room_ = std::max(kSmallestRoom, device_info.min_rx_bufsize);
+  const uint16_t asked = std::max(mtu, std::min(wanted_mtu, largest_mtu(device_info)));
   const uint16_t most = std::min(device_info.max_rx_queues, device_info.max_tx_queues);
   if (queues > most) throw EngineError{"LCORES_TOO_MANY", device_, "queues: " + std::to_string(most)};
   rte_eth_conf conf{};
@@ -185,12 +189,19 @@ void DpdkPort::configure(uint16_t queues) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = hashed;
   }
-  done = rte_eth_dev_configure(id_, queues, queues, &conf);
+  done = asked == mtu ? -EINVAL : set_up(conf, queues, asked);
+  if (done != 0) {
+    conf.rxmode.mtu = mtu;
+    done = rte_eth_dev_configure(id_, queues, queues, &conf);
+  }
   if (done != 0) throw failed(device_, "configuring it", done);
+  rte_eth_dev_get_mtu(id_, &mtu);
+  const uint32_t needed = mtu + kEthernetLength + kTrailer + uint32_t{kIcvLength};
+  const uint32_t packet_room = std::max({kSmallestRoom, device_info.min_rx_bufsize, needed});
   uint16_t rx = kRingSize, tx = kRingSize;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx, &tx);
   pool_ = std::make_unique<Pool>("rx", (uint32_t{rx} + tx + kPacketsBeside) * queues,
-                                 packet_room_ + RTE_PKTMBUF_HEADROOM);
+                                 packet_room + RTE_PKTMBUF_HEADROOM);
   done = 0;
   for (uint16_t queue = 0; queue < queues && done == 0; ++queue) {
     done = rte_eth_rx_queue_setup(id_, queue, rx, SOCKET_ID_ANY, nullptr, pool_->get());
@@ -204,6 +215,8 @@ void DpdkPort::configure(uint16_t queues) {
   done = rte_eth_macaddr_get(id_, &mac);
   if (done != 0) throw failed(device_, "reading its MAC address", done);
   std::copy_n(mac.addr_bytes, info_.mac.size(), info_.mac.begin());
+  // What it took, as it says itself.
+  rte_eth_dev_get_mtu(id_, &info_.mtu);
 }
 
 void DpdkPort::stop() {

@@ -3,6 +3,8 @@
 // the device: by a hash of addresses and ports where it has one (RSS).
 #pragma once
 
+#include <rte_ethdev.h>
+
 #include <memory>
 #include <string>
 
@@ -21,8 +23,9 @@ class DpdkPort : public Port {
  public:
   // Opens and starts it. EAL is up. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, DRIVER_MISSING,
   // RIGHTS_MISSING or PORT_FAILED.
-  // With so many queues each way, of which this is the first: LCORES_TOO_MANY where it has fewer.
-  explicit DpdkPort(const std::string& device, uint16_t queues = 1);
+  // With so many queues each way, of which this is the first: LCORES_TOO_MANY where it has fewer. Its MTU is
+  // raised to the wanted one, or as far as the device goes; info() has what the device took.
+  explicit DpdkPort(const std::string& device, uint16_t queues = 1, uint16_t wanted_mtu = 0);
   ~DpdkPort() override;
   // Another of its queues; the port outlives it.
   std::unique_ptr<Port> queue(uint16_t number) const;
@@ -33,18 +36,17 @@ class DpdkPort : public Port {
   int descriptor() const override { return -1; }
   uint64_t missed() override;
   void stop() override;
-  bool raise_mtu(uint16_t mtu) override;
 
  private:
   void probe(const std::string& arguments);
-  void configure(uint16_t queues);
+  void configure(uint16_t queues, uint16_t wanted_mtu);
+  int set_up(rte_eth_conf& conf, uint16_t queues, uint16_t mtu);
 
   const std::string device_;
   const DeviceKind kind_;
   std::string name_;  // DPDK's
   uint16_t id_;
   PortInfo info_;
-  uint32_t packet_room_ = 0;
   uint64_t missed_ = 0;  // told so far
   std::unique_ptr<Pool> pool_;
 };

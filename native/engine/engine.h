@@ -101,15 +101,26 @@ struct EngineConfig {
   SamplingConfig sampling;
 };
 
+// What may change about a port while the engine runs.
+struct LinkState {
+  bool present = true;  // the interface exists under its name
+  bool up = true;       // what is sent leaves: administratively up, with a carrier
+  uint16_t mtu = 0;
+  MacAddress mac{};
+  bool operator==(const LinkState&) const = default;
+};
+
 struct PortInfo {
   MacAddress mac{};
   uint16_t mtu = 0;
   bool completes_checksums = false;  // of what it receives; without it partial ones come unmarked
+  bool up = true;                    // as LinkState, when it was opened
 };
 
 struct EngineInfo {
   PortInfo unsecured;
   PortInfo secured;
+  uint16_t wanted_mtu = 0;  // of the secured port, that whatever hosts send fits sealed
 };
 
 // A failure at start with a code of services/shared/errors.ts; `name` and `detail` fill its message. `name`
@@ -230,10 +241,13 @@ struct SeenEvent {
   FlowKey inbound;
   uint32_t spi;
 };
-struct FailedEvent {
-  char message[120];
+// A port's link changed. Without `state.present` its interface is gone, and the engine has ended.
+struct LinkEvent {
+  bool secured;
+  LinkState state;
+  uint16_t used_mtu;  // at most that of the start, which packet memory is made for
 };
-using Event = std::variant<MissedEvent, SeenEvent, FailedEvent>;
+using Event = std::variant<MissedEvent, SeenEvent, LinkEvent>;
 
 struct PipeCount {
   std::string_view name;

@@ -57,8 +57,13 @@ struct ToFit {
   bool ipv6 = false;
   bool dont_fragment = false;  // IPv4
   bool reassembled = false;
-  bool super_frame = false;  // longer than the MTU of the port it came by
+  bool super_frame = false;  // longer than the MTU that the port it came by had at start
 };
+
+// Octets of a packet that a path takes, where sealing adds so many: none, where not even they fit.
+inline constexpr uint32_t room_beside(uint32_t mtu, size_t added) {
+  return mtu > added ? mtu - static_cast<uint32_t>(added) : 0;
+}
 
 // `room`: octets of a packet that the path takes.
 

@@ -89,12 +89,14 @@ void KernelPort::claim() {
   if (index_ == 0) throw EngineError{"INTERFACE_MISSING", interface_, ""};
   check_packet_rights(interface_);
   lock_ = claim_interface(interface_, index_);
+  link_ = std::make_unique<LinkWatch>(interface_, index_);
 }
 
 void KernelPort::open() {
   info_.mtu = interface_mtu(interface_);
   info_.mac = interface_mac(interface_);
   info_.completes_checksums = true;
+  info_.up = interface_runs(interface_);
   room_ = std::clamp<uint32_t>(info_.mtu + kEthernetLength + kVlanTag, kSmallestRoom, kLargestRoom);
   pool_ = std::make_unique<Pool>("rx", kFrames + kPacketsOutside, RTE_PKTMBUF_HEADROOM + room_ + kIcvLength);
   for (Received& received : received_) {
@@ -162,14 +164,6 @@ void KernelPort::close() {
   if (socket_ >= 0) ::close(socket_);
   if (lock_ >= 0) ::close(lock_);
   socket_ = lock_ = -1;
-}
-
-bool KernelPort::is_there() const {
-  return interface_index(interface_) == index_;
-}
-
-bool KernelPort::is_up() const {
-  return interface_runs(interface_);
 }
 
 // The kernel begins anew with every answer.

@@ -18,6 +18,7 @@
 #include "engine/counters.h"
 #include "engine/inplace_vector.h"
 #include "engine/joined_frame.h"
+#include "engine/link_watch.h"
 #include "engine/packet.h"
 #include "engine/pool.h"
 #include "engine/port.h"
@@ -42,8 +43,10 @@ class KernelPort : public Port {
   uint16_t tx_burst(rte_mbuf** packets, uint16_t count) override;
   int descriptor() const override { return socket_; }
   uint64_t missed() override;
-  bool is_there() const override;
-  bool is_up() const override;
+  // Of the first queue.
+  LinkState link() const override { return link_->state(); }
+  bool link_changed() override { return link_->next(); }
+  int link_descriptor() const override { return link_->descriptor(); }
 
  private:
   // Frames of one system call, and of super-frames while such come: they should still lie in the cache when
@@ -87,7 +90,8 @@ class KernelPort : public Port {
   Counters& counters_;
   PortInfo info_;
   unsigned index_ = 0;
-  int lock_ = -1;  // held for as long as we use the interface
+  std::unique_ptr<LinkWatch> link_;  // of the first queue
+  int lock_ = -1;                    // held for as long as we use the interface
   int socket_ = -1;
   int group_ = -1;         // fanout group, once there are several queues
   uint32_t room_ = 0;      // octets of a frame that a packet buffer takes

@@ -135,6 +135,14 @@ bool write_answer(rte_mbuf* mbuf, const MacAddress& mac, const Address& answered
   return write_message(mbuf, kAdvertisement, flags, mac, answered, asker_mac, asker, answered);
 }
 
+bool write_announcement(rte_mbuf* mbuf, const MacAddress& mac, const Address& own) {
+  if (is_ipv4(own)) return write_arp(mbuf, 1, mac, own, {}, own);
+  constexpr Address kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
+  return write_message(mbuf, kAdvertisement, kRouterFlag | kOverrideFlag, mac, own, kAllNodesMac, kAllNodes,
+                       own);
+}
+
 Address link_local(const MacAddress& mac) {
   Address address = {0xfe, 0x80};
   address[8] = mac[0] ^ 2;

@@ -43,6 +43,10 @@ bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender,
 bool write_answer(rte_mbuf* mbuf, const MacAddress& mac, const Address& answered, const Address& asker,
                   const MacAddress& asker_mac, bool as_router);
 
+// Tells all on the link that an address of our own is at `mac`: an ARP announcement (RFC 5227, 2.3) or an
+// unsolicited advertisement (RFC 4861, 7.2.6). False: no room in the mbuf.
+bool write_announcement(rte_mbuf* mbuf, const MacAddress& mac, const Address& own);
+
 // fe80::/64 address made of a MAC address (RFC 4291, appendix A).
 Address link_local(const MacAddress& mac);
 // Whether an address means something on its own link only: fe80::/10, 169.254.0.0/16.

@@ -6,7 +6,10 @@
 // neighbours are those of the connected prefix, and the gateway, wherever its address lies.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/engine.h"
@@ -26,47 +29,49 @@ class NeighbourRules {
   virtual bool is_neighbour(const Address& address) const = 0;
   // The address to ask from; zero for IPv4 where there is none.
   virtual Address sender_for(const Address& target) const = 0;
+  // All addresses that are answered as our own.
+  virtual std::span<const Address> own() const = 0;
+  // The port has another MAC address, and so another link-local one.
+  virtual void change_mac(const MacAddress& mac) = 0;
 };
 
 class UnsecuredRules : public NeighbourRules {
  public:
   UnsecuredRules(const Peers& peers, const std::vector<Prefix>& gateways, const MacAddress& mac)
-      : peers_(peers), link_local_(link_local(mac)) {
-    for (const Prefix& gateway : gateways) addresses_.push_back(gateway.address);
+      : peers_(peers) {
+    for (const Prefix& gateway : gateways) own_.push_back(gateway.address);
+    own_.push_back(link_local(mac));
   }
 
   Answer answers(const Address& target) const override {
-    if (target == link_local_) return Answer::kAsOurselves;
-    for (const Address& own : addresses_) {
-      if (own == target) return Answer::kAsOurselves;
-    }
+    if (std::ranges::find(own_, target) != own_.end()) return Answer::kAsOurselves;
     if (is_link_local(target)) return Answer::kNo;
     const uint16_t owner = peers_.owner(target);
     return owner == Peers::kNobody || owner == Peers::kLocal ? Answer::kNo : Answer::kAsProxy;
   }
   bool is_neighbour(const Address& address) const override { return peers_.owner(address) == Peers::kLocal; }
   Address sender_for(const Address& target) const override {
-    for (const Address& own : addresses_) {
+    for (const Address& own : own_) {
       if (is_ipv4(own) == is_ipv4(target)) return own;
     }
-    return is_ipv4(target) ? Address{} : link_local_;
+    return {};
   }
+  std::span<const Address> own() const override { return own_; }
+  void change_mac(const MacAddress& mac) override { own_.back() = link_local(mac); }
 
  private:
   const Peers& peers_;
-  std::vector<Address> addresses_;
-  Address link_local_;
+  std::vector<Address> own_;  // the gateways, then the link-local one
 };
 
 class SecuredRules : public NeighbourRules {
  public:
   // `gateway`: the next hop of what leaves the connected prefix.
   SecuredRules(const Prefix& address, const std::optional<Address>& gateway, const MacAddress& mac)
-      : address_(address), gateway_(gateway), link_local_(link_local(mac)) {}
+      : address_(address), gateway_(gateway), own_{address.address, link_local(mac)} {}
 
   Answer answers(const Address& target) const override {
-    const bool ours = target == address_.address || (target == link_local_ && solicits_from_link_local());
-    return ours ? Answer::kAsOurselves : Answer::kNo;
+    return std::ranges::find(own(), target) != own().end() ? Answer::kAsOurselves : Answer::kNo;
   }
   bool is_neighbour(const Address& address) const override {
     return address_.contains(address) || address == gateway_;
@@ -75,15 +80,18 @@ class SecuredRules : public NeighbourRules {
   // know that our address is on the link.
   Address sender_for(const Address& target) const override {
     if (is_ipv4(target)) return address_.address;
-    return is_ipv4(address_.address) || is_link_local(target) ? link_local_ : address_.address;
+    return is_ipv4(address_.address) || is_link_local(target) ? own_[1] : address_.address;
   }
+  std::span<const Address> own() const override {
+    const bool both = gateway_ && sender_for(*gateway_) == own_[1];
+    return {own_.data(), both ? size_t{2} : size_t{1}};
+  }
+  void change_mac(const MacAddress& mac) override { own_[1] = link_local(mac); }
 
  private:
-  bool solicits_from_link_local() const { return gateway_ && sender_for(*gateway_) == link_local_; }
-
   Prefix address_;
   std::optional<Address> gateway_;
-  Address link_local_;
+  std::array<Address, 2> own_;  // on the wire, and the link-local one
 };
 
 }  // namespace psp

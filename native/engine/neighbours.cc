@@ -145,6 +145,16 @@ void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t no
   publish(neighbour);
 }
 
+void Neighbours::change_mac(const MacAddress& mac) {
+  mac_ = mac;
+  if (first_ != nullptr) return;
+  for (const Address& own : rules_.own()) {
+    rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
+    if (frame == nullptr) return;
+    if (!write_announcement(frame, mac_, own) || !tx_.push(frame)) rte_pktmbuf_free(frame);
+  }
+}
+
 void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
   const bool sender_given = message.sender != Address{};
   const bool mac_given = is_unicast(message.mac);

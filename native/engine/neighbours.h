@@ -62,6 +62,9 @@ class Neighbours {
   // A configured MAC address: used until something is learned.
   void seed(const Address& address, const MacAddress& mac, uint64_t now_ms);
 
+  // Our port has another MAC address: what is sent from now on bears it, and all on the link are told where
+  // our own addresses are now.
+  void change_mac(const MacAddress& mac);
   // Someone asked or answered: learns and answers as the rules say.
   void hear(const NeighbourMessage& message, uint64_t now_ms);
   // Repeats requests and gives up, for a bounded number of neighbours each millisecond. To be called in each
@@ -123,7 +126,7 @@ class Neighbours {
   uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }
 
   const NeighbourRules& rules_;
-  const MacAddress mac_;
+  MacAddress mac_;
   TxQueue& tx_;
   rte_mempool* pool_;
   Counters& counters_;

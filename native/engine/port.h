@@ -33,13 +33,13 @@ class Port {
   // any pool ends whose packets it was given; nothing may be sent or received behind it.
   virtual void stop() {}
 
-  // Raises the MTU of a device that we alone own. False: it cannot, or the kernel owns the interface.
-  virtual bool raise_mtu(uint16_t) { return false; }
-  // Whether the interface behind the port still exists; true for ports without one. May cost a system call.
-  virtual bool is_there() const { return true; }
-  // Whether what is sent leaves: the interface is up and has a carrier; true for ports without one. May cost
-  // system calls.
-  virtual bool is_up() const { return true; }
+  // How the link is, as far as its changes were taken. A port without an interface has one that never
+  // changes.
+  virtual LinkState link() const { return {true, info().up, info().mtu, info().mac}; }
+  // Takes the link's next change. False: none waits. May cost a system call.
+  virtual bool link_changed() { return false; }
+  // A descriptor that poll() reports readable while changes of the link may wait, or -1: there is none.
+  virtual int link_descriptor() const { return -1; }
 };
 
 }  // namespace psp

@@ -7,6 +7,7 @@ import { Bus } from '../shared/bus.js';
 import { monotonicMs } from '../shared/clock.js';
 import type { NodeConfig } from '../shared/config.js';
 import { formatPath } from '../shared/config_rules.js';
+import type { PspError } from '../shared/errors.js';
 import { LineGate } from '../shared/line_gate.js';
 import type { Logger } from '../shared/log.js';
 import type { Dropped } from '../shared/privileges.js';
@@ -18,14 +19,15 @@ import { Commands } from './adapters/commands.js';
 import { dropReasons, type Engine, type EngineListener, openEngine } from './adapters/engine.js';
 import { Executor } from './adapters/executor.js';
 import { setFence } from './adapters/fence.js';
+import { Links } from './adapters/links.js';
 import { Report } from './adapters/report.js';
 import { Sampler } from './adapters/sampler.js';
 import { type DataplaneConfig, sliceOf } from './config.js';
 import { Arbiter } from './core/arbiter.js';
 
 export interface Dataplane {
-  /** Resolves to what the engine said when it stopped by itself. */
-  failed: Promise<string>;
+  /** Resolves to why the engine stopped by itself. */
+  failed: Promise<PspError>;
   stop(): Promise<void>;
 }
 
@@ -57,8 +59,8 @@ export async function startDataplane(
   const epoch = randomBytes(8).readBigUInt64BE() | 1n;
   const { configured, engine: limits, times } = config;
   const arbiter = new Arbiter({ epoch, configured, maxInbound: inboundPerFlow * limits.maxFlows, ...times });
-  let fail: (message: string) => void = () => undefined;
-  const engineFailed = new Promise<string>((resolve) => {
+  let fail: (error: PspError) => void = () => undefined;
+  const engineFailed = new Promise<PspError>((resolve) => {
     fail = resolve;
   });
   const auditFolder = makeAuditFolder(config.audit.stateDir, 'dataplane');
@@ -67,10 +69,20 @@ export async function startDataplane(
   const engine: Engine = open(config, epoch, {
     onFact: (fact) => executor.tell(fact),
     onSamples: (samples) => sampler.take(samples),
-    onFailed: (message) => fail(message),
+    onLink: (change) => links.changed(change),
   });
   const executor = new Executor(config, arbiter, engine, auditor);
   const report = new Report(config, arbiter, engine, sampler);
+  const links = new Links(
+    config,
+    log,
+    {
+      record: (data) => auditor.linkChanged(data),
+      wrong: (part, message) => report.wrong(part, message),
+      well: (part) => report.well(part),
+    },
+    (error) => fail(error),
+  );
   const commands = new Commands(config, arbiter, engine, executor, auditor, log);
 
   const fences = await setFence(node);
@@ -78,7 +90,7 @@ export async function startDataplane(
     if (wasOpen) log.warn({ interface: name }, 'link was up without a fence');
   }
   const info = await engine.start();
-  report.started(info, fences);
+  report.started(info, links, fences);
   executor.start();
   const rights = onRunning();
   if (!rights.dropped) {
@@ -88,12 +100,16 @@ export async function startDataplane(
   const audit = await AuditTrail.begin(config.node, 'dataplane', auditFolder, config.audit, about);
   auditor.useTrail(audit);
   auditor.configured(config);
+  links.begin(info);
   report.useAudit(audit);
-  const failed = engineFailed.then(async (message) => {
+  const failed = engineFailed.then(async (error) => {
     await within(stepMs, audit.end('failed', auditMs));
-    return message;
+    return error;
   });
-  log.info({ crypto: info.crypto, mtu: info.secured.mtu }, 'engine runs');
+  const { mtu } = info.secured;
+  // What it could not have of all that was asked for.
+  const wanted = mtu < info.wantedMtu ? { wanted: info.wantedMtu } : {};
+  log.info({ crypto: info.crypto, mtu, ...wanted }, 'engine runs');
   for (const { kind, path, message } of config.warnings) {
     if (kind !== 'cryptOffset')
       log.warn({ err: `${formatPath(path)}: ${message}` }, 'less protection by configuration');

@@ -80,6 +80,14 @@ export interface AuditData {
   'bypass.configured': { rule: string };
   /** The node file says `ingressAcl: false`. */
   'acl.disabled': Record<string, never>;
+  /** The link of a port changed while the dataplane ran: up, down or removed; the interface's MTU; its MAC address. */
+  'link.changed': {
+    port: 'unsecured' | 'secured';
+    interface: string;
+    what: 'state' | 'mtu' | 'mac';
+    from: string | number;
+    to: string | number;
+  };
   /** These numbers were never stored. */
   'audit.lost': {
     first: number;
@@ -106,6 +114,7 @@ export const auditTypes = [
   'sampling.changed',
   'bypass.configured',
   'acl.disabled',
+  'link.changed',
   'audit.lost',
 ] as const satisfies readonly AuditType[];
 

@@ -135,6 +135,18 @@ const table = {
     message: 'the wire {name} has MTU {mtu}, but its IP version needs {need}; raise it',
     retryable: false,
   },
+  MTU_NEEDS_RESTART: {
+    message: '{name} has MTU {mtu} now, but {used} is used; restart the dataplane to use it',
+    retryable: false,
+  },
+  LINK_DOWN: {
+    message: 'the link of {name} is down, nothing passes; bring the interface and its other end up ({key})',
+    retryable: true,
+  },
+  INTERFACE_REMOVED: {
+    message: 'interface {name} was removed or renamed; create it again or change {key}',
+    retryable: true,
+  },
   LCORES_TOO_MANY: { message: 'fewer engine.lcores: {name} has not as many ({detail})', retryable: false },
   FENCE_FAILED: { message: 'the fence on {name} cannot be set: {detail}', retryable: false },
   ENGINE_FAILED: { message: 'the engine failed: {detail}', retryable: false },

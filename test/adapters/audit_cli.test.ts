@@ -82,6 +82,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
   'sampling.changed': { from: null, to: 4, peer: null, by: 'operator' },
   'bypass.configured': { rule: '198.51.100.0/24 udp port 53' },
   'acl.disabled': {},
+  'link.changed': { port: 'secured', interface: 'eth1', what: 'mtu', from: 1500, to: 1400 },
   'audit.lost': { first: 11, last: 12, count: 2, reason: 'streamRolledBack' },
 };
 

@@ -364,15 +364,75 @@ describe('the dataplane', () => {
     expect(await rig.keyexchange.install(rig.keyexchange.installOf(want))).toMatchObject({ code: '' });
   });
 
-  it('says that its engine failed', async () => {
-    rig.engine.tell({ type: 'failed', message: 'port gone' });
-    expect(await rig.dataplane.failed).toBe('port gone');
+  const link = { type: 'link', mac: Uint8Array.of(2, 0, 0, 0, 0, 1), up: true, present: true } as const;
+  const wire = { ...link, port: 'secured', mtu: 1600, usedMtu: 1600 } as const;
+  const removed = { ...wire, present: false, up: false } as const;
+
+  it('ends with a code of its own when an interface was removed', async () => {
+    rig.engine.tell(removed);
+    expect(await rig.dataplane.failed).toMatchObject({ code: 'INTERFACE_REMOVED' });
+  });
+
+  it('follows the links of its ports in status, health, log and audit', async () => {
+    const changed = () => rig.lines().filter(({ msg }) => msg === 'link changed');
+    const status = () => rig.operator.request(contracts.dataplaneStatus, {}, longMs);
+    const told = async () => {
+      const { ports, health } = await status();
+      const port = ports.find(({ role }) => role === 'secured');
+      return { mtu: port?.mtu, mac: port?.mac, up: port?.up, health: health.map(({ message }) => message) };
+    };
+    const well = { mtu: 1600, mac: '02:00:00:00:00:01', up: true, health: [] };
+    // As at the start: nothing to tell.
+    rig.engine.tell(wire, { ...wire, port: 'unsecured' });
+    expect([await told(), changed()]).toEqual([well, []]);
+    rig.engine.tell({ ...wire, up: false });
+    expect(await told()).toEqual({
+      ...well,
+      up: false,
+      health: [expect.stringMatching(/^LINK_DOWN: the link of net_null1 is down.*bring.*secured\.port/)],
+    });
+    rig.engine.tell(wire, { ...wire, mtu: 1400, usedMtu: 1400 });
+    expect(await told()).toEqual({ ...well, mtu: 1400 });
+    rig.engine.tell({ ...wire, mtu: 575, usedMtu: 575 });
+    expect((await told()).health).toEqual([
+      expect.stringMatching(/^MTU_TOO_SMALL: .*net_null1 has MTU 575.*576/),
+    ]);
+    rig.engine.tell({ ...wire, mtu: 9000, usedMtu: 1600 });
+    expect(await told()).toEqual({
+      ...well,
+      health: [expect.stringMatching(/^MTU_NEEDS_RESTART: net_null1 has MTU 9000 now, but 1600.*restart/)],
+    });
+    rig.engine.tell({ ...wire, mac: Uint8Array.of(2, 0, 0, 0, 0, 2) });
+    expect(await told()).toEqual({ ...well, mac: '02:00:00:00:00:02' });
+
+    const secured = { port: 'secured', interface: 'net_null1' };
+    const changes = [
+      { what: 'state', from: 'up', to: 'down' },
+      { what: 'state', from: 'down', to: 'up' },
+      { what: 'mtu', from: 1600, to: 1400 },
+      { what: 'mtu', from: 1400, to: 575 },
+      { what: 'mtu', from: 575, to: 9000 },
+      { what: 'mtu', from: 9000, to: 1600 },
+      { what: 'mac', from: '02:00:00:00:00:01', to: '02:00:00:00:00:02' },
+    ].map((change) => ({ ...secured, ...change }));
+    expect(changed()).toMatchObject(changes);
+    const audited = async () => {
+      const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
+      const found: unknown[] = [];
+      for await (const { octets } of events) {
+        const event = readEvent(octets);
+        if (event?.type === 'link.changed') found.push(event.data);
+      }
+      return found;
+    };
+    await until('auditors were told', async () => (await audited()).length >= changes.length);
+    expect(await audited()).toEqual(changes);
   });
 
   it('says so too when the disk of its audit hangs', async () => {
     const end = vi.spyOn(AuditTrail.prototype, 'end').mockReturnValue(new Promise(() => undefined));
-    rig.engine.tell({ type: 'failed', message: 'port gone' });
-    expect(await rig.dataplane.failed).toBe('port gone');
+    rig.engine.tell(removed);
+    expect(await rig.dataplane.failed).toMatchObject({ code: 'INTERFACE_REMOVED' });
     end.mockRestore();
   });
 

@@ -74,8 +74,8 @@ export class FakeEngine implements NativeEngine {
   }
 
   async start(): Promise<EngineInfo> {
-    const port = { mac: Uint8Array.of(2, 0, 0, 0, 0, 1), mtu: 1600 };
-    return { crypto: 'none', unsecured: port, secured: port };
+    const port = { mac: Uint8Array.of(2, 0, 0, 0, 0, 1), mtu: 1600, up: true };
+    return { crypto: 'none', unsecured: port, secured: port, wantedMtu: 1668 };
   }
 
   async stop(): Promise<void> {

@@ -178,6 +178,7 @@ describe('metrics', () => {
       'direction=ingress reason=icv_failure': 1,
     });
     expect(valuesOf('psp_port_received_bytes_total')).toEqual({ 'port=secured': 2, 'port=unsecured': 6 });
+    expect(valuesOf('psp_port_up')).toEqual({ 'port=secured': 1, 'port=unsecured': 0 });
     expect(valuesOf('psp_port_sent_packets_total')).toEqual({ 'port=secured': 3, 'port=unsecured': 7 });
     expect(valuesOf('psp_peer_bytes_total')).toEqual({
       'peer=b direction=egress': 7000,

@@ -37,8 +37,26 @@ export const dataplaneWord = (change: Partial<ServiceStats> = {}): ServiceStats 
       { reason: 'icv_failure', direction: 'ingress', packets: 1n },
     ],
     ports: [
-      { role: 'secured', name: 'eth1', mtu: 1500, rxPackets: 1n, rxBytes: 2n, txPackets: 3n, txBytes: 4n },
-      { role: 'unsecured', name: 'eth0', mtu: 1400, rxPackets: 5n, rxBytes: 6n, txPackets: 7n, txBytes: 8n },
+      {
+        role: 'secured',
+        name: 'eth1',
+        mtu: 1500,
+        up: true,
+        rxPackets: 1n,
+        rxBytes: 2n,
+        txPackets: 3n,
+        txBytes: 4n,
+      },
+      {
+        role: 'unsecured',
+        name: 'eth0',
+        mtu: 1400,
+        up: false,
+        rxPackets: 5n,
+        rxBytes: 6n,
+        txPackets: 7n,
+        txBytes: 8n,
+      },
     ],
     traffic: [
       {

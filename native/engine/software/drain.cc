@@ -19,14 +19,16 @@ constexpr uint32_t kMaxDrainedFlows = 64;
 constexpr uint32_t kMaxDrained = 2 * kBurst;
 // Sealing and the headers of a fragment add no more to each frame.
 constexpr uint32_t kAddedAtMost = 256;
+constexpr uint32_t kLeastRoom = 8;  // of a fragment
 
 // Frames that a packet may become: none when it is a fragment that waits for others.
 uint32_t frames_at_most(const Worker& worker, const Packet& packet, Mode mode, uint16_t mtu) {
   const bool joins = mode == Mode::kTransport && packet.ip.fragment;
   const uint32_t length = joins ? worker.egress_reassembly.completes(packet) : packet.ip.length;
-  const uint32_t room = mtu - kAddedAtMost;
+  const uint32_t room = std::max<uint32_t>(room_beside(mtu, kAddedAtMost), kLeastRoom);
   if (length <= room) return length == 0 ? 0 : 1;
-  return 2 + length / room;
+  // A port never has more; what is cut into more is dropped.
+  return std::min(2 + length / room, TxQueue::kCapacity);
 }
 
 // Drains one flow as far as the port takes it, by so many packets at most.

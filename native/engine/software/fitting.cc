@@ -81,7 +81,7 @@ ToFit to_fit(const Worker& worker, const Packet& packet) {
   question.ipv6 = packet.ip.version == 6;
   question.dont_fragment = !question.ipv6 && (load_u16(packet.layer3() + 6) & kDontFragment) != 0;
   question.reassembled = packet.reassembled;
-  question.super_frame = packet.ip.length > worker.unsecured.info.mtu;
+  question.super_frame = packet.ip.length > worker.unsecured.largest_mtu;
   return question;
 }
 

@@ -79,19 +79,21 @@ void make_room(Worker& worker, const Address& hop) {
 // nothing to ask about the path. Returns how many.
 size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) {
   EgressFlow& flow = worker.flows[number];
-  if (packets.front().ip.length > flow.plain_room) return 0;
+  const auto front = static_cast<uint16_t>(tunnel_front(worker.outer_header.ipv6(), flow.cookie != 0));
+  // The port's MTU may be less than when the flow was prepared.
+  const uint32_t room =
+      std::min<uint32_t>(flow.plain_room, room_beside(worker.secured.info.mtu, front + kIcvLength));
+  if (packets.front().ip.length > room) return 0;
   // What is the same for all of them.
   void* const key = expanded_key(worker, number);
   const OuterHeader outer = worker.outer_header.to(flow.outer_destination);
   const EthernetAddress ethernet = worker.secured.ethernet;
   const AddressHash addresses{flow.entropy, flow.entropy_swapped};
-  const uint32_t room = flow.plain_room;
   const Address& hop = flow.off_link ? *worker.config.secured_gateway : flow.outer_destination;
   const bool completes_checksums = worker.unsecured.info.completes_checksums;
   Header header = header_of(flow);
   header.next_header = tunnel_next_header(packets.front().ip);
   const SharedHeader shared(&header);
-  const auto front = static_cast<uint16_t>(tunnel_front(outer.ipv6(), header.has_cookie));
   Sealing& sealing = worker.sealing;
   make_room(worker, hop);
 
@@ -300,7 +302,9 @@ void seal_any(Worker& worker, uint32_t number, Packet& packet) {
   }
   const bool cookie = flow.cookie != 0;
   way.front = static_cast<uint16_t>(tunnel ? tunnel_front(way.outer_ipv6, cookie) : transport_front(cookie));
-  const uint32_t room = path_mtu(worker, number) - way.front - static_cast<uint32_t>(kIcvLength);
+  const uint32_t room = room_beside(path_mtu(worker, number), way.front + kIcvLength);
+  // The port's MTU is more than when the flow was prepared.
+  if (flow.plain_room != 0 && flow.plain_room < room) prepare(worker, number);
   if (packet.ip.length <= room) return seal_whole(worker, way, packet);
   const Fitting fitting = fit_sealed(to_fit(worker, packet), room, flow.mode);
   switch (fitting.fit) {
@@ -366,7 +370,7 @@ void prepare(Worker& worker, uint32_t number) {
   const bool plain = flow.mode == Mode::kTunnel && has_hop && !outer.udp_checksum &&
                      worker.config.peers[flow.peer].crypt_offset == 0;
   const size_t overhead = tunnel_overhead(worker.outer_header.ipv6(), flow.cookie != 0);
-  flow.plain_room = plain ? static_cast<uint16_t>(path_mtu(worker, number) - overhead) : 0;
+  flow.plain_room = plain ? static_cast<uint16_t>(room_beside(path_mtu(worker, number), overhead)) : 0;
 }
 
 void seal(Worker& worker, uint32_t number, std::span<Packet> packets) {

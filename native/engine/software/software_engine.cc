@@ -11,10 +11,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdio>
 #include <exception>
 #include <future>
 #include <mutex>
@@ -77,13 +77,17 @@ EalOptions eal_options(const EngineConfig& config) {
   return options;
 }
 
-// A packet as large as a host may send should fit the wire once sealed: a wire that we may raise is raised.
-// Elsewhere hosts are told by ICMP what fits; what the outer family needs must be there.
-void check_mtu(const EngineConfig& config, const Port& unsecured, Port& secured) {
+// A packet as large as a host may send should fit the wire once sealed: a device that we alone own is asked
+// for that. Elsewhere hosts are told by ICMP what fits.
+uint16_t wanted_mtu(const EngineConfig& config, const Port& unsecured) {
   const bool ipv6 = !is_ipv4(config.secured_address.address);
-  const size_t wish = unsecured.info().mtu + tunnel_overhead(ipv6, true);
-  if (secured.info().mtu < wish && wish <= UINT16_MAX) secured.raise_mtu(static_cast<uint16_t>(wish));
-  const uint16_t mtu = secured.info().mtu, need = least_mtu(ipv6);
+  const size_t wanted = unsecured.info().mtu + tunnel_overhead(ipv6, true);
+  return static_cast<uint16_t>(std::min<size_t>(wanted, UINT16_MAX));
+}
+
+// What the outer family needs must be there.
+void check_mtu(const EngineConfig& config, const Port& secured) {
+  const uint16_t mtu = secured.info().mtu, need = least_mtu(!is_ipv4(config.secured_address.address));
   if (mtu >= need) return;
   throw EngineError{"MTU_TOO_SMALL", config.secured.device,
                     "mtu=" + std::to_string(mtu) + " need=" + std::to_string(need)};
@@ -199,9 +203,10 @@ class SoftwareEngine : public Engine {
     try {
       check_cores(config_);
       enter_eal(eal_options(config_));
-      unsecured = open_port(config_.unsecured.device, false);
-      secured = open_port(config_.secured.device, true);
-      check_mtu(config_, *unsecured, *secured);
+      unsecured = open_port(config_.unsecured.device, false, 0);
+      const uint16_t wanted = wanted_mtu(config_, *unsecured);
+      secured = open_port(config_.secured.device, true, wanted);
+      check_mtu(config_, *secured);
       for (uint16_t i = 0; i < others_.size(); ++i) {
         others_[i]->unsecured = open_queue(*unsecured, i + 1, others_[i]->counters);
         others_[i]->secured = open_queue(*secured, i + 1, others_[i]->counters);
@@ -213,9 +218,13 @@ class SoftwareEngine : public Engine {
         lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
                                                 lcore.samples, random_seed());
       }
+      untold_ = {};
+      // Before other threads look at them.
+      worker->follow(false, unsecured->link());
+      worker->follow(true, secured->link());
       for (const auto& lcore : others_) lcore->thread = start_thread([&] { run_other(*lcore); });
       memory = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_memory(*worker, stop); });
-      started.set_value({unsecured->info(), secured->info()});
+      started.set_value({unsecured->info(), secured->info(), wanted});
     } catch (...) {
       failure = std::current_exception();
     }
@@ -256,11 +265,11 @@ class SoftwareEngine : public Engine {
     }
   }
 
-  std::unique_ptr<Port> open_port(const std::string& device, bool sealed) {
+  std::unique_ptr<Port> open_port(const std::string& device, bool sealed, uint16_t wanted_mtu) {
     if (device_kind(device) == DeviceKind::kInterface) {
       return std::make_unique<KernelPort>(device, sealed, counters_);
     }
-    return std::make_unique<DpdkPort>(device, static_cast<uint16_t>(config_.lcores));
+    return std::make_unique<DpdkPort>(device, static_cast<uint16_t>(config_.lcores), wanted_mtu);
   }
   static std::unique_ptr<Port> open_queue(Port& port, uint16_t number, Counters& counters) {
     if (const auto* dpdk = dynamic_cast<DpdkPort*>(&port)) return dpdk->queue(number);
@@ -276,10 +285,7 @@ class SoftwareEngine : public Engine {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
         look_ns = now_ns + kLookNs;
-        if (gone(unsecured, config_.unsecured.device) || gone(secured, config_.secured.device)) return;
-        unsecured_up_.store(unsecured.is_up(), std::memory_order_relaxed);
-        secured_up_.store(secured.is_up(), std::memory_order_relaxed);
-        note_links(worker);
+        if (!look_at_links(worker)) return;
         counters_[Value::kFramesMissed].add(unsecured.missed() + secured.missed());
       }
       bool moved = worker.run_once(now_ns);
@@ -292,8 +298,8 @@ class SoftwareEngine : public Engine {
                  return lcore->worker->other->lanes.empty();
                });
       };
-      const uint32_t patience_ms = unsettled_ ? 1 : worker.patience_ms();
-      sleep(worker, patience_ms, down_, *samples_, idle);
+      const uint32_t patience_ms = worker.settled() ? worker.patience_ms() : 1;
+      if (sleep(worker, patience_ms, down_, *samples_, idle)) look_ns = 0;
       // One turn after waking, then sleep again unless it brought something.
       empty = empty_turns - 1;
     }
@@ -314,7 +320,6 @@ class SoftwareEngine : public Engine {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
         look_ns = now_ns + kLookNs;
-        note_links(worker);
         lcore.counters[Value::kFramesMissed].add(lcore.unsecured->missed() + lcore.secured->missed());
       }
       const bool moved = worker.run_once(now_ns);
@@ -334,11 +339,6 @@ class SoftwareEngine : public Engine {
     return kernel ? kEmptyTurnsAtKernel : kEmptyTurns;
   }
 
-  void note_links(Worker& worker) const {
-    worker.unsecured.tx.set_up(unsecured_up_.load(std::memory_order_relaxed));
-    worker.secured.tx.set_up(secured_up_.load(std::memory_order_relaxed));
-  }
-
   uint64_t due_in_ns(uint64_t now_ns) const {
     uint64_t due_ns = samples_->due_in_ns(now_ns);
     for (const auto& lcore : others_) due_ns = std::min(due_ns, lcore->samples.due_in_ns(now_ns));
@@ -347,10 +347,8 @@ class SoftwareEngine : public Engine {
 
   // Carries out commands, as far as the turn's budget allows. True when there were any.
   bool obey(Worker& worker) {
-    if (unsettled_) {
-      if (!worker.settled()) return false;
-      completions_.push(unsettled_);
-    }
+    if (!worker.settled()) return false;
+    if (unsettled_) completions_.push(unsettled_);
     bool any = false;
     // A command that was begun has its room among the completions.
     while (command_ || (!completions_.full() && commands_.pop(&command_))) {
@@ -366,13 +364,16 @@ class SoftwareEngine : public Engine {
     return any;
   }
 
-  // Sleeps until a packet comes, the thread is woken, or patience ends; not at all unless `idle` still holds.
+  // Sleeps until a packet comes, a link changes, the thread is woken, or patience ends; not at all unless
+  // `idle` still holds. True: a link changed.
   template <typename Idle>
-  void sleep(Worker& worker, uint32_t patience_ms, Wakeup& wakeup, SampleRing& samples, Idle&& idle) {
+  bool sleep(Worker& worker, uint32_t patience_ms, Wakeup& wakeup, SampleRing& samples, Idle&& idle) {
     const Port &unsecured = worker.unsecured.port, &secured = worker.secured.port;
-    pollfd waiting[3] = {{wakeup.descriptor(), POLLIN, 0},
+    pollfd waiting[5] = {{wakeup.descriptor(), POLLIN, 0},
                          {unsecured.descriptor(), POLLIN, 0},
-                         {secured.descriptor(), POLLIN, 0}};
+                         {secured.descriptor(), POLLIN, 0},
+                         {worker.other ? -1 : unsecured.link_descriptor(), POLLIN, 0},
+                         {worker.other ? -1 : secured.link_descriptor(), POLLIN, 0}};
     auto patience = std::chrono::nanoseconds(std::chrono::milliseconds(patience_ms));
     if (unsecured.descriptor() < 0 || secured.descriptor() < 0) {
       patience = std::min<std::chrono::nanoseconds>(patience, kUndescribedSleep);
@@ -386,29 +387,51 @@ class SoftwareEngine : public Engine {
                            static_cast<long>(patience.count() % 1'000'000'000)};
     wakeup.about_to_sleep();
     int ready = 0;
-    if (idle()) ready = ppoll(waiting, 3, &timeout, nullptr);
+    if (idle()) ready = ppoll(waiting, std::size(waiting), &timeout, nullptr);
     wakeup.awake(waiting[0].revents != 0);
     worker.counters[Value::kSleeps].add();
-    if (ready <= 0) return;
+    if (ready <= 0) return false;
     // An interface that goes down reports an error until it is read.
     for (const pollfd& port : {waiting[1], waiting[2]}) {
       int error = 0;
       socklen_t length = sizeof error;
       if (port.revents & POLLERR) getsockopt(port.fd, SOL_SOCKET, SO_ERROR, &error, &length);
     }
+    return waiting[3].revents != 0 || waiting[4].revents != 0;
   }
 
-  // Whether the port's interface ended, which is told then. The kernel does not always report it: an error
-  // that was read as the interface went down is not repeated when it goes away.
-  bool gone(const Port& port, const std::string& device) {
-    if (port.is_there()) return false;
-    FailedEvent failed{};
-    std::snprintf(failed.message, sizeof failed.message, "interface %s is gone", device.c_str());
-    Event event = failed;
+  // Takes changes of the links between two commands, each once all lcores took over the one before. False: an
+  // interface is gone.
+  bool look_at_links(Worker& worker) {
+    for (const bool secured : {false, true}) {
+      Port& port = (secured ? worker.secured : worker.unsecured).port;
+      while (!command_ && worker.settled() && port.link_changed()) {
+        if (!follow(worker, secured, port.link())) return false;
+      }
+      // The ring of events was full.
+      if (untold_[secured]) tell_link(worker, secured, port.link());
+    }
+    return true;
+  }
+
+  bool follow(Worker& worker, bool secured, const LinkState& link) {
+    if (link.present) {
+      worker.follow(secured, link);
+      for (const auto& lcore : others_) lcore->wakeup.force();
+      tell_link(worker, secured, link);
+      return true;
+    }
     // The reader makes room; nothing else is left to do.
+    Event event = LinkEvent{secured, link, 0};
     while (!events_.push(event) && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     up_.force();
-    return true;
+    return false;
+  }
+
+  void tell_link(const Worker& worker, bool secured, const LinkState& link) {
+    const uint16_t used = (secured ? worker.secured : worker.unsecured).info.mtu;
+    Event event = LinkEvent{secured, link, used};
+    untold_[secured] = !events_.push(event);
   }
 
   EngineConfig config_;
@@ -421,7 +444,7 @@ class SoftwareEngine : public Engine {
   std::vector<std::unique_ptr<Lcore>> others_;
   std::unique_ptr<Command> command_;    // under way
   std::unique_ptr<Command> unsettled_;  // carried out, and not yet taken over by all lcores
-  std::atomic<bool> unsecured_up_{true}, secured_up_{true};
+  std::array<bool, 2> untold_{};        // changes of links, by whether it is the secured port's
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_{false};  // the first lcore has
   std::thread thread_;

@@ -194,6 +194,30 @@ std::unique_ptr<MasterKey> Worker::swap_master_key(uint8_t slot, std::unique_ptr
   return key;
 }
 
+uint16_t Worker::follow(bool is_secured, const LinkState& link) {
+  const uint16_t mtu = std::min(link.mtu, (is_secured ? secured : unsecured).largest_mtu);
+  use(is_secured, link.up, mtu, link.mac);
+  changes.fetch_add(1, std::memory_order_release);
+  return mtu;
+}
+
+// What is kept by flow (EgressFlow::plain_room) is asked again where it is used.
+void Worker::use(bool is_secured, bool up, uint16_t mtu, const MacAddress& mac) {
+  Side& side = is_secured ? secured : unsecured;
+  side.tx.set_up(up);
+  side.info.mtu = mtu;
+  if (side.info.mac == mac) return;
+  side.info.mac = mac;
+  side.ethernet = EthernetAddress(mac);
+  if (is_secured) {
+    secured_rules.change_mac(mac);
+    next_hops.change_mac(mac);
+  } else {
+    unsecured_rules.change_mac(mac);
+    hosts.change_mac(mac);
+  }
+}
+
 // The first lcore changes none of it again before all others have this number.
 void Worker::take_over_changes() {
   const uint32_t number = other->table.changes.load(std::memory_order_acquire);
@@ -202,6 +226,10 @@ void Worker::take_over_changes() {
   draw.set_as(other->table.draw);
   other->spis.renew_eras();
   ticking_ = true;  // wiping begins in this turn
+  for (const bool is_secured : {false, true}) {
+    const Side& side = is_secured ? other->table.secured : other->table.unsecured;
+    use(is_secured, side.tx.is_up(), side.info.mtu, side.info.mac);
+  }
   other->changes.store(number, std::memory_order_release);
 }
 

@@ -61,6 +61,10 @@ struct Worker {
   // Carries out a command, or goes on with it, at the time of the last turn and as far as the budget allows.
   // False: there is more to do, in the next turn; no other command may come between. First lcore only.
   bool carry_out(Command& command, Budget& budget);
+  // Goes by the port's link as it is now, from the next turn on. Returns the MTU that is used: at most that
+  // of the start, which packet memory is made for. First lcore only, between two commands and once settled();
+  // it is settled again once all other lcores took it over.
+  uint16_t follow(bool secured, const LinkState& link);
   // Gives flows up that have waited too long for a key. False: the budget ended before.
   bool give_up(Budget& budget);
   // What is left of the last turn's budget, for commands.
@@ -95,11 +99,13 @@ struct Worker {
         : port(port),
           info(port.info()),
           ethernet(info.mac),
+          largest_mtu(info.mtu),
           counters(port_counters),
           tx(port, port_counters) {}
     Port& port;
-    const PortInfo info;
-    const EthernetAddress ethernet;
+    PortInfo info;  // MAC address and MTU as they are used now
+    EthernetAddress ethernet;
+    const uint16_t largest_mtu;  // that packet memory is made for
     PortCounters& counters;
     TxQueue tx;
   };
@@ -161,7 +167,7 @@ struct Worker {
 
   // First lcore: puts a master key in its slot and returns the one that was there.
   std::unique_ptr<MasterKey> swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key);
-  // First lcore: others take over master keys and rates of samples once they see the number.
+  // First lcore: others take over master keys, rates of samples and links once they see the number.
   alignas(64) std::atomic<uint32_t> changes{0};  // apart from what is written with each packet
 
   std::unique_ptr<OtherLcore> other;  // null: this is the first
@@ -174,6 +180,7 @@ struct Worker {
   uint16_t take_handed_over(HandOver::Lane lane, rte_mbuf** received);
   void send_handed_over();
   void take_over_changes();
+  void use(bool secured, bool up, uint16_t mtu, const MacAddress& mac);
   void tell_missed();
   void run_timers();
 

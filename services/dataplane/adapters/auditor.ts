@@ -2,6 +2,7 @@
 // Tells the auditors what the core decided, in an operator's words: addresses, names of peers, SPIs in hex.
 // Nothing happens that they would want to know before the trail is there.
 import { flowOf, formatAddress } from '../../shared/address.js';
+import type { AuditData } from '../../shared/audit_event.js';
 import type { Auditor as Trail } from '../../shared/audit_trail.js';
 import type { DataplaneConfig } from '../config.js';
 import type { AuditFact } from '../core/facts.js';
@@ -53,6 +54,10 @@ export class Auditor {
       peer: name,
       by: 'operator',
     });
+  }
+
+  linkChanged(data: AuditData['link.changed']): void {
+    this.#trail?.record('link.changed', data);
   }
 
   /** What passes unencrypted or unchecked from now on, one event for each entry of the node file. */

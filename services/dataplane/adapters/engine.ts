@@ -5,6 +5,7 @@
 import {
   type EngineEvent,
   type EngineInfo,
+  type LinkChange,
   loadAddon,
   type NativeEngine,
   type OpenedKeys,
@@ -41,8 +42,8 @@ export interface EngineListener {
   onFact(fact: Fact): void;
   /** Packets were sampled; the columns are the listener's to keep. */
   onSamples(samples: SampleColumns): void;
-  /** The engine stopped by itself. */
-  onFailed(message: string): void;
+  /** How a port's link is now; without `present` its interface is gone, and the engine stopped. */
+  onLink(change: LinkChange): void;
 }
 
 type Refuse = Extract<Action, { type: 'refuse' }>;
@@ -98,8 +99,10 @@ export function tell(events: readonly EngineEvent[], listener: EngineListener): 
       continue;
     }
     tellMisses();
-    if (event.type === 'failed') listener.onFailed(event.message);
-    else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
+    if (event.type === 'link') {
+      const { type: _, ...change } = event;
+      listener.onLink(change);
+    } else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
   }
   tellMisses();
 }

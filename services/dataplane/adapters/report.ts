@@ -22,12 +22,14 @@ import type { Arbiter } from '../core/arbiter.js';
 import { Losses } from '../core/losses.js';
 import type { Engine, EngineCounters, EngineInfo } from './engine.js';
 import type { Fenced } from './fence.js';
+import type { Links } from './links.js';
 import type { Sampler } from './sampler.js';
 
 export class Report {
   readonly #startedMs = BigInt(unixMs());
   readonly #wrong = new Map<string, Health>();
   #info: EngineInfo | undefined;
+  #links: Pick<Links, 'of'> | undefined;
   #bus: Pick<Bus, 'counters'> | undefined;
   #audit: Pick<AuditTrail, 'counters' | 'health'> | undefined;
   readonly #eventsLost = new Losses();
@@ -65,8 +67,9 @@ export class Report {
     this.#audit = audit;
   }
 
-  started(info: EngineInfo, fences: readonly Fenced[]): void {
+  started(info: EngineInfo, links: Pick<Links, 'of'>, fences: readonly Fenced[]): void {
     this.#info = info;
+    this.#links = links;
     for (const { name, wasOpen, unwritable } of fences) {
       if (wasOpen) {
         this.wrong(
@@ -221,12 +224,13 @@ export class Report {
   }
 
   #port({ role, ...counts }: EngineCounters['ports'][number]): PortStatus {
-    const info = this.#info?.[role];
+    const link = this.#links?.of(role);
     return {
       role,
       name: this.config.engine[role].device,
-      mac: info === undefined ? '' : formatMac(info.mac),
-      mtu: info?.mtu ?? 0,
+      mac: link === undefined ? '' : formatMac(link.mac),
+      mtu: link?.usedMtu ?? 0,
+      up: link?.up ?? false,
       ...counts,
     };
   }

@@ -30,8 +30,11 @@ export const dataplaneMetrics: readonly Metric[] = [
   counter('psp_port_sent_bytes_total', ['port'], 'Octets sent by a port.', (word) =>
     word.stats.ports.map(({ role, txBytes }) => [[role], txBytes]),
   ),
-  gauge('psp_port_mtu_bytes', ['port'], 'MTU of a port.', (word) =>
+  gauge('psp_port_mtu_bytes', ['port'], 'MTU of a port that is used.', (word) =>
     word.stats.ports.map(({ role, mtu }) => [[role], mtu]),
+  ),
+  gauge('psp_port_up', ['port'], 'Whether the link of a port is up: 1 or 0.', (word) =>
+    word.stats.ports.map(({ role, up }) => [[role], up ? 1 : 0]),
   ),
   counter('psp_peer_packets_total', ['peer', 'direction'], 'Packets to (egress) and from a peer.', (word) =>
     word.stats.traffic.flatMap(({ name, egressPackets, ingressPackets }) => [

@@ -389,17 +389,12 @@ TEST_F(KernelPortTest, CountsARefusedFrameAndGoesOn) {
     run("ip link set near down");
     ASSERT_EQ(send(port, datagrams), 3);
     EXPECT_EQ(value(Value::kFramesRefused), 5u);
-    EXPECT_FALSE(port.is_up());
-    EXPECT_TRUE(port.is_there());
     run("ip link set near up; sleep 0.1");
-    EXPECT_TRUE(port.is_up());
     // The socket tells once that the interface was down, to whoever asks first.
     EXPECT_TRUE(received(port).empty());
     ASSERT_EQ(send(port, datagrams), 3);
     EXPECT_EQ(wire.receive(1).size(), 1u);
     EXPECT_EQ(value(Value::kFramesRefused), 5u);
-    run("ip link del near");
-    EXPECT_FALSE(port.is_there());
   });
 }
 

@@ -365,7 +365,8 @@ TEST_F(SoftwareEngineTest, CarriesPacketsBetweenInterfacesAndSleepsWhenThereAreN
     for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
          !failed && std::chrono::steady_clock::now() < end;) {
       if (engine->next_event(&event)) {
-        failed = std::holds_alternative<FailedEvent>(event);
+        const auto* const link = std::get_if<LinkEvent>(&event);
+        failed = link != nullptr && link->secured && !link->state.present;
       } else {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
@@ -373,6 +374,83 @@ TEST_F(SoftwareEngineTest, CarriesPacketsBetweenInterfacesAndSleepsWhenThereAreN
     EXPECT_TRUE(failed);
     engine->stop();
   }).join();
+}
+
+// The next change of a link, whatever else is told before; nothing when none comes in time.
+std::optional<LinkEvent> next_link(Engine& engine) {
+  Event event;
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+       std::chrono::steady_clock::now() < end;) {
+    if (!engine.next_event(&event)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    } else if (const auto* const link = std::get_if<LinkEvent>(&event)) {
+      return *link;
+    }
+  }
+  return {};
+}
+
+TEST_F(SoftwareEngineTest, FollowsTheLinksOfItsInterfacesOnEachLcore) {
+  for (const uint32_t lcores : {1u, 2u}) {
+    if (lcores > std::thread::hardware_concurrency()) continue;
+    std::thread([this, lcores] {
+      if (!make_links(1600)) {
+        GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
+      }
+      EngineConfig config = on_links();
+      config.lcores = lcores;
+      const auto followed = make_software_engine();
+      const EngineInfo info = followed->start(config, *aead, 0, master_key());
+      EXPECT_TRUE(info.secured.up);
+      EXPECT_EQ(info.wanted_mtu, 1568);
+      const auto changes = [&](const std::string& command, bool secured, auto&& is_expected) {
+        SCOPED_TRACE(command);
+        run(command);
+        const std::optional<LinkEvent> link = next_link(*followed);
+        ASSERT_TRUE(link.has_value());
+        EXPECT_EQ(link->secured, secured);
+        EXPECT_TRUE(link->state.present);
+        EXPECT_TRUE(is_expected(*link));
+      };
+      const auto is_up = [](const LinkEvent& link) { return link.state.up; };
+      const auto is_down = [](const LinkEvent& link) { return !link.state.up; };
+      const auto has_mtu = [](uint16_t mtu, uint16_t used) {
+        return [=](const LinkEvent& link) {
+          return link.state.up && link.state.mtu == mtu && link.used_mtu == used;
+        };
+      };
+      changes("ip link set secured mtu 1400", true, has_mtu(1400, 1400));
+      changes("ip link set secured mtu 9000", true, has_mtu(9000, 1600));
+      changes("ip link set unsecured mtu 1300", false, has_mtu(1300, 1300));
+      Wire wire("wire");
+      constexpr MacAddress kNewMac = {2, 0, 0, 0, 7, 7};
+      changes("ip link set secured address 02:00:00:00:07:07", true,
+              [&](const LinkEvent& link) { return link.state.mac == kNewMac; });
+      const Frame announced = wire.receive(0x0806);
+      ASSERT_FALSE(announced.empty());
+      EXPECT_EQ(std::memcmp(&announced[6], kNewMac.data(), 6), 0);
+      // Administratively, and for want of a carrier.
+      for (const std::string end : {"unsecured", "host"}) {
+        changes("ip link set " + end + " down", false, is_down);
+        changes("ip link set " + end + " up", false, is_up);
+      }
+      // Both are told, however fast.
+      changes("ip link set unsecured down; ip link set unsecured up", false, is_down);
+      changes("true", false, is_up);
+      // Leaving a bridge is no removal, and other interfaces are of no concern.
+      run("ip link add other type bridge && ip link set unsecured master other && "
+          "ip link set unsecured nomaster && ip link del other");
+      changes("ip link set unsecured mtu 1200", false, has_mtu(1200, 1200));
+      // Under another name it is gone.
+      changes("ip link set unsecured down", false, is_down);
+      run("ip link set unsecured name elsewhere");
+      const std::optional<LinkEvent> link = next_link(*followed);
+      ASSERT_TRUE(link.has_value());
+      EXPECT_FALSE(link->secured);
+      EXPECT_FALSE(link->state.present);
+      followed->stop();
+    }).join();
+  }
 }
 
 TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {

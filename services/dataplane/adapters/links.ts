@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The links of both ports as they change while the engine runs: link state, MTU, MAC address, removal. Each change goes
+// to the log and to the auditors; what is wrong stays in health until it is over. The engine has followed the change
+// before it is reported here.
+import type { LinkChange, PortInfo } from '../../../native/addon.js';
+import { formatMac, unmapped } from '../../shared/address.js';
+import type { AuditData } from '../../shared/audit_event.js';
+import { PspError } from '../../shared/errors.js';
+import type { Logger } from '../../shared/log.js';
+import type { DataplaneConfig } from '../config.js';
+import type { EngineInfo } from './engine.js';
+
+export type Role = 'unsecured' | 'secured';
+
+/** A port's link: with the MTU of its interface, and the one that is used. */
+export type Link = Omit<LinkChange, 'port'>;
+
+/** Where changes go. */
+export interface LinkSink {
+  record(data: AuditData['link.changed']): void;
+  wrong(part: string, message: string): void;
+  well(part: string): void;
+}
+
+/** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/fit.h. */
+const leastMtu = { 4: 576, 6: 1280 } as const;
+
+const stateOf = ({ present, up }: Link): 'up' | 'down' | 'removed' =>
+  present ? (up ? 'up' : 'down') : 'removed';
+
+export class Links {
+  readonly #links = new Map<Role, Link>();
+  /** Changes that were reported before `begin`. */
+  #early: LinkChange[] | undefined = [];
+
+  constructor(
+    private readonly config: Pick<DataplaneConfig, 'engine'>,
+    private readonly log: Logger,
+    private readonly sink: LinkSink,
+    private readonly onRemoved: (error: PspError) => void,
+  ) {}
+
+  /** From now on changes are told; the engine started with links like these. */
+  begin(info: EngineInfo): void {
+    for (const role of ['unsecured', 'secured'] as const) {
+      const link = linkOf(info[role]);
+      this.#links.set(role, link);
+      this.#judge(role, link);
+      if (!link.up) this.log.warn({ ...this.#fields(role), code: 'LINK_DOWN' }, 'link is down');
+    }
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const change of early) this.changed(change);
+  }
+
+  /** The link as it is now; undefined before `begin`. */
+  of(role: Role): Link | undefined {
+    return this.#links.get(role);
+  }
+
+  changed(change: LinkChange): void {
+    if (this.#early !== undefined) {
+      this.#early.push(change);
+      return;
+    }
+    const { port, ...link } = change;
+    const before = this.#links.get(port) as Link;
+    this.#links.set(port, link);
+    const tell = <T extends string | number>(what: 'state' | 'mtu' | 'mac', from: T, to: T) => {
+      if (from === to) return;
+      const code = to === 'down' ? 'LINK_DOWN' : to === 'removed' ? 'INTERFACE_REMOVED' : undefined;
+      this.log.warn({ ...this.#fields(port), what, from, to, ...(code && { code }) }, 'link changed');
+      this.sink.record({ port, interface: this.#name(port), what, from, to });
+    };
+    tell('state', stateOf(before), stateOf(link));
+    if (!link.present) {
+      this.onRemoved(new PspError('INTERFACE_REMOVED', { name: this.#name(port), key: `${port}.port` }));
+      return;
+    }
+    tell('mtu', before.mtu, link.mtu);
+    tell('mac', formatMac(before.mac), formatMac(link.mac));
+    this.#judge(port, link);
+  }
+
+  #name(role: Role): string {
+    return this.config.engine[role].device;
+  }
+
+  #fields(role: Role) {
+    return { port: role, interface: this.#name(role) };
+  }
+
+  #judge(role: Role, { up, mtu, usedMtu }: Link): void {
+    const name = this.#name(role);
+    this.#say(`link ${role}`, up ? undefined : new PspError('LINK_DOWN', { name, key: `${role}.port` }));
+    this.#say(`mtu ${role}`, this.#mtuFault(role, name, mtu, usedMtu));
+  }
+
+  #mtuFault(role: Role, name: string, mtu: number, used: number): PspError | undefined {
+    const { secured } = this.config.engine;
+    const need = leastMtu[unmapped(secured.address).length === 4 ? 4 : 6];
+    if (role === 'secured' && mtu < need) return new PspError('MTU_TOO_SMALL', { name, mtu, need });
+    return mtu > used ? new PspError('MTU_NEEDS_RESTART', { name, mtu, used }) : undefined;
+  }
+
+  #say(part: string, fault: PspError | undefined): void {
+    if (fault === undefined) this.sink.well(part);
+    else this.sink.wrong(part, `${fault.code}: ${fault.message}`);
+  }
+}
+
+const linkOf = (info: PortInfo): Link => ({ ...info, present: true, usedMtu: info.mtu });
