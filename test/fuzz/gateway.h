@@ -3,8 +3,12 @@
 // one in transport mode, keys from fixed octets. It remembers what it was given, so that whatever comes out
 // can be judged:
 //
-//   secured port    ARP, neighbour discovery of its own, and PSP that opens to a packet that a host sent
-//   unsecured port  ARP, neighbour discovery, ICMP errors of its own, and packets that a peer sealed
+//   secured port    ARP, neighbour discovery of its own, and PSP that opens to a packet that a host sent, or
+//   to
+//                   an ICMP error of its own about a packet that a peer sealed
+//   unsecured port  ARP, neighbour discovery, ICMP errors and echo replies of its own, and packets that a
+//   peer
+//                   sealed
 //
 // Judging lives in judge.h.
 #pragma once

@@ -120,7 +120,9 @@ class Judge {
                                 &ip);
     require(fault == OpenFault::kNone, "it opens under its key");
     require(header.cookie == key.key.cookie, "with the cookie of its key");
-    require(came_from_a_host(ip, Octets(inner, inner + ip.length)), "to what a host sent");
+    const Octets plain(inner, inner + ip.length);
+    require(came_from_a_host(ip, plain) || is_error_about_a_peers_packet(ip, plain),
+            "to what a host sent, or to an ICMP error about what a peer sent");
   }
 
   // The sealed packet that left last, or nothing.
@@ -136,6 +138,26 @@ class Judge {
       if (memmem(known.completed.data(), known.completed.size(), payload.data(), payload.size())) return true;
     }
     return was_joined(ip, inner);
+  }
+
+  // The gateway sends it for the host that the packet was for, and quotes the packet as far as it fits.
+  bool is_error_about_a_peers_packet(const IpPacket& ip, const Octets& error) const {
+    const bool ipv6 = ip.version == 6;
+    if (ip.protocol != (ipv6 ? kProtocolIcmpv6 : kProtocolIcmp)) return false;
+    const uint8_t* const icmp = error.data() + ip.payload_offset;
+    const size_t length = error.size() - ip.payload_offset;
+    if (length < 8 || icmp[0] != (ipv6 ? 2 : 3) || icmp[1] != (ipv6 ? 0 : 4)) return false;
+    const Octets quote(icmp + 8, icmp + length);
+    for (const Octets& packet : from_peers_) {
+      IpPacket sent;
+      if (read_ip(packet.data(), packet.size(), &sent) != IpFault::kNone) continue;
+      if (sent.source != ip.destination || sent.destination != ip.source) continue;
+      if (packet.size() >= quote.size() &&
+          equal_but_ecn({packet.begin(), packet.begin() + static_cast<ptrdiff_t>(quote.size())}, quote)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   // Whether fragments that hosts sent cover all of the packet behind its headers.
