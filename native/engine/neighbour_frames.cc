@@ -32,16 +32,17 @@ uint8_t* begin(rte_mbuf* mbuf, const MacAddress& destination, const MacAddress& 
   return frame + kEthernetLength;
 }
 
+// A request leaves the target's MAC address open, also when it goes to one.
 bool write_arp(rte_mbuf* mbuf, uint8_t operation, const MacAddress& mac, const Address& sender,
-               const MacAddress& target_mac, const Address& target) {
+               const MacAddress& destination, const Address& target) {
   const bool request = operation == 1;
-  uint8_t* arp = begin(mbuf, request ? kBroadcastMac : target_mac, mac, 0x0806, kArpLength);
+  uint8_t* arp = begin(mbuf, destination, mac, 0x0806, kArpLength);
   if (arp == nullptr) return false;
   std::memcpy(arp, kArpFixed, sizeof kArpFixed);
   arp[7] = operation;
   std::memcpy(arp + 8, mac.data(), 6);
   std::memcpy(arp + 14, sender.data() + 12, 4);
-  if (!request) std::memcpy(arp + 18, target_mac.data(), 6);
+  if (!request) std::memcpy(arp + 18, destination.data(), 6);
   std::memcpy(arp + 24, target.data() + 12, 4);
   return true;
 }
@@ -82,6 +83,7 @@ std::optional<NeighbourMessage> read_arp(const uint8_t* arp, size_t length) {
   if (arp[6] != 0 || (arp[7] != 1 && arp[7] != 2)) return {};
   NeighbourMessage message;
   message.request = arp[7] == 1;
+  message.solicited = !message.request;
   std::memcpy(message.mac.data(), arp + 8, 6);
   static constexpr uint8_t kUnspecified[4] = {};
   if (std::memcmp(arp + 14, kUnspecified, 4) != 0) message.sender = mapped(arp + 14);
@@ -108,6 +110,7 @@ std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet,
   std::memcpy(said.target.data(), message + 8, 16);
   said.sender = said.request ? packet.source : said.target;
   said.overrides = said.request || (message[4] & kOverrideFlag) != 0;
+  said.solicited = !said.request && (message[4] & kSolicitedFlag) != 0;
   if (said.target[0] == 0xff) return {};
   const uint8_t wanted = said.request ? kSourceLinkLayer : kTargetLinkLayer;
   for (uint32_t at = kMessageLength; at < length;) {
@@ -120,8 +123,10 @@ std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet,
   return said;
 }
 
-bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender, const Address& target) {
-  if (is_ipv4(target)) return write_arp(mbuf, 1, mac, sender, {}, target);
+bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender, const Address& target,
+                   const std::optional<MacAddress>& at) {
+  if (is_ipv4(target)) return write_arp(mbuf, 1, mac, sender, at.value_or(kBroadcastMac), target);
+  if (at) return write_message(mbuf, kSolicitation, 0, mac, sender, *at, target, target);
   // The solicited-node group of the target (RFC 4291, 2.7.1) and its MAC address (RFC 2464, 7).
   Address group = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, target[13], target[14], target[15]};
   const MacAddress group_mac = {0x33, 0x33, group[12], group[13], group[14], group[15]};
@@ -136,7 +141,7 @@ bool write_answer(rte_mbuf* mbuf, const MacAddress& mac, const Address& answered
 }
 
 bool write_announcement(rte_mbuf* mbuf, const MacAddress& mac, const Address& own) {
-  if (is_ipv4(own)) return write_arp(mbuf, 1, mac, own, {}, own);
+  if (is_ipv4(own)) return write_arp(mbuf, 1, mac, own, kBroadcastMac, own);
   constexpr Address kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
   return write_message(mbuf, kAdvertisement, kRouterFlag | kOverrideFlag, mac, own, kAllNodesMac, kAllNodes,

@@ -20,11 +20,13 @@ inline bool is_unicast(const MacAddress& mac) {
 
 // What an ARP packet or a neighbour message says. One shape for both families.
 struct NeighbourMessage {
-  bool request = false;   // ARP request, neighbour solicitation
-  Address sender{};       // all zero: none given (ARP probe, solicitation from ::)
-  MacAddress mac{};       // the sender's; in advertisements the target's; zero where none was given
-  Address target{};       // asked for; in advertisements whose address it is
-  bool overrides = true;  // may replace a MAC address that is known already; advertisements say so or not
+  bool request = false;    // ARP request, neighbour solicitation
+  bool solicited = false;  // an answer to a request: ARP reply, advertisement with the Solicited flag
+  bool unicast = true;     // the frame was for one MAC address; known to whoever reads the frame
+  Address sender{};        // all zero: none given (ARP probe, solicitation from ::)
+  MacAddress mac{};        // the sender's; in advertisements the target's; zero where none was given
+  Address target{};        // asked for; in advertisements whose address it is
+  bool overrides = true;   // may replace a MAC address that is known already; advertisements say so or not
 };
 
 // Reads an ARP packet of `length` octets. Nothing: it is no ARP for IPv4 over Ethernet.
@@ -36,8 +38,11 @@ bool is_neighbour_discovery(const IpPacket& packet, const uint8_t* octets);
 // source is multicast.
 std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet, const uint8_t* octets);
 
-// Asks all for `target`'s MAC address. `sender` may be zero for IPv4. False: no room in the mbuf.
-bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender, const Address& target);
+// Asks for `target`'s MAC address: all neighbours, or whoever had the MAC address `at` alone (RFC 4861
+// section 7.3.3; RFC 1122 section 2.3.2.1, "unicast poll"). `sender` may be zero for IPv4. False: no room in
+// the mbuf.
+bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender, const Address& target,
+                   const std::optional<MacAddress>& at = {});
 // Answers `asker`: `answered` is at `mac`. `as_router` for an address of our own, otherwise as a proxy
 // without override (RFC 4861, 7.2.8).
 bool write_answer(rte_mbuf* mbuf, const MacAddress& mac, const Address& answered, const Address& asker,

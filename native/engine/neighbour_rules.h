@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What differs between the two sides of a gateway when neighbours ask or are asked. Unsecured: we stand in
-// for everything behind the peers and for the gateway addresses, never for a host's own address nor for a
-// link-local one that is not ours, however wide a peer's prefix; hosts are local VIPs. Secured: we answer for
+// What differs between the two sides of a gateway when neighbours ask or are asked. Unsecured: we answer for
+// the gateway addresses, and as a proxy for everything behind the peers. A proxy answer goes to our VIPs
+// alone, because only their packets are carried: for other hosts on the segment an address of a peer's prefix
+// may be that of a neighbour of theirs. It is never given for a host's own address, nor for a link-local one,
+// however wide a peer's prefix; hosts are local VIPs. Secured: we answer for
 // our own address alone, and for the link-local address of the port where the gateway is solicited from it;
 // neighbours are those of the connected prefix, and the gateway, wherever its address lies.
 #pragma once
@@ -23,8 +25,8 @@ class NeighbourRules {
   enum class Answer : uint8_t { kNo, kAsProxy, kAsOurselves };
 
   virtual ~NeighbourRules() = default;
-  // Whether a request for `target` is ours to answer.
-  virtual Answer answers(const Address& target) const = 0;
+  // Whether a request is ours to answer.
+  virtual Answer answers(const NeighbourMessage& request) const = 0;
   // Whether `address` may be a neighbour on this side.
   virtual bool is_neighbour(const Address& address) const = 0;
   // The address to ask from; zero for IPv4 where there is none.
@@ -43,11 +45,15 @@ class UnsecuredRules : public NeighbourRules {
     own_.push_back(link_local(mac));
   }
 
-  Answer answers(const Address& target) const override {
-    if (std::ranges::find(own_, target) != own_.end()) return Answer::kAsOurselves;
+  // A gateway address, or the link-local one of the port.
+  bool is_own(const Address& address) const { return std::ranges::find(own_, address) != own_.end(); }
+  Answer answers(const NeighbourMessage& request) const override {
+    const Address& target = request.target;
+    if (is_own(target)) return Answer::kAsOurselves;
     if (is_link_local(target)) return Answer::kNo;
     const uint16_t owner = peers_.owner(target);
-    return owner == Peers::kNobody || owner == Peers::kLocal ? Answer::kNo : Answer::kAsProxy;
+    if (owner == Peers::kNobody || owner == Peers::kLocal) return Answer::kNo;
+    return is_neighbour(request.sender) || probes_us(request) ? Answer::kAsProxy : Answer::kNo;
   }
   bool is_neighbour(const Address& address) const override { return peers_.owner(address) == Peers::kLocal; }
   Address sender_for(const Address& target) const override {
@@ -60,6 +66,12 @@ class UnsecuredRules : public NeighbourRules {
   void change_mac(const MacAddress& mac) override { own_.back() = link_local(mac); }
 
  private:
+  // Hosts verify a neighbour that they know from their link-local address (RFC 4861 section 7.3.3): one that
+  // sends such a probe to us alone has had our answer before, so nothing is taken over.
+  static bool probes_us(const NeighbourMessage& request) {
+    return request.unicast && !is_ipv4(request.sender) && is_link_local(request.sender);
+  }
+
   const Peers& peers_;
   std::vector<Address> own_;  // the gateways, then the link-local one
 };
@@ -70,8 +82,8 @@ class SecuredRules : public NeighbourRules {
   SecuredRules(const Prefix& address, const std::optional<Address>& gateway, const MacAddress& mac)
       : address_(address), gateway_(gateway), own_{address.address, link_local(mac)} {}
 
-  Answer answers(const Address& target) const override {
-    return std::ranges::find(own(), target) != own().end() ? Answer::kAsOurselves : Answer::kNo;
+  Answer answers(const NeighbourMessage& request) const override {
+    return std::ranges::find(own(), request.target) != own().end() ? Answer::kAsOurselves : Answer::kNo;
   }
   bool is_neighbour(const Address& address) const override {
     return address_.contains(address) || address == gateway_;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One list holds every neighbour with a time to come (asked, or unreachable for a while); tick goes round it.
+// One list holds every neighbour whose state ends at a time; tick goes round it.
 // As the known never fill the table, there is an unknown one to give way whenever it is full.
 #include "engine/neighbours.h"
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace psp {
 
@@ -45,11 +46,13 @@ void Neighbours::ask_of(const Neighbours& first, HandOver& lanes, HandOver::Lane
 void Neighbours::publish(const Neighbour& neighbour) {
   if (!published_) return;
   auto& published = (*published_)[neighbours_.number_of(neighbour)];
-  if (!neighbour.known || neighbour.leaving) {
+  if (!is_known(neighbour.state) || neighbour.leaving) {
     published.withdraw();
     return;
   }
-  const uint64_t until_ms = neighbour.asked ? neighbour.next_ms : neighbour.heard_ms + kFreshMs;
+  uint64_t until_ms = 0;  // of a stale one
+  if (is_due(neighbour.state)) until_ms = neighbour.next_ms;
+  if (neighbour.state == State::kReachable) until_ms = neighbour.confirmed_ms + kReachableMs;
   published.publish({neighbour.address, until_ms, neighbour.mac, {}});
 }
 
@@ -109,7 +112,7 @@ MacAddress Neighbours::mac_of(const Address& address, uint64_t now_ms) const {
     return known != nullptr ? known->mac : MacAddress{};
   }
   const uint32_t number = find(address);
-  return number != 0 && neighbours_[number].known ? neighbours_[number].mac : MacAddress{};
+  return number != 0 && is_known(neighbours_[number].state) ? neighbours_[number].mac : MacAddress{};
 }
 
 void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) {
@@ -137,10 +140,9 @@ void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t no
   if (!is_unicast(mac)) return;
   Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
   neighbour.seed = mac;
-  if (neighbour.known) return;
-  set_known(neighbour, mac);
-  neighbour.unreachable = false;
-  if (!neighbour.asked) ask(neighbour, now_ms);
+  if (is_known(neighbour.state)) return;
+  neighbour.mac = mac;
+  begin_asking(neighbour, State::kProbe, now_ms);
   release(neighbour);
   publish(neighbour);
 }
@@ -161,11 +163,13 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
   // Who announces itself without being asked (gratuitous ARP) only refreshes what is known already.
   const bool announces = message.sender == message.target;
   const auto answer = message.request && sender_given && mac_given && !announces
-                          ? rules_.answers(message.target)
+                          ? rules_.answers(message)
                           : NeighbourRules::Answer::kNo;
   const bool to_us = answer != NeighbourRules::Answer::kNo;
-  if (sender_given && mac_given && rules_.is_neighbour(message.sender)) {
-    learn(message, to_us, now_ms);
+  if (sender_given && rules_.is_neighbour(message.sender)) {
+    if (mac_given) learn(message, to_us, now_ms);
+    // An answer to a unicast solicitation may leave the MAC address out (RFC 4861 section 7.2.4).
+    if (!mac_given && message.solicited) confirm(message.sender, now_ms);
   }
   if (!to_us) return;
   rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
@@ -179,28 +183,33 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
 
 bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
   publish_those_that_left();
-  requests_.begin(now_ms, std::min(asked_.count, kTickBound));
+  timers_.begin(now_ms, std::min(due_.count, kTickBound));
   // Answers shorten the list between turns.
-  while (!asked_.empty() && requests_.next(budget)) {
-    const uint32_t number = asked_.head;
+  while (!due_.empty() && timers_.next(budget)) {
+    const uint32_t number = due_.head;
     Neighbour& neighbour = neighbours_[number];
-    asked_.remove(neighbours_, number);
-    asked_.push_back(neighbours_, number);
+    due_.remove(neighbours_, number);
+    due_.push_back(neighbours_, number);
     budget.spend(1);
     if (now_ms < neighbour.next_ms) continue;
     budget.spend(Budget::kNeighbourChange + neighbour.waiting.count);
-    if (neighbour.unreachable) {
-      forget(number);
-      continue;
+    const bool asks_again = neighbour.tries < kTries;
+    switch (neighbour.state) {
+      case State::kIncomplete:
+        asks_again ? ask(neighbour, now_ms) : give_up(neighbour, now_ms);
+        break;
+      case State::kDelay:
+        begin_asking(neighbour, State::kProbe, now_ms);
+        break;
+      case State::kProbe:
+        asks_again ? ask(neighbour, now_ms) : end_probing(neighbour, now_ms);
+        break;
+      default:  // unreachable
+        forget(number);
     }
-    if (neighbour.tries < kTries) {
-      ask(neighbour, now_ms);
-    } else {
-      give_up(neighbour, now_ms);
-    }
-    publish(neighbour);
+    if (neighbour.used) publish(neighbour);
   }
-  return asked_.empty() || !requests_.is_unfinished();
+  return due_.empty() || !timers_.is_unfinished();
 }
 
 uint32_t Neighbours::find(const Address& address) const {
@@ -224,78 +233,112 @@ uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
 }
 
 Neighbours::Reach Neighbours::reach(Neighbour& neighbour, uint64_t now_ms) {
-  if (neighbour.unreachable) return Reach::kUnreachable;
-  const bool old = neighbour.known && now_ms - neighbour.heard_ms >= kFreshMs;
-  if (!neighbour.asked && (!neighbour.known || old)) {
-    ask(neighbour, now_ms);
-    publish(neighbour);
+  switch (neighbour.state) {
+    case State::kUnreachable:
+      return Reach::kUnreachable;
+    case State::kNew:
+      begin_asking(neighbour, State::kIncomplete, now_ms);
+      return Reach::kAsked;
+    case State::kIncomplete:
+      return Reach::kAsked;
+    case State::kReachable:
+      if (now_ms - neighbour.confirmed_ms < kReachableMs) break;
+      [[fallthrough]];
+    case State::kStale:
+      enter(neighbour, State::kDelay, now_ms + kDelayMs);
+      publish(neighbour);
+      break;
+    case State::kDelay:
+    case State::kProbe:
+      break;
   }
-  return neighbour.known ? Reach::kKnown : Reach::kAsked;
+  return Reach::kKnown;
 }
 
+bool Neighbours::is_due(State state) {
+  return state == State::kIncomplete || state == State::kUnreachable || state == State::kDelay ||
+         state == State::kProbe;
+}
+
+void Neighbours::enter(Neighbour& neighbour, State state, uint64_t next_ms) {
+  const uint32_t number = neighbours_.number_of(neighbour);
+  const State before = std::exchange(neighbour.state, state);
+  neighbour.next_ms = next_ms;
+  if (is_due(before) != is_due(state)) {
+    is_due(state) ? due_.push_back(neighbours_, number) : due_.remove(neighbours_, number);
+  }
+  if (is_known(before) == is_known(state)) return;
+  if (is_known(state) && known_.count >= kKnownAtMost) forget_a_known_one();
+  (is_known(before) ? known_ : unknown_).remove(neighbours_, number);
+  (is_known(state) ? known_ : unknown_).push_back(neighbours_, number);
+}
+
+// RFC 4861 sections 7.2.3 and 7.2.5; of ARP, RFC 826 and the same. Only an answer to us confirms that the
+// neighbour is reached; anything else that brings another MAC address makes it stale.
 void Neighbours::learn(const NeighbourMessage& message, bool add, uint64_t now_ms) {
   const uint32_t number = add ? find_or_add(message.sender, now_ms) : find(message.sender);
   if (number == 0) return;
   Neighbour& neighbour = neighbours_[number];
-  // RFC 4861, 7.2.5. Asking, where it goes on, finds out whether the known one is still there.
-  if (neighbour.known && !message.overrides && neighbour.mac != message.mac) return;
-  set_known(neighbour, message.mac);
-  neighbour.heard_ms = now_ms;
-  stop_asking(neighbour);
+  const bool known = is_known(neighbour.state);
+  const bool same = known && neighbour.mac == message.mac;
+  const bool confirms = message.solicited && message.unicast;
+  if (same && !confirms) return;
+  if (known && !same && !message.overrides) {
+    // Whether the one that is known is still there shows when it is probed.
+    if (neighbour.state == State::kReachable) enter(neighbour, State::kStale);
+    publish(neighbour);
+    return;
+  }
+  neighbour.mac = message.mac;
+  if (confirms) neighbour.confirmed_ms = now_ms;
+  enter(neighbour, confirms ? State::kReachable : State::kStale);
   release(neighbour);
   publish(neighbour);
 }
 
-void Neighbours::set_known(Neighbour& neighbour, const MacAddress& mac) {
-  neighbour.mac = mac;
-  if (neighbour.known) return;
-  if (known_.count >= kKnownAtMost) forget_a_known_one();
-  const uint32_t number = neighbours_.number_of(neighbour);
-  unknown_.remove(neighbours_, number);
-  known_.push_back(neighbours_, number);
-  neighbour.known = true;
+void Neighbours::confirm(const Address& address, uint64_t now_ms) {
+  const uint32_t number = find(address);
+  if (number == 0 || !is_known(neighbours_[number].state)) return;
+  neighbours_[number].confirmed_ms = now_ms;
+  enter(neighbours_[number], State::kReachable);
+  publish(neighbours_[number]);
 }
 
+void Neighbours::begin_asking(Neighbour& neighbour, State state, uint64_t now_ms) {
+  enter(neighbour, state);
+  neighbour.tries = 0;
+  ask(neighbour, now_ms);
+}
+
+// A MAC address that was configured says nothing of where the neighbour is: all are asked.
 void Neighbours::ask(Neighbour& neighbour, uint64_t now_ms) {
-  if (!neighbour.asked) {
-    neighbour.asked = true;
-    neighbour.tries = 0;
-    asked_.push_back(neighbours_, neighbours_.number_of(neighbour));
-  }
   ++neighbour.tries;
   neighbour.next_ms = now_ms + kRetryMs;
   counters_[Value::kSolicitations].add();
   rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
   if (frame == nullptr) return;
-  if (!write_request(frame, mac_, rules_.sender_for(neighbour.address), neighbour.address) ||
+  std::optional<MacAddress> at;
+  if (is_known(neighbour.state) && neighbour.mac != neighbour.seed) at = neighbour.mac;
+  if (!write_request(frame, mac_, rules_.sender_for(neighbour.address), neighbour.address, at) ||
       !tx_.push(frame)) {
     rte_pktmbuf_free(frame);
   }
 }
 
-// Ends whatever was to come for the neighbour.
-void Neighbours::stop_asking(Neighbour& neighbour) {
-  if (neighbour.asked) asked_.remove(neighbours_, neighbours_.number_of(neighbour));
-  neighbour.asked = false;
-  neighbour.unreachable = false;
+void Neighbours::give_up(Neighbour& neighbour, uint64_t now_ms) {
+  drop_waiting(neighbour);
+  enter(neighbour, State::kUnreachable, now_ms + kRetryMs);
 }
 
-void Neighbours::give_up(Neighbour& neighbour, uint64_t now_ms) {
-  if (neighbour.seed != MacAddress{}) {
-    neighbour.mac = neighbour.seed;
-    neighbour.heard_ms = now_ms;
-    stop_asking(neighbour);
-    return;
+// No probe was answered. Forgotten (RFC 4861 section 7.3.3), the neighbour is asked for anew when it is used;
+// a configured MAC address serves again meanwhile, or still.
+void Neighbours::end_probing(Neighbour& neighbour, uint64_t now_ms) {
+  if (neighbour.seed == MacAddress{}) return forget(neighbours_.number_of(neighbour));
+  if (std::exchange(neighbour.mac, neighbour.seed) != neighbour.seed) {
+    return begin_asking(neighbour, State::kProbe, now_ms);
   }
-  drop_waiting(neighbour);
-  if (neighbour.known) {
-    const uint32_t number = neighbours_.number_of(neighbour);
-    known_.remove(neighbours_, number);
-    unknown_.push_back(neighbours_, number);
-  }
-  neighbour.known = false;
-  neighbour.unreachable = true;
-  neighbour.next_ms = now_ms + kRetryMs;
+  neighbour.confirmed_ms = now_ms;
+  enter(neighbour, State::kReachable);
 }
 
 void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
@@ -360,9 +403,9 @@ void Neighbours::forget(uint32_t number) {
   Neighbour& neighbour = neighbours_[number];
   if (published_) (*published_)[number].withdraw();
   drop_waiting(neighbour);
-  stop_asking(neighbour);
+  if (is_due(neighbour.state)) due_.remove(neighbours_, number);
   if (neighbour.leaving) leaving_.remove(neighbours_, number);
-  (neighbour.known ? known_ : unknown_).remove(neighbours_, number);
+  (is_known(neighbour.state) ? known_ : unknown_).remove(neighbours_, number);
   index_.erase(hash(neighbour.address), number);
   neighbours_.give_back(number);
   counters_[Value::kNeighbours].subtract();

@@ -2,12 +2,15 @@
 // The neighbours of one port: which MAC address an IP address has, asked for by ARP or neighbour discovery.
 // Built packets wait, bounded, for one that is not known yet; a request goes out at once and then each
 // second, three in all; without an answer the waiting packets are dropped and the neighbour counts as
-// unreachable for a second. A known one is asked again once it is used 30 s after it was last heard, and
-// stays in use meanwhile. Learned from answers, and from requests to us; a configured address serves until
-// something is learned. A quarter of the table is kept for unknown ones, so that neither kind displaces the
-// other: of the known the longest unused gives way, of the unknown the oldest. Of the first lcore; those of
-// the others only look up in what it publishes, and leave frames for unknown ones to it. A published one
-// serves until it would be asked again: then frames come by the first lcore, which asks.
+// unreachable for a second. Learned from answers, and from requests to us; a configured address serves until
+// something is learned. Whether a known one is still there is found out as RFC 4861 section 7.3 says, for
+// both families: one that is used and was not confirmed for a while is sent up to three unicast probes, and
+// stays in use meanwhile; without an answer it is forgotten, so that the next frame asks all neighbours. One
+// that is not used costs no traffic. A quarter of the table is kept for unknown ones, so that neither kind
+// displaces the other: of the known the longest unused gives way, of the unknown the oldest. Of the first
+// lcore; those of the others only look up in what it publishes, and leave frames for unknown ones to it. A
+// published one serves until it is to be confirmed: then frames come by the first lcore, which sees that it
+// is used.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +33,15 @@ class Neighbours {
   static constexpr uint32_t kKnownAtMost = kCapacity / 4 * 3;
   static constexpr uint32_t kQueuePerNeighbour = 64;
   static constexpr uint32_t kQueueTotal = 1024;
+  // RFC 4861 section 10: RETRANS_TIMER; MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
   static constexpr uint32_t kRetryMs = 1000;
   static constexpr uint32_t kTries = 3;
-  static constexpr uint32_t kFreshMs = 30000;
+  // ReachableTime (section 6.3.2) and DELAY_FIRST_PROBE_TIME, which section 10 sets to 30 s and 5 s: it
+  // relies on upper layers to confirm in between. A gateway has none, so both are shorter: a neighbour that
+  // silently gets another MAC address is found within 9 s of the last confirmation, at the price of one probe
+  // in 6 s.
+  static constexpr uint32_t kReachableMs = 5000;
+  static constexpr uint32_t kDelayMs = 1000;
 
   enum class Reach : uint8_t { kKnown, kAsked, kUnreachable };
 
@@ -70,8 +79,8 @@ class Neighbours {
   // Repeats requests and gives up, for a bounded number of neighbours each millisecond. To be called in each
   // turn while it returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
-  // Whether a request waits for its answer.
-  bool asking() const { return !asked_.empty(); }
+  // Whether a neighbour has a time to come.
+  bool any_due() const { return !due_.empty(); }
 
  private:
   struct Waiting {
@@ -80,16 +89,26 @@ class Neighbours {
     uint32_t next_free;
     bool used;
   };
-  // Known and asked at once: an old one that is asked again.
+  // As in RFC 4861 section 7.3.2. Not known: new, incomplete and unreachable ones.
+  enum class State : uint8_t {
+    kNew,
+    kIncomplete,   // all are asked, frames wait
+    kUnreachable,  // nobody answered; for kRetryMs
+    kReachable,    // confirmed; kReachableMs later as stale
+    kStale,        // used as it is; the next use begins the delay
+    kDelay,        // was used; probed after kDelayMs unless it is confirmed before
+    kProbe,        // probed
+  };
   struct Neighbour {
     Address address;
     MacAddress mac;
     MacAddress seed;
-    bool known, asked, unreachable, used;
+    State state;
+    bool used;
     bool leaving;  // what waited may still be in the queue, in front of left_at
     uint8_t tries;
     uint32_t left_at;
-    uint64_t heard_ms, used_ms, next_ms;
+    uint64_t confirmed_ms, used_ms, next_ms;
     List<Waiting, &Waiting::link> waiting;
     Link link, order, leaving_link;
     uint32_t next_free;
@@ -112,11 +131,16 @@ class Neighbours {
   uint32_t find(const Address& address) const;
   uint32_t find_or_add(const Address& address, uint64_t now_ms);
   Reach reach(Neighbour& neighbour, uint64_t now_ms);
+  static bool is_known(State state) { return state >= State::kReachable; }
+  static bool is_due(State state);
+  // Changes the state; `next_ms`: its end, where it has one.
+  void enter(Neighbour& neighbour, State state, uint64_t next_ms = 0);
   void learn(const NeighbourMessage& message, bool add, uint64_t now_ms);
-  void set_known(Neighbour& neighbour, const MacAddress& mac);
+  void confirm(const Address& address, uint64_t now_ms);
+  void begin_asking(Neighbour& neighbour, State state, uint64_t now_ms);
   void ask(Neighbour& neighbour, uint64_t now_ms);
-  void stop_asking(Neighbour& neighbour);
   void give_up(Neighbour& neighbour, uint64_t now_ms);
+  void end_probing(Neighbour& neighbour, uint64_t now_ms);
   void enqueue(Neighbour& neighbour, rte_mbuf* frame);
   void release(Neighbour& neighbour);
   void drop_waiting(Neighbour& neighbour);
@@ -136,8 +160,8 @@ class Neighbours {
   Slab<Neighbour> neighbours_;
   HashIndex index_;
   Slab<Waiting> waiting_;
-  TimerRound requests_;
-  List<Neighbour, &Neighbour::link> asked_;  // and the unreachable: whoever has a time to come
+  TimerRound timers_;
+  List<Neighbour, &Neighbour::link> due_;  // those whose state ends at a time
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;
   List<Neighbour, &Neighbour::leaving_link> leaving_;         // not published before that

@@ -183,6 +183,7 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
     NeighbourMessage answer;
     answer.sender = answer.target = *target;
     answer.mac = kNeighbourMac;
+    answer.solicited = true;
     neighbours.hear(answer, worker_->now_ms);
   }
   return asked;

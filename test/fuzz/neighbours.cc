@@ -113,7 +113,7 @@ class Segment {
     require(std::memcmp(&frame[6], kUnsecuredMac.data(), 6) == 0, "requests and answers come from us");
     if (load_u16(&frame[12]) == 0x0806) {
       if (frame[21] == 2) {
-        require(rules_.answers(mapped(&frame[28])) != NeighbourRules::Answer::kNo, "only ours is answered");
+        require_ours(mapped(&frame[28]), mapped(&frame[38]));
       }
       return;
     }
@@ -123,8 +123,16 @@ class Segment {
     if (frame[14 + 40] == 136) {
       Address target;
       std::memcpy(target.data(), &frame[14 + 48], 16);
-      require(rules_.answers(target) != NeighbourRules::Answer::kNo, "only ours is answered");
+      require_ours(target, ip.destination);
     }
+  }
+  void require_ours(const Address& target, const Address& asker) const {
+    NeighbourMessage request;
+    request.request = true;
+    request.sender = asker;
+    request.target = target;
+    require(rules_.answers(request) != NeighbourRules::Answer::kNo,
+            "only ours is answered, to whom it is for");
   }
 
   const NeighbourRules& rules_;

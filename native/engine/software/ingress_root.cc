@@ -106,6 +106,7 @@ Edge hear(Worker& worker, Neighbours& neighbours, std::optional<NeighbourMessage
   if (message->request && message->mac == MacAddress{}) {
     std::memcpy(message->mac.data(), packet.frame() + 6, 6);
   }
+  message->unicast = (packet.frame()[0] & 1) == 0;
   neighbours.hear(*message, worker.now_ms);
   return Edge::kConsumed;
 }

@@ -246,7 +246,7 @@ uint32_t Worker::patience_ms() const {
   if (other) return sends || other->flows.sweeping() || other->spis.sweeping() ? 1 : 1000;
   const bool waits = sends || !flows.untold().empty() || !flows.draining().empty() || receive_spis.any_due();
   if (waits) return 1;
-  const bool soon = hosts.asking() || next_hops.asking() || flows.any_wanted() || flows.any_refused() ||
+  const bool soon = hosts.any_due() || next_hops.any_due() || flows.any_wanted() || flows.any_refused() ||
                     egress_reassembly.waits() || ingress_reassembly.waits();
   return soon ? 10 : 1000;
 }

@@ -112,21 +112,25 @@ inline Frame from_host(const std::string& source, const std::string& destination
                   udp_packet(source, destination, words));
 }
 
+// A request goes to all, a reply to our port on the side of whoever answers.
 inline Frame arp(bool request, const MacAddress& mac, const std::string& sender, const std::string& target) {
   Frame body = {0, 1, 8, 0, 6, 4, 0, static_cast<uint8_t>(request ? 1 : 2)};
   body.resize(28);
   std::memcpy(&body[8], mac.data(), 6);
   std::memcpy(&body[14], address(sender).data() + 12, 4);
   std::memcpy(&body[24], address(target).data() + 12, 4);
-  return ethernet({0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, 0x0806, body);
+  const MacAddress& port = mac[4] == kSecuredMac[4] ? kSecuredMac : kUnsecuredMac;
+  return ethernet(request ? MacAddress{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} : port, mac, 0x0806, body);
 }
 
 // A neighbour solicitation (135) or advertisement (136) with its link-layer option.
 inline Frame neighbour_message(uint8_t type, const MacAddress& mac, const MacAddress& to,
                                const std::string& source, const std::string& destination,
-                               const std::string& target, uint8_t hop_limit = 255, bool option = true) {
+                               const std::string& target, uint8_t hop_limit = 255, bool option = true,
+                               uint8_t flags = 0) {
   Frame body(option ? 32 : 24);
   body[0] = type;
+  body[4] = flags;
   std::memcpy(&body[8], address(target).data(), 16);
   if (option) {
     body[24] = type == 135 ? 1 : 2;

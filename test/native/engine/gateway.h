@@ -74,16 +74,19 @@ struct Gateway {
     secured.received.push_back(std::move(frame));
     settle();
   }
-  // The next hop 192.0.2.2 answers before it is asked.
+  // The next hop 192.0.2.2 asks for us and is confirmed, before it is asked.
   void know_next_hop() {
     wire_sends(arp(true, kPeerMac, "192.0.2.2", "192.0.2.1"));
+    wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
     secured.sent.clear();
   }
   void know_host(const std::string& host) {
     if (host.find(':') == std::string::npos) {
       host_sends(arp(true, kHostMac, host, "10.1.0.1"));
+      host_sends(arp(false, kHostMac, host, "10.1.0.1"));
     } else {
       host_sends(solicitation(kHostMac, host, "fd00:1::1"));
+      host_sends(neighbour_message(136, kHostMac, kUnsecuredMac, host, "fd00:1::1", host, 255, true, 0x60));
     }
     unsecured.sent.clear();
   }

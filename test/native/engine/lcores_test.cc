@@ -319,12 +319,13 @@ TEST(Lcores, AFrameForAnUnknownNeighbourWaitsAtTheFirstThenOthersGoStraight) {
   gateway.host_sends_other(out("3"));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
   EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "3");
-  // Once it would be asked again it is, by the first.
-  gateway.now += Neighbours::kFreshMs;
+  // Once it is to be confirmed frames come by the first, which probes it.
+  gateway.now += Neighbours::kReachableMs;
   gateway.host_sends_other(out("4"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
   const uint64_t asked = gateway.value(Value::kSolicitations);
   gateway.turn();
+  gateway.turn(Neighbours::kDelayMs);
   EXPECT_EQ(gateway.value(Value::kSolicitations), asked + 1);
   gateway.host_sends_other(out("5"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 2u);

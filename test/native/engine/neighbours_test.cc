@@ -45,11 +45,32 @@ TEST(UnsecuredNeighbours, AreAnsweredForPeersPrefixesAndGatewayAddressesOnly) {
   EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:1::1")));
   EXPECT_EQ(message_of(gateway.unsecured.sent[0]).mac, kUnsecuredMac);
   EXPECT_EQ(message_of(gateway.unsecured.sent[0]).target, address("fd00:1::1"));
-  EXPECT_TRUE(asks(solicitation(kHostMac, "fe80::5", "fd00:2::7")));
   EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:1::6")));
   EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:3::1")));
   EXPECT_FALSE(asks(solicitation(kHostMac, "::", "fd00:2::7")));
-  EXPECT_EQ(gateway.value(Value::kConsumed), 12u);
+  EXPECT_EQ(gateway.value(Value::kConsumed), 11u);
+  gateway.expect_conservation();
+}
+
+TEST(UnsecuredNeighbours, BystandersAreNotAnsweredForPeersPrefixes) {
+  EngineConfig config = gateway_config();
+  config.peers = {{.vips = {prefix("10.0.0.0/8"), prefix("fd00::/16")}}};
+  Gateway gateway(config);
+  const auto asks = [&](Frame frame) {
+    return answered(gateway, gateway.unsecured.sent, gateway.unsecured, std::move(frame));
+  };
+  // A host that is no VIP asks for its own neighbour, whose address a peer's prefix covers.
+  EXPECT_FALSE(asks(arp(true, kHostMac, "10.200.0.3", "10.200.0.4")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fd00:200::3", "fd00:200::4")));
+  EXPECT_FALSE(asks(solicitation(kHostMac, "fe80::3", "fd00:200::4")));
+  // To all that ask we answer for ourselves, and to VIPs for the peers.
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.200.0.3", "10.1.0.1")));
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:200::3", "fd00:1::1")));
+  EXPECT_TRUE(asks(arp(true, kHostMac, "10.1.0.5", "10.200.0.4")));
+  EXPECT_TRUE(asks(solicitation(kHostMac, "fd00:1::5", "fd00:200::4")));
+  // A host probes a neighbour that it knows, us, from its link-local address.
+  EXPECT_TRUE(asks(neighbour_message(135, kHostMac, kUnsecuredMac, "fe80::5", "fd00:200::4", "fd00:200::4")));
+  EXPECT_EQ(gateway.value(Value::kNeighbours), 2u);
   gateway.expect_conservation();
 }
 
@@ -157,29 +178,156 @@ TEST(UnsecuredNeighbours, TheQueueOfAnUnknownOneIsBoundedOldestGoFirst) {
   gateway.expect_conservation();
 }
 
-TEST(UnsecuredNeighbours, AnOldOneIsAskedAgainAndUsedMeanwhile) {
+// Flags of an advertisement (RFC 4861 section 4.4).
+constexpr uint8_t kSolicited = 0x40, kOverride = 0x20;
+
+MacAddress destination_of(const Frame& frame) {
+  MacAddress mac;
+  std::copy_n(frame.begin(), mac.size(), mac.begin());
+  return mac;
+}
+
+bool is_question(const Frame& frame) {
+  if (get16(frame, 12) == 0x0806) return get16(frame, 20) == 1;
+  return get16(frame, 12) == 0x86dd && frame[20] == kProtocolIcmpv6 && frame[54] == 135;
+}
+
+// Traffic to one host of ours in steps of 100 ms, and the questions about it.
+struct Used {
+  explicit Used(bool ipv6) : ipv6(ipv6), host(ipv6 ? "fd00:1::5" : "10.1.0.5") {
+    const std::string peer = ipv6 ? "fd00:2::7" : "10.2.0.7";
+    gateway.admit(flow(peer, host), 17);
+    frame = sealed(key_of(17, 0), udp_packet(peer, host, "x"));
+  }
+  // An answer to us alone.
+  void answers(const MacAddress& mac) {
+    gateway.host_sends(ipv6 ? advertisement(mac) : arp(false, mac, host, "10.1.0.1"));
+  }
+  Frame advertisement(const MacAddress& mac, bool option = true) const {
+    return neighbour_message(136, mac, kUnsecuredMac, host, "fd00:1::1", host, 255, option,
+                             kSolicited | kOverride);
+  }
+  // Sends for so long, and returns the questions that went out, with when.
+  std::vector<std::pair<uint64_t, MacAddress>> use(uint64_t ms) {
+    std::vector<std::pair<uint64_t, MacAddress>> questions;
+    const uint64_t begin = gateway.now;
+    while (gateway.now < begin + ms) {
+      gateway.unsecured.sent.clear();
+      gateway.turn(100);
+      gateway.wire_sends(frame);
+      gateway.turn();
+      for (const Frame& sent : gateway.unsecured.sent) {
+        if (is_question(sent)) questions.emplace_back(gateway.now - begin, destination_of(sent));
+        if (!is_question(sent)) reached = destination_of(sent);
+      }
+    }
+    return questions;
+  }
+  bool is_to_all(const MacAddress& mac) const {
+    return ipv6 ? mac == MacAddress{0x33, 0x33, 0xff, 0, 0, 5} : mac == kBroadcastMac;
+  }
+
   Gateway gateway;
-  gateway.know_host("10.1.0.5");
-  gateway.admit(kInbound, 17);
-  gateway.turn(Neighbours::kFreshMs);
-  EXPECT_TRUE(gateway.unsecured.sent.empty());
-  const Frame frame = sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", "x"));
-  gateway.wire_sends(frame);
-  ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
-  EXPECT_EQ(get16(gateway.unsecured.sent[0], 12), 0x0806);
-  EXPECT_EQ(gateway.value(Value::kForwardedIngress), 1u);
-  // Its MAC address changed.
-  constexpr MacAddress kMoved = {2, 0, 0, 0, 1, 9};
-  gateway.host_sends(arp(false, kMoved, "10.1.0.5", "10.1.0.1"));
-  gateway.wire_sends(frame);
-  EXPECT_EQ(std::memcmp(gateway.unsecured.sent.back().data(), kMoved.data(), 6), 0);
-  // Without an answer it is forgotten.
-  gateway.turn(Neighbours::kFreshMs);
-  gateway.wire_sends(frame);
-  for (int i = 0; i < 3; ++i) gateway.turn(1000);
-  gateway.wire_sends(frame);
-  EXPECT_EQ(gateway.dropped(Drop::kIngressNeighbourUnresolved), 1u);
-  gateway.expect_conservation();
+  bool ipv6;
+  std::string host;
+  Frame frame;
+  MacAddress reached{};  // where the last packet went
+};
+
+constexpr MacAddress kMoved = {2, 0, 0, 0, 1, 9};
+
+class NeighbourReachability : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Families, NeighbourReachability, testing::Bool(),
+                         [](const auto& info) { return info.param ? "ipv6" : "ipv4"; });
+
+TEST_P(NeighbourReachability, OneThatSilentlyGetsAnotherMacIsFoundAfterThreeUnicastProbes) {
+  Used used(GetParam());
+  used.use(100);
+  used.answers(kHostMac);
+  // The MAC address changes at once, and nobody has the old one any more.
+  const auto questions = used.use(9000);
+  ASSERT_EQ(questions.size(), 4u);
+  constexpr uint64_t kFirst = Neighbours::kReachableMs + Neighbours::kDelayMs;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(questions[i], std::pair(kFirst + 1000 * i, kHostMac));
+  }
+  EXPECT_EQ(questions[3].first, kFirst + 3000);
+  EXPECT_TRUE(used.is_to_all(questions[3].second));
+  // In use until the end of the probes, then packets wait for the answer.
+  EXPECT_EQ(used.reached, kHostMac);
+  EXPECT_GT(used.gateway.value(Value::kNeighbourQueued), 0u);
+  used.answers(kMoved);
+  EXPECT_EQ(used.gateway.value(Value::kNeighbourQueued), 0u);
+  EXPECT_EQ(used.gateway.dropped(Drop::kIngressNeighbourUnresolved), 0u);
+  used.use(100);
+  EXPECT_EQ(used.reached, kMoved);
+  used.gateway.expect_conservation();
+}
+
+TEST_P(NeighbourReachability, OneThatAnswersItsProbeIsProbedNoMoreThanOnceInSixSeconds) {
+  Used used(GetParam());
+  used.use(100);
+  used.answers(kHostMac);
+  uint64_t probes = 0;
+  for (int i = 0; i < 600; ++i) {
+    const auto questions = used.use(100);
+    if (questions.empty()) continue;
+    EXPECT_EQ(questions, (std::vector{std::pair(uint64_t{100}, kHostMac)}));
+    ++probes;
+    // IPv6 may leave the MAC address out of such an answer.
+    if (used.ipv6 && probes % 2 == 1) {
+      used.gateway.host_sends(used.advertisement(kHostMac, false));
+    } else {
+      used.answers(kHostMac);
+    }
+  }
+  EXPECT_GE(probes, 8u);
+  EXPECT_LE(probes, 10u);
+  EXPECT_EQ(used.reached, kHostMac);
+  EXPECT_EQ(used.gateway.dropped(Drop::kIngressNeighbourUnresolved), 0u);
+  used.gateway.expect_conservation();
+}
+
+TEST_P(NeighbourReachability, OneThatIsNotUsedIsNotProbed) {
+  Used used(GetParam());
+  used.use(100);
+  used.answers(kHostMac);
+  used.gateway.unsecured.sent.clear();
+  for (int i = 0; i < 600; ++i) used.gateway.turn(100);
+  EXPECT_TRUE(used.gateway.unsecured.sent.empty());
+  EXPECT_FALSE(used.gateway.worker->hosts.any_due());
+  // It serves at once, and is probed a second later.
+  used.gateway.wire_sends(used.frame);
+  ASSERT_EQ(used.gateway.unsecured.sent.size(), 1u);
+  EXPECT_EQ(destination_of(used.gateway.unsecured.sent[0]), kHostMac);
+  used.gateway.unsecured.sent.clear();
+  used.gateway.turn(Neighbours::kDelayMs);
+  ASSERT_EQ(used.gateway.unsecured.sent.size(), 1u);
+  EXPECT_TRUE(is_question(used.gateway.unsecured.sent[0]));
+  used.answers(kHostMac);
+  EXPECT_FALSE(used.gateway.worker->hosts.any_due());
+}
+
+TEST_P(NeighbourReachability, WhatIsNoAnswerToUsConfirmsNothing) {
+  Used used(GetParam());
+  used.use(100);
+  const auto asks_us = [&](const MacAddress& mac) {
+    used.gateway.host_sends(used.ipv6 ? solicitation(mac, used.host, "fd00:1::1")
+                                      : arp(true, mac, used.host, "10.1.0.1"));
+  };
+  // The request brings the MAC address, so what waits leaves; whether the host is reached is found out.
+  asks_us(kHostMac);
+  EXPECT_EQ(used.gateway.value(Value::kNeighbourQueued), 0u);
+  const auto questions = used.use(1500);
+  ASSERT_EQ(questions.size(), 1u);
+  EXPECT_EQ(questions[0].second, kHostMac);
+  // Nor does a request in between end the probes; another MAC address does.
+  asks_us(kHostMac);
+  EXPECT_EQ(used.use(1000).size(), 1u);
+  asks_us(kMoved);
+  EXPECT_TRUE(used.use(900).empty());
+  EXPECT_EQ(used.reached, kMoved);
+  used.gateway.expect_conservation();
 }
 
 TEST(UnsecuredNeighbours, NothingIsLearnedOfAddressesThatAreNoHosts) {
@@ -439,7 +587,7 @@ TEST(Neighbours, UnknownOnesDisplaceTheOldestOfTheirOwnAndNoKnownOne) {
     for (uint32_t left = Neighbours::kCapacity; left > 0; left -= std::min(left, 64u)) gateway.pass(1);
   }
   EXPECT_EQ(gateway.value(Value::kNeighbours), 1u);
-  EXPECT_FALSE(hosts.asking());
+  EXPECT_FALSE(hosts.any_due());
 }
 
 TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
@@ -448,28 +596,16 @@ TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
   Gateway gateway(config);
   gateway.know_host("10.1.0.6");
   Neighbours& hosts = gateway.worker->hosts;
-  // An old one that does not answer when it is asked again is as unknown as one never heard.
-  const uint64_t later = gateway.now + Neighbours::kFreshMs;
+  // One that does not answer its probes is as unknown as one never heard.
+  const uint64_t later = gateway.now + Neighbours::kReachableMs;
   EXPECT_EQ(hosts.reach(address("10.1.0.6"), later), Neighbours::Reach::kKnown);
+  const uint64_t probed = later + Neighbours::kDelayMs;
   Budget all = Budget::unlimited();
-  for (uint64_t tries = 1; tries <= Neighbours::kTries; ++tries) hosts.tick(later + 1000 * tries, all);
-  EXPECT_EQ(hosts.reach(address("10.1.0.6"), later + 3000), Neighbours::Reach::kUnreachable);
-  for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) hosts.reach(nobody(n), later + 3000);
+  for (uint64_t tries = 0; tries <= Neighbours::kTries; ++tries) hosts.tick(probed + 1000 * tries, all);
+  EXPECT_EQ(gateway.value(Value::kNeighbours), 0u);
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), probed + 3000), Neighbours::Reach::kAsked);
+  for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) hosts.reach(nobody(n), probed + 3000);
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
-  EXPECT_EQ(hosts.reach(address("10.1.0.6"), later + 3000), Neighbours::Reach::kAsked);
-}
-
-// The same advertisement with the Override flag.
-Frame overriding(Frame frame) {
-  uint8_t* message = &frame[14 + 40];
-  IpPacket packet;
-  EXPECT_EQ(read_ip(&frame[14], frame.size() - 14, &packet), IpFault::kNone);
-  const auto length = static_cast<uint32_t>(frame.size() - 14 - 40);
-  message[4] |= 0x20;
-  message[2] = message[3] = 0;
-  const uint16_t sum = checksum_fold(checksum_add(message, length, pseudo_header_sum(packet, length)));
-  put16(frame, 14 + 40 + 2, sum);
-  return frame;
 }
 
 TEST(Neighbours, AnAdvertisementReplacesAKnownMacOnlyWithTheOverrideFlag) {
@@ -477,8 +613,9 @@ TEST(Neighbours, AnAdvertisementReplacesAKnownMacOnlyWithTheOverrideFlag) {
   Gateway gateway;
   gateway.admit(flow("fd00:2::7", "fd00:1::5"), 17);
   const Frame sent = sealed(key_of(17, 0), udp_packet("fd00:2::7", "fd00:1::5", "x"));
-  const auto advertise = [&](const MacAddress& mac) {
-    return neighbour_message(136, mac, kUnsecuredMac, "fd00:1::5", "fd00:1::1", "fd00:1::5");
+  const auto advertise = [&](const MacAddress& mac, uint8_t flags = 0) {
+    return neighbour_message(136, mac, kUnsecuredMac, "fd00:1::5", "fd00:1::1", "fd00:1::5", 255, true,
+                             flags);
   };
   const auto goes_to = [&] {
     gateway.wire_sends(sent);
@@ -491,16 +628,16 @@ TEST(Neighbours, AnAdvertisementReplacesAKnownMacOnlyWithTheOverrideFlag) {
   EXPECT_EQ(gateway.value(Value::kForwardedIngress), 1u);
   gateway.host_sends(advertise(kOther));
   EXPECT_EQ(goes_to(), kHostMac);
-  gateway.host_sends(overriding(advertise(kOther)));
+  gateway.host_sends(advertise(kOther, kOverride));
   EXPECT_EQ(goes_to(), kOther);
-  // Nor does one without it end the asking for an old one; when that is over it fills again.
-  gateway.turn(Neighbours::kFreshMs);
+  // One without it ends no probes either; the same one that answers them does.
   goes_to();
-  gateway.host_sends(advertise(kHostMac));
-  EXPECT_TRUE(gateway.worker->hosts.asking());
+  gateway.turn(Neighbours::kDelayMs);
+  gateway.host_sends(advertise(kHostMac, kSolicited));
+  EXPECT_TRUE(gateway.worker->hosts.any_due());
   EXPECT_EQ(goes_to(), kOther);
-  gateway.host_sends(advertise(kOther));  // the same again is an answer
-  EXPECT_FALSE(gateway.worker->hosts.asking());
+  gateway.host_sends(advertise(kOther, kSolicited));
+  EXPECT_FALSE(gateway.worker->hosts.any_due());
   gateway.expect_conservation();
 }
 
