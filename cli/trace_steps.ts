@@ -129,6 +129,7 @@ function stepsOf(frame: TracedFrame, names: TraceNames) {
 function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
   const { moved, flow } = frame;
   const learned = value(moved, 'tooBigLearned') > 0;
+  const pings = value(moved, 'echoAnswered') + value(moved, 'echoSuppressed') > 0;
   const peer = frame.peer === undefined ? 'no peer' : `peer ${names.peers[frame.peer]}`;
   const bypass = moved.bypassed.map((rule) => `bypass ${names.bypass[rule]}: passes unencrypted`)[0];
   const direction = names.port === 'unsecured' || step.startsWith('egress') ? 'egress' : 'ingress';
@@ -136,10 +137,11 @@ function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
     moved.drops.find((drop) => drop.direction === direction && !ofEarlier.has(drop.reason))?.reason ?? '';
   switch (step) {
     case 'ingress_root hit':
-      return value(moved, 'consumed') > 0 && !learned
+      return value(moved, 'consumed') > 0 && !learned && !pings
         ? 'ARP or neighbour discovery'
         : 'whole and well formed';
     case 'egress_root hit':
+      if (pings) return 'a ping to the gateway itself';
       if (!moved.pipes.some(({ name }) => name === 'egress_acl')) return bypass ?? 'bypass names it';
       return `${peer} has the destination`;
     case 'egress_acl hit':
@@ -206,6 +208,7 @@ function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string
   }
   if (count('icmpSuppressed') > 0)
     notes.push('no ICMP error: none is sent about such packets, or the rate limit is reached');
+  if (count('echoSuppressed') > 0) notes.push('not answered: the rate limit is reached');
   const points = Object.entries(samplePoints).filter(([, point]) => samples.includes(point));
   if (points.length > 0) notes.push(`copied for the sampler: ${points.map(([point]) => point).join(', ')}`);
   if (count('capturesSuppressed') > 0) notes.push('not captured: too many a second');

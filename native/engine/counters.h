@@ -63,6 +63,8 @@ class Counter {
   X(kSolicitations, "solicitations")           \
   X(kIcmpSent, "icmpSent")                     \
   X(kIcmpSuppressed, "icmpSuppressed")         \
+  X(kEchoAnswered, "echoAnswered")             \
+  X(kEchoSuppressed, "echoSuppressed")         \
   X(kReassembled, "reassembled")               \
   X(kFragmentsJoined, "fragmentsJoined")       \
   X(kAclBypassed, "aclBypassed")               \

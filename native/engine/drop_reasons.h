@@ -29,7 +29,8 @@ enum class Direction : uint8_t { kEgress, kIngress };
     "PSP tunnels are unicast; hosts send such frames by themselves, mostly harmless.")                       \
   X(kEgressNotLocalSource, "not_local_source", kEgress, "The source address is no VIP of this gateway.",     \
     "Add the address to vips, or look for a host that forges or routes.")                                    \
-  X(kEgressLocalDestination, "local_destination", kEgress, "The destination lies behind this same gateway.", \
+  X(kEgressLocalDestination, "local_destination", kEgress,                                                   \
+    "The destination lies behind this same gateway, or is the gateway itself.",                              \
     "Connect these hosts with one another directly; the gateway is no switch.")                              \
   X(kEgressNoPeer, "no_peer", kEgress, "No peer has the destination among its vips.",                        \
     "Add the prefix to the peer's vips, or stop the scan.")                                                  \

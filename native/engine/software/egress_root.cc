@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whose packet it is: the source must be a local VIP, the destination a peer's, both by longest prefix. An
-// address that is nobody's costs a look-up and nothing else. What the bypass names leaves in the clear before
-// a peer is asked for, but never towards a VIP of our own. Link-local addresses are never carried, whatever
-// the prefixes say: at the other end they would mean somebody else.
+// address that is nobody's costs a look-up and nothing else. Pings to a gateway address are answered. What
+// the bypass names leaves in the clear before a peer is asked for, but never towards a VIP of our own.
+// Link-local addresses are never carried, whatever the prefixes say: at the other end they would mean
+// somebody else.
 #include "engine/software/pipes.h"
 #include "engine/software/worker.h"
 
@@ -10,7 +11,15 @@ namespace psp {
 
 namespace {
 
-enum class Edge : uint8_t { kEgressAcl, kBypass, kMulticast, kNotLocalSource, kLocalDestination, kNoPeer };
+enum class Edge : uint8_t {
+  kEgressAcl,
+  kBypass,
+  kGateway,
+  kMulticast,
+  kNotLocalSource,
+  kLocalDestination,
+  kNoPeer
+};
 
 bool is_multicast(const Address& address) {
   if (!is_ipv4(address)) return address[0] == 0xff;
@@ -22,8 +31,10 @@ Edge choose(const Worker& worker, Packet& packet, uint32_t* rule) {
   if ((packet.frame()[0] & 1) != 0 || is_multicast(packet.ip.destination)) return Edge::kMulticast;
   if (is_link_local(packet.ip.source)) return Edge::kNotLocalSource;
   if (worker.peers.owner(packet.ip.source) != Peers::kLocal) return Edge::kNotLocalSource;
-  if (is_link_local(packet.ip.destination)) return Edge::kNoPeer;
   packet.peer = worker.peers.owner(packet.ip.destination);
+  const bool may_be_gateway = packet.peer >= Peers::kLocal || worker.gateway_among_peers;
+  if (may_be_gateway && worker.unsecured_rules.is_own(packet.ip.destination)) return Edge::kGateway;
+  if (is_link_local(packet.ip.destination)) return Edge::kNoPeer;
   if (packet.peer == Peers::kLocal) return Edge::kLocalDestination;
   if (!worker.config.bypass.empty()) {
     if (const auto match = worker.bypass.matches_to_wire(packet.ip, packet.layer3())) {
@@ -65,6 +76,10 @@ void egress_root(Worker& worker, Burst& burst) {
       egress_bypass(worker, rule, packet);
       continue;
     }
+    if (edge == Edge::kGateway && answer_echo(worker, packet)) {
+      worker.counters.hit(Pipe::kEgressRoot);
+      continue;
+    }
     worker.counters.miss(Pipe::kEgressRoot);
     switch (edge) {
       case Edge::kEgressAcl:
@@ -76,6 +91,7 @@ void egress_root(Worker& worker, Burst& burst) {
       case Edge::kNotLocalSource:
         worker.drop(packet, Drop::kEgressNotLocalSource);
         break;
+      case Edge::kGateway:
       case Edge::kLocalDestination:
         worker.drop(packet, Drop::kEgressLocalDestination);
         break;

@@ -21,6 +21,9 @@ void ingress_root(Worker& worker, Direction direction, Burst& burst);
 
 // Whose source, whose destination: finds the peer.
 void egress_root(Worker& worker, Burst& burst);
+// A host pings a gateway address of ours: answers, as often as the rate limit lets. Takes the packet; false:
+// it is something else, and stays the caller's.
+bool answer_echo(Worker& worker, Packet& packet);
 // Sends a packet in the clear by a rule of the bypass. Takes the packet.
 void egress_bypass(Worker& worker, uint32_t rule, Packet& packet);
 // Flows with a key are sealed and sent; those without are held. Empties the burst.

@@ -42,6 +42,12 @@ bool any_transport(const std::vector<PeerConfig>& peers) {
   return std::ranges::any_of(peers, [](const PeerConfig& peer) { return peer.mode == Mode::kTransport; });
 }
 
+// Whether a peer's prefix has an address in it.
+bool any_of_peers(const Peers& peers, const std::vector<Prefix>& prefixes) {
+  return std::ranges::any_of(
+      prefixes, [&](const Prefix& prefix) { return peers.owner(prefix.address) < Peers::kLocal; });
+}
+
 }  // namespace
 
 Worker::Once::Once(const EngineConfig& config, uint32_t longest, Counters& counters)
@@ -94,8 +100,10 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
                 Value::kForwardedEgress),
       bypass(config.bypass),
       icmp_limit(first ? first->icmp_limit : once->icmp_limit),
+      echo_limit(first ? first->echo_limit : once->echo_limit),
       identifications(first ? first->identifications : once->identifications),
       vips_on_wire(any_transport(config.peers) || !config.bypass.empty()),
+      gateway_among_peers(any_of_peers(peers, config.gateways)),
       draw(seed, config.sampling, config.peers),
       capture(config.capture, config.sampling.snap_bytes, (first ? *first->once : *once).capture_limit),
       egress_keys(aead, config.max_flows),

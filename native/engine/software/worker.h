@@ -125,6 +125,7 @@ struct Worker {
     Pool control_pool;   // ARP and neighbour discovery of our own
     Pool fragment_pool;  // fragments that we make, ICMP errors
     IcmpLimit icmp_limit;
+    IcmpLimit echo_limit;  // of its own, so that pings cost no error
     Identifications identifications;
     CaptureLimit capture_limit;
     // Of the first lcore alone:
@@ -147,8 +148,10 @@ struct Worker {
 
   Bypass bypass;
   IcmpLimit& icmp_limit;
+  IcmpLimit& echo_limit;
   Identifications& identifications;
-  const bool vips_on_wire;  // as ends of transport mode, or by the bypass
+  const bool vips_on_wire;         // as ends of transport mode, or by the bypass
+  const bool gateway_among_peers;  // a gateway address lies in a peer's prefix
 
   Draw draw;
   Capture capture;
