@@ -55,9 +55,10 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kEgressHoldDown, "hold_down", kEgress, "The flow was refused or unanswered a moment ago.",               \
     "As for refused and no_answer; it is tried again by itself.")                                            \
   X(kEgressTooBig, "too_big", kEgress,                                                                       \
-    "The packet is too long for the path once sealed and must not or cannot be cut, or a super-frame that "  \
-    "we cannot cut: of a tunnel of the host's own, or at a port that DPDK drives.",                          \
-    "Hosts are told by ICMP; raise the wire's MTU, or turn tso and gso off where such super-frames begin.")  \
+    "The packet is too long for the path once sealed and must not or cannot be cut, or a GSO packet that "   \
+    "cannot be segmented: in a host's tunnel of an unsupported kind, or on a DPDK port.",                    \
+    "Hosts are told by ICMP; raise the wire's MTU, or turn tso and gso off at the host that sends such "     \
+    "packets.")                                                                                              \
   X(kEgressTransportIpInIp, "transport_ip_in_ip", kEgress,                                                   \
     "IP in IP (protocol 4 or 41) towards a peer in transport mode, where it would pass for tunnel mode.",    \
     "Set mode: tunnel for the peer, on both sides.")                                                         \

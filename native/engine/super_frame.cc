@@ -64,14 +64,16 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
   const uint8_t* const packet = frame + kEthernetLength;
   if (type != 0x0800 && type != 0x86dd) return false;
   if (read_ip(packet, length - kEthernetLength, &ip_) != IpFault::kNone || ip_.fragment) return false;
+  ip_at_ = kEthernetLength;
+  tunnels_.clear();
+  const bool partial = facts.flags & kPartialChecksum;
+  const bool plain = !partial || facts.checksum_start == ip_at_ + ip_.payload_offset;
+  if (!plain && !tunnels_.read(frame, facts.checksum_start, &ip_at_, &ip_)) return false;
   const uint8_t kind = facts.kind & ~kCongestionOnce;
   const bool udp = kind == kUdpPackets;
   const bool tcp = kind == (ip_.version == 4 ? kTcpIpv4Packets : kTcpIpv6Packets);
   if (ip_.protocol != (udp ? kProtocolUdp : kProtocolTcp) || !(udp || tcp)) return false;
-  const uint32_t layer4 = kEthernetLength + ip_.payload_offset;
-  const bool partial = facts.flags & kPartialChecksum;
-  if (partial && facts.checksum_start != layer4) return false;  // inside a tunnel of the host's own
-  const uint32_t end = kEthernetLength + ip_.length;
+  const uint32_t end = ip_at_ + ip_.length, layer4 = ip_at_ + ip_.payload_offset;
   if (layer4 + (udp ? kUdpHeader : kTcpHeader) > end) return false;
   headers_ = layer4 + (udp ? kUdpHeader : (frame[layer4 + 12] >> 4) * 4u);
   if (headers_ >= end || headers_ < layer4 + (udp ? kUdpHeader : kTcpHeader)) return false;
@@ -86,32 +88,24 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
       partial ? load_u16(frame + field) + uint32_t{static_cast<uint16_t>(~whole)} : pseudo_header_sum(ip_, 0);
   frame_ = frame;
   count_ = count;
-  unchecked_ = sealed && udp && load_u16(frame + layer4 + 2) == kUdpPort;
+  unchecked_ = sealed && udp && tunnels_.empty() && load_u16(frame + layer4 + 2) == kUdpPort;
   congestion_once_ = facts.kind & kCongestionOnce;
   return true;
 }
 
 uint32_t Segments::next(uint8_t* frame) {
   const uint32_t payload = std::min(size_, payload_ - at_ * size_);
-  const uint32_t layer4 = kEthernetLength + ip_.payload_offset;
+  const uint32_t end = headers_ + payload, layer4 = ip_at_ + ip_.payload_offset;
   std::memcpy(frame, frame_, headers_);
   std::memcpy(frame + headers_, frame_ + headers_ + at_ * size_, payload);
-  const uint32_t length = headers_ + payload - layer4;
-  write_ip(frame + kEthernetLength, length);
-  write_layer4(frame + layer4, length);
-  ++at_;
-  return headers_ + payload;
-}
-
-void Segments::write_ip(uint8_t* ip, uint32_t layer4_length) const {
-  const uint32_t length = ip_.payload_offset + layer4_length;
-  if (ip_.version == 6) {
-    store_u16(ip + 4, static_cast<uint16_t>(length - 40));
-    return;
+  write_segment_ip(frame + ip_at_, end - ip_at_, at_);
+  write_layer4(frame + layer4, end - layer4);
+  if (!tunnels_.empty()) {
+    // Layer 4 with its checksum sums up to the complement of its pseudo-header.
+    tunnels_.complete(frame, layer4, end, checksum_fold(pseudo_ + end - layer4), at_);
   }
-  store_u16(ip + 2, static_cast<uint16_t>(length));
-  store_u16(ip + 4, static_cast<uint16_t>(load_u16(ip + 4) + at_));
-  write_ipv4_checksum(ip);
+  ++at_;
+  return end;
 }
 
 void Segments::write_layer4(uint8_t* layer4, uint32_t length) const {

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Super-frames: one frame of up to 64 KiB that stands for many packets of one flow, as hosts hand them to an
-// interface that cuts by itself (TSO, GSO, USO). Works on octets; knows no ports.
+// interface that cuts by itself (TSO, GSO, USO), also inside tunnels of the host's own. Works on octets;
+// knows no ports.
 #pragma once
 
 #include <cstdint>
 
+#include "engine/host_tunnel.h"
 #include "psp/ip_packet.h"
 
 namespace psp {
 
 // What the kernel says of a frame beside its octets, as it lies in front of them: struct virtio_net_hdr
-// (virtio 1.2 section 5.1.6.2), integers in the machine's order.
+// (virtio 1.2 section 5.1.6.2), integers in the machine's order. For a GSO packet
+// inside a tunnel it gives the kind and the checksum offset of the inner packets.
 struct FrameFacts {
   uint8_t flags = 0;
   uint8_t kind = 0;
@@ -44,8 +47,7 @@ class Segments {
  public:
   // Reads the headers of a super-frame, which stays where it is until done(). `sealed`: datagrams to UDP port
   // 1000 get no checksum, since their ICV says more. False: it cannot be cut, and then done() holds: no TCP
-  // or UDP right behind its IP headers (a tunnel of the host's own), a fragment, not whole, or too many
-  // packets.
+  // or UDP behind its IP headers and tunnels (host_tunnel.h), a fragment, not whole, or too many packets.
   bool begin(const FrameFacts& facts, const uint8_t* frame, uint32_t length, bool sealed);
 
   bool done() const { return at_ == count_; }
@@ -56,11 +58,12 @@ class Segments {
   uint32_t next(uint8_t* frame);
 
  private:
-  void write_ip(uint8_t* ip, uint32_t layer4_length) const;
   void write_layer4(uint8_t* layer4, uint32_t length) const;
 
   const uint8_t* frame_ = nullptr;
-  IpPacket ip_;
+  HostTunnels tunnels_;
+  IpPacket ip_;           // the innermost
+  uint32_t ip_at_ = 0;    // where it begins
   uint32_t headers_ = 0;  // octets in front of the payload, Ethernet's too
   uint32_t payload_ = 0;  // octets in all
   uint32_t size_ = 0;     // octets of payload in each packet but the last

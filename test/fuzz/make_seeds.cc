@@ -221,6 +221,19 @@ void super_frame_seeds() {
               Octets{static_cast<uint8_t>(facts.kind | 0x80), flags} + number(100, 2) +
                   number(facts.checksum_start, 2) + Octets(packet.begin(), packet.end() - 1));
       }
+      uint8_t tunnel = 0;
+      for (const Overlay& overlay : overlays()) {
+        FrameFacts facts;
+        const std::string name = std::to_string(udp_kind * 2 + ipv6) + "_" + std::to_string(tunnel);
+        const Frame inside = whole.partial(100, &facts);
+        write("super_frame", "into_tunnel" + name,
+              Octets{facts.kind, static_cast<uint8_t>(tunnel++ << 1 | 1)} + number(100, 2) +
+                  number(facts.checksum_start, 2) + Octets(inside.begin() + 14, inside.end()));
+        const Frame frame = overlay.partial(whole, 100, &facts);
+        write("super_frame", "tunnel" + name,
+              Octets{facts.kind, 1} + number(100, 2) + number(facts.checksum_start, 2) +
+                  Octets(frame.begin() + 14, frame.end()));
+      }
     }
   }
 }

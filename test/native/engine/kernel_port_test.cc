@@ -3,10 +3,12 @@
 // host's kernel does. Each test has a network namespace of its own.
 #include "engine/kernel_port.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/seccomp.h>
+#include <linux/udp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -164,6 +166,104 @@ TEST_F(KernelPortTest, CutsTheSuperFramesOfHostsWhateverTheBurst) {
     });
     counters[Value::kSuperFramesCut].set(0);
     counters[Value::kChecksumsCompleted].set(0);
+  }
+}
+
+// A host that sends datagrams of one send through a VXLAN device of the kernel's over the far end.
+class VxlanHost {
+ public:
+  // Null where the kernel or the machine has no such device.
+  static std::unique_ptr<VxlanHost> make(bool outer_ipv6, bool inner_ipv6, bool summed) {
+    const std::string family = outer_ipv6 ? "fd00:9::" : "10.9.0.", length = outer_ipv6 ? "/64 nodad" : "/24";
+    const std::string checksums =
+        !outer_ipv6 ? (summed ? " udpcsum" : " noudpcsum") : (summed ? "" : " udp6zerocsumtx udp6zerocsumrx");
+    const std::string inner = inner_ipv6 ? "fd00:8::" : "10.8.0.",
+                      inner_length = inner_ipv6 ? "/64 nodad" : "/24";
+    const std::string mac = " lladdr 02:00:00:00:00:99 nud permanent dev ";
+    const bool made =
+        std::system(("sysctl -qw net.ipv6.conf.far.disable_ipv6=0 && ip address add " + family + "1" +
+                     length + " dev far && ip neighbour add " + family + "2" + mac +
+                     "far && ip link add over type vxlan id 5 remote " + family + "2 local " + family +
+                     "1 dstport 4789" + checksums + " && ip address add " + inner + "1" + inner_length +
+                     " dev over && ip link set over up && ip neighbour add " + inner + "2" + mac + "over")
+                        .c_str()) == 0;
+    if (!made) return nullptr;
+    return std::unique_ptr<VxlanHost>(new VxlanHost(inner_ipv6, inner + "2"));
+  }
+  ~VxlanHost() { close(fd_); }
+  void send(const Frame& payload, int size) {
+    EXPECT_EQ(setsockopt(fd_, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size), 0);
+    EXPECT_EQ(::send(fd_, payload.data(), payload.size(), 0), static_cast<ssize_t>(payload.size()));
+  }
+
+ private:
+  VxlanHost(bool ipv6, const std::string& to) : fd_(socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0)) {
+    sockaddr_in6 six{};
+    six.sin6_family = AF_INET6;
+    six.sin6_port = htons(5000);
+    sockaddr_in four{};
+    four.sin_family = AF_INET;
+    four.sin_port = htons(5000);
+    const bool read = ipv6 ? inet_pton(AF_INET6, to.c_str(), &six.sin6_addr) == 1
+                           : inet_pton(AF_INET, to.c_str(), &four.sin_addr) == 1;
+    EXPECT_TRUE(read);
+    EXPECT_EQ(ipv6 ? connect(fd_, reinterpret_cast<const sockaddr*>(&six), sizeof six)
+                   : connect(fd_, reinterpret_cast<const sockaddr*>(&four), sizeof four),
+              0);
+  }
+  int fd_;
+};
+
+// Checks the IPv4 headers of consecutive VXLAN frames and takes out of them what differs from run to run: the
+// identification, which counts up by one, and the header checksum.
+void take_identifications_out(std::vector<Frame>& frames, bool outer_ipv6, bool inner_ipv6) {
+  const size_t inner = 14 + (outer_ipv6 ? 40 : 20) + 16 + 14;
+  for (const auto& [at, ipv6] : {std::pair(size_t{14}, outer_ipv6), std::pair(inner, inner_ipv6)}) {
+    if (ipv6) continue;
+    const uint32_t first = get16(frames[0], at + 4);
+    for (size_t i = 0; i < frames.size(); ++i) {
+      IpPacket ip;
+      EXPECT_EQ(read_ip(&frames[i][at], frames[i].size() - at, &ip), IpFault::kNone);
+      EXPECT_EQ(get16(frames[i], at + 4), static_cast<uint16_t>(first + i));
+      put16(frames[i], at + 4, 0);
+      put16(frames[i], at + 10, 0);
+    }
+  }
+}
+
+TEST_F(KernelPortTest, SegmentsTheGsoPacketsOfAVxlanDeviceAsTheKernelDoes) {
+  for (const auto& [outer_ipv6, inner_ipv6, summed] : {std::tuple(false, false, false),
+                                                       {false, true, true},
+                                                       {true, false, true},
+                                                       {true, true, false},
+                                                       {true, true, true}}) {
+    counters[Value::kSuperFramesCut].set(0);
+    with_port(
+        false, [&, outer_ipv6 = outer_ipv6, inner_ipv6 = inner_ipv6, summed = summed](KernelPort& port) {
+          const auto host = VxlanHost::make(outer_ipv6, inner_ipv6, summed);
+          if (!host) GTEST_SKIP() << "no VXLAN device can be made";
+          const auto overlay_frames = [&] {
+            std::vector<Frame> all = received(port), frames;
+            for (Frame& frame : all) {
+              const size_t udp = outer_ipv6 ? 54 : 34;
+              if (frame.size() > 500 && get16(frame, udp + 2) == 4789) frames.push_back(std::move(frame));
+            }
+            return frames;
+          };
+          host->send(octets_of(20500), 1000);
+          std::vector<Frame> ours = overlay_frames();
+          EXPECT_EQ(value(Value::kSuperFramesCut), 1u);
+          ASSERT_TRUE(run("ethtool -K far tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off"));
+          host->send(octets_of(20500), 1000);
+          std::vector<Frame> theirs = overlay_frames();
+          EXPECT_EQ(value(Value::kSuperFramesCut), 1u);
+          ASSERT_EQ(ours.size(), 21u);
+          ASSERT_EQ(theirs.size(), 21u);
+          EXPECT_EQ(get16(ours[0], outer_ipv6 ? 60 : 40) != 0, summed);
+          take_identifications_out(ours, outer_ipv6, inner_ipv6);
+          take_identifications_out(theirs, outer_ipv6, inner_ipv6);
+          EXPECT_EQ(ours, theirs);
+        });
   }
 }
 

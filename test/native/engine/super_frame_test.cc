@@ -97,6 +97,101 @@ TEST(SuperFrameTest, LeavesLinkPaddingOut) {
   EXPECT_EQ(cut(facts, frame), expected_packets(whole, 100));
 }
 
+TEST(SuperFrameTest, SegmentsGsoPacketsInsideAHostsTunnel) {
+  for (const Overlay& overlay : overlays()) {
+    for (Segment whole : kinds()) {
+      for (const size_t length : {size_t{1}, size_t{1398}, size_t{1398 * 3 - 1}, size_t{60000}}) {
+        whole.payload = octets_of(length);
+        FrameFacts facts;
+        const Frame frame = overlay.partial(whole, 1398, &facts);
+        if (whole.flags & 0x80) facts.kind |= kCongestionOnce;
+        ASSERT_EQ(cut(facts, frame), expected_packets(overlay, whole, 1398))
+            << static_cast<int>(overlay.kind) << overlay.ipv6 << overlay.summed << overlay.keyed << ' '
+            << whole.ipv6 << whole.udp << ' ' << length;
+      }
+    }
+  }
+}
+
+TEST(SuperFrameTest, SegmentsGsoPacketsInsideNestedTunnels) {
+  const Overlay inner{.summed = true}, middle{.kind = Overlay::Kind::kGre, .ipv6 = true, .summed = true},
+      outer{.kind = Overlay::Kind::kGeneve, .summed = true, .identification = 900};
+  const Segment whole{.ipv6 = true, .payload = octets_of(5000)};
+  FrameFacts facts;
+  Frame frame = inner.partial(whole, 1000, &facts);
+  std::vector<Frame> expected = expected_packets(inner, whole, 1000);
+  for (const auto& [overlay, inner_ipv6] : {std::pair(middle, false), std::pair(outer, true)}) {
+    frame = overlay.around(frame, true);
+    facts.checksum_start = static_cast<uint16_t>(facts.checksum_start + overlay.front(inner_ipv6) - 14);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      expected[i] = overlay.around(expected[i], false, static_cast<uint16_t>(i));
+    }
+  }
+  EXPECT_EQ(cut(facts, frame), expected);
+  // One more is one too many.
+  facts.checksum_start = static_cast<uint16_t>(facts.checksum_start + outer.front(false) - 14);
+  EXPECT_TRUE(cut(facts, outer.around(frame, true)).empty());
+}
+
+TEST(SuperFrameTest, ChecksumsAnInnerDatagramToPort1000) {
+  Segment whole{.udp = true, .payload = octets_of(3000)};
+  const Overlay overlay{.summed = true};
+  FrameFacts facts;
+  Frame frame = overlay.partial(whole, 1000, &facts);
+  const size_t port = facts.checksum_start + 2u;
+  put16(frame, port, 1000);
+  for (const Frame& packet : cut(facts, frame, true)) EXPECT_NE(get16(packet, port + 4), 0);
+}
+
+TEST(SuperFrameTest, RefusesTunnelsThatCannotBeSegmented) {
+  const Segment whole{.payload = octets_of(3000)};
+  const auto count = [&](const Overlay& overlay, auto change) {
+    FrameFacts facts;
+    Frame frame = overlay.partial(whole, 1000, &facts);
+    change(frame, facts);
+    return cut(facts, frame).size();
+  };
+  const auto nothing = [](Frame&, FrameFacts&) {};
+  const auto set = [](size_t at, uint8_t value) {
+    return [=](Frame& frame, FrameFacts&) { frame[at] = value; };
+  };
+  const Overlay vxlan, gre{.kind = Overlay::Kind::kGre}, ip_in_ip{.kind = Overlay::Kind::kIpInIp};
+  const size_t outer_ip = 14, behind = 34;
+  for (const Overlay& overlay : {vxlan, gre, ip_in_ip}) ASSERT_EQ(count(overlay, nothing), 3u);
+  // Sequence numbers, routing, a version of GRE other than 0.
+  EXPECT_EQ(count(gre, set(behind, 0x10)), 0u);
+  EXPECT_EQ(count(gre, set(behind, 0x40)), 0u);
+  EXPECT_EQ(count(gre, set(behind + 1, 1)), 0u);
+  // Remote checksum offload of VXLAN.
+  EXPECT_EQ(count(vxlan, set(behind + 8 + 1, 0x20)), 0u);
+  // A UDP length that ends elsewhere, an inner packet that does, and one with a wrong checksum.
+  EXPECT_EQ(count(vxlan, set(behind + 5, 0)), 0u);
+  const size_t inner = behind + 8 + 8 + 14;
+  EXPECT_EQ(count(vxlan, set(inner + 3, 0)), 0u);
+  EXPECT_EQ(count(vxlan, set(inner + 10, 0)), 0u);
+  // Another protocol outside, whose checksum is made right; an inner fragment.
+  const auto sum = [](Frame& frame, size_t at) {
+    put16(frame, at + 10, 0);
+    put16(frame, at + 10,
+          plain_checksum(Frame(frame.begin() + static_cast<ptrdiff_t>(at),
+                               frame.begin() + static_cast<ptrdiff_t>(at) + 20)));
+  };
+  EXPECT_EQ(count(vxlan, [&](Frame& frame, FrameFacts&) { frame[outer_ip + 9] = 50, sum(frame, outer_ip); }),
+            0u);
+  EXPECT_EQ(count(vxlan, [&](Frame& frame, FrameFacts&) { frame[inner + 6] = 0x20, sum(frame, inner); }), 0u);
+  // A checksum that begins elsewhere than at layer 4, or outside the frame.
+  for (const int moved : {-40, -2, 2, 20, 3100, 60000}) {
+    EXPECT_EQ(count(vxlan,
+                    [&](Frame&, FrameFacts& facts) {
+                      facts.checksum_start = static_cast<uint16_t>(facts.checksum_start + moved);
+                    }),
+              0u)
+        << moved;
+  }
+  // Inner packets of the other family than the kernel says.
+  EXPECT_EQ(count(vxlan, [](Frame&, FrameFacts& facts) { facts.kind = kTcpIpv6Packets; }), 0u);
+}
+
 TEST(SuperFrameTest, RefusesWhatItCannotCut) {
   const Segment whole{.payload = octets_of(3000)};
   FrameFacts facts;
@@ -115,7 +210,7 @@ TEST(SuperFrameTest, RefusesWhatItCannotCut) {
   EXPECT_TRUE(refuses(changed, frame));
   changed.size = 3;
   EXPECT_FALSE(refuses(changed, frame));
-  // Inside a tunnel of the host's own.
+  // As inside a tunnel, where there is none.
   changed = facts;
   changed.checksum_start += 50;
   EXPECT_TRUE(refuses(changed, frame));

@@ -130,6 +130,103 @@ inline Frame octets_of(size_t length, size_t from = 0) {
   return payload;
 }
 
+// A tunnel of a host's own, around Ethernet frames that hold its packets.
+struct Overlay {
+  enum class Kind { kVxlan, kGeneve, kGue, kGre, kGretap, kIpInIp };
+  Kind kind = Kind::kVxlan;
+  bool ipv6 = false;    // outside
+  bool summed = false;  // UDP and GRE
+  bool keyed = false;   // GRE
+  uint16_t identification = 40;
+
+  bool udp() const { return kind == Kind::kVxlan || kind == Kind::kGeneve || kind == Kind::kGue; }
+  bool has_ethernet() const { return kind == Kind::kVxlan || kind == Kind::kGeneve || kind == Kind::kGretap; }
+  // What stands in front of the inner packet, and behind UDP. Its checksum is zero still.
+  Frame shim(bool inner_ipv6) const {
+    const uint8_t high = inner_ipv6 ? 0x86 : 8, low = inner_ipv6 ? 0xdd : 0;
+    const auto bits = static_cast<uint8_t>((summed ? 0x80 : 0) | (keyed ? 0x20 : 0));
+    Frame result;
+    switch (kind) {
+      case Kind::kVxlan:
+        return {8, 0, 0, 0, 0, 0, 5, 0};
+      case Kind::kGeneve:
+        return {2, 0, 0x65, 0x58, 0, 0, 5, 0, 1, 3, 1, 1, 0xaa, 0xbb, 0xcc, 0xdd};
+      case Kind::kGue:
+        return {1, static_cast<uint8_t>(inner_ipv6 ? 41 : 4), 0, 0, 9, 9, 9, 9};
+      case Kind::kIpInIp:
+        return {};
+      default:
+        result = kind == Kind::kGre ? Frame{bits, 0, high, low} : Frame{bits, 0, 0x65, 0x58};
+        if (summed) result.insert(result.end(), {0, 0, 0, 0});
+        if (keyed) result.insert(result.end(), {1, 2, 3, 4});
+        return result;
+    }
+  }
+  // Octets in front of the inner packet, Ethernet's own too.
+  size_t front(bool inner_ipv6) const {
+    return 14 + (ipv6 ? 40 : 20) + (udp() ? 8 : 0) + shim(inner_ipv6).size() + (has_ethernet() ? 14 : 0);
+  }
+  // `partial`: the checksum is that of the pseudo-header alone, as the kernel has it in a super-frame.
+  Frame around(const Frame& inner, bool partial, uint16_t number = 0) const {
+    const bool inner_ipv6 = inner[12] == 0x86;
+    Frame behind = shim(inner_ipv6);
+    behind.insert(behind.end(), inner.begin() + (has_ethernet() ? 0 : 14), inner.end());
+    const uint8_t protocol = udp() ? 17 : kind != Kind::kIpInIp ? 47 : inner_ipv6 ? 41 : 4;
+    if (udp()) {
+      Frame head(8);
+      put16(head, 0, 50000);
+      put16(head, 2, 4789);
+      put16(head, 4, static_cast<uint32_t>(8 + behind.size()));
+      behind.insert(behind.begin(), head.begin(), head.end());
+    }
+    const Address from = address(ipv6 ? "fd00:1::9" : "10.1.0.9"),
+                  to = address(ipv6 ? "fd00:2::9" : "10.2.0.9");
+    Frame packet = ip_packet(from, to, protocol, behind);
+    const size_t header = ipv6 ? 40 : 20;
+    if (!ipv6) {
+      put16(packet, 4, static_cast<uint32_t>(identification + number));
+      put16(packet, 10, 0);
+      put16(packet, 10, plain_checksum(Frame(packet.begin(), packet.begin() + 20)));
+    }
+    if (summed && udp()) {
+      Frame pseudo;
+      for (const Address& one : {from, to})
+        pseudo.insert(pseudo.end(), one.begin() + (ipv6 ? 0 : 12), one.end());
+      pseudo.insert(pseudo.end(),
+                    {0, 17, static_cast<uint8_t>(behind.size() >> 8), static_cast<uint8_t>(behind.size())});
+      if (!partial) pseudo.insert(pseudo.end(), behind.begin(), behind.end());
+      const uint16_t sum = plain_checksum(pseudo);
+      put16(packet, header + 6, partial ? static_cast<uint16_t>(~sum) : sum == 0 ? 0xffff : sum);
+    } else if (summed && !partial && protocol == 47) {
+      put16(packet, header + 4, plain_checksum(behind));
+    }
+    return ethernet(kUnsecuredMac, kHostMac, ipv6 ? 0x86dd : 0x0800, packet);
+  }
+  // A super-frame of this packet inside, with what the kernel says of it.
+  Frame partial(const Segment& whole, uint16_t size, FrameFacts* facts) const {
+    const Frame inner = whole.partial(size, facts);
+    const auto moved = static_cast<uint16_t>(front(whole.ipv6) - 14);
+    facts->checksum_start = static_cast<uint16_t>(facts->checksum_start + moved);
+    facts->headers = static_cast<uint16_t>(facts->headers + moved);
+    return around(inner, true);
+  }
+};
+
+inline std::vector<Overlay> overlays() {
+  using Kind = Overlay::Kind;
+  std::vector<Overlay> all;
+  for (const bool ipv6 : {false, true}) {
+    for (const Kind kind : {Kind::kVxlan, Kind::kGeneve, Kind::kGue, Kind::kGre, Kind::kGretap}) {
+      for (const bool summed : {false, true}) {
+        all.push_back({.kind = kind, .ipv6 = ipv6, .summed = summed});
+        if (kind >= Kind::kGre) all.push_back({.kind = kind, .ipv6 = ipv6, .summed = summed, .keyed = true});
+      }
+    }
+    all.push_back({.kind = Kind::kIpInIp, .ipv6 = ipv6, .identification = 0xffff});
+  }
+  return all;
+}
+
 // The packets that a super-frame of this one stands for: each built anew, with what must differ.
 inline std::vector<Frame> expected_packets(const Segment& whole, size_t size, bool congestion_once = true) {
   std::vector<Frame> packets;
@@ -143,6 +240,15 @@ inline std::vector<Frame> expected_packets(const Segment& whole, size_t size, bo
     if (end != whole.payload.size()) part.flags &= 0xf6;  // FIN, PSH
     if (at > 0 && congestion_once) part.flags &= 0x7f;    // CWR
     packets.push_back(part.frame());
+  }
+  return packets;
+}
+
+// The same inside a tunnel.
+inline std::vector<Frame> expected_packets(const Overlay& overlay, const Segment& whole, size_t size) {
+  std::vector<Frame> packets = expected_packets(whole, size);
+  for (size_t i = 0; i < packets.size(); ++i) {
+    packets[i] = overlay.around(packets[i], false, static_cast<uint16_t>(i));
   }
   return packets;
 }
