@@ -80,6 +80,12 @@ std::optional<Address> asked_for(std::span<const uint8_t> frame) {
   return message && message->request ? std::optional(message->target) : std::nullopt;
 }
 
+// No peer is there to answer, so nothing that is held is ever given up.
+TraceConfig without_hold_limit(TraceConfig config) {
+  config.engine.hold_ms = UINT32_MAX;
+  return config;
+}
+
 template <typename Body>
 void obey(Worker& worker, Body body) {
   Command command;
@@ -91,7 +97,7 @@ void obey(Worker& worker, Body body) {
 }  // namespace
 
 Tracer::Tracer(TraceConfig config)
-    : config_(std::move(config)),
+    : config_(without_hold_limit(std::move(config))),
       egress_(config_.direction == Direction::kEgress),
       keys_(config_.master_keys.empty()
                 ? nullptr
