@@ -13,7 +13,7 @@ namespace psp {
 class Budget {
  public:
   // Of one turn. Timers get half of it at most, commands the rest.
-  static constexpr uint32_t kTurn = 512;
+  static constexpr uint32_t kTurn = 384;
 
   // What work costs that does more than read one record.
   static constexpr uint32_t kFlowChange = 16;      // a flow is installed, refused or removed
