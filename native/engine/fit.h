@@ -7,15 +7,17 @@
 //   IPv4, no DF            whole     tunnel: cut, then sealed; transport: sealed, then cut
 //   IPv6 of at most 1280   whole     sealed, then cut: IPv6 needs 1280 (RFC 8200 section 5)
 //   IPv6 of more           whole     told: packet too big, 1280 at least
-//   put together by us     whole     sealed, then cut, as it came in pieces
+//   put together by us     whole     sealed, then cut, as it came in pieces; IPv6 in transport mode that is
+//                                    longer than the MTU of its host's link is so even where it fits
 //   in the clear (bypass)  whole     as tunnel, but IPv6 is told always
 //   super-frame            whole     dropped, nothing told: its host would cut it only behind us. Kernel
 //   ports
 //                                    have cut theirs; only a port of DPDK's may hand one up
 //
 // From the wire, once the packet is opened, at the MTU of the hosts' port. In transport mode the peer
-// reassembles what its host fragments, and the packet does not show it: IPv6 is fragmented again on behalf of
-// that host, which also receives the error, so that it adapts where it can.
+// reassembles what its host fragments. A tunnel packet that arrived in fragments shows it; of any other IPv6
+// packet nobody can tell: it is fragmented again on behalf of that host, which also receives the error, so
+// that it adapts where it can.
 //
 //                          tunnel    transport            in the clear (bypass)
 //   IPv4, DF               error     error                error

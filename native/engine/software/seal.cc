@@ -245,8 +245,7 @@ void cut_and_seal(Worker& worker, const Way& way, Packet& packet, uint16_t mtu) 
 // packet be cut, or cut it, so the number is none of those that mean nothing (RFC 6864), and all that leaves
 // between these addresses is numbered by one who counts. Another number would reach the far host, which may
 // authenticate it (AH).
-void seal_and_cut(Worker& worker, Way& way, Packet& packet) {
-  const uint16_t mtu = path_mtu(worker, way.flow);
+void seal_and_cut(Worker& worker, Way& way, Packet& packet, uint16_t mtu) {
   const bool tunnel = worker.flows[way.flow].mode == Mode::kTunnel;
   way.dont_fragment = false;
   if (!seal_alone(worker, way, packet)) {
@@ -277,6 +276,13 @@ Drop reason_of(TransportFault fault) {
                                                   : Drop::kEgressTransportUnsealable;
 }
 
+// An IPv6 packet in transport mode that its host fragmented, as its link takes no packet of this length. It
+// leaves in fragments too, which is all that shows the far gateway that no error is to be reported.
+bool must_show_fragments(const Worker& worker, const EgressFlow& flow, const Packet& packet) {
+  return packet.reassembled && packet.ip.version == 6 && flow.mode == Mode::kTransport &&
+         packet.ip.length > worker.unsecured.info.mtu;
+}
+
 void seal_any(Worker& worker, uint32_t number, Packet& packet) {
   const EgressFlow& flow = worker.flows[number];
   forget_old_path_mtu(worker, number);
@@ -305,7 +311,10 @@ void seal_any(Worker& worker, uint32_t number, Packet& packet) {
   const uint32_t room = room_beside(path_mtu(worker, number), way.front + kIcvLength);
   // The port's MTU is more than when the flow was prepared.
   if (flow.plain_room != 0 && flow.plain_room < room) prepare(worker, number);
-  if (packet.ip.length <= room) return seal_whole(worker, way, packet);
+  if (packet.ip.length <= room) {
+    if (!must_show_fragments(worker, flow, packet)) return seal_whole(worker, way, packet);
+    return seal_and_cut(worker, way, packet, packet.ip.length);
+  }
   const Fitting fitting = fit_sealed(to_fit(worker, packet), room, flow.mode);
   switch (fitting.fit) {
     case Fit::kWhole:
@@ -315,7 +324,7 @@ void seal_any(Worker& worker, uint32_t number, Packet& packet) {
       cut_and_seal(worker, way, packet, fitting.mtu);
       break;
     case Fit::kCutSealed:
-      seal_and_cut(worker, way, packet);
+      seal_and_cut(worker, way, packet, path_mtu(worker, number));
       break;
     case Fit::kTooBig:
       capture_unsealed(worker, number, packet, Drop::kEgressTooBig);
