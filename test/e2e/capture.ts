@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a stranger on the wire sees: tcpdump into a file, and what each frame is. A proof made from a capture
-// holds only if the kernel dropped none of it, so that count is part of the result.
+// holds only if tcpdump read every frame up to its end, so the count of those that it did not read is part of the result.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -26,12 +26,24 @@ export interface Sight {
   others: string[];
   /** Frames in which a marker was seen. */
   marked: number;
-  /** Frames that the kernel did not hand to tcpdump. */
+  /** Frames before the end of the capture that the kernel did not hand to tcpdump. */
   lost: number;
 }
 
-/** A little more than the longest that the kernel keeps a block of frames to itself. */
-const blockMs = 1100;
+/** How long frames that are still on their way have to arrive before a capture ends. */
+const lateMs = 1100;
+
+/** What tcpdump prints about its capture on SIGUSR1 and as it ends. */
+const statistics =
+  /(\d+) packets? captured,?\s+(\d+) packets? received by filter,?\s+(\d+) packets? dropped by kernel/g;
+
+interface Statistics {
+  /** Frames that tcpdump has read. */
+  captured: number;
+  /** Frames that the kernel has received for tcpdump, with those that it dropped. */
+  received: number;
+  dropped: number;
+}
 
 export interface CaptureOptions {
   /** A filter in tcpdump's language. */
@@ -45,6 +57,8 @@ export interface CaptureOptions {
 export class Capture {
   #child: ChildProcess | undefined;
   #stderr = '';
+  /** Frames that the kernel had received when the capture was ended. */
+  #receivedAtEnd: number | undefined;
 
   constructor(
     private readonly namespace: Namespace,
@@ -79,15 +93,40 @@ export class Capture {
     );
   }
 
+  /** Ends the capture: resolves once tcpdump has read every frame that came before the end, and has exited. */
   async stop(): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
-    if (child.exitCode === null && child.signalCode === null) {
-      // What lies in a block that the kernel has not handed over yet would be lost.
-      await sleep(blockMs);
-      child.kill('SIGINT');
+    if (!hasEnded(child)) {
+      await sleep(lateMs);
+      // The kernel keeps a block of frames to itself for up to a second; a tcpdump that ends does not read that block.
+      // Frames are read in their order, so this many read frames are all that came before this moment.
+      const { received, dropped } = await this.#ask(child);
+      this.#receivedAtEnd = received;
+      try {
+        await until('tcpdump has read what the kernel received', async () => {
+          const { captured } = await this.#ask(child);
+          return captured >= received - dropped || hasEnded(child);
+        });
+      } finally {
+        child.kill('SIGINT');
+      }
     }
     await ended(child);
+  }
+
+  /** The statistics that tcpdump prints now, or the last ones of a tcpdump that has ended. */
+  async #ask(child: ChildProcess): Promise<Statistics> {
+    const printed = () => [...this.#stderr.matchAll(statistics)].length;
+    const before = printed();
+    child.kill('SIGUSR1');
+    await until('tcpdump prints its statistics', () => printed() > before || hasEnded(child));
+    return this.#statistics();
+  }
+
+  #statistics(): Statistics {
+    const last = [...this.#stderr.matchAll(statistics)].at(-1);
+    return { captured: Number(last?.[1]), received: Number(last?.[2]), dropped: Number(last?.[3]) };
   }
 
   /** Frames so far; all of them after stop. */
@@ -98,9 +137,8 @@ export class Capture {
   /** Counts frames by what they are, and those that contain one of the markers. */
   sight(markers: readonly string[]): Sight {
     const needles = markers.map((marker) => Buffer.from(marker, 'latin1'));
-    const said = (what: string): number =>
-      Number(new RegExp(`(\\d+) packets? ${what}`).exec(this.#stderr)?.[1]);
-    const lost = said('dropped by kernel') + said('received by filter') - said('captured');
+    const { captured, received, dropped } = this.#statistics();
+    const lost = dropped + Math.max(0, (this.#receivedAtEnd ?? received) - captured);
     const sight: Sight = { frames: 0, psp: 0, arp: 0, nd: 0, others: [], marked: 0, lost };
     for (const { octets, kind } of readPcap(readFileSync(this.file))) {
       sight.frames++;
@@ -110,6 +148,10 @@ export class Capture {
     }
     return sight;
   }
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
 }
 
 const etherIpv4 = 0x0800;

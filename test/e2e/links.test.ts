@@ -202,11 +202,12 @@ describe('an interface that is removed and created again', () => {
       { what: 'state', from: 'up', to: 'down' },
       { what: 'state', from: 'down', to: 'removed' },
     );
-    const line =
+    const line = await until('psp up tells that a service ended', () =>
       net.a
         .log()
         .split('\n')
-        .find((each) => each.includes('"service ended by itself"')) ?? '{}';
+        .find((each) => each.includes('"service ended by itself"')),
+    );
     expect(JSON.parse(line)).toMatchObject({
       service: 'dataplane',
       code: 'INTERFACE_REMOVED',
