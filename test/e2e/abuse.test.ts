@@ -6,11 +6,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
-import { signal, until } from './namespace.js';
+import { type Namespace, signal, until } from './namespace.js';
 import { dropped, grew, type Numbers, unaccounted } from './numbers.js';
-import { garbage, sendFrames } from './raw_frames.js';
+import { frame, octetsOf4, u8, u16 } from './packet_octets.js';
+import { garbage, macIn, sendFrames } from './raw_frames.js';
 import { hostInterface, Topology } from './topology.js';
 import { ping } from './traffic.js';
+
+type Place = [at: Namespace, port: string];
+
+const etherArp = 0x0806;
 
 interface Base {
   numbers: Numbers;
@@ -72,13 +77,14 @@ it('bears 10 seconds of garbage on both ports, counts each frame, and carries on
   ];
   for (const to of [net.host2.v4, net.host2.v6]) await ping(net.host1.namespace, to, { count: 2 });
   await Promise.all([inside.stop(), outside.stop()]);
-  // Only frames that go towards the gateway are good raw material.
-  const mac = (namespace: typeof net.wire, port: string) =>
-    Buffer.from(namespace.run('cat', `/sys/class/net/${port}/address`).trim().replaceAll(':', ''), 'hex');
+  // Good raw material are the frames that go towards the gateway, without ARP: nothing in a damaged ARP reply shows that
+  // its MAC address is wrong, so that the gateway believes it, and the pings below would be lost. See the next test.
   const towards = (address: Buffer, frames: { octets: Buffer }[]) =>
-    frames.map(({ octets }) => octets).filter((octets) => octets.subarray(0, 6).equals(address));
-  const plain = towards(mac(net.a.namespace, 'veth-host'), inside.frames());
-  const psp = towards(mac(net.a.namespace, 'veth-wire'), outside.frames());
+    frames
+      .map(({ octets }) => octets)
+      .filter((octets) => octets.subarray(0, 6).equals(address) && octets.readUInt16BE(12) !== etherArp);
+  const plain = towards(macIn(net.a.namespace, 'veth-host'), inside.frames());
+  const psp = towards(macIn(net.a.namespace, 'veth-wire'), outside.frames());
   expect(plain.length).toBeGreaterThan(2);
   expect(psp.length).toBeGreaterThan(2);
 
@@ -112,6 +118,45 @@ it('bears 10 seconds of garbage on both ports, counts each frame, and carries on
   expect(net.a.pidOf('dataplane')).toBe(pid);
   expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
   expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
+});
+
+/** An ARP reply (RFC 826) of whoever has the address, to gateway a. */
+function arpReply([at, port]: Place, address: string, gatewayPort: string, gatewayAddress: string): Buffer {
+  const [sender, target] = [macIn(at, port), macIn(net.a.namespace, gatewayPort)];
+  const fixed = Buffer.concat([u16(1, 0x0800), u8(6, 4), u16(2)]);
+  const claim = [sender, octetsOf4(address), target, octetsOf4(gatewayAddress)];
+  return frame(target, sender, etherArp, Buffer.concat([fixed, ...claim]));
+}
+
+it('counts each frame of 3 seconds of damaged ARP replies on both ports, and finds its neighbours again', async () => {
+  const { host1, wire, a, b, folder } = net;
+  const before = await atRest();
+  const inside = arpReply([host1.namespace, hostInterface], host1.v4, 'veth-host', '10.1.0.1');
+  const outside = arpReply([b.namespace, 'veth-wire'], '192.0.2.2', 'veth-wire', '192.0.2.1');
+  const send = (framesInside: Buffer[], framesOutside: Buffer[], seconds: number) =>
+    Promise.all([
+      sendFrames(host1.namespace, hostInterface, framesInside, join(folder, 'arp-inside'), seconds),
+      sendFrames(wire, 'to-a', framesOutside, join(folder, 'arp-outside'), seconds),
+    ]);
+  const sent = await send(garbage([inside], 700, 3), garbage([outside], 700, 4), 3);
+  for (const { stdout, stderr } of sent) expect(Number(stdout), stderr).toBeGreaterThanOrEqual(700);
+  // Then replies that are whole but for the MAC address, so that both neighbours are certainly lost.
+  const astray = (reply: Buffer) => {
+    const claim = Buffer.from(reply);
+    const at = 14 + 13; // the last octet of the sender's MAC address
+    claim.writeUInt8(claim.readUInt8(at) ^ 0x55, at);
+    return claim;
+  };
+  await send([astray(inside)], [astray(outside)], 1);
+  const after = await atRest();
+  expect(unaccounted(before, after)).toBe(0);
+  expect(grew(before, after, 'consumed')).toBeGreaterThan(0);
+  // Who does not answer at the MAC address that is known is probed there three times, then all are asked.
+  await until('both neighbours are found again', async () => {
+    const { received } = await ping(host1.namespace, net.host2.v4, { waitS: 2 });
+    return received === 1;
+  });
+  expect(grew(after, await a.numbers(), 'solicitations')).toBeGreaterThan(3);
 });
 
 it('makes no key, no event and no memory of a scan of 65 536 unknown addresses', async () => {
