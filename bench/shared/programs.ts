@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The programs that benches run: measurements of bench/native, which are built when they are wanted, and peers and
-// tools of Debian's packages, which are installed when they are missing.
+// tools of Debian's packages. Tools are installed when they are missing. Peers come from a newer Debian release than the
+// machine's own, because that release has their newer versions; they are unpacked under build/ and never installed.
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/package_root.js';
 import { refuse } from './result.js';
@@ -64,4 +65,68 @@ export function install(debianPackage: string, file: string): boolean {
     return false;
   }
   return existsSync(file);
+}
+
+/** A Debian package that was unpacked into a folder of its own. */
+export interface Unpacked {
+  version: string;
+  /** The package's root: a program lies at `root/usr/bin/NAME`. */
+  root: string;
+}
+
+/**
+ * Downloads a package of another Debian release, such as `trixie`, from the mirror that this machine's own packages come
+ * from, and unpacks it under build/peers. apt verifies it with Debian's own keys. The machine's package lists and
+ * installed packages stay as they are, so a program whose libraries the machine lacks does not run.
+ * @returns undefined when the mirror or the package cannot be reached.
+ */
+export function unpackFrom(release: string, debianPackage: string): Unpacked | undefined {
+  const folder = fromPackageRoot('build/peers');
+  const sources = join(folder, `${release}.list`);
+  for (const one of ['lists/partial', 'cache/archives/partial']) {
+    mkdirSync(join(folder, release, one), { recursive: true });
+  }
+  const places = [
+    `Dir::Etc::sourcelist=${sources}`,
+    'Dir::Etc::sourceparts=-',
+    `Dir::State::lists=${join(folder, release, 'lists')}`,
+    `Dir::Cache=${join(folder, release, 'cache')}`,
+    'APT::Sandbox::User=root',
+  ].flatMap((place) => ['-o', place]);
+  const output = (program: string, args: string[]) =>
+    execFileSync(program, args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  try {
+    const mirror = ownMirror();
+    if (mirror === undefined) return undefined;
+    const keys = '/usr/share/keyrings/debian-archive-keyring.gpg';
+    writeFileSync(sources, `deb [signed-by=${keys}] ${mirror} ${release} main\n`);
+    output('apt-get', [...places, 'update', '-qq']);
+    const [record = ''] = output('apt-cache', [...places, 'show', '--no-all-versions', debianPackage]).split(
+      '\n\n',
+      1,
+    );
+    const version = /^Version: (.+)$/m.exec(record)?.[1];
+    const file = /^Filename: .*\/(.+)$/m.exec(record)?.[1];
+    if (version === undefined || file === undefined) return undefined;
+    const root = join(folder, file.replace(/\.deb$/, ''));
+    if (!existsSync(root)) {
+      console.log(`bench: unpacks ${debianPackage} ${version} of Debian ${release} into build/peers`);
+      output('apt-get', [...places, 'download', '-qq', debianPackage]);
+      output('dpkg-deb', ['--extract', file, `${root}.partial`]);
+      renameSync(`${root}.partial`, root);
+    }
+    return { version, root };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The address of the mirror that this machine's Debian packages come from. */
+function ownMirror(): string | undefined {
+  const codename = /^VERSION_CODENAME=(.+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
+  const format = '$' + '(CODENAME) $' + '(COMPONENT) $' + '(REPO_URI)';
+  return execFileSync('apt-get', ['indextargets', '--format', format], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.split(' '))
+    .find(([suite, component]) => suite === codename && component === 'main')?.[2];
 }

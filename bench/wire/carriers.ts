@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ended, type Namespace, run, until } from '../../test/e2e/namespace.js';
 import { Topology } from '../../test/e2e/topology.js';
 import { ping } from '../../test/e2e/traffic.js';
-import { versionOf } from '../shared/result.js';
+import type { Unpacked } from '../shared/programs.js';
 
 /** Octets of an inner packet that all of them take whole: the hosts' MTU. */
 const tunnelMtu = '1500';
@@ -64,8 +64,8 @@ export async function bare(): Promise<Carrier> {
   return { ...carrier, to: net.a.namespace };
 }
 
-/** wireguard-go in the gateways' place. */
-export async function wireguard(): Promise<Carrier> {
+/** wireguard-go in the gateways' place; its kernel tunnel interface takes and delivers GSO packets since 2023. */
+export async function wireguard({ root, version }: Unpacked): Promise<Carrier> {
   const net = await Topology.create({ superFrames: true });
   return carrying(net, 'wireguard-go', async () => {
     const keys = [1, 2].map(() => run('wg', 'genkey').trim());
@@ -76,7 +76,7 @@ export async function wireguard(): Promise<Carrier> {
       writeFileSync(file, `${keys[n - 1]}\n`, { mode: 0o600 });
       writeFileSync(peerKey, `${keys[2 - n]}\n`, { mode: 0o600 });
       const name = `wg${process.pid}n${n}`.slice(0, 15);
-      gateway.run('wireguard-go', name);
+      gateway.run(join(root, 'usr/bin/wireguard-go'), name);
       const peer = run('sh', '-c', `wg pubkey < ${peerKey}`).trim();
       const endpoint = `192.0.2.${3 - n}:51820`;
       const terms = ['peer', peer, 'endpoint', endpoint, 'allowed-ips', `10.${3 - n}.0.0/24`];
@@ -84,35 +84,43 @@ export async function wireguard(): Promise<Carrier> {
       gateway.ip('link', 'set', name, 'mtu', tunnelMtu, 'up');
       gateway.ip('route', 'add', `10.${3 - n}.0.0/24`, 'dev', name);
     }
-    const version = versionOf('wireguard-go');
     return {
-      label: `${version} (${/\d{4}(?=\d{4})/.exec(version)?.[0]}), ChaCha20-Poly1305`,
+      label: `${version} (${/\d{4}(?=\d{4})/.exec(version)?.[0]}), ChaCha20-Poly1305, segmentation offload`,
       processes: () => processesOf(net),
     };
   });
 }
 
-/** nebula in the gateways' place. */
-export async function nebula(): Promise<Carrier> {
+/** Years in which releases of nebula came out; its version does not tell them. */
+const nebulaYears: Record<string, number> = { '1.9.3': 2024 };
+
+/** nebula in the gateways' place. It has no segmentation offload. */
+export async function nebula({ root, version }: Unpacked): Promise<Carrier> {
   const net = await Topology.create({ superFrames: true });
   return carrying(net, 'nebula', async () => {
     const folder = join(net.folder, 'nebula');
     mkdirSync(folder);
-    const cert = (...args: string[]) => run('sh', '-c', `cd ${folder} && nebula-cert ${args.join(' ')}`);
+    const cert = (...args: string[]) =>
+      run('sh', '-c', `cd ${folder} && ${root}/usr/bin/nebula-cert ${args.join(' ')}`);
     cert('ca', '-name', 'bench');
     for (const [gateway, n] of gatewaysOf(net)) {
       route(gateway, n);
       cert('sign', '-name', `n${n}`, '-ip', `10.99.0.${n}/24`, '-subnets', `10.${n}.0.0/24`);
       const file = join(folder, `${n}.yaml`);
       writeFileSync(file, nebulaFile(folder, n));
-      const child = gateway.spawn('nebula', ['-config', file], ['ignore', 'ignore', 'ignore']);
+      const child = gateway.spawn(
+        join(root, 'usr/bin/nebula'),
+        ['-config', file],
+        ['ignore', 'ignore', 'ignore'],
+      );
       child.on('error', () => undefined);
       const there = () => gateway.ip('-json', 'link', 'show').includes('"nebula1"');
       await until('nebula has its interface', () => there());
       if (child.exitCode !== null) await ended(child);
     }
+    const year = nebulaYears[version.replace(/[+-].*/, '')];
     return {
-      label: `${versionOf('nebula')} (2022), AES-256-GCM`,
+      label: `${version}${year === undefined ? '' : ` (${year})`}, AES-256-GCM`,
       processes: () => processesOf(net),
     };
   });

@@ -40,6 +40,19 @@ describe('docs/performance.md', () => {
     expect(lacking.map(([path]) => path)).toEqual([]);
   });
 
+  it('compares with peers whose version and year it names, and so does README.md', () => {
+    const notes = results.get('wire')?.notes ?? [];
+    for (const peer of ['nebula', 'wireguard-go']) {
+      expect(notes.find((note) => note.startsWith(`${peer}: `))).toMatch(/^[\w-]+: \S*\d\S* \(20\d\d\),/);
+    }
+    const claims = read('README.md')
+      .split(/(?<=[.:])\s/)
+      .filter((sentence) => /\btimes\b|faster|outruns/.test(sentence))
+      .filter((sentence) => /nebula|wireguard/i.test(sentence));
+    expect(claims.length).toBeGreaterThan(0);
+    expect(claims.filter((sentence) => !/\b20\d\d/.test(sentence))).toEqual([]);
+  });
+
   it('is of benches that were measured on one machine', () => {
     const machines = [...results.values()].map(
       ({ machine }) => `${machine.cpu}, ${machine.cores} cores, ${machine.kernel}`,
