@@ -101,12 +101,19 @@ export class Capture {
       await sleep(lateMs);
       // The kernel keeps a block of frames to itself for up to a second; a tcpdump that ends does not read that block.
       // Frames are read in their order, so this many read frames are all that came before this moment.
-      const { received, dropped } = await this.#ask(child);
+      // A filter by direction counts frames as received that tcpdump itself leaves out: then it has read all once its
+      // count stands still for longer than the kernel keeps a block.
+      const { received, dropped, captured } = await this.#ask(child);
       this.#receivedAtEnd = received;
+      let last = { captured, at: performance.now() };
       try {
         await until('tcpdump has read what the kernel received', async () => {
-          const { captured } = await this.#ask(child);
-          return captured >= received - dropped || hasEnded(child);
+          const now = await this.#ask(child);
+          if (now.captured >= received - dropped || hasEnded(child)) return true;
+          if (now.captured !== last.captured) last = { captured: now.captured, at: performance.now() };
+          const stands = performance.now() - last.at > 2 * lateMs;
+          if (stands && this.options.filter?.includes('inbound')) this.#receivedAtEnd = now.captured;
+          return stands;
         });
       } finally {
         child.kill('SIGINT');
