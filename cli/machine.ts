@@ -22,7 +22,7 @@ import { type CertificateFault, certificateOf } from '../services/shared/node_ce
 import { readNodeFile, readSecretFile } from '../services/shared/node_file.js';
 import { interfacesOf } from '../services/shared/port_name.js';
 
-/** What is wrong with the machine, and what the operator should know before the start. */
+/** Faults of the machine, and warnings that the operator needs before the start. */
 export interface MachineCheck {
   faults: Fault[];
   warnings: Warning[];

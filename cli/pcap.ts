@@ -18,7 +18,7 @@ import {
   sealOptionsOf,
 } from './pcap_options.js';
 
-/** Of frames that were copied; a file of noise has thousands. */
+/** Limits the listed kinds of copied frames; a file of noise has thousands. */
 const kindsPrinted = 20;
 
 export function addPcap(program: Command): void {
@@ -61,7 +61,7 @@ async function decrypt(options: FileOptions, command: Command): Promise<void> {
   printNotes(counts);
 }
 
-/** What both directions report alike. */
+/** The part of the report that encrypting and decrypting share. */
 function commonOf(counts: TranscodeCounts) {
   const { format, frames, copied, copiedKinds, skipped, skippedFrames, completed, paddingOctets, leftOut } =
     counts;
@@ -75,7 +75,7 @@ function copiedOf({ copied, copiedKinds }: TranscodeCounts, how: string): string
   return named.length === 0 ? `0 ${how}` : `${copied} ${how} (${named.join(', ')})`;
 }
 
-/** What was left out of the file or completed, so that nothing is missing without a word. */
+/** Reports frames that were left out or completed, so that nothing is missing silently. */
 function printNotes(counts: TranscodeCounts): void {
   const { completed, paddingOctets, leftOut, skipped, skippedFrames } = counts;
   if (completed > 0)

@@ -16,7 +16,7 @@ import { ensureAuditFolders } from './state_dir.js';
 import type { Probed, Supervisor } from './supervisor.js';
 
 const discoverMs = 250;
-/** After this, what is still missing is told. */
+/** After this, services that still do not answer are logged. */
 const impatientMs = 10_000;
 /** Between probes of the children, and how long one may take. */
 const probeEveryMs = 1000;

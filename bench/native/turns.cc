@@ -77,7 +77,7 @@ class Turns {
     }
     return commands;
   }
-  // Of every flow, under SPIs of a slot.
+  // Offers for every flow, under SPIs of one master key slot.
   std::deque<std::unique_ptr<Command>> offers(uint32_t slot_bit) {
     std::deque<std::unique_ptr<Command>> commands;
     for (uint32_t first = 0; first < flows_; first += kAtOnce) {
@@ -87,7 +87,7 @@ class Turns {
     }
     return commands;
   }
-  // What removals took away.
+  // Installs and admits again every flow that removals took away.
   void mend() {
     for (uint32_t first = 0; first < flows_; first += kAtOnce) {
       const uint32_t end = std::min(flows_, first + kAtOnce);
