@@ -10,7 +10,7 @@ const vectors = ['test/vectors/**/*.test.ts', 'test/**/vectors/**/*.test.ts'];
 const adapters = ['test/adapters/**/*.test.ts', 'test/**/adapters/**/*.test.ts'];
 const e2e = ['test/e2e/**/*.test.ts'];
 
-/** How long expect.poll waits, as test/adapters/waiting.ts: longer than anything takes on a slow and busy machine. */
+/** How long expect.poll waits, as test/adapters/shared/waiting.ts: longer than anything takes on a slow and busy machine. */
 const patience = { timeout: 20_000, interval: 20 };
 
 export default defineConfig({

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fromPackageRoot } from '../services/shared/package_root.js';
+import { fromPackageRoot } from '../services/shared/process/package_root.js';
 import { refuse } from './shared/result.js';
 
 const runs = {

@@ -5,7 +5,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { transcode } from '../cli/pcap.js';
+import { transcode } from '../cli/capture/pcap.js';
 import { hostPacket, hostUdp } from '../test/vectors/cases.js';
 import { exact, type Figure, perSecond, row } from './shared/figure.js';
 import { runNative } from './shared/programs.js';

@@ -4,7 +4,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fromPackageRoot } from '../services/shared/package_root.js';
+import { fromPackageRoot } from '../services/shared/process/package_root.js';
 import { documentOf, readResults } from './document/document.js';
 import { refuse } from './shared/result.js';
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a command reaches a running node: the node file names the bus and the audit server, the file beside it holds the
 // operator's password. A command does not wait for a server that is not there.
-import { Bus } from '../services/shared/bus.js';
-import { readPassword } from '../services/shared/bus_secret.js';
-import { BusStream } from '../services/shared/bus_stream.js';
-import { loadConfig, type NodeConfig } from '../services/shared/config.js';
+import { Bus } from '../services/shared/bus/bus.js';
+import { readPassword } from '../services/shared/bus/secret.js';
+import { BusStream } from '../services/shared/bus/stream.js';
+import { loadConfig, type NodeConfig } from '../services/shared/config/config.js';
 import { PspError } from '../services/shared/errors.js';
 
 /** Options that every command has. */

@@ -5,21 +5,21 @@
 // usage, 3 refused for now (the same command may succeed later), 141 when whoever read the output went away.
 import { Command, CommanderError } from 'commander';
 import { PspError } from '../services/shared/errors.js';
-import { version } from '../services/shared/version.js';
-import { addAudit } from './audit.js';
-import { addConfig } from './config.js';
-import { addFence } from './fence.js';
-import { addFlows } from './flows.js';
-import { addInit } from './init.js';
+import { version } from '../services/shared/process/version.js';
+import { addAudit } from './audit/audit.js';
+import { addPcap } from './capture/pcap.js';
+import { addConfig } from './node/config.js';
+import { addFence } from './node/fence.js';
+import { addInit } from './node/init.js';
+import { addUp } from './node/up.js';
 import { objectsPrinted, print, Told } from './output.js';
-import { addPcap } from './pcap.js';
-import { addPipeline } from './pipeline.js';
-import { addRotate } from './rotate.js';
-import { addSampling } from './sampling.js';
 import { StandardOutput } from './standard_output.js';
-import { addStatus } from './status.js';
-import { addTap } from './tap.js';
-import { addUp } from './up.js';
+import { addFlows } from './status/flows.js';
+import { addPipeline } from './status/pipeline.js';
+import { addRotate } from './status/rotate.js';
+import { addSampling } from './status/sampling.js';
+import { addStatus } from './status/status.js';
+import { addTap } from './tap/tap.js';
 
 const exitCode = { failed: 1, usage: 2, refusedForNow: 3 };
 const refusedForNow = new Set(['ROTATION_PENDING', 'ENGINE_BUSY', 'OVERLOADED']);

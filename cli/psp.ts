@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 // The operator's tool, `psp`.
-import '../services/shared/signals.js';
+import '../services/shared/process/signals.js';
 import { run } from './program.js';
 
 process.exitCode = await run(process.argv.slice(2));

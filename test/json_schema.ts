@@ -3,7 +3,7 @@
 // of a command has _ for its spaces. Schemas allow no other keys, so that what is added without being told is found.
 import { readFileSync } from 'node:fs';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
-import { fromPackageRoot } from '../services/shared/package_root.js';
+import { fromPackageRoot } from '../services/shared/process/package_root.js';
 
 const ajv = new Ajv2020({ strict: true, strictTypes: false, allErrors: true });
 const compiled = new Map<string, ValidateFunction>();

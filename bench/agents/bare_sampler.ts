@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers sample.egress and does nothing else, not even decode it: what a bus alone can carry. Arguments: server,
 // password. Says "ready" on stdout.
-import { Bus } from '../../services/shared/bus.js';
+import { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 
 const [server = '', password = ''] = process.argv.slice(2);

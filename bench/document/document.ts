@@ -4,7 +4,7 @@
 // compares.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import type { Row } from '../shared/figure.js';
 import { type Recorded, readResult, shown } from '../shared/result.js';
 import { goals, judge } from './goals.js';

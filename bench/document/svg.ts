@@ -116,7 +116,7 @@ const palette = [
   ['#4d5fb0', '#6639ba', '#4d7c0f', '#a16207', '#9f1239', '#115e59', '#7c2d12', '#334155'],
 ].flat();
 
-/** Shares of a whole, one line each; a part has the same colour in all of them. */
+/** Quota of a whole, one line each; a part has the same colour in all of them. */
 export function shares(title: string, stacks: readonly Stack[]): string {
   if (stacks.length === 0) return empty(title);
   const names = [...new Set(stacks.flatMap(({ parts }) => parts.map(({ part }) => part)))];

@@ -5,8 +5,8 @@
 // before any is read.
 #pragma once
 
-#include "engine/packet.h"
-#include "engine/slab.h"
+#include "engine/ports/packet.h"
+#include "engine/memory/slab.h"
 #include "measure.h"
 #include "mill.h"
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "engine/dpdk_port.h"
+#include "engine/ports/dpdk_port.h"
 #include "measure.h"
 #include "mill.h"
 

@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { refuse } from './result.js';
 
 /** Builds a measurement of bench/native and returns the path of its program. Ends the bench where that fails. */

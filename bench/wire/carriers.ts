@@ -26,7 +26,7 @@ export interface Carrier {
 
 /** Our two gateways. */
 export async function ours(): Promise<Carrier> {
-  const net = await Topology.create({ superFrames: true, log: 'error' });
+  const net = await Topology.create({ gsoPackets: true, log: 'error' });
   return carrying(net, 'psp', async () => {
     await net.start();
     const gateways = [net.a.namespace, net.b.namespace];
@@ -39,7 +39,7 @@ export async function ours(): Promise<Carrier> {
 
 /** Kernels that forward where the gateways stand. */
 export async function forwarding(): Promise<Carrier> {
-  const net = await Topology.create({ superFrames: true });
+  const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'forwarding', async () => {
     for (const [gateway, n] of gatewaysOf(net)) {
       route(gateway, n);
@@ -51,7 +51,7 @@ export async function forwarding(): Promise<Carrier> {
 
 /** One veth pair, the limit. */
 export async function bare(): Promise<Carrier> {
-  const net = await Topology.create({ superFrames: true });
+  const net = await Topology.create({ gsoPackets: true });
   const carrier = await carrying(
     net,
     'bare veth',
@@ -66,7 +66,7 @@ export async function bare(): Promise<Carrier> {
 
 /** wireguard-go in the gateways' place; its kernel tunnel interface takes and delivers GSO packets since 2023. */
 export async function wireguard({ root, version }: Unpacked): Promise<Carrier> {
-  const net = await Topology.create({ superFrames: true });
+  const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'wireguard-go', async () => {
     const keys = [1, 2].map(() => run('wg', 'genkey').trim());
     for (const [gateway, n] of gatewaysOf(net)) {
@@ -96,7 +96,7 @@ const nebulaYears: Record<string, number> = { '1.9.3': 2024 };
 
 /** nebula in the gateways' place. It has no segmentation offload. */
 export async function nebula({ root, version }: Unpacked): Promise<Carrier> {
-  const net = await Topology.create({ superFrames: true });
+  const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'nebula', async () => {
     const folder = join(net.folder, 'nebula');
     mkdirSync(folder);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the addon exports: native/addon.ts declares it.
+// What the addon exports: native/addon/engine.ts declares it.
 #include <napi.h>
 
 #include "addon/convert.h"

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/control.h"
+#include "engine/control/control.h"
 
 namespace psp {
 

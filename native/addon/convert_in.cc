@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reading half, in the order of native/addon.ts.
+// The reading half, in the order of native/addon/engine.ts.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -79,7 +79,7 @@ std::string read_bound_text(Napi::Value value, const char* what) {
 size_t read_choice(Napi::Value value, const std::vector<std::string>& choices, const char* what) {
   const std::string text = read_text(value, what);
   const auto found = std::find(choices.begin(), choices.end(), text);
-  if (found == choices.end()) refuse_type(value.Env(), what, "one of its names in native/addon.ts");
+  if (found == choices.end()) refuse_type(value.Env(), what, "one of its names in native/addon/engine.ts");
   return static_cast<size_t>(found - choices.begin());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writing half, in the order of native/addon.ts. Nothing here ever meets a key byte.
+// The writing half, in the order of native/addon/engine.ts. Nothing here ever meets a key byte.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -7,7 +7,7 @@
 
 #include "addon/convert.h"
 #include "engine/drop_reasons.h"
-#include "engine/pipes.h"
+#include "engine/pipe_names.h"
 
 namespace psp {
 namespace {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "addon/convert.h"
-#include "engine/control.h"
+#include "engine/control/control.h"
 
 namespace psp {
 
@@ -36,7 +36,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
  private:
   enum class Phase { kIdle, kStarting, kRunning, kStopping, kStopped };
 
-  // The methods of native/addon.ts.
+  // The methods of native/addon/engine.ts.
   Napi::Value start(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value offer(const Napi::CallbackInfo& info);

@@ -7,7 +7,7 @@
 
 #include <optional>
 
-#include "engine/control.h"
+#include "engine/control/control.h"
 
 namespace psp {
 

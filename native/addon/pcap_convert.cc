@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// In the order of native/addon.ts.
+// In the order of native/addon/engine.ts.
 #include "addon/pcap_convert.h"
 
 #include <algorithm>

@@ -6,7 +6,7 @@
 
 namespace psp {
 
-// The function of native/addon.ts.
+// The function of native/addon/engine.ts.
 Napi::Value pcap_transcode(const Napi::CallbackInfo& info);
 
 }  // namespace psp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// In the order of native/addon.ts.
+// In the order of native/addon/engine.ts.
 #include "addon/trace_convert.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 #include "addon/convert.h"
 #include "addon/pcap_convert.h"
-#include "engine/fit.h"
+#include "engine/ip/oversize.h"
 
 namespace psp {
 namespace {
@@ -102,7 +102,7 @@ Napi::Object write_ip(Napi::Env env, const IpPacket& packet, const Ports& ports)
   return ip;
 }
 
-Napi::Object write_sight(Napi::Env env, const Sight& sight) {
+Napi::Object write_dissection(Napi::Env env, const Dissection& sight) {
   auto object = object_of(env);
   object.Set("etherType", sight.ether_type);
   if (sight.ip) object.Set("ip", write_ip(env, *sight.ip, sight.ports));
@@ -166,7 +166,7 @@ Napi::Object write_row(Napi::Env env, const TraceRow& row) {
   if (row.at_ns) object.Set("atNs", Napi::BigInt::New(env, *row.at_ns));
   object.Set("length", row.length);
   if (!row.skipped.empty()) object.Set("skipped", row.skipped);
-  object.Set("sight", write_sight(env, traced.sight));
+  object.Set("sight", write_dissection(env, traced.sight));
   if (row.inner) object.Set("inner", write_ip(env, row.inner->ip, row.inner->ports));
   object.Set("before", write_moved(env, traced.before));
   object.Set("moved", write_moved(env, traced.moved));
@@ -178,7 +178,7 @@ Napi::Object write_row(Napi::Env env, const TraceRow& row) {
                auto frame = object_of(env);
                frame.Set("port", left.secured ? "secured" : "unsecured");
                frame.Set("length", left.length);
-               frame.Set("sight", write_sight(env, left.sight));
+               frame.Set("sight", write_dissection(env, left.sight));
                return frame;
              }));
   object.Set("samples", write_list(env, traced.samples, [&](const SampleFacts& facts) {

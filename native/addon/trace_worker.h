@@ -7,7 +7,7 @@
 
 namespace psp {
 
-// The function of native/addon.ts.
+// The function of native/addon/engine.ts.
 Napi::Value trace_capture(const Napi::CallbackInfo& info);
 
 }  // namespace psp

@@ -10,7 +10,7 @@
 
 #include "engine/drop_reasons.h"
 #include "engine/engine.h"
-#include "engine/pipes.h"
+#include "engine/pipe_names.h"
 
 namespace psp {
 
@@ -27,60 +27,60 @@ class Counter {
 };
 
 // enumerator, name. Gauges first: what lies where now. Then what happened.
-#define PSP_VALUES(X)                          \
-  X(kHeld, "held")                             \
-  X(kWanted, "wanted")                         \
-  X(kKeyed, "keyed")                           \
-  X(kInboundFlows, "inboundFlows")             \
-  X(kReceiveSpis, "receiveSpis")               \
-  X(kFragmentsWaiting, "fragmentsWaiting")     \
-  X(kNeighbours, "neighbours")                 \
-  X(kNeighbourQueued, "neighbourQueued")       \
-  X(kMissesWaiting, "missesWaiting")           \
-  X(kHeldTotal, "heldTotal")                   \
-  X(kResubmitted, "resubmitted")               \
-  X(kForwardedEgress, "forwardedEgress")       \
-  X(kForwardedIngress, "forwardedIngress")     \
-  X(kConsumed, "consumed")                     \
-  X(kMissEvents, "missEvents")                 \
-  X(kEventsLost, "eventsLost")                 \
-  X(kEventsDelayed, "eventsDelayed")           \
-  X(kSamplesTaken, "samplesTaken")             \
-  X(kSamplesLost, "samplesLost")               \
-  X(kCapturesTaken, "capturesTaken")           \
-  X(kCapturesLost, "capturesLost")             \
-  X(kCapturesSuppressed, "capturesSuppressed") \
-  X(kCommands, "commands")                     \
-  X(kCommandsRefused, "commandsRefused")       \
-  X(kSpisRetired, "spisRetired")               \
-  X(kSpisEvicted, "spisEvicted")               \
-  X(kKeyCacheMisses, "keyCacheMisses")         \
-  X(kChecksumsCompleted, "checksumsCompleted") \
-  X(kSuperFramesCut, "superFramesCut")         \
-  X(kSuperFramesMade, "superFramesMade")       \
-  X(kFramesRefused, "framesRefused")           \
-  X(kFramesMissed, "framesMissed")             \
-  X(kSolicitations, "solicitations")           \
-  X(kIcmpSent, "icmpSent")                     \
-  X(kIcmpSuppressed, "icmpSuppressed")         \
-  X(kEchoAnswered, "echoAnswered")             \
-  X(kEchoSuppressed, "echoSuppressed")         \
-  X(kReassembled, "reassembled")               \
-  X(kFragmentsJoined, "fragmentsJoined")       \
-  X(kAclBypassed, "aclBypassed")               \
-  X(kHandedOver, "handedOver")                 \
-  X(kPacketsFragmented, "packetsFragmented")   \
-  X(kFragmentsMade, "fragmentsMade")           \
-  X(kRxPackets, "rxPackets")                   \
-  X(kRxBytes, "rxBytes")                       \
-  X(kRxAuthFail, "rxAuthFail")                 \
-  X(kRxError, "rxError")                       \
-  X(kRxBad, "rxBad")                           \
-  X(kTxPackets, "txPackets")                   \
-  X(kTxBytes, "txBytes")                       \
-  X(kTxError, "txError")                       \
-  X(kTooBigLearned, "tooBigLearned")           \
-  X(kPolls, "polls")                           \
+#define PSP_VALUES(X)                            \
+  X(kHeld, "held")                               \
+  X(kWanted, "wanted")                           \
+  X(kKeyed, "keyed")                             \
+  X(kInboundFlows, "inboundFlows")               \
+  X(kReceiveSpis, "receiveSpis")                 \
+  X(kFragmentsWaiting, "fragmentsWaiting")       \
+  X(kNeighbours, "neighbours")                   \
+  X(kNeighbourQueued, "neighbourQueued")         \
+  X(kMissesWaiting, "missesWaiting")             \
+  X(kHeldTotal, "heldTotal")                     \
+  X(kResubmitted, "resubmitted")                 \
+  X(kForwardedEgress, "forwardedEgress")         \
+  X(kForwardedIngress, "forwardedIngress")       \
+  X(kConsumed, "consumed")                       \
+  X(kMissEvents, "missEvents")                   \
+  X(kEventsLost, "eventsLost")                   \
+  X(kEventsDelayed, "eventsDelayed")             \
+  X(kSamplesTaken, "samplesTaken")               \
+  X(kSamplesLost, "samplesLost")                 \
+  X(kCapturesTaken, "capturesTaken")             \
+  X(kCapturesLost, "capturesLost")               \
+  X(kCapturesSuppressed, "capturesSuppressed")   \
+  X(kCommands, "commands")                       \
+  X(kCommandsRefused, "commandsRefused")         \
+  X(kSpisRetired, "spisRetired")                 \
+  X(kSpisEvicted, "spisEvicted")                 \
+  X(kKeyCacheMisses, "keyCacheMisses")           \
+  X(kChecksumsCompleted, "checksumsCompleted")   \
+  X(kGsoPacketsSegmented, "gsoPacketsSegmented") \
+  X(kGroPacketsMade, "groPacketsMade")           \
+  X(kFramesRefused, "framesRefused")             \
+  X(kFramesMissed, "framesMissed")               \
+  X(kSolicitations, "solicitations")             \
+  X(kIcmpSent, "icmpSent")                       \
+  X(kIcmpSuppressed, "icmpSuppressed")           \
+  X(kEchoAnswered, "echoAnswered")               \
+  X(kEchoSuppressed, "echoSuppressed")           \
+  X(kReassembled, "reassembled")                 \
+  X(kFragmentsJoined, "fragmentsJoined")         \
+  X(kAclBypassed, "aclBypassed")                 \
+  X(kHandedOff, "handedOff")                     \
+  X(kPacketsFragmented, "packetsFragmented")     \
+  X(kFragmentsMade, "fragmentsMade")             \
+  X(kRxPackets, "rxPackets")                     \
+  X(kRxBytes, "rxBytes")                         \
+  X(kRxAuthFail, "rxAuthFail")                   \
+  X(kRxError, "rxError")                         \
+  X(kRxBad, "rxBad")                             \
+  X(kTxPackets, "txPackets")                     \
+  X(kTxBytes, "txBytes")                         \
+  X(kTxError, "txError")                         \
+  X(kTooBigLearned, "tooBigLearned")             \
+  X(kPolls, "polls")                             \
   X(kSleeps, "sleeps")
 
 enum class Value : uint8_t {

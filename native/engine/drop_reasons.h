@@ -87,7 +87,7 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kEgressNoMemory, "no_memory", kEgress,                                                                   \
     "No packet memory was left to cut a packet, or to let one wait that was put together.",                  \
     "Look at what waits: a wire slower than the hosts, next hops and hosts that do not answer.")             \
-  X(kEgressHandOverFull, "hand_over_full", kEgress,                                                          \
+  X(kEgressHandoffFull, "handoff_full", kEgress,                                                             \
     "An lcore left more packets to the first one than that takes: without a key, or in fragments.",          \
     "As for want_limit and held_overflow_total; if all is well there, use fewer engine.lcores.")             \
   X(kEgressTxFull, "tx_full", kEgress, "The secured port took no more packets.",                             \
@@ -174,7 +174,7 @@ enum class Direction : uint8_t { kEgress, kIngress };
   X(kIngressNoMemory, "no_memory", kIngress,                                                                 \
     "No packet memory was left to cut a packet, or to let one wait that was put together.",                  \
     "Look at what waits: hosts slower than the wire, hosts and next hops that do not answer.")               \
-  X(kIngressHandOverFull, "hand_over_full", kIngress,                                                        \
+  X(kIngressHandoffFull, "handoff_full", kIngress,                                                           \
     "An lcore left more packets to the first one than that takes: of SPIs not seen before, or in "           \
     "fragments.",                                                                                            \
     "A storm of forged or cut packets; if there is none, use fewer engine.lcores.")                          \

@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "pcap/decrypt.h"
 #include "pcap/fault.h"
-#include "pcap/open.h"
 #include "pcap/reader.h"
 #include "pcap/writer.h"
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "pcap/encrypt.h"
 #include "pcap/keys.h"
-#include "pcap/seal.h"
 #include "pcap/source.h"
 
 namespace psp {

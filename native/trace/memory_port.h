@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "engine/packet.h"
-#include "engine/pool.h"
-#include "engine/port.h"
+#include "engine/ports/packet.h"
+#include "engine/ports/pool.h"
+#include "engine/ports/port.h"
 #include "psp/aead.h"
 
 namespace psp {

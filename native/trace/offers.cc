@@ -42,7 +42,7 @@ Offers::Offers(const EngineConfig& config, const Peers& peers,
       port_(port),
       reassembly_(kUncounted, unused_) {}
 
-std::optional<InnerSight> Offers::look(std::span<const uint8_t> frame, uint64_t now_ms) {
+std::optional<InnerDissection> Offers::look(std::span<const uint8_t> frame, uint64_t now_ms) {
   const auto front = read_link(kEthernetLink, frame);
   if (!front || front->ip_version == 0) return std::nullopt;
   Packet packet;
@@ -58,7 +58,7 @@ std::optional<InnerSight> Offers::look(std::span<const uint8_t> frame, uint64_t 
   return inner;
 }
 
-std::optional<InnerSight> Offers::open(Packet& packet) {
+std::optional<InnerDissection> Offers::open(Packet& packet) {
   const std::span<uint8_t> psp = psp_of(packet);
   Header header;
   if (read_header(psp.data(), psp.size(), &header) != HeaderFault::kNone) return std::nullopt;
@@ -73,10 +73,10 @@ std::optional<InnerSight> Offers::open(Packet& packet) {
   if (fault != OpenFault::kNone) return std::nullopt;
   const FlowKey flow{packet.ip.source, packet.ip.destination};
   opened_.emplace(header.spi, Opened{flow, header.cookie, header.version});
-  return InnerSight{packet.ip, read_ports(packet.ip, packet.inner)};
+  return InnerDissection{packet.ip, read_ports(packet.ip, packet.inner)};
 }
 
-std::optional<AdmitCommand::Entry> Offers::due(const Sight& frame) {
+std::optional<AdmitCommand::Entry> Offers::due(const Dissection& frame) {
   if (!frame.psp || is_reserved_spi(frame.psp->spi) || config_.peers.empty()) return std::nullopt;
   if (!made_.insert(frame.psp->spi).second) return std::nullopt;
   const auto found = opened_.find(frame.psp->spi);
@@ -97,7 +97,7 @@ bool Offers::is_to_us(const Address& destination) const {
 }
 
 // For a flow that no packet has.
-AdmitCommand::Entry Offers::placeholder(const Sight& frame) const {
+AdmitCommand::Entry Offers::placeholder(const Dissection& frame) const {
   AdmitCommand::Entry entry{};
   entry.spi = frame.psp->spi;
   entry.version = frame.psp->version;

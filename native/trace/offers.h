@@ -12,11 +12,11 @@
 #include <unordered_set>
 #include <vector>
 
-#include "engine/peers.h"
-#include "engine/reassembly.h"
+#include "engine/ip/peers.h"
+#include "engine/ip/reassembly.h"
 #include "pcap/keys.h"
+#include "trace/dissection.h"
 #include "trace/memory_port.h"
-#include "trace/sight.h"
 
 namespace psp {
 
@@ -29,11 +29,11 @@ class Offers {
 
   // Looks at an Ethernet frame from the wire. What it carries, or the datagram whose last fragment it is, if
   // it opens.
-  std::optional<InnerSight> look(std::span<const uint8_t> frame, uint64_t now_ms);
+  std::optional<InnerDissection> look(std::span<const uint8_t> frame, uint64_t now_ms);
   // The offer to be admitted before this frame arrives, if its SPI appears for the first time. Nothing where
   // its version is not spoken with its peer, and nothing for a reserved SPI. A flow that is not from a peer
   // to a host of ours was never offered anything: such an SPI is for no flow.
-  std::optional<AdmitCommand::Entry> due(const Sight& frame);
+  std::optional<AdmitCommand::Entry> due(const Dissection& frame);
   // Whether an SPI was offered for a flow that packets have.
   bool is_for_a_flow(uint32_t spi) const { return for_a_flow_.contains(spi); }
 
@@ -43,9 +43,9 @@ class Offers {
     uint64_t cookie;
     uint8_t version;
   };
-  std::optional<InnerSight> open(Packet& packet);
+  std::optional<InnerDissection> open(Packet& packet);
   bool is_to_us(const Address& destination) const;
-  AdmitCommand::Entry placeholder(const Sight& frame) const;
+  AdmitCommand::Entry placeholder(const Dissection& frame) const;
 
   const EngineConfig& config_;
   const Peers& peers_;

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "engine/eal.h"
+#include "engine/ports/eal.h"
 #include "pcap/link.h"
 #include "pcap/reader.h"
 #include "pcap/time.h"

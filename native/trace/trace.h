@@ -16,9 +16,9 @@ namespace psp {
 struct TraceRow {
   uint64_t number = 0;  // from 1
   std::optional<uint64_t> at_ns;
-  uint32_t length = 0;              // on the wire
-  std::string skipped;              // why it was not run; empty: it was
-  std::optional<InnerSight> inner;  // ingress, with master keys
+  uint32_t length = 0;                   // on the wire
+  std::string skipped;                   // why it was not run; empty: it was
+  std::optional<InnerDissection> inner;  // ingress, with master keys
   TracedFrame traced;
 };
 

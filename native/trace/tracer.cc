@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "engine/software/pipes.h"
+#include "engine/software/pipes/pipes.h"
 #include "pcap/link.h"
 #include "psp/octets.h"
 #include "psp/transport.h"
@@ -116,7 +116,7 @@ Tracer::Tracer(TraceConfig config)
   }
 }
 
-std::optional<InnerSight> Tracer::look(std::span<const uint8_t> frame, uint64_t at_ns) {
+std::optional<InnerDissection> Tracer::look(std::span<const uint8_t> frame, uint64_t at_ns) {
   return offers_ ? offers_->look(frame, at_ns / 1'000'000) : std::nullopt;
 }
 
@@ -179,7 +179,7 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
   for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
     const std::optional<Address> target = asked_for(frame);
     if (!target) {
-      Sight sight = look_at(frame);
+      Dissection sight = look_at(frame);
       if (!egress_ && secured) sight.too_big_mtu = sealed_too_big_mtu(frame, sight);
       traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), sight});
       continue;
@@ -196,7 +196,8 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
 }
 
 // The MTU of an ICMP error of ours that left sealed in one piece.
-std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> frame, const Sight& sight) const {
+std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> frame,
+                                                   const Dissection& sight) const {
   if (!sight.psp || sight.ip->fragment) return sight.too_big_mtu;
   std::vector<uint8_t> octets(frame.begin(), frame.end());
   uint8_t* const layer3 = octets.data() + kEthernetLength;

@@ -14,9 +14,9 @@
 
 #include "engine/software/worker.h"
 #include "pcap/keys.h"
+#include "trace/dissection.h"
 #include "trace/memory_port.h"
 #include "trace/offers.h"
-#include "trace/sight.h"
 
 namespace psp {
 
@@ -66,11 +66,11 @@ struct TracedFlow {
 struct LeftFrame {
   bool secured;
   uint32_t length;
-  Sight sight;
+  Dissection sight;
 };
 
 struct TracedFrame {
-  Sight sight;
+  Dissection sight;
   Moved before;                    // by timers, on the way to this frame's time
   Moved moved;                     // by this frame
   std::optional<uint16_t> peer;    // egress: whose the destination is; ingress: whose the SPI is
@@ -87,7 +87,7 @@ class Tracer {
 
   // Looks at an Ethernet frame before any is run, for the offers that the file implies. Ingress with master
   // keys: what it carries.
-  std::optional<InnerSight> look(std::span<const uint8_t> frame, uint64_t at_ns);
+  std::optional<InnerDissection> look(std::span<const uint8_t> frame, uint64_t at_ns);
   // Runs an Ethernet frame that arrives at that time; one before that of an earlier frame counts as that.
   TracedFrame run(std::span<const uint8_t> frame, uint64_t at_ns);
   // What waits in the gateway now.
@@ -103,7 +103,7 @@ class Tracer {
   void settle(TracedFrame* traced);
   bool collect(bool secured, TracedFrame* traced);
   void key_flow(const FlowKey& flow);
-  std::optional<uint16_t> sealed_too_big_mtu(std::span<const uint8_t> frame, const Sight& sight) const;
+  std::optional<uint16_t> sealed_too_big_mtu(std::span<const uint8_t> frame, const Dissection& sight) const;
   void tell_egress(TracedFrame* traced);
   void admit_and_tell_ingress(TracedFrame* traced);
 

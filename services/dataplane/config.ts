@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
 // are read once, before rights are given up.
-import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon.js';
+import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon/engine.js';
 import { Mode } from '../../proto/gen/bus.js';
 import {
   contains,
@@ -13,11 +13,11 @@ import {
   parseAddress,
   parsePrefix,
 } from '../shared/address.js';
-import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
-import { readBusSecret, readPassword } from '../shared/bus_secret.js';
-import { bypassRule } from '../shared/bypass.js';
-import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config.js';
-import { type ConfigWarning, warningsOf } from '../shared/config_warnings.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { readBusSecret, readPassword } from '../shared/bus/secret.js';
+import { bypassRule } from '../shared/config/bypass.js';
+import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
+import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
 

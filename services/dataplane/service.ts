@@ -2,18 +2,18 @@
 // Wires the dataplane and orders its life. Start: fence, engine, give up rights, and packets move; then the
 // bus, for which nothing waits. Stop: in reverse, each step with a deadline.
 import { randomBytes } from 'node:crypto';
-import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
-import { Bus } from '../shared/bus.js';
-import { monotonicMs } from '../shared/clock.js';
-import type { NodeConfig } from '../shared/config.js';
-import { formatPath } from '../shared/config_rules.js';
+import { AuditTrail, makeAuditFolder } from '../shared/audit/trail.js';
+import { Bus } from '../shared/bus/bus.js';
+import type { NodeConfig } from '../shared/config/config.js';
+import { formatPath } from '../shared/config/rules.js';
 import type { PspError } from '../shared/errors.js';
 import { LineGate } from '../shared/line_gate.js';
-import type { Logger } from '../shared/log.js';
-import type { Dropped } from '../shared/privileges.js';
-import { version } from '../shared/version.js';
-import { within } from '../shared/within.js';
-import { Auditor } from './adapters/auditor.js';
+import { monotonicMs } from '../shared/process/clock.js';
+import type { Logger } from '../shared/process/log.js';
+import type { Dropped } from '../shared/process/privileges.js';
+import { version } from '../shared/process/version.js';
+import { within } from '../shared/process/within.js';
+import { Auditor } from './adapters/audit_report.js';
 import { serve } from './adapters/bus_server.js';
 import { Commands } from './adapters/commands.js';
 import { dropReasons, type Engine, type EngineListener, openEngine } from './adapters/engine.js';
@@ -21,7 +21,7 @@ import { Executor } from './adapters/executor.js';
 import { setFence } from './adapters/fence.js';
 import { Links } from './adapters/links.js';
 import { Report } from './adapters/report.js';
-import { Sampler } from './adapters/sampler.js';
+import { Sampler } from './adapters/sampler_client.js';
 import { type DataplaneConfig, sliceOf } from './config.js';
 import { Arbiter } from './core/arbiter.js';
 

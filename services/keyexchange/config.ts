@@ -3,9 +3,9 @@
 // once, before rights are given up.
 import { Mode } from '../../proto/gen/bus.js';
 import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
-import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
-import { readBusSecret, readPassword } from '../shared/bus_secret.js';
-import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { readBusSecret, readPassword } from '../shared/bus/secret.js';
+import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
 import type { Rules } from './core/rules.js';
 import { type Owner, ourselves, VipTable } from './core/vip_table.js';
 

@@ -2,17 +2,17 @@
 // Wires the key exchange and orders its life. Start: listen, give up rights, join the bus, serve. Stop: in
 // reverse, each step with a deadline.
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
-import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
-import { Bus } from '../shared/bus.js';
-import { unixMs } from '../shared/clock.js';
+import { AuditTrail, makeAuditFolder } from '../shared/audit/trail.js';
+import { Bus } from '../shared/bus/bus.js';
+import { certificateUnusable, readNodeCertificate } from '../shared/config/node_certificate.js';
 import { contracts } from '../shared/contracts.js';
-import type { Logger } from '../shared/log.js';
-import { certificateUnusable, readNodeCertificate } from '../shared/node_certificate.js';
-import type { Dropped } from '../shared/privileges.js';
-import { version } from '../shared/version.js';
-import { within } from '../shared/within.js';
+import { unixMs } from '../shared/process/clock.js';
+import type { Logger } from '../shared/process/log.js';
+import type { Dropped } from '../shared/process/privileges.js';
+import { version } from '../shared/process/version.js';
+import { within } from '../shared/process/within.js';
 import { Answerer } from './adapters/answerer.js';
-import { Dataplane } from './adapters/dataplane.js';
+import { Dataplane } from './adapters/dataplane_client.js';
 import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
 import { PeerCredentials } from './adapters/peer_credentials.js';

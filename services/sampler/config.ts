@@ -2,10 +2,10 @@
 // The slice of the node file that the sampler needs, and the limits that no file changes. The file beside it is
 // read once, before rights are given up.
 import { join } from 'node:path';
-import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
-import { readPassword } from '../shared/bus_secret.js';
-import type { NodeConfig } from '../shared/config.js';
-import { accounts } from '../shared/privileges.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { readPassword } from '../shared/bus/secret.js';
+import type { NodeConfig } from '../shared/config/config.js';
+import { accounts } from '../shared/process/privileges.js';
 
 export interface SamplerConfig {
   node: string;

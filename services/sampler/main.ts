@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sampler as a process.
-import '../shared/signals.js';
-import { runService } from '../shared/service_process.js';
+import '../shared/process/signals.js';
+import { runService } from '../shared/service/service_process.js';
 import { sliceOf } from './config.js';
 import { startSampler } from './service.js';
 

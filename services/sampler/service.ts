@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wires the sampler and orders its life. Start: what is inherited and the folder, give up rights, join the bus,
 // take samples. Stop: take no more, write all that was answered for, leave; each step with a deadline.
-import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
+import { AuditTrail, makeAuditFolder } from '../shared/audit/trail.js';
 import { Backlog } from '../shared/backlog.js';
-import { Bus } from '../shared/bus.js';
+import { Bus } from '../shared/bus/bus.js';
 import { contracts } from '../shared/contracts.js';
-import type { Logger } from '../shared/log.js';
-import { type Outlet, Pump, standardOutlet } from '../shared/outlet.js';
-import type { Dropped } from '../shared/privileges.js';
-import { samplesHeader } from '../shared/samples.js';
-import { version } from '../shared/version.js';
-import { within } from '../shared/within.js';
+import type { Logger } from '../shared/process/log.js';
+import { type Outlet, Pump, standardOutlet } from '../shared/process/outlet.js';
+import type { Dropped } from '../shared/process/privileges.js';
+import { version } from '../shared/process/version.js';
+import { within } from '../shared/process/within.js';
+import { samplesHeader } from '../shared/samples/samples.js';
 import { Report } from './adapters/report.js';
 import { prepareFolder, SampleFiles } from './adapters/sample_files.js';
 import type { SamplerConfig } from './config.js';
@@ -47,7 +47,7 @@ export async function startSampler(
   const rights = onReady();
   if (!rights.dropped) log.info({ reason: rights.reason }, 'rights kept');
   const audit = await AuditTrail.begin(node, 'sampler', auditFolder, config.audit);
-  const files = new SampleFiles(folder, ring, samplesHeader(node, snapBytes));
+  const files = new SampleFiles(folder, ring, samplesHeader(node, snapBytes, version));
   const lines = new Backlog(limits.linesBytes, chunkBytes);
   const packets = new Backlog(limits.packetsBytes, Math.min(chunkBytes, files.longestChunk));
   const ways = {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the stats service needs. It holds no secret but its password of the bus.
-import { type AuditSlice, auditSliceOf } from '../shared/audit_trail.js';
-import { readPassword } from '../shared/bus_secret.js';
-import { bypassRule } from '../shared/bypass.js';
-import type { NodeConfig } from '../shared/config.js';
+import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { readPassword } from '../shared/bus/secret.js';
+import { bypassRule } from '../shared/config/bypass.js';
+import type { NodeConfig } from '../shared/config/config.js';
 
 export interface StatsConfig {
   node: string;

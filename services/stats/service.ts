@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wires the stats service and orders its life. Start: listen, give up rights, join the bus, hear; the pages
 // answer from the first moment, whether or not there is a bus. Stop: in reverse, each step with a deadline.
-import { AuditTrail, makeAuditFolder } from '../shared/audit_trail.js';
-import { Bus } from '../shared/bus.js';
-import { unixMs } from '../shared/clock.js';
+import { AuditTrail, makeAuditFolder } from '../shared/audit/trail.js';
+import { Bus } from '../shared/bus/bus.js';
 import { contracts } from '../shared/contracts.js';
-import type { Logger } from '../shared/log.js';
-import type { Dropped } from '../shared/privileges.js';
-import { version } from '../shared/version.js';
-import { within } from '../shared/within.js';
+import { unixMs } from '../shared/process/clock.js';
+import type { Logger } from '../shared/process/log.js';
+import type { Dropped } from '../shared/process/privileges.js';
+import { version } from '../shared/process/version.js';
+import { within } from '../shared/process/within.js';
 import { HttpServer } from './adapters/http_server.js';
 import { listen } from './adapters/listener.js';
 import { moment, pagesOf } from './adapters/pages.js';
 import { Report } from './adapters/report.js';
 import type { StatsConfig } from './config.js';
-import { LastWords } from './core/last_words.js';
+import { LatestReports } from './core/latest_reports.js';
 
 export interface Stats {
   stop(): Promise<void>;
@@ -36,7 +36,7 @@ export async function startStats(
   onListening: () => Dropped = () => ({ dropped: true }),
 ): Promise<Stats> {
   const startedMs = unixMs();
-  const words = new LastWords(config, moment());
+  const words = new LatestReports(config, moment());
   let bus: Bus | undefined;
   const isBusConnected = () => bus?.connected ?? false;
   const http = new HttpServer(pagesOf({ node: config.node, words, startedMs, isBusConnected }), (page, err) =>

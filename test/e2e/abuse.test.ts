@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { type Namespace, signal, until } from './namespace.js';
 import { dropped, grew, type Numbers, unaccounted } from './numbers.js';
 import { frame, octetsOf4, u8, u16 } from './packet_octets.js';

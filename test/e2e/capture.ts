@@ -17,7 +17,7 @@ export interface Frame {
   kind: FrameKind;
 }
 
-export interface Sight {
+export interface Dissection {
   frames: number;
   psp: number;
   arp: number;
@@ -142,11 +142,11 @@ export class Capture {
   }
 
   /** Counts frames by what they are, and those that contain one of the markers. */
-  sight(markers: readonly string[]): Sight {
+  sight(markers: readonly string[]): Dissection {
     const needles = markers.map((marker) => Buffer.from(marker, 'latin1'));
     const { captured, received, dropped } = this.#statistics();
     const lost = dropped + Math.max(0, (this.#receivedAtEnd ?? received) - captured);
-    const sight: Sight = { frames: 0, psp: 0, arp: 0, nd: 0, others: [], marked: 0, lost };
+    const sight: Dissection = { frames: 0, psp: 0, arp: 0, nd: 0, others: [], marked: 0, lost };
     for (const { octets, kind } of readPcap(readFileSync(this.file))) {
       sight.frames++;
       if (kind !== 'other') sight[kind]++;

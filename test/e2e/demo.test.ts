@@ -6,7 +6,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, until } from './namespace.js';
 
 it.each([{ at: '1. Two hosts' }, { at: '4. 256 MiB over TCP' }])(

@@ -6,7 +6,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Service } from '../../services/shared/contracts.js';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { expectSchema } from '../json_schema.js';
 import { ended, type Namespace, type Result, run, signal, until } from './namespace.js';
 import { type Numbers, numbersOf } from './numbers.js';

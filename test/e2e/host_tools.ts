@@ -4,7 +4,7 @@
 // Results come back as values.
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, type Namespace, until } from './namespace.js';
 import { linesOf } from './traffic.js';
 

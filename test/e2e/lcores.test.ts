@@ -114,7 +114,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
           return answered > (before[0].peers.b?.answered ?? 0);
         });
         sending = send(net.host1.namespace, plan(1, pairs, count), 1);
-        const isFull = async () => dropped(before[0], await net.a.numbers(), 'egress/hand_over_full') > 0;
+        const isFull = async () => dropped(before[0], await net.a.numbers(), 'egress/handoff_full') > 0;
         await until('the other lcore can leave no more to it', isFull, 60_000, 5);
       });
     });

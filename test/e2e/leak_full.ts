@@ -3,7 +3,7 @@
 // own, that of commands, and the queue in front of a wire that takes nothing. That each was full is read from the
 // gateway's own counters.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { pollingThreadOf, withThreadHeld } from './frozen_thread.js';
 import type { Gateway } from './gateway.js';
 import { type Namespace, stopped, until } from './namespace.js';
@@ -44,7 +44,7 @@ export interface Troubled {
 /** Of samples, and of events; of commands: native/engine/software/software_engine.cc. */
 const ringSize = 8192;
 const commandRing = 1024;
-/** More frames than the socket of a port takes, with 8 MiB and more than 512 for each: native/engine/kernel_port.cc. */
+/** More frames than the socket of a port takes, with 8 MiB and more than 512 for each: native/engine/ports/kernel_port.cc. */
 const beyondSocket = 16_384;
 
 /** One after the other. @param phase is told when each begins */

@@ -3,7 +3,7 @@
 // started with the first of them (agents/operator.ts).
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, type Namespace, type Result } from './namespace.js';
 
 const agent = fromPackageRoot('dist/test/e2e/agents/operator.js');

@@ -42,7 +42,7 @@ describe.each([
   let missing: string | undefined;
 
   beforeAll(async () => {
-    net = await createPair({ outer, wireMtu: 1600, superFrames: true });
+    net = await createPair({ outer, wireMtu: 1600, gsoPackets: true });
     await net.start();
     missing =
       (await overlay(net.host1, net.host2, 1, underlay, [...options])) ??
@@ -61,7 +61,7 @@ describe.each([
     for (const [i, now] of after.entries()) {
       const then = before[i] as typeof now;
       // Of the receiving gateway, whose host sends acknowledgements alone, no GSO packets are expected.
-      if (i === 0) expect(grew(then, now, 'superFramesCut')).toBeGreaterThan(bytes / 65_536);
+      if (i === 0) expect(grew(then, now, 'gsoPacketsSegmented')).toBeGreaterThan(bytes / 65_536);
       expect(grew(then, now, 'framesRefused')).toBe(0);
       expect(Object.keys(newDrops(then, now)).filter((drop) => !drop.endsWith('tx_full'))).toEqual([]);
     }

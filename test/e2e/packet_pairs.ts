@@ -16,7 +16,7 @@ export interface Terms {
   top?: string;
 }
 
-export interface PairOptions extends Pick<TopologyOptions, 'wireMtu' | 'superFrames'> {
+export interface PairOptions extends Pick<TopologyOptions, 'wireMtu' | 'gsoPackets'> {
   outer: Family;
   /** MTU of the hosts' links. */
   hostMtu?: number;

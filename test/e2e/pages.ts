@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pages of a node's stats service, as somebody in the gateway's namespace gets them.
-import { exposed } from '../adapters/stats_rig.js';
+import { exposed } from '../adapters/stats/rig.js';
 import type { Gateway } from './gateway.js';
 
 export interface Page {

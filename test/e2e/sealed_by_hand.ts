@@ -3,7 +3,7 @@
 // in its peer's name: what an honest peer would never send.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { type IpFields, ipPacket, udp } from '../vectors/ip.js';
 import { sealPacket } from '../vectors/packet.js';
 import type { Gateway } from './gateway.js';

@@ -13,8 +13,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
-import { Authority, writeTls } from '../adapters/certificates.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
+import { Authority, writeTls } from '../adapters/keyexchange/certificates.js';
 import { expectSchema } from '../json_schema.js';
 import { run, until } from './namespace.js';
 import { Topology } from './topology.js';

@@ -21,7 +21,7 @@ export interface TopologyOptions {
   outer?: 4 | 6;
   wireMtu?: number;
   /** Super-frames go over the wire as they are, as between two gateways that no wire parts. */
-  superFrames?: boolean;
+  gsoPackets?: boolean;
   /** Changes node files before they are made. */
   edit?: Edit;
   log?: GatewayOptions['log'];
@@ -71,7 +71,7 @@ export class Topology {
   }
 
   #build(id: string, options: TopologyOptions): Parts {
-    const { outer = 4, wireMtu = 1600, superFrames = false, edit = (_, yaml) => yaml } = options;
+    const { outer = 4, wireMtu = 1600, gsoPackets = false, edit = (_, yaml) => yaml } = options;
     const { log = 'info', environment = [] } = options;
     const namespace = (role: string): Namespace => {
       const made = new Namespace(`psp-${id}-${role}`);
@@ -89,7 +89,7 @@ export class Topology {
     link(host2, hostInterface, gwB, 'veth-host', 1500);
     link(wire, 'to-a', gwA, 'veth-wire', wireMtu);
     link(wire, 'to-b', gwB, 'veth-wire', wireMtu);
-    if (!superFrames) {
+    if (!gsoPackets) {
       for (const gateway of [gwA, gwB]) {
         gateway.run('ethtool', '-K', 'veth-wire', 'tx-udp-segmentation', 'off', 'tx', 'off');
         gateway.run('ethtool', '-K', 'veth-host', 'tx-udp-segmentation', 'off');

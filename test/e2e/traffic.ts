@@ -4,7 +4,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, type Namespace, until } from './namespace.js';
 
 const agent = (name: string): string => fromPackageRoot(`dist/test/e2e/agents/${name}.js`);

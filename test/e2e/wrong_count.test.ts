@@ -3,7 +3,7 @@
 // and counted, one code says what happened, and the next flow works.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, until } from './namespace.js';
 import { grew, type Numbers } from './numbers.js';
 import { Topology } from './topology.js';

@@ -5,9 +5,9 @@
 //   u16 MTU | u8 what | u8 room of the pool | IP packet, whose IPv4 checksum is mended
 #include <optional>
 
-#include "engine/fragment.h"
-#include "engine/icmp_error.h"
-#include "engine/packet.h"
+#include "engine/ip/fragment.h"
+#include "engine/ip/icmp_error.h"
+#include "engine/ports/packet.h"
 #include "memory_port.h"
 #include "packets.h"
 #include "psp/transport.h"

@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "../native/engine/frames.h"
-#include "../native/engine/super_frames.h"
+#include "../native/engine/gso_frames.h"
 #include "../native/pcap/capture.h"
 #include "../native/psp/hex.h"
 #include "../native/psp/vector_table.h"
@@ -207,7 +207,7 @@ void worker_seeds() {
             wide_step(3, arp(true, kPeerMac, "192.0.2.9", "192.0.2.1")));
 }
 
-void super_frame_seeds() {
+void gso_seeds() {
   for (const bool udp_kind : {false, true}) {
     for (const bool ipv6 : {false, true}) {
       Segment whole{.ipv6 = ipv6, .udp = udp_kind, .payload = frames_payload(250)};
@@ -215,9 +215,9 @@ void super_frame_seeds() {
         FrameFacts facts;
         const Frame frame = whole.partial(100, &facts);
         const Octets packet(frame.begin() + 14, frame.end());
-        write("super_frame", std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
+        write("gso", std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
               Octets{facts.kind, flags} + number(100, 2) + number(facts.checksum_start, 2) + packet);
-        write("super_frame", "options" + std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
+        write("gso", "options" + std::to_string(udp_kind * 4 + ipv6 * 2 + flags),
               Octets{static_cast<uint8_t>(facts.kind | 0x80), flags} + number(100, 2) +
                   number(facts.checksum_start, 2) + Octets(packet.begin(), packet.end() - 1));
       }
@@ -226,11 +226,11 @@ void super_frame_seeds() {
         FrameFacts facts;
         const std::string name = std::to_string(udp_kind * 2 + ipv6) + "_" + std::to_string(tunnel);
         const Frame inside = whole.partial(100, &facts);
-        write("super_frame", "into_tunnel" + name,
+        write("gso", "into_tunnel" + name,
               Octets{facts.kind, static_cast<uint8_t>(tunnel++ << 1 | 1)} + number(100, 2) +
                   number(facts.checksum_start, 2) + Octets(inside.begin() + 14, inside.end()));
         const Frame frame = overlay.partial(whole, 100, &facts);
-        write("super_frame", "tunnel" + name,
+        write("gso", "tunnel" + name,
               Octets{facts.kind, 1} + number(100, 2) + number(facts.checksum_start, 2) +
                   Octets(frame.begin() + 14, frame.end()));
       }
@@ -316,6 +316,6 @@ int main(int count, char** arguments) {
   vector_seeds();
   neighbour_seeds();
   worker_seeds();
-  super_frame_seeds();
+  gso_seeds();
   capture_seeds();
 }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <deque>
 
-#include "engine/eal.h"
-#include "engine/pool.h"
-#include "engine/port.h"
+#include "engine/ports/eal.h"
+#include "engine/ports/pool.h"
+#include "engine/ports/port.h"
 #include "input.h"
 
 namespace psp::fuzz {

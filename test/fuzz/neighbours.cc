@@ -3,7 +3,7 @@
 // what the rules name, tables and queues keep to their bounds, and no packet is lost.
 //
 //   u8 side | steps: u8 kind, u8 length, octets
-#include "engine/neighbours.h"
+#include "engine/neighbours/neighbours.h"
 
 #include "../native/engine/frames.h"
 #include "memory_port.h"

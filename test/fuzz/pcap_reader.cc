@@ -8,8 +8,8 @@
 
 #include "input.h"
 #include "keys.h"
+#include "pcap/decrypt.h"
 #include "pcap/fault.h"
-#include "pcap/open.h"
 #include "pcap/reader.h"
 #include "pcap/time.h"
 #include "pcap/transcode.h"

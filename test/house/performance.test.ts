@@ -3,7 +3,7 @@
 // the benches' JSON beside them, and the words around the figures hold none of their own.
 import { describe, expect, it } from 'vitest';
 import { documentOf, readResults } from '../../bench/document/document.js';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { files, read } from './sources.js';
 
 const results = readResults(fromPackageRoot('docs/performance'));

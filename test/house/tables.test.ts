@@ -2,9 +2,9 @@
 // The tables of the house stand once and are told everywhere alike: subjects, error codes, drop reasons, pipes,
 // configuration keys, and NVIDIA's field numbers.
 import { describe, expect, it } from 'vitest';
-import { ways } from '../../cli/pipeline.js';
-import { loadAddon } from '../../native/addon.js';
-import { auditTypes } from '../../services/shared/audit_event.js';
+import { ways } from '../../cli/status/pipeline.js';
+import { loadAddon } from '../../native/addon/load.js';
+import { auditTypes } from '../../services/shared/audit/event.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { errorCodes } from '../../services/shared/errors.js';
 import { files, read } from './sources.js';
@@ -121,7 +121,7 @@ describe('the ways of `psp pipeline`', () => {
 describe('configuration', () => {
   it('tells every key in docs/config.md with what a change takes', () => {
     const keys = [
-      ...read('services/shared/config_schema.ts').matchAll(
+      ...read('services/shared/config/schema.ts').matchAll(
         /\/\*\* (?:[^*]|\*(?!\/))*?\b(reload|restart)\b[^*]*\*\/\s+(\w+)[:,]/g,
       ),
     ].map(([, takes, key]) => ({ key: key as string, takes: takes as string }));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // IPv4, IPv6 and UDP for the vectors, from RFC 791, RFC 8200 and RFC 768 alone: made to be read, not to be
-// fast. Shares no line with the native code.
+// fast. Quota no line with the native code.
 
 export const protocol = {
   hopByHop: 0,

@@ -3,7 +3,7 @@
 // committed.
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { type Case, rowOf } from './cases.js';
 import type { Mode } from './packet.js';
 import { receivedCases } from './received_cases.js';

@@ -3,7 +3,7 @@
 // a row says alone. test/native/psp/vectors_test.cc does the same with the native one.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { fromMasterKeys, type KeyOf } from './derivation.js';
 import { readIp } from './ip.js';
 import { type Mode, openPacket, sealPacket } from './packet.js';

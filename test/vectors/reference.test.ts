@@ -4,7 +4,7 @@
 // test/native/psp/reference_vectors_test.cc does it with the native one.
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { fromPackageRoot } from '../../services/shared/package_root.js';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { fromMasterKeys } from './derivation.js';
 import { type Mode, openPacket, sealPacket } from './packet.js';
 import { hex, unhex } from './table.js';

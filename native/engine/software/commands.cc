@@ -4,7 +4,7 @@
 // back up.
 #include <algorithm>
 
-#include "engine/software/pipes.h"
+#include "engine/software/pipes/pipes.h"
 #include "engine/software/worker.h"
 
 namespace psp {

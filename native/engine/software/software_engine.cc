@@ -21,13 +21,13 @@
 #include <stop_token>
 #include <thread>
 
-#include "engine/dpdk_port.h"
-#include "engine/eal.h"
-#include "engine/fit.h"
-#include "engine/kernel_port.h"
+#include "engine/ip/oversize.h"
+#include "engine/memory/wakeup.h"
+#include "engine/ports/dpdk_port.h"
+#include "engine/ports/eal.h"
+#include "engine/ports/kernel_port.h"
 #include "engine/software/worker.h"
 #include "engine/start_thread.h"
-#include "engine/wakeup.h"
 #include "psp/tunnel.h"
 
 namespace psp {
@@ -218,7 +218,7 @@ class SoftwareEngine : public Engine {
         lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
                                                 lcore.samples, random_seed());
       }
-      untold_ = {};
+      unreported_ = {};
       // Before other threads look at them.
       worker->follow(false, unsecured->link());
       worker->follow(true, secured->link());
@@ -309,7 +309,7 @@ class SoftwareEngine : public Engine {
   void run_other(Lcore& lcore) {
     enter_eal({});
     Worker& worker = *lcore.worker;
-    OtherLcore& other = *worker.other;
+    WorkerState& other = *worker.other;
     const auto is_changed = [&] {
       return other.changes.load(std::memory_order_relaxed) != other.table.changes.load();
     };
@@ -409,7 +409,7 @@ class SoftwareEngine : public Engine {
         if (!follow(worker, secured, port.link())) return false;
       }
       // The ring of events was full.
-      if (untold_[secured]) tell_link(worker, secured, port.link());
+      if (unreported_[secured]) tell_link(worker, secured, port.link());
     }
     return true;
   }
@@ -431,7 +431,7 @@ class SoftwareEngine : public Engine {
   void tell_link(const Worker& worker, bool secured, const LinkState& link) {
     const uint16_t used = (secured ? worker.secured : worker.unsecured).info.mtu;
     Event event = LinkEvent{secured, link, used};
-    untold_[secured] = !events_.push(event);
+    unreported_[secured] = !events_.push(event);
   }
 
   EngineConfig config_;
@@ -444,7 +444,7 @@ class SoftwareEngine : public Engine {
   std::vector<std::unique_ptr<Lcore>> others_;
   std::unique_ptr<Command> command_;    // under way
   std::unique_ptr<Command> unsettled_;  // carried out, and not yet taken over by all lcores
-  std::array<bool, 2> untold_{};        // changes of links, by whether it is the secured port's
+  std::array<bool, 2> unreported_{};    // changes of links, by whether it is the secured port's
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_{false};  // the first lcore has
   std::thread thread_;

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <span>
 
-#include "engine/software/pipes.h"
+#include "engine/software/pipes/pipes.h"
 
 namespace psp {
 
@@ -134,14 +134,14 @@ Worker::Worker(Worker& first, uint32_t lcore, Port& unsecured_port, Port& secure
                Counters& own_counters, SampleRing& own_samples, uint64_t seed)
     : Worker(first.config, first.aead, unsecured_port, secured_port, own_counters, first.events, own_samples,
              seed, &first) {
-  other = std::make_unique<OtherLcore>(first, *this, lcore);
-  hosts.ask_of(first.hosts, other->lanes, HandOver::kToHosts);
-  next_hops.ask_of(first.next_hops, other->lanes, HandOver::kToWire);
+  other = std::make_unique<WorkerState>(first, *this, lcore);
+  hosts.ask_of(first.hosts, other->lanes, Handoff::kToHosts);
+  next_hops.ask_of(first.next_hops, other->lanes, Handoff::kToWire);
   take_over_changes();
   first.others_.push_back(other.get());
 }
 
-OtherLcore::OtherLcore(Worker& first, Worker& own, uint32_t lcore)
+WorkerState::WorkerState(Worker& first, Worker& own, uint32_t lcore)
     : table(first),
       flows(first.flows, own.flows, own.egress_keys, lcore),
       spis(first.receive_spis, own.receive_spis, own.ingress_keys, lcore),
@@ -159,11 +159,11 @@ bool Worker::run_once(uint64_t now) {
   }
 
   Burst& burst = burst_;
-  receive(unsecured, HandOver::kFromHosts, burst);
+  receive(unsecured, Handoff::kFromHosts, burst);
   bool moved = burst.count != 0;
   seal_or_hold(burst);
 
-  receive(secured, HandOver::kFromWire, burst);
+  receive(secured, Handoff::kFromWire, burst);
   moved |= burst.count != 0;
   ingress_root(*this, Direction::kIngress, burst);
   ingress_decrypt(*this, burst);
@@ -174,13 +174,13 @@ bool Worker::run_once(uint64_t now) {
     seal_or_hold(burst);
   }
 
-  if (!others_.empty()) send_handed_over();
+  if (!others_.empty()) send_handed_off();
   if (!other) tell_missed();
   budget = Budget(Budget::kTurn);
   if (ticks || ticking_) run_timers();
   unsecured.tx.flush();
   secured.tx.flush();
-  for (OtherLcore* one : others_) one->lanes.finish(unsecured.tx, secured.tx);
+  for (WorkerState* one : others_) one->lanes.finish(unsecured.tx, secured.tx);
   counters[Value::kPolls].add();
   return moved || ticking_ || counters.secured.tx_packets.value() != sent_before;
 }
@@ -191,7 +191,7 @@ bool Worker::grow_memory() {
 }
 
 bool Worker::settled() const {
-  return std::ranges::all_of(others_, [this](const OtherLcore* one) {
+  return std::ranges::all_of(others_, [this](const WorkerState* one) {
     return one->changes.load(std::memory_order_acquire) == changes.load(std::memory_order_relaxed);
   });
 }
@@ -232,7 +232,7 @@ void Worker::take_over_changes() {
   if (number == other->changes.load(std::memory_order_relaxed)) return;
   master_keys = other->table.master_keys;
   draw.set_as(other->table.draw);
-  other->spis.renew_eras();
+  other->spis.renew_generations();
   ticking_ = true;  // wiping begins in this turn
   for (const bool is_secured : {false, true}) {
     const Side& side = is_secured ? other->table.secured : other->table.unsecured;
@@ -241,18 +241,19 @@ void Worker::take_over_changes() {
   other->changes.store(number, std::memory_order_release);
 }
 
-void Worker::hand_over(Direction direction, uint32_t hash, const Packet& packet) {
+void Worker::hand_off(Direction direction, uint32_t hash, const Packet& packet) {
   const bool egress = direction == Direction::kEgress;
-  const auto lane = egress ? HandOver::kFromHosts : HandOver::kFromWire;
-  counters[Value::kHandedOver].add();
+  const auto lane = egress ? Handoff::kFromHosts : Handoff::kFromWire;
+  counters[Value::kHandedOff].add();
   if (other->lanes.give(lane, hash, {packet.mbuf, {}})) return;
-  drop(packet, egress ? Drop::kEgressHandOverFull : Drop::kIngressHandOverFull);
+  drop(packet, egress ? Drop::kEgressHandoffFull : Drop::kIngressHandoffFull);
 }
 
 uint32_t Worker::patience_ms() const {
   const bool sends = unsecured.tx.waits() || secured.tx.waits();
   if (other) return sends || other->flows.sweeping() || other->spis.sweeping() ? 1 : 1000;
-  const bool waits = sends || !flows.untold().empty() || !flows.draining().empty() || receive_spis.any_due();
+  const bool waits =
+      sends || !flows.unreported().empty() || !flows.draining().empty() || receive_spis.any_due();
   if (waits) return 1;
   const bool soon = hosts.any_due() || next_hops.any_due() || flows.any_wanted() || flows.any_refused() ||
                     egress_reassembly.waits() || ingress_reassembly.waits();
@@ -268,11 +269,11 @@ void Worker::tell_sample(SampleFacts& facts, const Packet& packet, const uint8_t
   counters[taken ? Value::kSamplesTaken : Value::kSamplesLost].add();
 }
 
-void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
+void Worker::receive(Side& side, Handoff::Lane lane, Burst& burst) {
   std::array<rte_mbuf*, kBurst> received;
-  const uint16_t handed_over = others_.empty() ? 0 : take_handed_over(lane, received.data());
-  burst.count = handed_over;
-  burst.count += side.port.rx_burst(&received[handed_over], kBurst - handed_over);
+  const uint16_t handed_off = others_.empty() ? 0 : take_handed_off(lane, received.data());
+  burst.count = handed_off;
+  burst.count += side.port.rx_burst(&received[handed_off], kBurst - handed_off);
   // All arrays that a burst fills have room for so many packets.
   RTE_VERIFY(burst.count <= kBurst);
   uint64_t octets = 0;
@@ -283,9 +284,9 @@ void Worker::receive(Side& side, HandOver::Lane lane, Burst& burst) {
     octets += (*mbuf++)->pkt_len;
   }
   // Those were counted where they came.
-  for (uint16_t i = 0; i < handed_over; ++i) octets -= received[i]->pkt_len;
-  if (burst.count == handed_over) return;
-  side.counters.rx_packets.add(burst.count - handed_over);
+  for (uint16_t i = 0; i < handed_off; ++i) octets -= received[i]->pkt_len;
+  if (burst.count == handed_off) return;
+  side.counters.rx_packets.add(burst.count - handed_off);
   side.counters.rx_bytes.add(octets);
 }
 
@@ -297,24 +298,24 @@ void Worker::seal_or_hold(Burst& burst) {
 }
 
 // Half a burst at most, so that what the own queue brings has its turn. Lcores take turns.
-uint16_t Worker::take_handed_over(HandOver::Lane lane, rte_mbuf** received) {
+uint16_t Worker::take_handed_off(Handoff::Lane lane, rte_mbuf** received) {
   uint16_t count = 0;
-  HandOver::Item item;
+  Handoff::Item item;
   std::rotate(others_.begin(), others_.begin() + 1, others_.end());
-  for (OtherLcore* one : others_) {
+  for (WorkerState* one : others_) {
     while (count < kBurst / 2 && one->lanes.take(lane, &item)) received[count++] = item.mbuf;
   }
   return count;
 }
 
 // Frames that other lcores finished, and whose neighbour they did not know.
-void Worker::send_handed_over() {
-  for (OtherLcore* one : others_) {
-    HandOver::Item item;
-    for (int left = kBurst; left > 0 && one->lanes.take(HandOver::kToHosts, &item); --left) {
+void Worker::send_handed_off() {
+  for (WorkerState* one : others_) {
+    Handoff::Item item;
+    for (int left = kBurst; left > 0 && one->lanes.take(Handoff::kToHosts, &item); --left) {
       hosts.send(item.neighbour, item.mbuf, now_ms);
     }
-    for (int left = kBurst; left > 0 && one->lanes.take(HandOver::kToWire, &item); --left) {
+    for (int left = kBurst; left > 0 && one->lanes.take(Handoff::kToWire, &item); --left) {
       next_hops.send(item.neighbour, item.mbuf, now_ms);
     }
   }
@@ -322,13 +323,13 @@ void Worker::send_handed_over() {
 
 // Flows are told of in the order in which they missed. What a full ring does not take is told later.
 void Worker::tell_missed() {
-  for (uint32_t left = kEventsPerTurn; left > 0 && !flows.untold().empty(); --left) {
-    const uint32_t number = flows.untold().head;
+  for (uint32_t left = kEventsPerTurn; left > 0 && !flows.unreported().empty(); --left) {
+    const uint32_t number = flows.unreported().head;
     if (!tell(MissedEvent{flows[number].key, flows[number].peer})) break;
     counters[Value::kMissEvents].add();
     flows.told(number);
   }
-  counters[Value::kMissesWaiting].set(flows.untold().count);
+  counters[Value::kMissesWaiting].set(flows.unreported().count);
 }
 
 // Packets whose key did not come within hold_ms are dropped by this clock, so that the bound on them holds

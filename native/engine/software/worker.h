@@ -3,7 +3,7 @@
 // as an argument; nothing here reads a clock, blocks, or allocates after construction. The pipes are
 // functions over it, one file each; a burst goes through them in the order in which run_once names them. Of
 // several lcores the first is the one that all of this speaks of: it alone writes the tables. The others seal
-// and open by copies of records, and leave to it whatever needs more than that (hand_over.h).
+// and open by copies of records, and leave to it whatever needs more than that (hand_off.h).
 //
 //   unsecured  ingress_root -> egress_root -> egress_acl -> egress_sampling -> seal          -> secured
 //   secured    ingress_root -> ingress_decrypt -> ingress_sampling -> ingress_acl -> deliver -> unsecured
@@ -13,31 +13,31 @@
 #include <memory>
 
 #include "engine/budget.h"
-#include "engine/bypass.h"
 #include "engine/counters.h"
 #include "engine/engine.h"
-#include "engine/fragment.h"
-#include "engine/hold.h"
-#include "engine/icmp_error.h"
-#include "engine/neighbours.h"
-#include "engine/packet.h"
-#include "engine/peers.h"
-#include "engine/pool.h"
-#include "engine/port.h"
-#include "engine/reassembly.h"
-#include "engine/sample_ring.h"
-#include "engine/software/capture.h"
-#include "engine/software/delivery.h"
-#include "engine/software/draw.h"
-#include "engine/software/flow_table.h"
-#include "engine/software/key_cache.h"
-#include "engine/software/opening.h"
-#include "engine/software/other_lcore.h"
-#include "engine/software/own_packets.h"
-#include "engine/software/receive_spis.h"
-#include "engine/software/sealing.h"
-#include "engine/spsc_ring.h"
-#include "engine/tx_queue.h"
+#include "engine/ip/bypass.h"
+#include "engine/ip/fragment.h"
+#include "engine/ip/icmp_error.h"
+#include "engine/ip/peers.h"
+#include "engine/ip/reassembly.h"
+#include "engine/memory/sample_ring.h"
+#include "engine/memory/spsc_ring.h"
+#include "engine/neighbours/neighbours.h"
+#include "engine/ports/packet.h"
+#include "engine/ports/pool.h"
+#include "engine/ports/port.h"
+#include "engine/ports/tx_queue.h"
+#include "engine/software/hold.h"
+#include "engine/software/pipes/capture.h"
+#include "engine/software/pipes/delivery.h"
+#include "engine/software/pipes/opening.h"
+#include "engine/software/pipes/own_packets.h"
+#include "engine/software/pipes/sampling_decision.h"
+#include "engine/software/pipes/sealing.h"
+#include "engine/software/tables/flow_table.h"
+#include "engine/software/tables/key_cache.h"
+#include "engine/software/tables/receive_spis.h"
+#include "engine/software/worker_lcore.h"
 #include "psp/aead.h"
 #include "psp/master_key.h"
 #include "psp/tunnel.h"
@@ -83,7 +83,7 @@ struct Worker {
     counters[reason].add();
   }
   // Leaves a packet as it came to the first lcore, in order with others of its hash. Takes it.
-  void hand_over(Direction direction, uint32_t hash, const Packet& packet);
+  void hand_off(Direction direction, uint32_t hash, const Packet& packet);
   // False when the ring is full: then it is told later, by whoever has it to tell.
   bool tell(Event event) {
     const bool taken = events.push(event);
@@ -173,15 +173,15 @@ struct Worker {
   // First lcore: others take over master keys, rates of samples and links once they see the number.
   alignas(64) std::atomic<uint32_t> changes{0};  // apart from what is written with each packet
 
-  std::unique_ptr<OtherLcore> other;  // null: this is the first
+  std::unique_ptr<WorkerState> other;  // null: this is the first
 
  private:
   Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port,
          Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed, Worker* first);
-  void receive(Side& side, HandOver::Lane lane, Burst& burst);
+  void receive(Side& side, Handoff::Lane lane, Burst& burst);
   void seal_or_hold(Burst& burst);
-  uint16_t take_handed_over(HandOver::Lane lane, rte_mbuf** received);
-  void send_handed_over();
+  uint16_t take_handed_off(Handoff::Lane lane, rte_mbuf** received);
+  void send_handed_off();
   void take_over_changes();
   void use(bool secured, bool up, uint16_t mtu, const MacAddress& mac);
   void tell_missed();
@@ -189,9 +189,9 @@ struct Worker {
 
   alignas(64) Burst burst_;  // of one port after the other
   std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
-  std::vector<OtherLcore*> others_;  // first lcore
-  bool ticking_ = false;             // timers have more to do in this millisecond
-  size_t first_timer_ = 0;           // the next turn begins with this one
+  std::vector<WorkerState*> others_;  // first lcore
+  bool ticking_ = false;              // timers have more to do in this millisecond
+  size_t first_timer_ = 0;            // the next turn begins with this one
 };
 
 }  // namespace psp

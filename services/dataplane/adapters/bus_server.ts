@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dataplane on the bus: one endpoint for each contract that it answers, and its counters once a second.
-import type { Bus } from '../../shared/bus.js';
+import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
 import type { Commands } from './commands.js';
 import type { Engine } from './engine.js';

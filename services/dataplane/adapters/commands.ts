@@ -21,15 +21,15 @@ import {
   type Seal,
 } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
-import { monotonicMs } from '../../shared/clock.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
-import type { Logger } from '../../shared/log.js';
+import { monotonicMs } from '../../shared/process/clock.js';
+import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import type { InstallOutcome, KeyOrder } from '../core/facts.js';
-import type { Auditor } from './auditor.js';
+import type { Auditor } from './audit_report.js';
 import type { Engine } from './engine.js';
 import type { Executor } from './executor.js';
 

@@ -6,13 +6,13 @@ import {
   type EngineEvent,
   type EngineInfo,
   type LinkChange,
-  loadAddon,
   type NativeEngine,
   type OpenedKeys,
   refusals,
   type SampleColumns,
   type SealBinding,
-} from '../../../native/addon.js';
+} from '../../../native/addon/engine.js';
+import { loadAddon } from '../../../native/addon/load.js';
 import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
@@ -28,8 +28,8 @@ export type {
   OpenedKeys,
   SampleColumns,
   SealBinding,
-} from '../../../native/addon.js';
-export { samplePoints } from '../../../native/addon.js';
+} from '../../../native/addon/engine.js';
+export { samplePoints } from '../../../native/addon/engine.js';
 
 export interface SealedOffers {
   offers: Offer[];

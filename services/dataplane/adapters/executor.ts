@@ -7,14 +7,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type FlowWanted, InstallResult, type Offer, WantReason } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowOf } from '../../shared/address.js';
-import type { Bus } from '../../shared/bus.js';
-import { monotonicMs, monotonicNs } from '../../shared/clock.js';
+import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
 import { PspError } from '../../shared/errors.js';
+import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import type { DataplaneConfig } from '../config.js';
 import { type Arbiter, tickMs } from '../core/arbiter.js';
 import type { Action, Decision, Fact, PlacedKey } from '../core/facts.js';
-import type { Auditor } from './auditor.js';
+import type { Auditor } from './audit_report.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
 const retryMs = 20;

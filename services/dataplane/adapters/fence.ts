@@ -7,9 +7,9 @@
 // one transaction.
 import { execFile } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
-import type { NodeConfig } from '../../shared/config.js';
+import type { NodeConfig } from '../../shared/config/config.js';
+import { interfacesOf } from '../../shared/config/port_name.js';
 import { PspError } from '../../shared/errors.js';
-import { interfacesOf } from '../../shared/port_name.js';
 import { type Passage, passageOf, renderTable } from './fence_rules.js';
 
 /** What the operator should know of an interface after it was fenced. */

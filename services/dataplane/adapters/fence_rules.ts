@@ -11,7 +11,7 @@
 // no IPv6 transport header at this hook, and it reads payloads up to their 256th octet only. Protocols stand as numbers,
 // because nft asks /etc/protocols for their names, and a small system has no such file.
 import { familyOf, formatAddress, formatPrefix, parsePrefix } from '../../shared/address.js';
-import type { NodeConfig } from '../../shared/config.js';
+import type { NodeConfig } from '../../shared/config/config.js';
 
 /** What may leave by the secured port. */
 export interface Passage {

@@ -2,11 +2,11 @@
 // The links of both ports as they change while the engine runs: link state, MTU, MAC address, removal. Each change goes
 // to the log and to the auditors; what is wrong stays in health until it is over. The engine has followed the change
 // before it is reported here.
-import type { LinkChange, PortInfo } from '../../../native/addon.js';
+import type { LinkChange, PortInfo } from '../../../native/addon/engine.js';
 import { formatMac, unmapped } from '../../shared/address.js';
-import type { AuditData } from '../../shared/audit_event.js';
+import type { AuditData } from '../../shared/audit/event.js';
 import { PspError } from '../../shared/errors.js';
-import type { Logger } from '../../shared/log.js';
+import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig } from '../config.js';
 import type { EngineInfo } from './engine.js';
 
@@ -22,7 +22,7 @@ export interface LinkSink {
   well(part: string): void;
 }
 
-/** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/fit.h. */
+/** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/ip/oversize.h. */
 const leastMtu = { 4: 576, 6: 1280 } as const;
 
 const stateOf = ({ present, up }: Link): 'up' | 'down' | 'removed' =>

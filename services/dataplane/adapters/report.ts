@@ -12,18 +12,18 @@ import type {
   ServiceStats,
 } from '../../../proto/gen/bus.js';
 import { formatMac } from '../../shared/address.js';
-import type { AuditTrail } from '../../shared/audit_trail.js';
-import type { Bus } from '../../shared/bus.js';
-import { monotonicMs, unixMs, unixUsAt } from '../../shared/clock.js';
-import { logCounters } from '../../shared/log.js';
-import { version } from '../../shared/version.js';
+import type { AuditTrail } from '../../shared/audit/trail.js';
+import type { Bus } from '../../shared/bus/bus.js';
+import { monotonicMs, unixMs, unixUsAt } from '../../shared/process/clock.js';
+import { logCounters } from '../../shared/process/log.js';
+import { version } from '../../shared/process/version.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import { Losses } from '../core/losses.js';
 import type { Engine, EngineCounters, EngineInfo } from './engine.js';
 import type { Fenced } from './fence.js';
 import type { Links } from './links.js';
-import type { Sampler } from './sampler.js';
+import type { Sampler } from './sampler_client.js';
 
 export class Report {
   readonly #startedMs = BigInt(unixMs());

@@ -3,7 +3,7 @@
 // once it is known that it will travel; its copy is a view of the columns' octets.
 import { type Sample, SamplePoint } from '../../../proto/gen/bus.js';
 import { unmapped } from '../../shared/address.js';
-import { unixUsAt } from '../../shared/clock.js';
+import { unixUsAt } from '../../shared/process/clock.js';
 import { type SampleColumns, samplePoints } from './engine.js';
 
 /** In the column of rates: drawn by the sender. */

@@ -10,7 +10,6 @@
 // How much is asked of a peer at a time, and how long it is given, is its pace: see pace.ts. Timers fire by time:
 // whatever is overdue is done before the next fact, however late the ticks come.
 import type { FlowKey } from '../../shared/address.js';
-import { Calendar } from './calendar.js';
 import { EgressKeys } from './egress_keys.js';
 import { type Exchange, Exchanges } from './exchanges.js';
 import {
@@ -33,6 +32,7 @@ import { firstHoldDownMs, HoldDowns } from './hold_down.js';
 import { InboundFlows } from './inbound.js';
 import { batchLimit, exchangeCost, Pace } from './pace.js';
 import { Rotation, type RotationWait } from './rotation.js';
+import { TimerQueue } from './timer_queue.js';
 import { Want } from './want.js';
 
 export interface ArbiterOptions {
@@ -58,9 +58,9 @@ export const tickMs = 100;
 /** What is due towards one peer, and when. */
 interface Peer {
   pace: Pace;
-  misses: Calendar<FlowKey>;
+  misses: TimerQueue<FlowKey>;
   /** Configured flows and re-offers. */
-  others: Calendar<FlowKey>;
+  others: TimerQueue<FlowKey>;
 }
 
 export class Arbiter {
@@ -79,10 +79,10 @@ export class Arbiter {
   };
   readonly #wants = new Map<FlowKey, Want>();
   readonly #peers = new Map<number, Peer>();
-  readonly #giveUps = new Calendar<FlowKey>();
+  readonly #giveUps = new TimerQueue<FlowKey>();
   readonly #offering = new Set<bigint>();
   /** When an exchange that was not answered is in flight no more. */
-  readonly #timeouts = new Calendar<bigint>();
+  readonly #timeouts = new TimerQueue<bigint>();
   readonly #exchanges: Exchanges;
   readonly #keys = new EgressKeys();
   readonly #inbound: InboundFlows;
@@ -344,8 +344,8 @@ export class Arbiter {
     return actions;
   }
 
-  /** Moves flows whose time has come from a calendar to `flows`, as far as there is room. */
-  #take(due: Calendar<FlowKey>, room: number, flows: Set<FlowKey>, nowMs: number): void {
+  /** Moves flows whose time has come from a timers to `flows`, as far as there is room. */
+  #take(due: TimerQueue<FlowKey>, room: number, flows: Set<FlowKey>, nowMs: number): void {
     for (let left = room; left > 0; ) {
       const next = due.next(nowMs);
       if (next === undefined) return;
@@ -583,7 +583,7 @@ export class Arbiter {
     const known = this.#peers.get(number);
     if (known !== undefined) return known;
     const pace = new Pace(this.options.exchangeMs, this.#longestMs);
-    const peer = { pace, misses: new Calendar<FlowKey>(), others: new Calendar<FlowKey>() };
+    const peer = { pace, misses: new TimerQueue<FlowKey>(), others: new TimerQueue<FlowKey>() };
     this.#peers.set(number, peer);
     return peer;
   }
@@ -598,7 +598,7 @@ export class Arbiter {
   }
 
   /**
-   * Without the bus nothing comes due, so the calendar stays empty, or it would grow with every miss. What failed
+   * Without the bus nothing comes due, so the timers stays empty, or it would grow with every miss. What failed
    * before may have failed with the bus, so its return ends every back-off; only hold-downs go on. What was in
    * flight is lost with the bus, and nothing about the peer follows from that.
    */

@@ -4,12 +4,12 @@
 // STALE proves that nothing was done: the same flows and keys go once more, sealed anew. Nothing is begun for a
 // peer that has stopped waiting.
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
-import { monotonicMs } from '../../shared/clock.js';
 import { PspError } from '../../shared/errors.js';
+import { monotonicMs } from '../../shared/process/clock.js';
 import { acceptanceOf, responseOf } from '../core/acceptance.js';
 import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
 import type { Tally } from '../core/tally.js';
-import type { Dataplane } from './dataplane.js';
+import type { Dataplane } from './dataplane_client.js';
 import { InFlight } from './in_flight.js';
 
 /** The call that a request came in. */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the links to peers come and go, as lines for operators and events for auditors. Lines of one peer and state come
 // at most once a second; events of a link that flaps are joined.
-import type { Auditor } from '../../shared/audit_trail.js';
-import { monotonicMs } from '../../shared/clock.js';
+import type { Auditor } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
-import type { Logger } from '../../shared/log.js';
+import { monotonicMs } from '../../shared/process/clock.js';
+import type { Logger } from '../../shared/process/log.js';
 import { type Link, LinkRecorder } from '../core/link.js';
 import type { Rules } from '../core/rules.js';
 import type { LinkListener } from './peer_client.js';

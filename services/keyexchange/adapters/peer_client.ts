@@ -7,8 +7,8 @@
 // most every few seconds, because gRPC and the kernel wait ever longer before they try a silent address again.
 import { Client, type ServiceError, status } from '@grpc/grpc-js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
-import { monotonicMs } from '../../shared/clock.js';
 import { PspError } from '../../shared/errors.js';
+import { monotonicMs } from '../../shared/process/clock.js';
 import { closedAfterHandshake } from '../core/handshake.js';
 import type { Link } from '../core/link.js';
 import { errorOf } from '../core/outcome.js';

@@ -3,7 +3,7 @@
 // happens and reported once; `look` once a second keeps gRPC from letting an unused channel rest. It touches neither
 // calls nor the breaker.
 import { type Client, connectivityState } from '@grpc/grpc-js';
-import { monotonicMs, unixMs } from '../../shared/clock.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
 import { type ChannelState, type Link, linkAfter, type Moment, newLink } from '../core/link.js';
 
 type Channel = ReturnType<Client['getChannel']>;

@@ -15,10 +15,10 @@ import type {
   MultiTunnelRequest,
   MultiTunnelResponse,
 } from '../../../proto/gen/psp_gateway.js';
-import { monotonicNs } from '../../shared/clock.js';
+import type { NodeCertificate } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
 import { soleIdentityOf } from '../../shared/identity.js';
-import type { NodeCertificate } from '../../shared/node_certificate.js';
+import { monotonicNs } from '../../shared/process/clock.js';
 import { foreignText } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { atOnce, type Peer } from '../core/rules.js';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tells the auditors of the refusals that we give to peers, as far as the ledger lets them through.
-import type { Auditor } from '../../shared/audit_trail.js';
-import { monotonicMs, unixMs } from '../../shared/clock.js';
+import type { Auditor } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
 import { RefusalLedger, type Told } from '../core/refusal_ledger.js';
 
 export class Refusals {

@@ -9,18 +9,18 @@ import {
   type PeerStatus,
   ServiceStats,
 } from '../../../proto/gen/bus.js';
-import type { AuditTrail } from '../../shared/audit_trail.js';
-import type { BusCounters } from '../../shared/bus.js';
-import { monotonicMs, unixMs } from '../../shared/clock.js';
-import { PspError } from '../../shared/errors.js';
-import { LineGate } from '../../shared/line_gate.js';
-import { type Logger, logCounters } from '../../shared/log.js';
+import type { AuditTrail } from '../../shared/audit/trail.js';
+import type { BusCounters } from '../../shared/bus/bus.js';
 import {
   certificateHealth,
   certificateUnusable,
   type NodeCertificate,
-} from '../../shared/node_certificate.js';
-import { version } from '../../shared/version.js';
+} from '../../shared/config/node_certificate.js';
+import { PspError } from '../../shared/errors.js';
+import { LineGate } from '../../shared/line_gate.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { type Logger, logCounters } from '../../shared/process/log.js';
+import { version } from '../../shared/process/version.js';
 import { EpochWatch } from '../core/epoch_watch.js';
 import { LastingFaults } from '../core/lasting_faults.js';
 import type { Link } from '../core/link.js';

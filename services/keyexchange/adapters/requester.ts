@@ -4,11 +4,8 @@
 // never wait for those of another.
 import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
 import { formatFlow } from '../../shared/address.js';
-import { monotonicMs, monotonicNs, unixMs } from '../../shared/clock.js';
 import { PspError } from '../../shared/errors.js';
-import { isRefusal } from '../core/outcome.js';
-import type { Peer, Rules } from '../core/rules.js';
-import type { CounterName } from '../core/tally.js';
+import { monotonicMs, monotonicNs, unixMs } from '../../shared/process/clock.js';
 import {
   callTimeoutMs,
   commandTimeoutMs,
@@ -17,8 +14,11 @@ import {
   isFresh,
   peerOf,
   requestOf,
-} from '../core/want.js';
-import type { Dataplane, WantContract } from './dataplane.js';
+} from '../core/client.js';
+import { isRefusal } from '../core/outcome.js';
+import type { Peer, Rules } from '../core/rules.js';
+import type { CounterName } from '../core/tally.js';
+import type { Dataplane, WantContract } from './dataplane_client.js';
 import { InFlight } from './in_flight.js';
 import type { PeerClient } from './peer_client.js';
 import type { Report } from './report.js';

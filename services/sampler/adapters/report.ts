@@ -2,13 +2,13 @@
 // What the operator is told: what is wrong with the two ways out and since when, counters once a second, the
 // answer to a status query, and a line in the log when something begins or ends to be wrong.
 import { type Counter, type Health, ServiceStats, type ServiceStatus } from '../../../proto/gen/bus.js';
-import type { AuditTrail } from '../../shared/audit_trail.js';
+import type { AuditTrail } from '../../shared/audit/trail.js';
 import type { Backlog } from '../../shared/backlog.js';
-import type { BusCounters } from '../../shared/bus.js';
-import { monotonicMs, unixMs } from '../../shared/clock.js';
-import { type Logger, logCounters } from '../../shared/log.js';
-import type { Pump } from '../../shared/outlet.js';
-import { version } from '../../shared/version.js';
+import type { BusCounters } from '../../shared/bus/bus.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { type Logger, logCounters } from '../../shared/process/log.js';
+import type { Pump } from '../../shared/process/outlet.js';
+import { version } from '../../shared/process/version.js';
 import type { Intake } from '../core/intake.js';
 import type { SampleFiles } from './sample_files.js';
 

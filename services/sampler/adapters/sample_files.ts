@@ -7,9 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Chunk } from '../../shared/backlog.js';
-import { monotonicMs, unixMs } from '../../shared/clock.js';
-import { ensureFolder } from '../../shared/folders.js';
-import type { Outlet } from '../../shared/outlet.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { ensureFolder } from '../../shared/process/folders.js';
+import type { Outlet } from '../../shared/process/outlet.js';
 import { type FileRing, fileName, fits, outdated } from '../core/file_ring.js';
 
 /** A new file is not looked after for so long: replicas that outnumber the ring would do nothing but open files. */

@@ -5,8 +5,8 @@
 import type { SampleBatch } from '../../../proto/gen/bus.js';
 import type { Backlog } from '../../shared/backlog.js';
 import { PspError } from '../../shared/errors.js';
-import { packetLength, writePacket } from '../../shared/pcapng.js';
-import { isWhole, LineWriter, packetOf } from '../../shared/samples.js';
+import { packetLength, writePacket } from '../../shared/samples/pcapng.js';
+import { isWhole, LineWriter, packetOf } from '../../shared/samples/samples.js';
 
 export class Intake {
   /** Samples that were taken, whatever became of them then. */

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { parseEndpoint } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { within } from '../../shared/within.js';
+import { within } from '../../shared/process/within.js';
 
 export interface Page {
   status: number;

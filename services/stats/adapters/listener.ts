@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hears the words of all services, each on the subject that only this service may publish on.
-import type { Bus } from '../../shared/bus.js';
+import type { Bus } from '../../shared/bus/bus.js';
 import { contracts, type Service } from '../../shared/contracts.js';
-import type { LastWords } from '../core/last_words.js';
+import type { LatestReports } from '../core/latest_reports.js';
 import { moment } from './pages.js';
 
 export const wordsOf = {
@@ -12,7 +12,7 @@ export const wordsOf = {
   stats: contracts.statsStats,
 } as const satisfies Record<Service, unknown>;
 
-export function listen(bus: Bus, words: LastWords): void {
+export function listen(bus: Bus, words: LatestReports): void {
   for (const [service, contract] of Object.entries(wordsOf)) {
     bus.hear(contract, (stats) => words.hear(service as Service, stats, moment()));
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The four pages. /livez: this process answers. /readyz: it hears the node, so its metrics are true. /healthz:
 // how every service fares. /metrics: for Prometheus.
-import { monotonicMs, unixMs } from '../../shared/clock.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
 import { familiesOf } from '../core/families.js';
-import type { LastWords, Moment } from '../core/last_words.js';
+import type { LatestReports, Moment } from '../core/latest_reports.js';
 import { nodeHealthOf } from '../core/node_health.js';
 import { expositionOf, expositionType } from './exposition.js';
 import type { Page, Pages } from './http_server.js';
@@ -11,7 +11,7 @@ import { ownProcessFamilies } from './own_process.js';
 
 export interface Sources {
   node: string;
-  words: LastWords;
+  words: LatestReports;
   startedMs: number;
   isBusConnected(): boolean;
 }

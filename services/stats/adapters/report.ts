@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an operator sees of the stats service itself: its status, and a word of its own like every service.
 import { type Counter, ServiceStats, type ServiceStatus } from '../../../proto/gen/bus.js';
-import type { AuditTrail } from '../../shared/audit_trail.js';
-import type { BusCounters } from '../../shared/bus.js';
+import type { AuditTrail } from '../../shared/audit/trail.js';
+import type { BusCounters } from '../../shared/bus/bus.js';
 import { services } from '../../shared/contracts.js';
-import { logCounters } from '../../shared/log.js';
-import { version } from '../../shared/version.js';
-import type { LastWords } from '../core/last_words.js';
+import { logCounters } from '../../shared/process/log.js';
+import { version } from '../../shared/process/version.js';
+import type { LatestReports } from '../core/latest_reports.js';
 import type { HttpServer } from './http_server.js';
 import { moment } from './pages.js';
 
@@ -17,7 +17,7 @@ export class Report {
   constructor(
     private readonly node: string,
     private readonly startedMs: number,
-    private readonly words: LastWords,
+    private readonly words: LatestReports,
     private readonly http: Pick<HttpServer, 'counters'>,
   ) {}
 

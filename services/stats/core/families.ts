@@ -4,12 +4,12 @@
 import { services } from '../../shared/contracts.js';
 import { dataplaneMetrics } from './dataplane_metrics.js';
 import { keyExchangeMetrics } from './keyexchange_metrics.js';
-import type { LastWords, Moment } from './last_words.js';
+import type { LatestReports, Moment } from './latest_reports.js';
 import { type Family, familyOf } from './metric.js';
 import { serviceMetrics } from './service_metrics.js';
 import { specMetrics } from './spec_metrics.js';
 
-export function familiesOf(words: LastWords, now: Moment): Family[] {
+export function familiesOf(words: LatestReports, now: Moment): Family[] {
   const replicas = words.replicas('keyexchange', now);
   return [
     upFamily(words, now),
@@ -25,7 +25,7 @@ export function familiesOf(words: LastWords, now: Moment): Family[] {
   ];
 }
 
-const upFamily = (words: LastWords, now: Moment): Family => ({
+const upFamily = (words: LatestReports, now: Moment): Family => ({
   name: 'psp_service_replicas',
   type: 'gauge',
   help: 'Replicas of a service that were heard within the last 5 seconds; 0: it is down.',

@@ -3,7 +3,7 @@
 // exchanges of its own.
 import type { PeerStatus } from '../../../proto/gen/bus.js';
 import { breakerStates, type durations } from './bounds.js';
-import type { Word } from './last_words.js';
+import type { Word } from './latest_reports.js';
 import { atSeconds, counter, gauge, histogram, type Metric, type Row } from './metric.js';
 
 const each = (read: (peer: PeerStatus) => readonly Row[]) => (word: Word) => word.stats.peers.flatMap(read);

@@ -2,7 +2,7 @@
 // What a metric is: a name and a unit by Prometheus's rules, a fixed list of labels, and how its values are read
 // from the last word of a service. A family is a metric with the samples of one moment.
 import type { Histogram } from '../../../proto/gen/bus.js';
-import type { Word } from './last_words.js';
+import type { Word } from './latest_reports.js';
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 

@@ -4,7 +4,7 @@
 import type { Health } from '../../../proto/gen/bus.js';
 import type { Service } from '../../shared/contracts.js';
 import { services } from '../../shared/contracts.js';
-import type { LastWords, Moment } from './last_words.js';
+import type { LatestReports, Moment } from './latest_reports.js';
 
 export interface Wrong {
   part: string;
@@ -37,7 +37,7 @@ export interface NodeHealth {
   services: Record<Service, ServiceHealth>;
 }
 
-export function nodeHealthOf(node: string, words: LastWords, now: Moment): NodeHealth {
+export function nodeHealthOf(node: string, words: LatestReports, now: Moment): NodeHealth {
   const each = services.map((service) => [service, serviceHealthOf(service, words, now)] as const);
   return {
     node,
@@ -46,7 +46,7 @@ export function nodeHealthOf(node: string, words: LastWords, now: Moment): NodeH
   };
 }
 
-function serviceHealthOf(service: Service, words: LastWords, now: Moment): ServiceHealth {
+function serviceHealthOf(service: Service, words: LatestReports, now: Moment): ServiceHealth {
   const up = new Set(words.up(service, now));
   const replicas = words.replicas(service, now).map((word): ReplicaHealth => {
     const { stats, heard } = word;
@@ -67,7 +67,7 @@ function serviceHealthOf(service: Service, words: LastWords, now: Moment): Servi
 
 const wrongOf = ({ part, message, sinceMs }: Health): Wrong => ({ part, message, sinceMs: Number(sinceMs) });
 
-function silence(service: Service, words: LastWords): Wrong {
+function silence(service: Service, words: LatestReports): Wrong {
   const { ever, at } = words.lastHeard(service);
   const message = ever ? `${service} fell silent` : `${service} was never heard`;
   return { part: service, message: `${message}; see its log, \`psp up\` restarts it`, sinceMs: at.unixMs };

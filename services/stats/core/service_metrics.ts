@@ -3,7 +3,7 @@
 // rather than for ever is a level; the table below says which those are.
 import type { Service } from '../../shared/contracts.js';
 import { specCounters } from '../../shared/spec_counters.js';
-import type { Word } from './last_words.js';
+import type { Word } from './latest_reports.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
 
 /** Counters of docs/operations.md that may fall again, of one service and of all. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which packets pass in the clear, and how.
-#include "engine/bypass.h"
+#include "engine/ip/bypass.h"
 
 #include "sealed_frames.h"
 

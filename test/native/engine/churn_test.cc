@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "chosen_aead.h"
-#include "engine/software/copies.h"
+#include "engine/software/tables/copies.h"
 #include "psp/master_key.h"
 #include "psp/octets.h"
 
@@ -76,7 +76,7 @@ TEST(Churn, ACopyIsOfOneEdition) {
   struct Words {
     uint64_t words[12];
   };
-  Published<Words> published{};
+  Seqlock<Words> published{};
   uint64_t last = 0;
   std::array<uint64_t, kOthers> copied{};
   churn(
@@ -87,11 +87,11 @@ TEST(Churn, ACopyIsOfOneEdition) {
       },
       [&](uint32_t lcore) {
         Words copy;
-        uint64_t edition;
-        if (!published.copy(&copy, &edition)) return;
+        uint64_t sequence;
+        if (!published.copy(&copy, &sequence)) return;
         ++copied[lcore];
         for (const uint64_t word : copy.words) ASSERT_EQ(word, copy.words[0]);
-        ASSERT_EQ(edition, copy.words[0] * 2);
+        ASSERT_EQ(sequence, copy.words[0] * 2);
       });
   for (const uint64_t count : copied) EXPECT_GT(count, 100u);
 }

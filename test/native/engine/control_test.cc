@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control against an engine that does nothing but hand commands back when the test says so, and against the
 // real seals of the other side of the bus.
-#include "engine/control.h"
+#include "engine/control/control.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

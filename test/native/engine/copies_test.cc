@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The copies that an lcore has which is not the first: what becomes of them, and of their expanded keys, when
 // places run out, when a flow gets another key amid a burst, and when records or a master key end.
-#include "engine/software/copies.h"
+#include "engine/software/tables/copies.h"
 
 #include <gtest/gtest.h>
 
@@ -274,7 +274,7 @@ TEST(SpiCopies, NothingOfADeadMasterKeyIsFoundAndOneRoundWipesIt) {
   const uint32_t other = spis.use(kOtherSlot);
   // Copies and records of them stand still: none is of any use, from now on.
   spis.table.end_slot(0);
-  spis.copies.renew_eras();
+  spis.copies.renew_generations();
   for (uint32_t spi = 1; spi <= kCopies; ++spi) EXPECT_EQ(spis.find(spi), 0u);
   EXPECT_EQ(spis.find(kOtherSlot), other);
   // An SPI that comes again, before its old copy was met, does not meet the old key.

@@ -2,7 +2,7 @@
 // The MTU of a device that DPDK drives. Drivers such as i40e, ice and vmxnet3 refuse another one once they
 // run: as those need their hardware, the null driver does so here, by a function of ethdev's name in front of
 // ethdev's.
-#include "engine/dpdk_port.h"
+#include "engine/ports/dpdk_port.h"
 
 #include <dlfcn.h>
 #include <rte_ethdev.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host to wire: hold, install, drain, refuse, and every bound on the way.
-#include "engine/software/pipes.h"
+#include "engine/software/pipes/pipes.h"
 #include "gateway.h"
 
 namespace psp {

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/pool.h"
-#include "engine/port.h"
+#include "engine/ports/pool.h"
+#include "engine/ports/port.h"
 
 namespace psp {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hosts whose MTU is smaller than that of the hosts behind the peer: what fits no longer once it is opened is
 // fragmented, or its source receives an ICMP error through the tunnel.
-#include "engine/fit.h"
+#include "engine/ip/oversize.h"
 #include "lcores.h"
 #include "wire_frames.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fragments joined again by plain code are the packet that was cut.
-#include "engine/fragment.h"
+#include "engine/ip/fragment.h"
 
 #include <set>
 

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "chosen_aead.h"
-#include "engine/eal.h"
+#include "engine/ports/eal.h"
 #include "engine/software/worker.h"
 #include "frames.h"
 #include "psp/tunnel.h"

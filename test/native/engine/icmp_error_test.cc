@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ICMP errors octet by octet, when there is none, and how many there are at most.
-#include "engine/icmp_error.h"
+#include "engine/ip/icmp_error.h"
 
 #include <atomic>
 #include <thread>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A port on one end of a real veth pair; at the other end a packet socket that speaks of super-frames, as a
 // host's kernel does. Each test has a network namespace of its own.
-#include "engine/kernel_port.h"
+#include "engine/ports/kernel_port.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -21,10 +21,10 @@
 #include <map>
 #include <thread>
 
-#include "engine/eal.h"
-#include "engine/interface.h"
+#include "engine/ports/eal.h"
+#include "engine/ports/interface.h"
 #include "gateway.h"
-#include "super_frames.h"
+#include "gso_frames.h"
 
 namespace psp {
 namespace {
@@ -159,12 +159,12 @@ TEST_F(KernelPortTest, CutsTheSuperFramesOfHostsWhateverTheBurst) {
         }
       }
       EXPECT_EQ(received(port, burst), expected);
-      EXPECT_EQ(value(Value::kSuperFramesCut), 4u);
+      EXPECT_EQ(value(Value::kGsoPacketsSegmented), 4u);
       EXPECT_EQ(value(Value::kChecksumsCompleted), 4u * 45);
       EXPECT_EQ(flags[0] & kGood, kGood);
       EXPECT_EQ(flags[45] & kGood, 0u);
     });
-    counters[Value::kSuperFramesCut].set(0);
+    counters[Value::kGsoPacketsSegmented].set(0);
     counters[Value::kChecksumsCompleted].set(0);
   }
 }
@@ -237,7 +237,7 @@ TEST_F(KernelPortTest, SegmentsTheGsoPacketsOfAVxlanDeviceAsTheKernelDoes) {
                                                        {true, false, true},
                                                        {true, true, false},
                                                        {true, true, true}}) {
-    counters[Value::kSuperFramesCut].set(0);
+    counters[Value::kGsoPacketsSegmented].set(0);
     with_port(
         false, [&, outer_ipv6 = outer_ipv6, inner_ipv6 = inner_ipv6, summed = summed](KernelPort& port) {
           const auto host = VxlanHost::make(outer_ipv6, inner_ipv6, summed);
@@ -252,11 +252,11 @@ TEST_F(KernelPortTest, SegmentsTheGsoPacketsOfAVxlanDeviceAsTheKernelDoes) {
           };
           host->send(octets_of(20500), 1000);
           std::vector<Frame> ours = overlay_frames();
-          EXPECT_EQ(value(Value::kSuperFramesCut), 1u);
+          EXPECT_EQ(value(Value::kGsoPacketsSegmented), 1u);
           ASSERT_TRUE(run("ethtool -K far tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off"));
           host->send(octets_of(20500), 1000);
           std::vector<Frame> theirs = overlay_frames();
-          EXPECT_EQ(value(Value::kSuperFramesCut), 1u);
+          EXPECT_EQ(value(Value::kGsoPacketsSegmented), 1u);
           ASSERT_EQ(ours.size(), 21u);
           ASSERT_EQ(theirs.size(), 21u);
           EXPECT_EQ(get16(ours[0], outer_ipv6 ? 60 : 40) != 0, summed);
@@ -296,7 +296,7 @@ TEST_F(KernelPortTest, MarksWhatItCannotCutAndWhatDoesNotFit) {
     const auto frames = received(port);
     ASSERT_EQ(frames.size(), 1u);
     EXPECT_NE(flags[0] & RTE_MBUF_F_RX_LRO, 0u);
-    EXPECT_EQ(value(Value::kSuperFramesCut), 0u);
+    EXPECT_EQ(value(Value::kGsoPacketsSegmented), 0u);
     // The host raised its MTU behind our back.
     run("ip link set near mtu 9000; ip link set far mtu 9000");
     host.send(Segment{.payload = octets_of(5000)}.frame());
@@ -363,7 +363,7 @@ TEST_F(KernelPortTest, JoinsPacketsOfEachFlowAcrossOneBurst) {
       EXPECT_EQ(seen[i].facts.size, 1000);
       EXPECT_EQ(seen[i].facts.flags, kPartialChecksum);
     }
-    EXPECT_EQ(value(Value::kSuperFramesMade), 3u);
+    EXPECT_EQ(value(Value::kGroPacketsMade), 3u);
     // One packet alone stays as it is.
     ASSERT_EQ(send(port, {sent[0]}), 1);
     const auto alone = host.receive(1);
@@ -412,7 +412,7 @@ TEST_F(KernelPortTest, CarriesSealedDatagramsToAnotherGatewayInOneFrame) {
     const auto datagrams = sealed_datagrams(20);
     ASSERT_EQ(send(port, datagrams), 20);
     auto frames = received(other);
-    EXPECT_EQ(others[Value::kSuperFramesCut].value(), 1u);
+    EXPECT_EQ(others[Value::kGsoPacketsSegmented].value(), 1u);
     ASSERT_EQ(frames.size(), 20u);
     for (size_t i = 0; i < 20; ++i) {
       EXPECT_EQ(flags[i] & kGood, kGood);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keyring hands out SPIs of the active master key only, each once, and the engine's copies derive the
 // same keys.
-#include "engine/keyring.h"
+#include "engine/software/keyring.h"
 
 #include <gtest/gtest.h>
 

@@ -59,7 +59,7 @@ struct TwoLcores : Gateway {
     sum.add(other_counters.read());
     return sum;
   }
-  uint64_t handed_over() { return other_counters[Value::kHandedOver].value(); }
+  uint64_t handed_off() { return other_counters[Value::kHandedOff].value(); }
 
   FakePort hosts_queue, wire_queue;
   Counters other_counters;

@@ -56,7 +56,7 @@ TEST(Lcores, AnotherLcoreSealsAndOpensByItselfWithIvsOfItsOwn) {
   gateway.wire_sends_other(sealed(key_of(17, 0), inner("back"), 2));
   ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
   EXPECT_EQ(gateway.hosts_queue.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("back")));
-  EXPECT_EQ(gateway.handed_over(), 0u);
+  EXPECT_EQ(gateway.handed_off(), 0u);
   EXPECT_TRUE(gateway.seen().empty());
 }
 
@@ -375,7 +375,7 @@ TEST(Lcores, AsManyFlowsAsTheFirstKnowsHaveTheirKeysAtHand) {
   uint64_t misses = 0;
   for (uint64_t iv = 2; iv < 4 + KeyCache::kSettlesAfter; ++iv) misses = round(iv);
   EXPECT_EQ(round(20), misses);
-  EXPECT_EQ(gateway.handed_over(), 0u);
+  EXPECT_EQ(gateway.handed_off(), 0u);
   EXPECT_EQ(gateway.other_counters[Value::kForwardedIngress].value(),
             gateway.other_counters[Value::kForwardedEgress].value());
 }
@@ -415,7 +415,7 @@ TEST(Lcores, WhereCopiesArePushedOutEachPacketOfTheBurstHasItsOwnKey) {
     EXPECT_EQ(words_of(Frame(gateway.hosts_queue.sent[1].begin() + 14, gateway.hosts_queue.sent[1].end())),
               "opened");
   }
-  EXPECT_EQ(gateway.handed_over(), 0u);
+  EXPECT_EQ(gateway.handed_off(), 0u);
 }
 
 TEST(Lcores, AnIdleLcoreStaysAwakeUntilWhatEndedIsWiped) {
@@ -521,17 +521,17 @@ TEST(Lcores, AKeyThatEndedIsSealedWithNoMoreAndSoonWiped) {
 
 TEST(Lcores, WhatTheFirstDoesNotTakeInTimeIsDroppedAndCounted) {
   Agreed gateway;
-  for (size_t i = 0; i < HandOver::kCapacity + 10; ++i) {
+  for (size_t i = 0; i < Handoff::kCapacity + 10; ++i) {
     gateway.hosts_queue.received.push_back(from_host("10.1.0.5", "10.2.0.9", "no key"));
     gateway.wire_queue.received.push_back(
         in_fragments(sealed(key_of(17, 0), inner(std::string(900, 'x'))), 480)[0]);
   }
   while (!gateway.hosts_queue.received.empty()) gateway.turn_other();
-  EXPECT_EQ(gateway.other_counters[Drop::kEgressHandOverFull].value(), 10u);
-  EXPECT_EQ(gateway.other_counters[Drop::kIngressHandOverFull].value(), 10u);
+  EXPECT_EQ(gateway.other_counters[Drop::kEgressHandoffFull].value(), 10u);
+  EXPECT_EQ(gateway.other_counters[Drop::kIngressHandoffFull].value(), 10u);
   gateway.settle_both();
   // Nothing that was given is lost.
-  EXPECT_EQ(gateway.value(Value::kHeldTotal), HandOver::kCapacity);
+  EXPECT_EQ(gateway.value(Value::kHeldTotal), Handoff::kCapacity);
 }
 
 TEST(Lcores, TheLimitsOfIcmpErrorsAndCapturesHoldForAllLcoresTogether) {

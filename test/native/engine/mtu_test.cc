@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What does not fit the path: cut, or told to its sender with the right number; and what is known of paths.
-#include "engine/fit.h"
-#include "engine/software/pipes.h"
+#include "engine/ip/oversize.h"
+#include "engine/software/pipes/pipes.h"
 #include "sealed_frames.h"
 
 namespace psp {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ARP and neighbour discovery on both sides: whom we answer, whom we ask, from which address, and what
 // becomes of packets meanwhile.
-#include "engine/neighbour_frames.h"
+#include "engine/neighbours/neighbour_frames.h"
 #include "gateway.h"
 
 namespace psp {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where packets lie: side by side in huge pages, or where the environment keeps its memory.
-#include "engine/pool.h"
+#include "engine/ports/pool.h"
 
 #include <gtest/gtest.h>
 #include <rte_mempool.h>
@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/dpdk_port.h"
-#include "engine/eal.h"
-#include "engine/packet.h"
+#include "engine/ports/dpdk_port.h"
+#include "engine/ports/eal.h"
+#include "engine/ports/packet.h"
 #include "gateway.h"
 
 namespace psp {

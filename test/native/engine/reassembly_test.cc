@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fragments in any order, twice, torn, contradictory and by the thousand: what comes out is whole or nothing,
 // and every fragment has one end.
-#include "engine/reassembly.h"
+#include "engine/ip/reassembly.h"
 
 #include <random>
 

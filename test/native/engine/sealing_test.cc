@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bounds of the batch that waits for the AEAD.
-#include "engine/software/sealing.h"
+#include "engine/software/pipes/sealing.h"
 
 #include <gtest/gtest.h>
 

@@ -24,8 +24,8 @@
 #include <thread>
 #include <vector>
 
-#include "engine/dpdk_port.h"
-#include "engine/interface.h"
+#include "engine/ports/dpdk_port.h"
+#include "engine/ports/interface.h"
 #include "gateway.h"
 
 namespace psp {

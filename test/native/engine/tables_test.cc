@@ -12,17 +12,17 @@
 #include <unordered_map>
 
 #include "engine/counters.h"
-#include "engine/hash_index.h"
-#include "engine/shares.h"
-#include "engine/software/flow_table.h"
-#include "engine/software/key_cache.h"
-#include "engine/spsc_ring.h"
+#include "engine/memory/hash_index.h"
+#include "engine/memory/quota.h"
+#include "engine/memory/spsc_ring.h"
+#include "engine/software/tables/flow_table.h"
+#include "engine/software/tables/key_cache.h"
 
 namespace psp {
 namespace {
 
-TEST(Shares, KeepHalfOfTheTableForAllPeersInEqualParts) {
-  Shares shares(100, 5);
+TEST(Quota, KeepHalfOfTheTableForAllPeersInEqualParts) {
+  Quota shares(100, 5);
   // One peer alone may take its own part and the half that is nobody's.
   EXPECT_EQ(shares.available(0), 60u);
   for (int i = 0; i < 60; ++i) shares.take(0);

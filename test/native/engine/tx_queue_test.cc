@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What leaves a queue is counted once, whatever the port takes and in which order.
-#include "engine/tx_queue.h"
+#include "engine/ports/tx_queue.h"
 
 #include <gtest/gtest.h>
 

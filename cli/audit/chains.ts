@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proof that nothing is missing: every start of every service numbers its events from 1, so a reader who sees
+// the whole stream can name each gap. A gap is explained when its producer tells the loss itself, or when it lies
+// before the first event of a stream that has already dropped its oldest. What a producer recorded last and has
+// not published yet, no reader can see.
+import type { AuditEvent } from '../../services/shared/audit/event.js';
+
+export type GapCause = 'lost' | 'streamLimit' | 'unexplained';
+
+export interface Gap {
+  first: number;
+  last: number;
+  cause: GapCause;
+}
+
+/** What one start of one service left in the stream. */
+export interface Chain {
+  source: string;
+  incarnation: string;
+  first: number;
+  last: number;
+  events: number;
+  gaps: Gap[];
+  /** Numbers that stand there more than once, and those that stand behind a higher one. */
+  doubled: number[];
+  disordered: number[];
+}
+
+interface Link {
+  chain: Chain;
+  seen: Set<number>;
+  told: { first: number; last: number }[];
+}
+
+/** No more of a kind are named of one chain. */
+const named = 1000;
+
+export class AuditChains {
+  /** Messages of the stream that are no events of ours. */
+  foreign = 0;
+  readonly #links = new Map<string, Link>();
+
+  take(event: AuditEvent | undefined): void {
+    if (event === undefined) {
+      this.foreign++;
+      return;
+    }
+    const { source, incarnation, sequence, type, data } = event;
+    const id = `${source} ${incarnation}`;
+    const link = this.#links.get(id) ?? {
+      chain: {
+        source,
+        incarnation,
+        first: sequence,
+        last: 0,
+        events: 0,
+        gaps: [],
+        doubled: [],
+        disordered: [],
+      },
+      seen: new Set<number>(),
+      told: [],
+    };
+    this.#links.set(id, link);
+    const { chain, seen } = link;
+    chain.events++;
+    if (seen.has(sequence)) note(chain.doubled, sequence);
+    else if (sequence < chain.last) note(chain.disordered, sequence);
+    seen.add(sequence);
+    chain.first = Math.min(chain.first, sequence);
+    chain.last = Math.max(chain.last, sequence);
+    if (type === 'audit.lost') link.told.push({ first: Number(data.first), last: Number(data.last) });
+  }
+
+  /** @param dropped the stream has dropped its oldest messages. */
+  chains(dropped: boolean): Chain[] {
+    return Array.from(this.#links.values(), ({ chain, seen, told }) => {
+      const gaps: Gap[] = [];
+      const gap = (first: number, last: number) => {
+        const isTold = told.some((loss) => loss.first <= first && last <= loss.last);
+        const cause = isTold ? 'lost' : dropped && first === 1 ? 'streamLimit' : 'unexplained';
+        if (gaps.length < named) gaps.push({ first, last, cause });
+      };
+      let expected = 1;
+      for (const sequence of [...seen].sort((one, other) => one - other)) {
+        if (sequence > expected) gap(expected, sequence - 1);
+        expected = sequence + 1;
+      }
+      return { ...chain, gaps };
+    });
+  }
+}
+
+function note(list: number[], sequence: number): void {
+  if (list.length < named) list.push(sequence);
+}
+
+/** Nothing is missing without a reason, nothing stands there twice or in disorder. */
+export const isWhole = ({ gaps, doubled, disordered }: Chain): boolean =>
+  doubled.length === 0 && disordered.length === 0 && gaps.every(({ cause }) => cause !== 'unexplained');

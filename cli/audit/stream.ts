@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sees to it that the audit stream is there while a node runs: made at the first connect, and made again should the
+// audit server come back without it. Services wait for it with their spools.
+import { setTimeout as delay } from 'node:timers/promises';
+import type { BusStream } from '../../services/shared/bus/stream.js';
+import { PspError } from '../../services/shared/errors.js';
+import type { Logger } from '../../services/shared/process/log.js';
+
+/** Between attempts to make it. */
+const retryMs = 500;
+
+/** Tells one waiter of each connect. */
+export class Connects {
+  #wake: () => void = () => undefined;
+  #next = this.#arm();
+
+  tell(): void {
+    this.#wake();
+  }
+
+  /** Resolves at the first connect since the last call. */
+  async next(signal: AbortSignal): Promise<void> {
+    await Promise.race([this.#next, aborted(signal)]);
+    this.#next = this.#arm();
+  }
+
+  #arm(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+/** Works until `signal`; what goes wrong is logged once for each reason. */
+export async function keepStream(
+  stream: BusStream,
+  streamBytes: number,
+  connects: Connects,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = '';
+  while (!signal.aborted) {
+    try {
+      await stream.ensure(streamBytes);
+      if (told !== '') log.info('audit stream is there');
+      told = '';
+      await connects.next(signal);
+    } catch (error) {
+      if (!(error instanceof PspError)) throw error;
+      if (error.message !== told) log.warn({ code: error.code, err: error.message }, 'no audit stream');
+      told = error.message;
+      await delay(retryMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}

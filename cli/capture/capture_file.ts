@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Capture files as the offline tools read them, and how what the native side finds wrong with one is told.
+import { openSync } from 'node:fs';
+import { isErrorCode, PspError } from '../../services/shared/errors.js';
+
+/** @returns a descriptor. @throws PspError FILE_UNREADABLE. */
+export function openCapture(file: string, remedy: string): number {
+  try {
+    return openSync(file, 'r');
+  } catch (cause) {
+    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+    throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
+  }
+}
+
+/** What the native side rejects with, told by file; anything else stays as it is. */
+export function captureError(error: unknown, input: string, remedy: string, output = input): unknown {
+  const { code, data } = error as { code?: string; data?: Record<string, string | number> };
+  if (code === undefined || data === undefined || !isErrorCode(code) || error instanceof PspError)
+    return error;
+  const told =
+    code === 'FILE_UNWRITABLE'
+      ? { file: output, remedy: 'see its folder and its disk' }
+      : { file: input, remedy };
+  return new PspError(code, { ...data, ...told }, { cause: error });
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processes of a node, in the order of their start: the nats-server that carries everything but audit, the one with
+// the audit stream, which the node can do without for a while, then the services.
+import { existsSync, rmSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { renderAuditConfig, renderBusConfig, serverName } from '../../services/shared/bus/nats_config.js';
+import { readPassword } from '../../services/shared/bus/secret.js';
+import type { NodeConfig } from '../../services/shared/config/config.js';
+import { type BusServer, type BusUser, busUsers, services } from '../../services/shared/contracts.js';
+import { PspError } from '../../services/shared/errors.js';
+import { accounts } from '../../services/shared/process/privileges.js';
+import { nodeOptions } from '../../services/shared/process/signals.js';
+import { privateFile } from './private_file.js';
+import { ensureAuditFolders, lockStateDir, streamFolderOf } from './state_dir.js';
+import type { ChildSpec } from './supervisor.js';
+
+export const busServer = 'nats-server';
+export const auditServer = 'nats-audit';
+
+const stopMs = 5000;
+/** Probes in a row without an answer: 5 take ten seconds or a little more. A restart of a service costs tunnels. */
+const silentProbes = { server: 5, service: 10 };
+/** A start may take long: of the dataplane on a large machine, of the audit server with a large stream. */
+const firstAnswerMs = { audit: 600_000, other: 60_000 };
+
+/** Locks `stateDir`, too: the lock lasts as long as we do, and as the server that writes there. */
+export function childrenOf(config: NodeConfig): ChildSpec[] {
+  const { node, bus, audit, files, stateDir } = config;
+  const lock = lockStateDir(stateDir, programIn('flock', 'util-linux'));
+  try {
+    // Earlier versions left one there, with passwords in it.
+    if (existsSync(join(stateDir, 'nats.conf'))) rmSync(join(stateDir, 'nats.conf'));
+    ensureAuditFolders(stateDir);
+  } catch {
+    // The node runs without; watch.ts says it and tries again.
+  }
+  const passwords = Object.fromEntries(
+    busUsers.map((user) => [user, readPassword(files.passwords, user)]),
+  ) as Record<BusUser, string>;
+  const folder = streamFolderOf(stateDir);
+  const account = accounts['nats-server'];
+  const as = ['--reuid', account.uid, '--regid', account.gid, '--clear-groups', '--pdeathsig', 'KILL'].map(
+    String,
+  );
+  const command = programIn('setpriv', 'util-linux');
+  const program = programIn('nats-server', 'nats-server');
+  const nats = (name: string, server: BusServer, content: string): ChildSpec => ({
+    name,
+    command,
+    // Its name in the list of processes tells which one it is.
+    args: [...as, program, '--config', '/proc/self/fd/3', '--name', serverName(node, server)],
+    stopMs,
+    silentProbes: silentProbes.server,
+    firstAnswerMs: server === 'audit' ? firstAnswerMs.audit : firstAnswerMs.other,
+    descriptors: [privateFile(content, account)],
+    channel: false,
+    stdout: 'stderr',
+  });
+  const forAudit = { node, listen: audit.listen, passwords, folder, streamBytes: audit.streamBytes };
+  const server = nats(auditServer, 'audit', renderAuditConfig(forAudit));
+  const servers: ChildSpec[] = [
+    nats(busServer, 'bus', renderBusConfig({ node, listen: bus.listen, passwords })),
+    { ...server, isOptional: true, descriptors: [...(server.descriptors ?? []), lock] },
+  ];
+  const programs = services.map(
+    (service): ChildSpec => ({
+      name: service,
+      command: process.execPath,
+      args: [
+        ...nodeOptions,
+        fileURLToPath(new URL(`../services/${service}/main.js`, import.meta.url)),
+        '--config',
+        config.files.config,
+      ],
+      stopMs,
+      silentProbes: silentProbes.service,
+      firstAnswerMs: firstAnswerMs.other,
+      channel: true,
+      stdout: service === 'sampler' ? 'stdout' : 'stderr',
+    }),
+  );
+  return [...servers, ...programs];
+}
+
+/** @throws PspError FILE_UNREADABLE that names the package. */
+function programIn(name: string, debianPackage: string): string {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/bin', '/usr/bin'];
+  for (const folder of folders.filter((each) => each !== '')) {
+    const path = join(folder, name);
+    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path;
+  }
+  const remedy = `install it (Debian: apt install ${debianPackage})`;
+  throw new PspError('FILE_UNREADABLE', { file: name, detail: 'it is not in PATH', remedy });
+}

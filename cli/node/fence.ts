@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp fence remove`: takes the fence off this node's interfaces, after which the kernel sends and receives on
+// them again in plaintext. Refused by the kernel without CAP_NET_ADMIN. JSON: { removed: [interface] }.
+import type { Command } from 'commander';
+import { removeFence } from '../../services/dataplane/adapters/fence.js';
+import { loadConfig } from '../../services/shared/config/config.js';
+import type { SharedOptions } from '../operator.js';
+import { print, printJson } from '../output.js';
+
+export function addFence(program: Command): void {
+  program
+    .command('fence')
+    .description('the rules that keep plaintext off the wire while no gateway runs')
+    .command('remove')
+    .description('take the fence away: the kernel then speaks plaintext on these interfaces again')
+    .action((_, command: Command) => remove(command.optsWithGlobals()));
+}
+
+async function remove({ config, json }: SharedOptions): Promise<void> {
+  const { node } = loadConfig(config, process.env);
+  const removed = await removeFence(node);
+  if (json) printJson({ removed });
+  else if (removed.length === 0) print(`node ${node} has no fence here`);
+  else print(`the fence on ${removed.join(' and ')} is gone; the kernel speaks plaintext there again`);
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp init NODE... --dir D`: everything that nodes need before their first start: an authority for all of them,
+// and per node its node file, certificate, bus secret and bus passwords, each readable by the one account that
+// reads it. What is there already is kept, never overwritten, so that a later call adds nodes under the same
+// authority. JSON: { made: [file], kept: [file] }.
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { newBusSecret, passwordFileOf } from '../../services/shared/bus/secret.js';
+import {
+  checkConfig,
+  configInvalid,
+  filesBeside,
+  identityOf,
+  type NodeConfig,
+} from '../../services/shared/config/config.js';
+import { type BusUser, busUsers } from '../../services/shared/contracts.js';
+import { PspError } from '../../services/shared/errors.js';
+import { isNodeName } from '../../services/shared/node_name.js';
+import { unixMs } from '../../services/shared/process/clock.js';
+import { accounts, keysGroup } from '../../services/shared/process/privileges.js';
+import type { SharedOptions } from '../operator.js';
+import { print, printJson } from '../output.js';
+import { createAuthority, createGateway, type KeyPair } from './certificates.js';
+import { makeFolder, NewFiles, readText } from './new_files.js';
+import { nodeTemplate } from './node_template.js';
+
+interface InitOptions extends SharedOptions {
+  dir: string;
+  from?: string;
+}
+
+const root = 0;
+const authorityFolder = 'ca';
+const readerOf: Record<BusUser, number> = {
+  dataplane: accounts.dataplane.gid,
+  keyexchange: accounts.keyexchange.gid,
+  sampler: accounts.sampler.gid,
+  stats: accounts.stats.gid,
+  operator: root,
+};
+
+const nodeName = (name: string, before: string[] | undefined): string[] => {
+  if (!isNodeName(name)) throw new InvalidArgumentError('a name of a-z, 0-9 and - is expected');
+  if (name === authorityFolder) throw new InvalidArgumentError('that folder is the authority’s');
+  return [...(before ?? []), name];
+};
+
+export function addInit(program: Command): void {
+  program
+    .command('init')
+    .description('make the files of new nodes; never overwrites')
+    .argument('<node...>', 'names of the nodes', nodeName)
+    .requiredOption('--dir <folder>', 'where the folders ca and <node> go')
+    .option('--from <folder>', 'take <node>.yaml from here instead of a template')
+    .action((nodes: string[], _, command: Command) => init([...new Set(nodes)], command.optsWithGlobals()));
+}
+
+async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<void> {
+  if (process.geteuid?.() !== root) {
+    throw new PspError('RIGHTS_MISSING', {
+      what: 'psp init',
+      right: 'root, to give files to the accounts of services',
+    });
+  }
+  const plans = nodes.map((node) => planOf(node, nodes, dir, from));
+  const files = new NewFiles();
+  const authority = await authorityIn(join(dir, authorityFolder), files);
+  for (const plan of plans) await writeNode(plan, authority, files);
+  if (json) return printJson({ made: files.made, kept: files.kept });
+  for (const file of files.made) print(`made  ${file}`);
+  for (const file of files.kept) print(`kept  ${file}`);
+  print(
+    `\nBring ${join(dir, '<node>')} to its machine as it is. There, first: psp config check <node>/node.yaml`,
+  );
+  print('Then: psp up -c <node>/node.yaml');
+  print(`Keep ${join(dir, 'ca/ca.key')} to yourself: who has it can pose as any gateway.`);
+}
+
+interface Plan {
+  folder: string;
+  /** What node.yaml holds or will hold. */
+  content: string;
+  config: NodeConfig;
+}
+
+/** Reads and checks before anything is written. @throws PspError FILE_UNREADABLE, CONFIG_INVALID. */
+function planOf(node: string, nodes: readonly string[], dir: string, from: string | undefined): Plan {
+  const folder = join(dir, node);
+  const present = join(folder, 'node.yaml');
+  const source = existsSync(present) ? present : from === undefined ? undefined : join(from, `${node}.yaml`);
+  const content =
+    source === undefined ? nodeTemplate(node, nodes) : readText(source, 'name the right folder with --from');
+  const file = source ?? present;
+  const result = checkConfig(content, file);
+  if ('faults' in result) throw configInvalid(file, result.faults);
+  if (result.config.node !== node) {
+    throw configInvalid(file, [
+      { path: 'node', expected: node, received: JSON.stringify(result.config.node) },
+    ]);
+  }
+  return { folder, content, config: result.config };
+}
+
+async function authorityIn(folder: string, files: NewFiles): Promise<KeyPair> {
+  makeFolder(folder);
+  return files.pair(join(folder, 'ca.crt'), join(folder, 'ca.key'), () => createAuthority(unixMs()), {
+    certificate: { mode: 0o644, group: root },
+    privateKey: { mode: 0o600, group: root },
+  });
+}
+
+async function writeNode(
+  { folder, content, config }: Plan,
+  authority: KeyPair,
+  files: NewFiles,
+): Promise<void> {
+  const beside = filesBeside(join(folder, 'node.yaml'));
+  const keyexchange = { mode: 0o640, group: accounts.keyexchange.gid };
+  for (const each of [folder, join(folder, 'tls'), beside.passwords]) makeFolder(each);
+  files.put(beside.config, content, { mode: 0o644, group: root });
+  files.put(beside.ca, authority.certificate, { mode: 0o644, group: root });
+  const identity = identityOf(config.trustDomain, config.node);
+  await files.pair(
+    beside.certificate,
+    beside.privateKey,
+    () => createGateway(authority, identity, unixMs()),
+    { certificate: keyexchange, privateKey: keyexchange },
+  );
+  const secret = newBusSecret();
+  files.put(beside.busSecret, secret, { mode: 0o640, group: keysGroup });
+  secret.fill(0);
+  for (const user of busUsers) {
+    const password = randomBytes(32).toString('hex');
+    files.put(passwordFileOf(beside.passwords, user), password, { mode: 0o640, group: readerOf[user] });
+  }
+}

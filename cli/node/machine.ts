@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `psp config check` looks at beside the node file: whether this machine has what the node needs, and what it
+// would lose to the node. Both ports become the node's alone: the fence silences everything else on their interfaces, an
+// SSH session too, so an operator must hear of it before the start. Nothing here changes anything.
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { promisify } from 'node:util';
+import {
+  contains,
+  familyOf,
+  isAddress,
+  parseAddress,
+  parseEndpoint,
+  parsePrefix,
+} from '../../services/shared/address.js';
+import { readBusSecret, readPassword } from '../../services/shared/bus/secret.js';
+import type { Fault, NodeConfig, Warning } from '../../services/shared/config/config.js';
+import { type CertificateFault, certificateOf } from '../../services/shared/config/node_certificate.js';
+import { readNodeFile, readSecretFile } from '../../services/shared/config/node_file.js';
+import { interfacesOf } from '../../services/shared/config/port_name.js';
+import { busUsers } from '../../services/shared/contracts.js';
+import { PspError } from '../../services/shared/errors.js';
+import { unixMs } from '../../services/shared/process/clock.js';
+
+/** Faults of the machine, and warnings that the operator needs before the start. */
+export interface MachineCheck {
+  faults: Fault[];
+  warnings: Warning[];
+}
+
+interface Link {
+  ifname: string;
+  flags: string[];
+  mtu: number;
+  master?: string;
+  addr_info: { local?: string; prefixlen?: number; scope?: string }[];
+}
+
+interface Route {
+  dst: string;
+  dev: string;
+}
+
+/** The least MTU of the wire by the family of secured.address (RFC 791; RFC 8200, section 5). */
+const leastMtu = { 4: 576, 6: 1280 };
+/** Octets that sealing adds to an inner packet, by mode and outer family (PSP specification, "Packet formats"). */
+const tunnelOctets = { 4: 60, 6: 80 };
+const transportOctets = 40;
+const cookieOctets = 8;
+
+/** Looks at the files beside the node file, the programs and the interfaces that the node needs. */
+export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
+  const found: MachineCheck = { faults: fileFaults(config), warnings: [] };
+  const links = await ipJson<Link>('address', 'show');
+  if (links === undefined) {
+    found.faults.push({
+      path: 'ip',
+      expected: 'a program in PATH (Debian: apt install iproute2)',
+      received: 'nothing',
+    });
+    return found;
+  }
+  await checkPorts(config, links, found);
+  await checkOutOfBand(config, links, found);
+  return found;
+}
+
+/** Files that `psp init` makes and no start can do without. */
+function fileFaults(config: NodeConfig): Fault[] {
+  const { files } = config;
+  const ofTls = faultsOf([
+    () => readNodeFile(files.ca),
+    () => readNodeFile(files.certificate),
+    () => readSecretFile(files.privateKey),
+  ]);
+  const ofOthers = faultsOf([
+    () => readBusSecret(files.busSecret),
+    ...busUsers.map((user) => () => readPassword(files.passwords, user)),
+  ]);
+  return [...(ofTls.length > 0 ? ofTls : certificateFaults(config)), ...ofOthers];
+}
+
+/** Why peers would not accept the certificate. */
+function certificateFaults(config: NodeConfig): Fault[] {
+  const faults: CertificateFault[] = [];
+  const unreadable = faultsOf([
+    () => {
+      faults.push(...certificateOf(config).faults(unixMs()));
+      return '';
+    },
+  ]);
+  const unusable = faults.map(({ file, expected, detail, remedy }) => ({
+    path: file,
+    expected: `${expected} (${remedy})`,
+    received: `one that ${detail}`,
+  }));
+  return [...unreadable, ...unusable];
+}
+
+function faultsOf(reads: readonly (() => Buffer | string)[]): Fault[] {
+  return reads.flatMap((read): Fault[] => {
+    try {
+      const content = read();
+      if (typeof content !== 'string') content.fill(0);
+      return [];
+    } catch (error) {
+      if (!(error instanceof PspError)) throw error;
+      const { file, mode, most, detail, remedy } = error.data;
+      return error.code === 'SECRET_EXPOSED'
+        ? [
+            {
+              path: `${file}`,
+              expected: `mode ${most} or less (chmod ${most} ${file})`,
+              received: `mode ${mode}`,
+            },
+          ]
+        : [{ path: `${file}`, expected: `a good file (${remedy})`, received: `${detail}` }];
+    }
+  });
+}
+
+async function checkPorts(
+  config: NodeConfig,
+  links: readonly Link[],
+  { faults, warnings }: MachineCheck,
+): Promise<void> {
+  const routes = (
+    await Promise.all(['-4', '-6'].map((family) => ipJson<Route>(family, 'route', 'show')))
+  ).flat();
+  const ssh = await sshAddresses();
+  for (const side of ['secured', 'unsecured'] as const) {
+    const path = `${side}.port`;
+    const { port } = config[side];
+    const warn = (message: string) => warnings.push({ path, message });
+    if (isPci(port) && !existsSync(`/sys/bus/pci/devices/${port.split(',', 1)[0]}`)) {
+      faults.push({ path, expected: 'a PCI device of this machine', received: port });
+    }
+    for (const name of interfacesOf(port)) {
+      const link = links.find(({ ifname }) => ifname === name);
+      if (link === undefined) {
+        faults.push({ path, expected: 'an interface of this machine', received: name });
+        continue;
+      }
+      const addresses = link.addr_info.filter(({ scope }) => scope !== 'link').map(({ local = '' }) => local);
+      if (addresses.length > 0)
+        warn(
+          `${name} has ${addresses.join(' and ')}: nothing answers there once the node runs; remove it or take another interface`,
+        );
+      if (routes.some((route) => route?.dst === 'default' && route.dev === name))
+        warn(`the default route leaves by ${name}: this machine loses it once the node runs`);
+      if (addresses.some((address) => ssh.includes(address)))
+        warn(`an SSH session comes in by ${name}: it ends once the node runs, and no new one gets in`);
+      if (link.master !== undefined)
+        warn(`${name} belongs to ${link.master}, which loses its traffic once the node runs`);
+      if (link.flags.includes('NO-CARRIER')) warn(`${name} has no carrier: look at its cable or its far end`);
+    }
+  }
+  checkMtu(config, links, { faults, warnings });
+}
+
+/** The wire must take its IP version's least packet, and should take what hosts send with what sealing adds. */
+function checkMtu(config: NodeConfig, links: readonly Link[], { faults, warnings }: MachineCheck): void {
+  const mtuOf = (port: string) => links.find(({ ifname }) => ifname === interfacesOf(port)[0])?.mtu;
+  const [wire, hosts] = [mtuOf(config.secured.port), mtuOf(config.unsecured.port)];
+  if (wire === undefined) return;
+  const family = familyOf(parsePrefix(config.secured.address).address);
+  if (wire < leastMtu[family]) {
+    faults.push({
+      path: 'secured.port',
+      expected: `an MTU of at least ${leastMtu[family]}`,
+      received: `${wire}`,
+    });
+    return;
+  }
+  const added = Object.values(config.peers).map(
+    ({ mode, cookie }) =>
+      (mode === 'tunnel' ? tunnelOctets[family] : transportOctets) + (cookie ? cookieOctets : 0),
+  );
+  const needed = (hosts ?? 0) + Math.max(...added, 0);
+  if (hosts === undefined || needed <= wire) return;
+  const message = `its MTU is ${wire}, and what hosts send needs ${needed} once it is sealed: raise it, or lower that of the hosts`;
+  warnings.push({ path: 'secured.port', message });
+}
+
+/** Keys are exchanged over another network than the one that the node takes for itself. */
+async function checkOutOfBand(
+  config: NodeConfig,
+  links: readonly Link[],
+  { faults, warnings }: MachineCheck,
+): Promise<void> {
+  const ports = [config.secured.port, config.unsecured.port].flatMap(interfacesOf);
+  const { host } = parseEndpoint(config.keyExchange.listen);
+  if (isAddress(host) && !/^[0:.]+$/.test(host)) {
+    const own = parseAddress(host);
+    const holder = links.find(({ addr_info }) =>
+      addr_info.some(
+        ({ local }) =>
+          local !== undefined && contains({ address: own, length: own.length * 8 }, parseAddress(local)),
+      ),
+    );
+    const path = 'keyExchange.listen';
+    if (holder === undefined) faults.push({ path, expected: 'an address of this machine', received: host });
+    else if (ports.includes(holder.ifname)) {
+      const expected = 'an address of an interface that is none of the two ports';
+      faults.push({ path, expected, received: `${host}, which ${holder.ifname} has` });
+    }
+  }
+  for (const [name, { endpoint }] of Object.entries(config.peers)) {
+    const { host } = parseEndpoint(endpoint);
+    const [route] = (isAddress(host) ? await ipJson<Route>('route', 'get', host) : undefined) ?? [];
+    if (route === undefined || !ports.includes(route.dev)) continue;
+    const message = `is reached by ${route.dev}, which passes nothing but PSP once the node runs: exchange keys over another network`;
+    warnings.push({ path: `peers.${name}.endpoint`, message });
+  }
+}
+
+const isPci = (port: string): boolean => /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?:,|$)/i.test(port);
+
+const run = promisify(execFile);
+
+/** `ip -json ARGS...`; undefined when it cannot be run or says no. */
+async function ipJson<T>(...args: string[]): Promise<T[] | undefined> {
+  try {
+    const { stdout } = await run('ip', ['-json', ...args], { timeout: 10_000, maxBuffer: 64 << 20 });
+    return JSON.parse(stdout === '' ? '[]' : stdout) as T[];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Local addresses of established SSH sessions. */
+async function sshAddresses(): Promise<string[]> {
+  const own = process.env.SSH_CONNECTION?.split(' ')[2];
+  const listed = await run('ss', ['-Htn', 'state', 'established', '( sport = :22 )'], {
+    timeout: 10_000,
+  }).then(
+    ({ stdout }) => stdout,
+    () => '',
+  );
+  const locals = [...listed.matchAll(/^\s*\d+\s+\d+\s+\[?([0-9a-f.:]+?)(?:%\S+)?\]?:22\s/gm)].map(
+    ([, local]) => local ?? '',
+  );
+  return [...locals, ...(own === undefined ? [] : [own])].map((local) =>
+    local.replace(/^::ffff:(?=\d+\.)/, ''),
+  );
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files that are made once and never overwritten: each appears under its name whole, with its owner and mode, or
+// not at all, even when two of us run at once.
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { demandPrivate } from '../../services/shared/config/node_file.js';
+import { PspError } from '../../services/shared/errors.js';
+import { isPair, type KeyPair } from './certificates.js';
+
+/**
+ * Makes a folder, and what is missing above it, that everybody may enter whatever our umask is.
+ * @throws PspError FILE_UNWRITABLE, also where a file stands in its place.
+ */
+export function makeFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { recursive: true });
+    chmodSync(path, 0o755);
+  } catch (cause) {
+    throw unwritable(path, cause);
+  }
+}
+
+/** Owner is root. */
+export interface Access {
+  mode: number;
+  group: number;
+}
+
+const isSecret = (mode: number): boolean => (mode & 0o007) === 0;
+
+const unwritable = (file: string, cause: unknown): PspError => {
+  const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: 'see its folder and its disk' }, { cause });
+};
+
+/** Writes files whole or not at all, with their rights from the start, and remembers what it did. */
+export class NewFiles {
+  readonly made: string[] = [];
+  readonly kept: string[] = [];
+
+  /** Keeps a file that is there. @throws PspError SECRET_EXPOSED when that is a secret whose mode grants more. */
+  put(path: string, content: string | Buffer, { mode, group }: Access): void {
+    const draft = `${path}.${process.pid}.new`;
+    try {
+      writeFileSync(draft, content, { flag: 'wx', mode: mode & 0o600 });
+      chownSync(draft, 0, group);
+      chmodSync(draft, mode);
+      linkSync(draft, path);
+      this.made.push(path);
+    } catch (error) {
+      const { code = 'error' } = error as NodeJS.ErrnoException;
+      if (code !== 'EEXIST') throw unwritable(path, error);
+      if (isSecret(mode)) demandPrivate(path, statSync(path).mode, mode);
+      this.kept.push(path);
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  }
+
+  /**
+   * Keeps a certificate and its key that are there, makes both where neither is.
+   * @throws PspError FILE_UNREADABLE when they do not belong together or one is missing.
+   */
+  async pair(
+    certificate: string,
+    privateKey: string,
+    create: () => Promise<KeyPair>,
+    access: { certificate: Access; privateKey: Access },
+  ): Promise<KeyPair> {
+    if (!existsSync(certificate) && !existsSync(privateKey)) {
+      const pair = await create();
+      this.put(privateKey, pair.privateKey, access.privateKey);
+      this.put(certificate, pair.certificate, access.certificate);
+      return pair;
+    }
+    if (existsSync(privateKey)) demandPrivate(privateKey, statSync(privateKey).mode, access.privateKey.mode);
+    const remedy = `put back what belongs to it, or remove both ${certificate} and ${privateKey}`;
+    const pair = { certificate: readText(certificate, remedy), privateKey: readText(privateKey, remedy) };
+    if (!isPair(pair)) {
+      const detail = 'the key beside it is not its own';
+      throw new PspError('FILE_UNREADABLE', { file: certificate, detail, remedy });
+    }
+    this.kept.push(certificate, privateKey);
+    return pair;
+  }
+}
+
+/** @throws PspError FILE_UNREADABLE. */
+export function readText(file: string, remedy: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+    throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
+  }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp up`: one whole node in the foreground, in whatever network namespace it is started in (children.ts). Prints the
+// line "ready" once all services answer; after that stdout is the sampler's. A child that hangs is restarted as one
+// that died (watch.ts). SIGTERM or Ctrl-C stops them in reverse order, nats-servers last; SIGHUP, SIGUSR1 and SIGUSR2 do
+// nothing. Were it killed, its children end too: nats-servers by the kernel's parent-death signal, services by their
+// channel.
+import { createServer } from 'node:net';
+import type { Command } from 'commander';
+import { parseEndpoint } from '../../services/shared/address.js';
+import { loadConfig } from '../../services/shared/config/config.js';
+import { PspError } from '../../services/shared/errors.js';
+import { createLogger, flushLog } from '../../services/shared/process/log.js';
+import { ignoreSignals } from '../../services/shared/process/signals.js';
+import type { SharedOptions } from '../operator.js';
+import { Told } from '../output.js';
+import { ChildLog } from './child_log.js';
+import { childrenOf } from './children.js';
+import { type Ended, Supervisor } from './supervisor.js';
+import { attend, keepAudit } from './watch.js';
+
+/** How long our last lines wait for a reader. */
+const lastLinesMs = 500;
+
+export function addUp(program: Command): void {
+  program
+    .command('up')
+    .description('run one whole node in the foreground; prints "ready" when all services answer')
+    .action((_, command: Command) => up(command.optsWithGlobals()));
+}
+
+async function up({ config: file }: SharedOptions): Promise<void> {
+  if (process.geteuid?.() !== 0) throw new PspError('RIGHTS_MISSING', { what: 'psp up', right: 'root' });
+  const config = loadConfig(file, process.env);
+  const log = createLogger('up', config.node, config.log.level);
+  await demandFree(config.bus.listen, 'bus.listen');
+  await demandFree(config.audit.listen, 'audit.listen');
+  const children = childrenOf(config);
+
+  let failed: Ended | undefined;
+  const end = new AbortController();
+  const childLog = new ChildLog(config.node, config.log.level, (name, lines) =>
+    supervisor.reportDropped(name, lines),
+  );
+  const supervisor: Supervisor = new Supervisor(children, {
+    onLine: (name, line) => childLog.line(name, line),
+    onSilent: (name) => log.error({ child: name }, 'child answers no probe and is ended'),
+    onEnded: ({ name, code, signal, error }, ms) =>
+      log.error({ child: name, exit: code, signal, err: error?.message, ms }, 'child ended and is restarted'),
+    onFailed: (ended) => {
+      failed = ended;
+      end.abort();
+    },
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => end.abort());
+  ignoreSignals('SIGHUP', 'SIGUSR2');
+  process.on('SIGHUP', () => log.warn('SIGHUP is ignored; restart the node to apply a changed node file'));
+  supervisor.start();
+  const attended = Promise.all([
+    attend(config, supervisor, log, end.signal),
+    keepAudit(config, supervisor, log, end.signal),
+  ]);
+  await new Promise((resolve) => end.signal.addEventListener('abort', resolve));
+  await supervisor.stop();
+  await attended;
+  childLog.end();
+  await flushLog(lastLinesMs);
+  if (failed === undefined) return;
+  process.stderr.write(`psp: ${whyOf(failed)}\n`);
+  throw new Told();
+}
+
+/** The closing line after a child could not start. */
+function whyOf({ name, error, latestReports }: Ended): string {
+  if (latestReports) return `${latestReports.code}: ${latestReports.message}`;
+  return `FAILED: ${name} cannot start${error ? ` (${error.message})` : '; its last lines above say why'}`;
+}
+
+/** @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
+async function demandFree(listen: string, key: string): Promise<void> {
+  const probe = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject);
+      probe.listen(parseEndpoint(listen), resolve);
+    });
+  } catch (cause) {
+    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+    const code = detail === 'EADDRINUSE' ? 'ADDRESS_TAKEN' : 'ADDRESS_UNUSABLE';
+    throw new PspError(code, { address: listen, key, detail }, { cause });
+  }
+  await new Promise((resolve) => probe.close(resolve));
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `psp up` does while its children run: it probes them over the bus, says when all of them answer, and keeps what
+// audit needs. A probe is a round trip with a deadline through whatever the child works with: a server that accepts
+// connections may hang behind them. Services are judged only while the bus answers.
+import { setTimeout as delay } from 'node:timers/promises';
+import { Bus, type Discovered } from '../../services/shared/bus/bus.js';
+import { BusStream } from '../../services/shared/bus/stream.js';
+import type { NodeConfig } from '../../services/shared/config/config.js';
+import { type Service, services } from '../../services/shared/contracts.js';
+import type { Logger } from '../../services/shared/process/log.js';
+import { Connects, keepStream } from '../audit/stream.js';
+import { loginOf } from '../operator.js';
+import { print } from '../output.js';
+import { auditServer, busServer } from './children.js';
+import { ensureAuditFolders } from './state_dir.js';
+import type { Probed, Supervisor } from './supervisor.js';
+
+const discoverMs = 250;
+/** After this, services that still do not answer are logged. */
+const impatientMs = 10_000;
+/** Between probes of the children, and how long one may take. */
+const probeEveryMs = 1000;
+const probeMs = 1500;
+
+/** What `psp up` does on the bus while its children run. */
+export async function attend(
+  config: NodeConfig,
+  supervisor: Supervisor,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  let bus: Bus | undefined;
+  const joined = Bus.connect({ ...loginOf(config), server: config.bus.listen, signal }).then(
+    (made) => {
+      bus = made;
+      return announce(made, supervisor, log, signal);
+    },
+    () => undefined,
+  );
+  while (!signal.aborted) {
+    const found = await probed(bus);
+    supervisor.probed(busServer, found);
+    if (bus !== undefined && found === 'answered') await probeServices(bus, supervisor);
+    await delay(probeEveryMs, undefined, { signal }).catch(() => undefined);
+  }
+  await joined;
+  await bus?.close();
+}
+
+async function probeServices(bus: Bus, supervisor: Supervisor): Promise<void> {
+  const areAll = (found: readonly Discovered[]) => missingIn(found).length === 0;
+  const found = await bus.discover(discoverMs, probeMs, areAll).catch(() => undefined);
+  if (found === undefined) return;
+  const missing = missingIn(found);
+  for (const service of services) {
+    supervisor.probed(service, missing.includes(service) ? 'away' : 'answered');
+  }
+}
+
+async function probed(server: Pick<Bus, 'connected' | 'answers'> | undefined): Promise<Probed> {
+  if (!server?.connected) return 'away';
+  return (await server.answers(probeMs)) ? 'answered' : 'silent';
+}
+
+const missingIn = (found: readonly Discovered[]): Service[] =>
+  services.filter((service) => !found.some(({ name }) => name === service));
+
+/** Keeps what audit needs: folders, its server and the stream. Nothing else waits for any of it. */
+export async function keepAudit(
+  config: NodeConfig,
+  supervisor: Supervisor,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const folders = new AuditFolders(config.stateDir, log, () => supervisor.restart(auditServer));
+  const connects = new Connects();
+  let stream: BusStream | undefined;
+  const kept = BusStream.connect({
+    ...loginOf(config),
+    server: config.audit.listen,
+    onState: (connected) => connected && connects.tell(),
+    signal,
+  }).then(
+    (made) => {
+      stream = made;
+      return keepStream(made, config.audit.streamBytes, connects, log, signal);
+    },
+    () => undefined,
+  );
+  while (!signal.aborted) {
+    folders.look();
+    supervisor.probed(auditServer, await probed(stream));
+    await delay(probeEveryMs, undefined, { signal }).catch(() => undefined);
+  }
+  await kept;
+  await stream?.close();
+}
+
+/** Makes the folders that audit needs whenever they are missing: a disk may be lost, and come back empty. */
+class AuditFolders {
+  #told = '';
+  #known: string | undefined;
+
+  /** @param onMoved the stream has another folder than before: its server goes on in files that nobody finds any more. */
+  constructor(
+    private readonly stateDir: string,
+    private readonly log: Logger,
+    private readonly onMoved: () => void,
+  ) {}
+
+  look(): void {
+    try {
+      const folder = ensureAuditFolders(this.stateDir);
+      if (this.#known !== undefined && folder !== this.#known) {
+        this.log.warn({ child: auditServer }, 'the audit stream has another folder, its server is restarted');
+        this.onMoved();
+      }
+      this.#known = folder;
+      this.#told = '';
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#told) this.log.warn({ err: message }, 'audit has no folder');
+      this.#told = message;
+    }
+  }
+}
+
+/** Prints "ready" once every service has answered. */
+async function announce(bus: Bus, supervisor: Supervisor, log: Logger, signal: AbortSignal): Promise<void> {
+  const missing = new Set<string>(services);
+  const impatience = setTimeout(
+    () => log.warn({ missing: [...missing] }, 'services do not answer yet'),
+    impatientMs,
+  );
+  while (missing.size > 0 && !signal.aborted) {
+    for (const { name } of await bus.discover(discoverMs).catch(() => [])) {
+      supervisor.probed(name, 'answered');
+      missing.delete(name);
+    }
+    await delay(50);
+  }
+  clearTimeout(impatience);
+  if (missing.size === 0) print('ready');
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp rotate`: a new master key; every inbound flow is offered anew. While the last rotation is not over it is
+// refused with ROTATION_PENDING, exit code 3, and the wait. JSON: { rotated, generation, reofferedFlows,
+// unansweredFlows, drainLeftMs }.
+import type { Command } from 'commander';
+import { contracts } from '../../services/shared/contracts.js';
+import { isErrorCode, PspError } from '../../services/shared/errors.js';
+import { answerMs, asOperator, type SharedOptions } from '../operator.js';
+import { print, printJson } from '../output.js';
+
+export function addRotate(program: Command): void {
+  program
+    .command('rotate')
+    .description('rotate the master key (exit code 3: the last rotation is not over)')
+    .action((_, command: Command) => rotate(command.optsWithGlobals()));
+}
+
+async function rotate({ config, json }: SharedOptions): Promise<void> {
+  const answer = await asOperator(config, (bus) => bus.request(contracts.keysRotate, {}, answerMs));
+  const { code, generation, reofferedFlows, unansweredFlows, drainLeftMs } = answer;
+  if (json) printJson({ rotated: code === '', generation, reofferedFlows, unansweredFlows, drainLeftMs });
+  if (code !== '') {
+    throw new PspError(isErrorCode(code) ? code : 'ENGINE_FAILED', {
+      unanswered: unansweredFlows,
+      ms: drainLeftMs,
+      detail: code,
+    });
+  }
+  if (!json) print(`rotated to generation ${generation}; ${reofferedFlows} flows are offered anew`);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp status`: what is wrong and what to do comes first, then how packets fare. A service that does not answer
+// is a health line too; then the exit code is 1. JSON: { node, ok, health: [{ part, message, sinceMs }], services:
+// [{ name, id, version, startedMs }], dataplane, keyExchange: [...], sampler: [...], stats: [...] } with the fields
+// of proto/bus.proto in camelCase; dataplane is null while it does not answer (docs/schemas/status.json).
+import type { Command } from 'commander';
+import type {
+  DataplaneStatus,
+  Health,
+  KeyExchangeStatus,
+  ServiceStatus,
+  StatusQuery,
+} from '../../proto/gen/bus.js';
+import type { Bus, Discovered } from '../../services/shared/bus/bus.js';
+import type { NodeConfig } from '../../services/shared/config/config.js';
+import { certificateHealth, certificateOf } from '../../services/shared/config/node_certificate.js';
+import { contracts, type RequestContract, type Service, services } from '../../services/shared/contracts.js';
+import { PspError } from '../../services/shared/errors.js';
+import { unixMs } from '../../services/shared/process/clock.js';
+import { answerMs, asOperator, auditOf, type SharedOptions } from '../operator.js';
+import { formatEpoch, print, printJson, Told } from '../output.js';
+import { modeName } from '../terms.js';
+import { asText } from './status_text.js';
+
+/** How long replicas are waited for, and the first one of a service that hears but is slow. */
+const gatherMs = 400;
+const patienceMs = 2000;
+
+/** A service that answered, since when it runs. */
+export interface Running extends Discovered {
+  startedMs: bigint | null;
+}
+
+export interface NodeStatus {
+  name: string;
+  /** What is wrong, silent services first. */
+  health: Health[];
+  services: Running[];
+  dataplane: DataplaneStatus | undefined;
+  keyExchange: KeyExchangeStatus[];
+  sampler: ServiceStatus[];
+  stats: ServiceStatus[];
+}
+
+interface StatusOptions extends SharedOptions {
+  counters?: true;
+}
+
+export function addStatus(program: Command): void {
+  program
+    .command('status')
+    .description(
+      'show what is wrong, then pipes, drops, peers and services (exit code 1: a service is silent)',
+    )
+    .option('--counters', 'show the counters of every service, too')
+    .action((_, command: Command) => status(command.optsWithGlobals()));
+}
+
+async function status({ config, json, counters }: StatusOptions): Promise<void> {
+  const node = await asOperator(config, async (bus, file) => {
+    const [answers, audit] = await Promise.all([ask(bus, file), auditTrouble(file)]);
+    return { ...answers, health: [...audit, ...answers.health] };
+  });
+  if (json) printJson(asJson(node));
+  else print(asText(node, unixMs(), counters ?? false));
+  if (silentServices(node).length > 0) throw new Told();
+}
+
+/** What is wrong with the server of the audit stream: no service asks it for anything, so none would tell. */
+async function auditTrouble(config: NodeConfig): Promise<Health[]> {
+  const tell = (message: string) => [{ part: 'audit', message, sinceMs: 0n }];
+  const remedy = '`psp up` restarts it; see its log and the disk of stateDir';
+  try {
+    const stream = await auditOf(config);
+    const answers = await stream.answers(patienceMs).finally(() => stream.close());
+    return answers ? [] : tell(`the audit server at ${config.audit.listen} does not answer; ${remedy}`);
+  } catch (error) {
+    if (!(error instanceof PspError)) throw error;
+    return tell(`the audit server at ${config.audit.listen} cannot be reached; ${remedy}`);
+  }
+}
+
+async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
+  const name = config.node;
+  const awaited = new Set<string>(services);
+  const allOf = async <R>(service: Service, contract: RequestContract<StatusQuery, R>): Promise<R[]> => {
+    const replicas = await bus.requestAll(contract, {}, gatherMs, patienceMs);
+    if (replicas.length === 0) awaited.delete(service);
+    return replicas;
+  };
+  const areAllFound = (found: readonly Discovered[]) =>
+    [...awaited].every((service) => found.some(({ name }) => name === service));
+  const [found, dataplane, keyExchange, sampler, stats] = await Promise.all([
+    bus.discover(gatherMs, patienceMs, areAllFound),
+    bus.request(contracts.dataplaneStatus, {}, answerMs).catch((error: unknown) => {
+      if (error instanceof PspError && ['SERVICE_DOWN', 'SERVICE_TIMEOUT'].includes(error.code)) {
+        awaited.delete('dataplane');
+        return undefined;
+      }
+      throw error;
+    }),
+    allOf('keyexchange', contracts.keyExchangeStatus),
+    allOf('sampler', contracts.samplerStatus),
+    allOf('stats', contracts.statsStatus),
+  ]);
+  const answers = { dataplane, keyExchange, sampler, stats };
+  const replicas = [...keyExchange, ...sampler, ...stats];
+  const startedOf = ({ name, id }: Discovered) =>
+    name === 'dataplane' ? dataplane?.startedMs : replicas.find((replica) => replica.id === id)?.startedMs;
+  const silent = silentServices(answers).map((service) => ({
+    part: service,
+    message: `${service} does not answer; see its log, \`psp up\` restarts it`,
+    sinceMs: 0n,
+  }));
+  const told = [...(dataplane?.health ?? []), ...replicas.flatMap(({ health }) => health)];
+  const isCertificateTold = told.some(({ part }) => part === 'certificate');
+  return {
+    name,
+    health: [...silent, ...(isCertificateTold ? [] : filesHealth(config)), ...told],
+    services: found.map((service) => ({ ...service, startedMs: startedOf(service) ?? null })),
+    ...answers,
+  };
+}
+
+/** What keeps the key exchange from starting with the files as they are now, as far as this user may read them. */
+function filesHealth(config: NodeConfig): Health[] {
+  try {
+    return certificateHealth(certificateOf(config), unixMs());
+  } catch (error) {
+    if (error instanceof PspError) return [];
+    throw error;
+  }
+}
+
+type Answers = Pick<NodeStatus, 'dataplane' | 'keyExchange' | 'sampler' | 'stats'>;
+
+function silentServices({ dataplane, keyExchange, sampler, stats }: Answers): Service[] {
+  const silent: Record<Service, boolean> = {
+    dataplane: dataplane === undefined,
+    keyexchange: keyExchange.length === 0,
+    sampler: sampler.length === 0,
+    stats: stats.length === 0,
+  };
+  return services.filter((service) => silent[service]);
+}
+
+function asJson({ name, health, services, dataplane, keyExchange, sampler, stats }: NodeStatus) {
+  return {
+    node: name,
+    ok: health.length === 0,
+    health,
+    services,
+    dataplane:
+      dataplane === undefined
+        ? null
+        : {
+            ...dataplane,
+            epoch: formatEpoch(dataplane.epoch),
+            samplingLog2: dataplane.samplingLog2 ?? null,
+            terms: dataplane.terms.map(({ mode, samplingLog2, ...terms }) => ({
+              ...terms,
+              mode: modeName(mode),
+              samplingLog2: samplingLog2 ?? null,
+            })),
+          },
+    keyExchange,
+    sampler,
+    stats,
+  };
+}

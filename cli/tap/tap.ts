@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// `psp tap [subject]`: what travels on the node's bus as JSON lines, decoded, beside its receivers; answers travel
+// to inboxes and are not heard. `psp tap samples`: samples in the sampler's lines, with -w as a pcapng file, or with
+// --wireshark on the screen.
+// JSON, a line each: { time, subject, kind, length, payload }, or hex instead of payload (docs/schemas/tap.json);
+// samples as in docs/schemas/sample.json.
+import { isatty } from 'node:tty';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { SampleBatch } from '../../proto/gen/bus.js';
+import type { Bus, Overheard } from '../../services/shared/bus/bus.js';
+import type { BusStream } from '../../services/shared/bus/stream.js';
+import type { NodeConfig } from '../../services/shared/config/config.js';
+import { contracts, nameBelow, subjectBelow } from '../../services/shared/contracts.js';
+import { PspError } from '../../services/shared/errors.js';
+import { unixMs } from '../../services/shared/process/clock.js';
+import { version } from '../../services/shared/process/version.js';
+import { isWhole, LineWriter, packetOf, samplesHeader } from '../../services/shared/samples/samples.js';
+import { asOperator, auditOf, type SharedOptions } from '../operator.js';
+import { Told } from '../output.js';
+import { tapped } from './message.js';
+import { TapOutput } from './output.js';
+import { Wireshark } from './wireshark.js';
+
+interface TapOptions extends SharedOptions {
+  write?: string;
+  count?: number;
+  /** The program. */
+  wireshark?: string;
+}
+
+const samples = 'samples';
+
+const subjectName = (text: string): string => {
+  if (/^(?:(?:[^\s.*>]+|\*)(?:\.(?:[^\s.*>]+|\*))*(?:\.>)?|>)$/.test(text)) return text;
+  throw new InvalidArgumentError(
+    'a subject below that of the node is expected, such as sample.egress or evt.>',
+  );
+};
+const wholeNumber = (text: string): number => {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('a whole number from 1 is expected');
+};
+
+export function addTap(program: Command): void {
+  program
+    .command('tap')
+    .description('print what travels on the bus as JSON lines, until Ctrl-C')
+    .argument('[subject]', 'only this, below the node, wildcards allowed; or "samples"', subjectName, '>')
+    .option('-w, --write <file>', 'with "samples": write pcapng to a new file; - is standard output')
+    .addOption(
+      new Option('--wireshark [program]', 'with "samples": watch them in wireshark, or in tshark')
+        .preset('wireshark')
+        .conflicts('write'),
+    )
+    .option('--count <entries>', 'end after so many messages or samples', wholeNumber)
+    .action((subject: string, _, command: Command) => {
+      const options = command.optsWithGlobals<TapOptions>();
+      if (options.write !== undefined && subject !== samples) command.error('-w goes with "samples" only');
+      if (options.wireshark !== undefined && subject !== samples)
+        command.error('--wireshark goes with "samples" only: psp tap samples --wireshark');
+      if (options.write === '-' && isatty(1)) command.error('standard output is a terminal');
+      return tap(subject, options);
+    });
+}
+
+async function tap(subject: string, { config: file, write, count, wireshark }: TapOptions): Promise<void> {
+  const asPackets = write !== undefined || wireshark !== undefined;
+  const onState = (connected: boolean) => {
+    if (!connected) tell('the bus is away, what travels now is not heard');
+  };
+  const work = async (bus: Bus, config: NodeConfig) => {
+    const { node, sampling } = config;
+    const viewer = wireshark === undefined ? undefined : await Wireshark.start(wireshark);
+    const output = new TapOutput(viewer?.outlet ?? write ?? '-', count);
+    void viewer?.ended.then(() => output.stop());
+    if (asPackets) output.header(samplesHeader(node, sampling.snapBytes, version));
+    const ear = subject === samples ? new SampleEar(output, asPackets) : new MessageEar(output, node);
+    const names = subject === samples ? sampleNames : [subject];
+    for (const name of names) bus.listen(subjectBelow(node, name), (message) => ear.hear(message));
+    await bus.flush();
+    const audit = names.some(mayBeAudit) ? await listenToAudit(config, subject, ear) : undefined;
+    tell(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
+    await output.over;
+    await output.finish();
+    await viewer?.close();
+    await audit?.close();
+    return { output, malformed: ear.malformed, fault: viewer?.fault };
+  };
+  const { output, malformed, fault } = await asOperator(file, work, onState);
+  if (write !== undefined && write !== '-') tell(`${output.written} samples written to ${write}`);
+  if (output.dropped > 0) tell(`${output.dropped} dropped, the output is slower than the bus`);
+  if (malformed > 0) tell(`${malformed} batches of samples malformed`);
+  if (fault !== undefined) {
+    tell(`${wireshark} ended with ${fault}`);
+    throw new Told();
+  }
+  if (output.failure) throw output.failure;
+  if (output.isStuck) process.exit(0);
+}
+
+/** Whether audit events may travel on a subject: they come by a server of their own. */
+const mayBeAudit = (name: string): boolean => /^(\*|>|audit)(\.|$)/.test(name);
+
+/** A narrower subject than all: nobody may listen to more of that server. */
+const auditName = (subject: string): string =>
+  /^(>|\*\.>)$/.test(subject) ? 'audit.>' : subject.replace(/^\*/, 'audit');
+
+async function listenToAudit(
+  config: NodeConfig,
+  subject: string,
+  ear: MessageEar | SampleEar,
+): Promise<BusStream | undefined> {
+  try {
+    const stream = await auditOf(config);
+    stream.listen(subjectBelow(config.node, auditName(subject)), (message) => ear.hear(message));
+    await stream.flush();
+    return stream;
+  } catch (error) {
+    if (!(error instanceof PspError)) throw error;
+    tell(`audit events are not heard: ${error.message}`);
+    return undefined;
+  }
+}
+
+const tell = (text: string): void => void process.stderr.write(`psp: ${text}\n`);
+
+const sampleNames = [contracts.sampleEgress.subject, contracts.sampleIngress.subject];
+
+/** Every message is a line. */
+class MessageEar {
+  readonly malformed = 0;
+
+  constructor(
+    private readonly output: TapOutput,
+    private readonly node: string,
+  ) {}
+
+  hear({ subject, octets }: Overheard): void {
+    const line = { time: new Date(unixMs()).toISOString(), ...tapped(nameBelow(this.node, subject), octets) };
+    this.output.line(`${JSON.stringify(line)}\n`);
+  }
+}
+
+/** Every sample is a line or a packet. */
+class SampleEar {
+  /** Batches. */
+  malformed = 0;
+  readonly #lines = new LineWriter();
+
+  constructor(
+    private readonly output: TapOutput,
+    private readonly asPackets: boolean,
+  ) {}
+
+  hear({ octets }: Overheard): void {
+    const batch = decoded(octets);
+    if (batch === undefined) this.malformed++;
+    for (const sample of batch?.samples ?? []) {
+      if (this.asPackets) this.output.packet(packetOf(sample));
+      else this.output.line(this.#lines.line(sample));
+    }
+  }
+}
+
+/** Undefined for what is no batch of whole samples. */
+function decoded(octets: Uint8Array): SampleBatch | undefined {
+  try {
+    const batch = SampleBatch.decode(octets);
+    return batch.samples.every(isWhole) ? batch : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// The border to C++, part one: the engine of a gateway, its options, commands, events and counters. C++ checks
+// arguments again as far as memory safety needs. An address is 16 octets, IPv4 mapped; a flow is 32 octets, source
+// then destination; a list of them is one buffer. No JavaScript value ever contains a key byte: keys cross sealed,
+// or stay behind an opaque handle.
+
+/** What opening an engine needs. */
+export interface EngineOptions {
+  node: string;
+  /** Random, other than that of any earlier start. */
+  epoch: bigint;
+  /** The node's bus secret, 32 octets; copied into locked memory and wiped here. */
+  busSecret: Uint8Array;
+  unsecured: PortOptions & {
+    /** Gateway addresses that hosts may ask for: 17 octets each, address then its prefix length (as of 128). */
+    gateways: Uint8Array;
+  };
+  secured: PortOptions & {
+    /** Outer source address; its family is that of every outer header. */
+    address: Uint8Array;
+    /** Of the connected prefix, counted in the mapped form: IPv4 /24 is 120. */
+    prefixLength: number;
+    /** Next hop for addresses outside the connected prefix. */
+    gateway?: Uint8Array;
+    /** Of the outer header in tunnel mode. */
+    hopLimit: number;
+    /** DSCP of the outer header in tunnel mode, 0 to 63; absent: that of the inner one. */
+    dscp?: number;
+    /** Fill in the UDP checksum of what is sent; without it the field is zero. */
+    udpChecksum: boolean;
+    /** Source ports by a hash of the inner flow, or out of a table of at least 16 into which it points. */
+    sourcePorts: 'hash' | 'symmetricHash' | Uint16Array;
+  };
+  /** Prefixes behind us: 17 octets each. */
+  vips: Uint8Array;
+  /** Their position in this list is the peer's number everywhere below. */
+  peers: PeerOptions[];
+  /** false: whatever is authentic is let in, whether or not its SPI was made for its addresses. */
+  ingressAcl: boolean;
+  /** What passes in the clear, both ways. */
+  bypass: BypassOptions[];
+  /** Copies of packets that could not be sealed or did not open, so many a second in all. */
+  capture: { ingress: boolean; egress: boolean; perSecond: number };
+  polling: 'adaptive' | 'busy';
+  /** Threads that move packets, 1 to 64. */
+  lcores: number;
+  crypto: 'auto' | 'ipsec-mb' | 'libcrypto';
+  maxFlows: number;
+  retireMs: number;
+  limits: {
+    /** How long a flow waits for its first key; then what is held is dropped, and the flow is held down. */
+    holdMs: number;
+    unansweredMs: number;
+    heldPerFlow: number;
+    heldPerSource: number;
+    heldTotal: number;
+    wantsPerPeer: number;
+    spisPerFlow: number;
+  };
+  sampling: {
+    /** One of 2^egressLog2 packets that leave is sampled, 0 to 16; absent: none. */
+    egressLog2?: number;
+    /** Octets of each sampled packet that are copied. */
+    snapBytes: number;
+    /** Copy what is drawn as it leaves. */
+    sealed: boolean;
+    /** Copy what is drawn as it came, before it is sealed. */
+    plain: boolean;
+  };
+  /** Called on the JavaScript thread with what has happened since the last call, oldest first. */
+  onEvents: (events: EngineEvent[]) => void;
+  /** Called on the JavaScript thread with samples taken since the last call, oldest first; a few hundred at most. */
+  onSamples: (samples: SampleColumns) => void;
+}
+
+/** What the engine itself needs of them. */
+export type EngineSettings = Omit<EngineOptions, 'epoch' | 'busSecret' | 'onEvents' | 'onSamples'>;
+
+export interface PortOptions {
+  /** An interface name, a PCI address or a DPDK device string. */
+  device: string;
+}
+
+/** By its number in proto/bus.proto. */
+export const modes = { tunnel: 1, transport: 2 } as const;
+
+export interface PeerOptions {
+  name: string;
+  /** 17 octets each. */
+  vips: Uint8Array;
+  /** Of our offers; the peer's must have the same. */
+  mode: 'tunnel' | 'transport';
+  /** Our offers carry a random virtualization cookie. */
+  cookie: boolean;
+  /** Of what is sent under versions 0 and 1, in 4-octet units from the end of the IV, 0 to 63. */
+  cryptOffset: number;
+  /** Of the path towards it; absent: that of the secured port. */
+  mtu?: number;
+  /** Its own rate in place of sampling.egressLog2. */
+  sampling?: number | 'off';
+}
+
+export interface BypassOptions {
+  /** Of the far end, 17 octets. */
+  prefix: Uint8Array;
+  /** IP protocol number; 0: any. */
+  protocol: number;
+  /** Port of the far end; 0: any. */
+  port: number;
+}
+
+export interface EngineInfo {
+  /** "ipsec-mb" or "libcrypto", with version and instruction set. */
+  crypto: string;
+  unsecured: PortInfo;
+  secured: PortInfo;
+  /** MTU of the secured port that whatever hosts send fits sealed. */
+  wantedMtu: number;
+}
+
+export interface PortInfo {
+  mac: Uint8Array;
+  mtu: number;
+  /** What is sent leaves: administratively up, with a carrier. */
+  up: boolean;
+}
+
+/** What the polling core tells. */
+export type EngineEvent =
+  /** A packet of a flow without a key was held; told once until the flow is installed, refused or removed. */
+  | { type: 'missed'; flow: Uint8Array; peer: number }
+  /** The first packet that opened under an SPI and passed the ACL. The flow is the inbound one. */
+  | { type: 'seen'; flow: Uint8Array; spi: number }
+  /** A port's link as it is after a change. */
+  | ({ type: 'link' } & LinkChange);
+
+export interface LinkChange extends PortInfo {
+  port: 'unsecured' | 'secured';
+  /** false: the interface is gone; the engine stopped, and nothing moves any more. */
+  present: boolean;
+  /** At most the MTU of the start, which packet memory is made for. */
+  usedMtu: number;
+}
+
+/** Where a sample is taken. */
+export const samplePoints = {
+  egressSealed: 1,
+  ingressOpened: 2,
+  egressPlain: 3,
+  ingressFailed: 4,
+  egressFailed: 5,
+} as const;
+
+/** Samples as columns, one row for each; the copies lie one after another in `octets`. */
+export interface SampleColumns {
+  count: number;
+  /** `samplePoints`. */
+  points: Uint8Array;
+  /** CLOCK_MONOTONIC in nanoseconds. */
+  atNs: BigUint64Array;
+  /** 32 octets each: the inner packet's source and destination. */
+  flows: Uint8Array;
+  peers: Uint16Array;
+  spis: Uint32Array;
+  protocols: Uint8Array;
+  /** 0 where the inner packet has none. */
+  sourcePorts: Uint16Array;
+  destinationPorts: Uint16Array;
+  /** log2 of the rate at which it was drawn; 255 at ingress. */
+  rates: Uint8Array;
+  /** Of captured packets: position in `Addon.dropReasons`; 255 for samples. */
+  reasons: Uint8Array;
+  /** Octets that the copy would have, were it not cut. */
+  originalLengths: Uint32Array;
+  /** Octets of the copy. */
+  copied: Uint16Array;
+  octets: Uint8Array;
+}
+
+/** Offers as columns, one row for each flow of the same message. */
+export interface OfferColumns {
+  spis: Uint32Array;
+  versions: Uint8Array;
+  numbers: BigUint64Array;
+  /** 1 where numbers[i] counts; peers that number nothing leave 0. */
+  numbered: Uint8Array;
+  cookies: BigUint64Array;
+  /** `modes`. */
+  modes: Uint8Array;
+  /** Outer destinations, 16 octets each. */
+  addresses: Uint8Array;
+  /** 6 octets each. */
+  macs: Uint8Array;
+}
+
+export interface SealFields {
+  start: Uint8Array;
+  counter: bigint;
+  box: Uint8Array;
+}
+
+/** What a seal binds beside flows and offers: services/shared/seal.ts. */
+export interface SealBinding {
+  contract: string;
+  epoch: bigint;
+  peer: string;
+  exchange: bigint;
+  peerEpoch?: bigint;
+  /** In answers: the request's. */
+  request?: { start: Uint8Array; counter: bigint };
+}
+
+/** Keys that were opened and wait to be installed. Wiped when released or collected. */
+export interface OpenedKeys {
+  readonly count: number;
+  release(): void;
+}
+
+/** What installing did, per flow. */
+export const installed = { installed: 1, notInFlight: 2, superseded: 3, tableFull: 4 } as const;
+
+/** Why held packets are dropped and further ones are for a while. */
+export const refusals = { refused: 0, removed: 1 } as const;
+
+export interface EngineCounters {
+  /** By pipe name, in the order of native/engine/pipe_names.h. */
+  pipes: { name: string; hit: bigint; miss: bigint }[];
+  /** By reason and direction, in the order of native/engine/drop_reasons.h; zero rows too. */
+  drops: { reason: string; direction: 'egress' | 'ingress'; packets: bigint }[];
+  ports: {
+    role: 'unsecured' | 'secured';
+    rxPackets: bigint;
+    rxBytes: bigint;
+    txPackets: bigint;
+    txBytes: bigint;
+  }[];
+  /** By peer number. Times are CLOCK_MONOTONIC milliseconds, 0n: never. */
+  peers: {
+    egressPackets: bigint;
+    egressBytes: bigint;
+    ingressPackets: bigint;
+    ingressBytes: bigint;
+    lastEgressMs: bigint;
+    lastIngressMs: bigint;
+    keyedFlows: number;
+    inboundFlows: number;
+  }[];
+  /** In the order of EngineOptions.bypass. */
+  bypass: { egressPackets: bigint; ingressPackets: bigint }[];
+  /** What the queues of each received and sent, both ports together. */
+  lcores: { rxPackets: bigint; txPackets: bigint }[];
+  /** Gauges: held, wanted, keyed, inboundFlows, receiveSpis, missesWaiting (for room in the ring of events). Counters: heldTotal, resubmitted, missEvents,
+   * eventsLost, samplesTaken, samplesLost (their ring was full), eventsDelayed, commandsRefused (likewise), framesMissed (by a port), keyCacheMisses, checksumsCompleted, polls, sleeps, ... by these names. */
+  values: Record<string, bigint>;
+}
+
+/** Rows of flows as columns. */
+export interface FlowPage {
+  /** 32 octets each. */
+  flows: Uint8Array;
+  /** 0 egress wanted, 1 egress keyed, 2 egress refused, 3 ingress offered, 4 ingress seen. */
+  states: Uint8Array;
+  peers: Uint16Array;
+  spis: Uint32Array;
+  versions: Uint8Array;
+  /** `modes`. */
+  modes: Uint8Array;
+  /** Of the wire towards the peer, egress, as far as it is known; 0: not. */
+  pathMtus: Uint16Array;
+  packets: BigUint64Array;
+  bytes: BigUint64Array;
+  held: Uint32Array;
+  liveSpis: Uint8Array;
+  /** 0: no more. */
+  nextCursor: number;
+}
+
+/**
+ * The engine of one gateway. Methods that return promises reach the polling core through a bounded ring and
+ * reject with `code` ENGINE_BUSY when it is full. After stop nothing but stop may be called; commands that stop
+ * overtakes reject with ENGINE_FAILED. From start to stop it keeps the process alive, as a listening socket does.
+ */
+export interface NativeEngine {
+  /** Opens ports, starts polling. Rejects with a `code` of services/shared/errors.ts and its `data`. */
+  start(): Promise<EngineInfo>;
+  stop(): Promise<void>;
+  /**
+   * Makes an offer of the active generation for the reverse of each flow: a fresh SPI, admitted before the
+   * promise resolves. Rejects with SPI_EXHAUSTED or TABLE_FULL, then none is made.
+   * Binding and role are those of the message that will carry them.
+   */
+  offer(
+    flows: Uint8Array,
+    peer: number,
+    version: number,
+    binding: SealBinding,
+  ): Promise<{ offers: OfferColumns; seal: SealFields; generation: number }>;
+  /** Opens keyexchange's seal over egress keys. Throws with `code` SEAL_INVALID or REPLAY. */
+  open(flows: Uint8Array, offers: OfferColumns, binding: SealBinding, seal: SealFields): OpenedKeys;
+  /**
+   * Installs the egress keys of the rows named by `rows` and releases the flows' held packets, in order. A key
+   * already in place keeps its IV. Resolves to one `installed` value for each of rows. The handle is used up,
+   * unless this rejects with ENGINE_BUSY.
+   */
+  install(keys: OpenedKeys, rows: Uint32Array, peer: number): Promise<Uint8Array>;
+  /** Takes offers back: the inbound flows (32 octets each) and their SPIs. */
+  withdraw(inbound: Uint8Array, spis: Uint32Array): Promise<void>;
+  /** Drops held packets of flows without a key; further ones are dropped for holdDownMs. Keyed flows stay. */
+  refuse(flows: Uint8Array, refusal: number, holdDownMs: number): Promise<void>;
+  /** Forgets flows in both directions, keys and receive SPIs with them. */
+  remove(flows: Uint8Array): Promise<void>;
+  /** Rotates the master key. Resolves to the new generation. */
+  rotate(): Promise<{ generation: number }>;
+  /** Samples one of 2^egressLog2 packets that leave, from 0 to 16, towards one peer or all; undefined: none. */
+  sampling(egressLog2: number | undefined, peer?: number): Promise<void>;
+  /** A page of flows, egress first; cursor 0 begins. */
+  flows(cursor: number, limit: number): Promise<FlowPage>;
+  counters(): EngineCounters;
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads the native addon. Only services/dataplane/adapters/engine.ts and the offline tools of the CLI call it.
+import { createRequire } from 'node:module';
+import { fromPackageRoot } from '../../services/shared/process/package_root.js';
+import type { EngineOptions, NativeEngine } from './engine.js';
+import type { TranscodeCounts, TranscodeOptions } from './pcap.js';
+import type { CaptureTrace, TraceOptions } from './trace.js';
+
+interface Addon {
+  Engine: new (options: EngineOptions) => NativeEngine;
+  /**
+   * Makes one capture file into another, off the JavaScript thread. Rejects with a `code` of
+   * services/shared/errors.ts and its `data` but for the file; what was written until then is of no use.
+   */
+  pcapTranscode(options: TranscodeOptions): Promise<TranscodeCounts>;
+  /**
+   * Runs the frames of a capture file one by one through the pipes of a software engine without ports, off the
+   * JavaScript thread. Rejects with a `code` of services/shared/errors.ts and its `data` but for the file.
+   */
+  traceCapture(options: TraceOptions): Promise<CaptureTrace>;
+  /** Names and causes as in native/engine/drop_reasons.h. */
+  dropReasons: { name: string; direction: string; cause: string; remedy: string }[];
+  /** Names as in native/engine/pipe_names.h. */
+  pipes: { name: string; guide: string; doca33: string }[];
+}
+
+/** Loads the addon. @throws Error that names the remedy when it was not built or a library is missing. */
+export function loadAddon(): Addon {
+  const path = fromPackageRoot('build/native/psp_addon.node');
+  try {
+    return createRequire(import.meta.url)(path) as Addon;
+  } catch (cause) {
+    throw new Error(`${path} cannot be loaded; run \`npm run build\` (${(cause as Error).message})`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+// One list holds every neighbour whose state ends at a time; tick goes round it.
+// As the known never fill the table, there is an unknown one to give way whenever it is full.
+#include "engine/neighbours/neighbours.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace psp {
+
+namespace {
+constexpr uint32_t kTickBound = 64;
+constexpr uint32_t kLookedAt = 64;
+}  // namespace
+
+Neighbours::Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
+                       Counters& counters, const Drops& drops, Value forwarded)
+    : rules_(rules),
+      mac_(mac),
+      tx_(tx),
+      pool_(pool),
+      counters_(counters),
+      drops_(drops),
+      forwarded_(forwarded),
+      neighbours_(kCapacity),
+      index_(kCapacity),
+      waiting_(kQueueTotal) {}
+
+Neighbours::~Neighbours() {
+  for (uint32_t n = 1; n <= waiting_.touched(); ++n) {
+    if (waiting_[n].used) rte_pktmbuf_free(waiting_[n].mbuf);
+  }
+}
+
+void Neighbours::share() {
+  published_ = std::make_unique<ZeroedArray<Seqlock<Known>>>(size_t{kCapacity} + 1);
+}
+
+void Neighbours::ask_of(const Neighbours& first, Handoff& lanes, Handoff::Lane lane) {
+  first_ = &first;
+  lanes_ = &lanes;
+  lane_ = lane;
+}
+
+void Neighbours::publish(const Neighbour& neighbour) {
+  if (!published_) return;
+  auto& published = (*published_)[neighbours_.number_of(neighbour)];
+  if (!is_known(neighbour.state) || neighbour.leaving) {
+    published.withdraw();
+    return;
+  }
+  uint64_t until_ms = 0;  // of a stale one
+  if (is_due(neighbour.state)) until_ms = neighbour.next_ms;
+  if (neighbour.state == State::kReachable) until_ms = neighbour.confirmed_ms + kReachableMs;
+  published.publish({neighbour.address, until_ms, neighbour.mac, {}});
+}
+
+void Neighbours::publish_those_that_left() {
+  for (uint32_t left = std::min(leaving_.count, kTickBound); left > 0; --left) {
+    const uint32_t number = leaving_.head;
+    Neighbour& neighbour = neighbours_[number];
+    leaving_.remove(neighbours_, number);
+    if (tx_.has_passed(neighbour.left_at)) {
+      neighbour.leaving = false;
+      publish(neighbour);
+    } else {
+      leaving_.push_back(neighbours_, number);
+    }
+  }
+}
+
+// What the first lcore publishes of a neighbour, or null.
+const Neighbours::Known* Neighbours::look_up(const Address& address, uint64_t now_ms) const {
+  const auto& published = *first_->published_;
+  if (known_number_ == 0 || !is_same(known_last_.address, address) ||
+      !published[known_number_].is_current(known_sequence_)) {
+    bool sure;
+    known_number_ = first_->index_.look_up(
+        first_->hash(address),
+        [&](uint32_t n) {
+          return published[n].copy(&known_last_, &known_sequence_) && is_same(known_last_.address, address);
+        },
+        &sure);
+  }
+  return known_number_ != 0 && now_ms < known_last_.until_ms ? &known_last_ : nullptr;
+}
+
+void Neighbours::send_or_hand_off(const Address& address, rte_mbuf* const* frames, uint32_t count,
+                                  uint64_t now_ms) {
+  const uint32_t order = first_->hash(address);
+  const Known* const known = lanes_->is_behind(lane_, order) ? nullptr : look_up(address, now_ms);
+  if (known != nullptr) return transmit(known->mac, frames, count);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (lanes_->give(lane_, order, {frames[i], address})) {
+      counters_[Value::kHandedOff].add();
+    } else {
+      rte_pktmbuf_free(frames[i]);
+      counters_[lane_ == Handoff::kToWire ? Drop::kEgressHandoffFull : Drop::kIngressHandoffFull].add();
+    }
+  }
+}
+
+Neighbours::Reach Neighbours::reach(const Address& address, uint64_t now_ms) {
+  const uint32_t number = find_or_add(address, now_ms);
+  return reach(neighbours_[number], now_ms);
+}
+
+MacAddress Neighbours::mac_of(const Address& address, uint64_t now_ms) const {
+  if (first_ != nullptr) {
+    const Known* const known = look_up(address, now_ms);
+    return known != nullptr ? known->mac : MacAddress{};
+  }
+  const uint32_t number = find(address);
+  return number != 0 && is_known(neighbours_[number].state) ? neighbours_[number].mac : MacAddress{};
+}
+
+void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) {
+  send(address, &frame, 1, now_ms);
+}
+
+void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms) {
+  if (first_ != nullptr) return send_or_hand_off(address, frames, count, now_ms);
+  Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
+  switch (reach(neighbour, now_ms)) {
+    case Reach::kKnown:
+      transmit(neighbour.mac, frames, count);
+      return;
+    case Reach::kAsked:
+      for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
+      return;
+    case Reach::kUnreachable:
+      rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames), count);
+      counters_[drops_.unresolved].add(count);
+      return;
+  }
+}
+
+void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t now_ms) {
+  if (!is_unicast(mac)) return;
+  Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
+  neighbour.seed = mac;
+  if (is_known(neighbour.state)) return;
+  neighbour.mac = mac;
+  begin_asking(neighbour, State::kProbe, now_ms);
+  release(neighbour);
+  publish(neighbour);
+}
+
+void Neighbours::change_mac(const MacAddress& mac) {
+  mac_ = mac;
+  if (first_ != nullptr) return;
+  for (const Address& own : rules_.own()) {
+    rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
+    if (frame == nullptr) return;
+    if (!write_announcement(frame, mac_, own) || !tx_.push(frame)) rte_pktmbuf_free(frame);
+  }
+}
+
+void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
+  const bool sender_given = message.sender != Address{};
+  const bool mac_given = is_unicast(message.mac);
+  // Who announces itself without being asked (gratuitous ARP) only refreshes what is known already.
+  const bool announces = message.sender == message.target;
+  const auto answer = message.request && sender_given && mac_given && !announces
+                          ? rules_.answers(message)
+                          : NeighbourRules::Answer::kNo;
+  const bool to_us = answer != NeighbourRules::Answer::kNo;
+  if (sender_given && rules_.is_neighbour(message.sender)) {
+    if (mac_given) learn(message, to_us, now_ms);
+    // An answer to a unicast solicitation may leave the MAC address out (RFC 4861 section 7.2.4).
+    if (!mac_given && message.solicited) confirm(message.sender, now_ms);
+  }
+  if (!to_us) return;
+  rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
+  if (frame == nullptr) return;
+  if (!write_answer(frame, mac_, message.target, message.sender, message.mac,
+                    answer == NeighbourRules::Answer::kAsOurselves) ||
+      !tx_.push(frame)) {
+    rte_pktmbuf_free(frame);
+  }
+}
+
+bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
+  publish_those_that_left();
+  timers_.begin(now_ms, std::min(due_.count, kTickBound));
+  // Answers shorten the list between turns.
+  while (!due_.empty() && timers_.next(budget)) {
+    const uint32_t number = due_.head;
+    Neighbour& neighbour = neighbours_[number];
+    due_.remove(neighbours_, number);
+    due_.push_back(neighbours_, number);
+    budget.spend(1);
+    if (now_ms < neighbour.next_ms) continue;
+    budget.spend(Budget::kNeighbourChange + neighbour.waiting.count);
+    const bool asks_again = neighbour.tries < kTries;
+    switch (neighbour.state) {
+      case State::kIncomplete:
+        asks_again ? ask(neighbour, now_ms) : give_up(neighbour, now_ms);
+        break;
+      case State::kDelay:
+        begin_asking(neighbour, State::kProbe, now_ms);
+        break;
+      case State::kProbe:
+        asks_again ? ask(neighbour, now_ms) : end_probing(neighbour, now_ms);
+        break;
+      default:  // unreachable
+        forget(number);
+    }
+    if (neighbour.used) publish(neighbour);
+  }
+  return due_.empty() || !timers_.is_unfinished();
+}
+
+uint32_t Neighbours::find(const Address& address) const {
+  return index_.find(hash(address), [&](uint32_t n) { return is_same(neighbours_[n].address, address); });
+}
+
+uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
+  const Neighbour& last = neighbours_[last_];
+  uint32_t number = last.used && is_same(last.address, address) ? last_ : find(address);
+  if (number == 0) {
+    if (neighbours_.room() == 0) forget(unknown_.head);
+    number = neighbours_.take();
+    neighbours_[number].address = address;
+    unknown_.push_back(neighbours_, number);
+    index_.insert(hash(address), number);
+    counters_[Value::kNeighbours].add();
+  }
+  neighbours_[number].used_ms = now_ms;
+  last_ = number;
+  return number;
+}
+
+Neighbours::Reach Neighbours::reach(Neighbour& neighbour, uint64_t now_ms) {
+  switch (neighbour.state) {
+    case State::kUnreachable:
+      return Reach::kUnreachable;
+    case State::kNew:
+      begin_asking(neighbour, State::kIncomplete, now_ms);
+      return Reach::kAsked;
+    case State::kIncomplete:
+      return Reach::kAsked;
+    case State::kReachable:
+      if (now_ms - neighbour.confirmed_ms < kReachableMs) break;
+      [[fallthrough]];
+    case State::kStale:
+      enter(neighbour, State::kDelay, now_ms + kDelayMs);
+      publish(neighbour);
+      break;
+    case State::kDelay:
+    case State::kProbe:
+      break;
+  }
+  return Reach::kKnown;
+}
+
+bool Neighbours::is_due(State state) {
+  return state == State::kIncomplete || state == State::kUnreachable || state == State::kDelay ||
+         state == State::kProbe;
+}
+
+void Neighbours::enter(Neighbour& neighbour, State state, uint64_t next_ms) {
+  const uint32_t number = neighbours_.number_of(neighbour);
+  const State before = std::exchange(neighbour.state, state);
+  neighbour.next_ms = next_ms;
+  if (is_due(before) != is_due(state)) {
+    is_due(state) ? due_.push_back(neighbours_, number) : due_.remove(neighbours_, number);
+  }
+  if (is_known(before) == is_known(state)) return;
+  if (is_known(state) && known_.count >= kKnownAtMost) forget_a_known_one();
+  (is_known(before) ? known_ : unknown_).remove(neighbours_, number);
+  (is_known(state) ? known_ : unknown_).push_back(neighbours_, number);
+}
+
+// RFC 4861 sections 7.2.3 and 7.2.5; of ARP, RFC 826 and the same. Only an answer to us confirms that the
+// neighbour is reached; anything else that brings another MAC address makes it stale.
+void Neighbours::learn(const NeighbourMessage& message, bool add, uint64_t now_ms) {
+  const uint32_t number = add ? find_or_add(message.sender, now_ms) : find(message.sender);
+  if (number == 0) return;
+  Neighbour& neighbour = neighbours_[number];
+  const bool known = is_known(neighbour.state);
+  const bool same = known && neighbour.mac == message.mac;
+  const bool confirms = message.solicited && message.unicast;
+  if (same && !confirms) return;
+  if (known && !same && !message.overrides) {
+    // Whether the one that is known is still there shows when it is probed.
+    if (neighbour.state == State::kReachable) enter(neighbour, State::kStale);
+    publish(neighbour);
+    return;
+  }
+  neighbour.mac = message.mac;
+  if (confirms) neighbour.confirmed_ms = now_ms;
+  enter(neighbour, confirms ? State::kReachable : State::kStale);
+  release(neighbour);
+  publish(neighbour);
+}
+
+void Neighbours::confirm(const Address& address, uint64_t now_ms) {
+  const uint32_t number = find(address);
+  if (number == 0 || !is_known(neighbours_[number].state)) return;
+  neighbours_[number].confirmed_ms = now_ms;
+  enter(neighbours_[number], State::kReachable);
+  publish(neighbours_[number]);
+}
+
+void Neighbours::begin_asking(Neighbour& neighbour, State state, uint64_t now_ms) {
+  enter(neighbour, state);
+  neighbour.tries = 0;
+  ask(neighbour, now_ms);
+}
+
+// A MAC address that was configured says nothing of where the neighbour is: all are asked.
+void Neighbours::ask(Neighbour& neighbour, uint64_t now_ms) {
+  ++neighbour.tries;
+  neighbour.next_ms = now_ms + kRetryMs;
+  counters_[Value::kSolicitations].add();
+  rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
+  if (frame == nullptr) return;
+  std::optional<MacAddress> at;
+  if (is_known(neighbour.state) && neighbour.mac != neighbour.seed) at = neighbour.mac;
+  if (!write_request(frame, mac_, rules_.sender_for(neighbour.address), neighbour.address, at) ||
+      !tx_.push(frame)) {
+    rte_pktmbuf_free(frame);
+  }
+}
+
+void Neighbours::give_up(Neighbour& neighbour, uint64_t now_ms) {
+  drop_waiting(neighbour);
+  enter(neighbour, State::kUnreachable, now_ms + kRetryMs);
+}
+
+// No probe was answered. Forgotten (RFC 4861 section 7.3.3), the neighbour is asked for anew when it is used;
+// a configured MAC address serves again meanwhile, or still.
+void Neighbours::end_probing(Neighbour& neighbour, uint64_t now_ms) {
+  if (neighbour.seed == MacAddress{}) return forget(neighbours_.number_of(neighbour));
+  if (std::exchange(neighbour.mac, neighbour.seed) != neighbour.seed) {
+    return begin_asking(neighbour, State::kProbe, now_ms);
+  }
+  neighbour.confirmed_ms = now_ms;
+  enter(neighbour, State::kReachable);
+}
+
+void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
+  if (neighbour.waiting.count >= kQueuePerNeighbour) {
+    rte_pktmbuf_free(take_waiting(neighbour));
+    counters_[drops_.unresolved].add();
+  }
+  const uint32_t number = waiting_.take();
+  if (number == 0) {
+    rte_pktmbuf_free(frame);
+    counters_[drops_.unresolved].add();
+    return;
+  }
+  waiting_[number].mbuf = frame;
+  neighbour.waiting.push_back(waiting_, number);
+  counters_[Value::kNeighbourQueued].add();
+}
+
+void Neighbours::release(Neighbour& neighbour) {
+  if (neighbour.waiting.empty()) return;
+  while (!neighbour.waiting.empty()) {
+    rte_mbuf* const frame = take_waiting(neighbour);
+    transmit(neighbour.mac, &frame, 1);
+  }
+  // Other lcores learn of the neighbour only when the port has taken what waited, or they would overtake it.
+  tx_.flush();
+  if (!published_ || tx_.has_passed(tx_.position())) return;
+  neighbour.left_at = tx_.position();
+  if (neighbour.leaving) return;
+  neighbour.leaving = true;
+  leaving_.push_back(neighbours_, neighbours_.number_of(neighbour));
+}
+
+void Neighbours::drop_waiting(Neighbour& neighbour) {
+  while (!neighbour.waiting.empty()) {
+    rte_pktmbuf_free(take_waiting(neighbour));
+    counters_[drops_.unresolved].add();
+  }
+}
+
+rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
+  const uint32_t number = neighbour.waiting.head;
+  rte_mbuf* mbuf = waiting_[number].mbuf;
+  neighbour.waiting.remove(waiting_, number);
+  waiting_.give_back(number);
+  counters_[Value::kNeighbourQueued].subtract();
+  return mbuf;
+}
+
+void Neighbours::transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    std::memcpy(rte_pktmbuf_mtod(frames[i], uint8_t*), mac.data(), mac.size());
+  }
+  const uint32_t taken = tx_.push(frames, count);
+  counters_[forwarded_].add(taken);
+  if (taken == count) return;
+  rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames) + taken, count - taken);
+  counters_[tx_.is_up() ? drops_.tx_full : drops_.port_down].add(count - taken);
+}
+
+void Neighbours::forget(uint32_t number) {
+  Neighbour& neighbour = neighbours_[number];
+  if (published_) (*published_)[number].withdraw();
+  drop_waiting(neighbour);
+  if (is_due(neighbour.state)) due_.remove(neighbours_, number);
+  if (neighbour.leaving) leaving_.remove(neighbours_, number);
+  (is_known(neighbour.state) ? known_ : unknown_).remove(neighbours_, number);
+  index_.erase(hash(neighbour.address), number);
+  neighbours_.give_back(number);
+  counters_[Value::kNeighbours].subtract();
+}
+
+// Forgets the longest unused of the next few known ones.
+void Neighbours::forget_a_known_one() {
+  uint32_t oldest = known_.head;
+  for (uint32_t left = std::min(known_.count, kLookedAt); left > 0; --left) {
+    const uint32_t number = known_.head;
+    known_.remove(neighbours_, number);
+    known_.push_back(neighbours_, number);
+    if (neighbours_[number].used_ms < neighbours_[oldest].used_ms) oldest = number;
+  }
+  forget(oldest);
+}
+
+}  // namespace psp

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads with the parsers of native/psp, and believes no length.
+#include "trace/dissection.h"
+
+#include <algorithm>
+
+#include "pcap/link.h"
+#include "psp/encapsulation.h"
+#include "psp/octets.h"
+
+namespace psp {
+
+namespace {
+
+constexpr uint16_t kEthernetLink = 1;
+constexpr size_t kIcmpHeader = 8;
+constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4, kPacketTooBig = 2;
+
+// `octets` begin with layer 4.
+std::optional<Header> psp_of(std::span<const uint8_t> octets) {
+  if (octets.size() < kUdpHeaderLength || load_u16(octets.data() + 2) != kUdpPort) return std::nullopt;
+  const std::span<const uint8_t> payload = octets.subspan(kUdpHeaderLength);
+  if (payload.size() < kHeaderLength + kIcvLength) return std::nullopt;
+  Header header;
+  // Its faults are the engine's to find: the fields are there with any of them.
+  read_header(payload.data(), payload.size(), &header);
+  return header;
+}
+
+std::optional<uint16_t> too_big_mtu_of(uint8_t version, std::span<const uint8_t> octets) {
+  if (octets.size() < kIcmpHeader) return std::nullopt;
+  if (version == 4) {
+    const bool told = octets[0] == kUnreachable && octets[1] == kFragmentationNeeded;
+    return told ? std::optional(load_u16(octets.data() + 6)) : std::nullopt;
+  }
+  if (octets[0] != kPacketTooBig) return std::nullopt;
+  return static_cast<uint16_t>(std::min<uint32_t>(load_u32(octets.data() + 4), UINT16_MAX));
+}
+
+}  // namespace
+
+Dissection look_at(std::span<const uint8_t> frame) {
+  Dissection sight;
+  const auto front = read_link(kEthernetLink, frame);
+  if (!front || frame.size() < front->length) return sight;
+  sight.ether_type = load_u16(frame.data() + front->type_offset);
+  if (front->ip_version == 0) return sight;
+  const std::span<const uint8_t> octets = frame.subspan(front->length);
+  IpPacket ip;
+  if (read_ip(octets.data(), octets.size(), &ip) != IpFault::kNone) return sight;
+  sight.ip = ip;
+  sight.ports = read_ports(ip, octets.data());
+  if (ip.later_fragment) return sight;
+  const auto layer4 = octets.subspan(ip.payload_offset, ip.length - ip.payload_offset);
+  if (ip.protocol == kProtocolUdp) sight.psp = psp_of(layer4);
+  if (ip.protocol == (ip.version == 4 ? kProtocolIcmp : kProtocolIcmpv6)) {
+    sight.too_big_mtu = too_big_mtu_of(ip.version, layer4);
+  }
+  return sight;
+}
+
+}  // namespace psp

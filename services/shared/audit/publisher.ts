@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Brings events into the stream: of each producer strictly in order, each acknowledged before the next is sent.
+// After every connect, and after every failure, it asks the stream for the last number that it holds of a producer
+// and goes on behind that: an acknowledgement that got lost costs nothing, and a stream that went back in time is
+// filled again. Nothing is ever dropped here; while the server or the stream is away it waits, up to five seconds
+// between attempts. Of a producer that just began the stream can hold nothing, so it is not asked: what is asked of a
+// stream in the moment in which it is made costs the life of Debian's nats-server.
+
+import type { Stored } from '../bus/stream.js';
+import { idOf, readEvent, tailOf } from './event.js';
+import type { AuditSource } from './leftovers.js';
+
+/** What the publisher needs of the stream (bus_stream.ts). */
+export interface StreamDoor {
+  store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined>;
+  last(subject: string): Promise<Stored | undefined>;
+  at(place: number): Promise<Stored | undefined>;
+}
+
+export interface PublisherOptions {
+  /** Where events with this tail travel. */
+  subjectOf: (tail: string) => string;
+  /** Where the stream may hold events with this tail: under this name of the node or an earlier one. */
+  storedSubjectOf: (tail: string) => string;
+  /** Where the stream may hold any event. */
+  everySubject: string;
+  monotonicMs: () => number;
+  unixMs: () => number;
+  /** The stream lost these numbers and their producer, ourselves, has them no more. */
+  onUnfillable: (source: AuditSource, first: number, last: number) => void;
+}
+
+interface Progress {
+  /** The stream holds everything up to here. */
+  at: number;
+  /** Place in the stream of the newest that we stored ourselves. */
+  place: number;
+  /** Asked for since the last connect or failure. */
+  known: boolean;
+  /** Nothing of it was sent yet; tells whether nobody else sent any. */
+  isNew: (() => Promise<boolean>) | undefined;
+}
+
+const firstWaitMs = 100;
+const longestWaitMs = 5000;
+
+class ConnectionLost extends Error {}
+
+export class AuditPublisher {
+  readonly counters = { published: 0 };
+  /** Why nothing could be published lately, and since when (unix milliseconds). */
+  trouble: { detail: string; sinceMs: number } | undefined;
+  readonly #sources = new Map<AuditSource, Progress>();
+  #stream: StreamDoor | undefined;
+  #connected = false;
+  #stopped = false;
+  #lost: (error: Error) => void = () => undefined;
+  #connection: Promise<never> = new Promise(() => undefined);
+  #wake: () => void = () => undefined;
+  #woken = false;
+  /** Ends the wait after a failure. */
+  #hurry: () => void = () => undefined;
+  #waitMs = firstWaitMs;
+  readonly #running: Promise<void>;
+
+  constructor(private readonly options: PublisherOptions) {
+    this.#running = this.#run();
+  }
+
+  /** @param isNew of a producer that just began: whether the stream can still hold nothing of it. */
+  add(source: AuditSource, isNew?: () => Promise<boolean>): void {
+    this.#sources.set(source, { at: 0, place: 0, known: false, isNew });
+    this.wake();
+  }
+
+  remove(source: AuditSource): void {
+    this.#sources.delete(source);
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Events that the stream does not hold yet, as far as we know. */
+  get backlog(): number {
+    let sum = 0;
+    for (const [source, { at }] of this.#sources)
+      sum += Math.max(0, source.last - Math.max(at, source.first - 1));
+    return sum;
+  }
+
+  useStream(stream: StreamDoor, connected: boolean): void {
+    this.#stream = stream;
+    this.serverState(connected);
+  }
+
+  /** Whatever was under way when a connection ends is over, and where the stream stands is asked for again. */
+  serverState(connected: boolean): void {
+    this.#connected = connected;
+    for (const progress of this.#sources.values()) progress.known = false;
+    if (connected) {
+      this.#connection = new Promise((_, reject) => {
+        this.#lost = reject;
+      });
+      this.#connection.catch(() => undefined);
+      this.#waitMs = firstWaitMs;
+      this.wake();
+      this.#hurry();
+    } else {
+      this.#lost(new ConnectionLost('the audit server is away'));
+    }
+  }
+
+  /** What a spool holds changed behind our back: the stream is asked again where it stands. */
+  resync(): void {
+    for (const progress of this.#sources.values()) progress.known = false;
+    this.wake();
+  }
+
+  /** There may be something to do. */
+  wake(): void {
+    this.#woken = true;
+    this.#wake();
+  }
+
+  /** Resolves once nothing is left to publish, or after the deadline. Nothing is published afterwards. */
+  async finish(deadlineMs: number): Promise<void> {
+    const untilMs = this.options.monotonicMs() + deadlineMs;
+    while (this.#connected && this.backlog > 0 && this.options.monotonicMs() < untilMs) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    this.#stopped = true;
+    this.#lost(new ConnectionLost('we leave'));
+    this.wake();
+    this.#hurry();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      this.#woken = false;
+      const stream = this.#stream;
+      if (stream === undefined || !this.#connected) {
+        this.#troubled('the audit server is away');
+        await this.#idle();
+        continue;
+      }
+      try {
+        let done = 0;
+        for (const [source, progress] of this.#sources) done += await this.#publish(stream, source, progress);
+        this.trouble = undefined;
+        this.#waitMs = firstWaitMs;
+        if (done === 0) await this.#idle();
+      } catch (error) {
+        for (const progress of this.#sources.values()) progress.known = false;
+        if (error instanceof ConnectionLost) continue;
+        this.#troubled((error as Error).message);
+        await this.#rest();
+        this.#waitMs = Math.min(2 * this.#waitMs, longestWaitMs);
+      }
+    }
+  }
+
+  /** One round for one producer. @returns how many events were stored. */
+  async #publish(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<number> {
+    if (!progress.known && (await progress.isNew?.())) progress.known = true;
+    if (!progress.known) await this.#resume(stream, source, progress);
+    if (progress.at >= source.last) return 0;
+    const lines = await source.read(progress.at);
+    let done = 0;
+    for (const line of lines) {
+      if (!progress.known || !this.#sources.has(source)) break;
+      const subject = this.options.subjectOf(tailOf(line));
+      const id = idOf(line.incarnation, line.sequence);
+      const { isNew } = progress;
+      progress.isNew = undefined;
+      const place = await this.#during(stream.store(subject, line.octets, id));
+      if (place === undefined) {
+        progress.isNew = isNew;
+        throw new Error('there is no audit stream');
+      }
+      progress.place = place;
+      progress.at = line.sequence;
+      source.confirm(line.sequence);
+      this.counters.published++;
+      done++;
+    }
+    return done;
+  }
+
+  /** Finds out what the stream holds of a producer. */
+  async #resume(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<void> {
+    const newest = await this.#during(stream.last(this.options.storedSubjectOf(`${source.incarnation}.>`)));
+    const held = (newest && readEvent(newest.octets)?.sequence) ?? 0;
+    if (held < progress.at && (await this.#wentBack(stream, source, progress))) {
+      source.rewind(held);
+      if (held + 1 < source.first) this.options.onUnfillable(source, held + 1, source.first - 1);
+      progress.at = held;
+    } else {
+      progress.at = Math.max(progress.at, held);
+      if (newest !== undefined && held === progress.at) progress.place = newest.place;
+    }
+    source.confirm(progress.at);
+    source.resumed?.(progress.at);
+    progress.known = true;
+  }
+
+  /** Whether the stream lost what it had acknowledged, rather than dropped it because it was full. */
+  async #wentBack(stream: StreamDoor, source: AuditSource, { at, place }: Progress): Promise<boolean> {
+    const there = await this.#during(stream.at(place));
+    if (there !== undefined) {
+      const event = readEvent(there.octets);
+      return event === undefined || event.id !== idOf(source.incarnation, at);
+    }
+    const newest = await this.#during(stream.last(this.options.everySubject));
+    return newest === undefined || newest.place < place;
+  }
+
+  /** Work that ends at once when the connection does. */
+  #during<T>(work: Promise<T>): Promise<T> {
+    work.catch(() => undefined);
+    return Promise.race([work, this.#connection]);
+  }
+
+  #troubled(detail: string): void {
+    const sinceMs = this.trouble?.sinceMs ?? this.options.unixMs();
+    this.trouble = { detail, sinceMs };
+  }
+
+  /** Until there may be something to do. */
+  #idle(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (this.#woken || this.#stopped) resolve();
+    });
+  }
+
+  /** After a failure, until the next connect at most. */
+  #rest(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#waitMs);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#stopped) this.#hurry();
+    });
+  }
+}

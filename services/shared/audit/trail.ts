@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit of one service: `record` and nothing else for whoever has something to tell. Behind it an event goes
+// into the spool of this start (audit_spool.ts) and from there into the stream (audit_publisher.ts), whenever the
+// audit server is there; what earlier starts left goes the same way (audit_leftovers.ts). Recording never waits and
+// never fails: what finds no room is counted, and told later. The connection to the audit server is the trail's own,
+// so that nothing else of a service depends on it.
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Counter, Health } from '../../../proto/gen/bus.js';
+import { readPassword } from '../bus/secret.js';
+import { BusStream } from '../bus/stream.js';
+import type { NodeConfig } from '../config/config.js';
+import { anyNode, auditContractOf, auditSubjectsOf, type Service, subjectOf } from '../contracts.js';
+import { PspError } from '../errors.js';
+import { monotonicMs, unixMs } from '../process/clock.js';
+import { ensureFolder } from '../process/folders.js';
+import { accounts } from '../process/privileges.js';
+import { version } from '../process/version.js';
+import { within } from '../process/within.js';
+import { type AuditData, type AuditType, envelopeOf, type Producer } from './event.js';
+import { Leftovers } from './leftovers.js';
+import { AuditPublisher, type StreamDoor } from './publisher.js';
+import { AuditSpool } from './spool.js';
+
+/** What a service's slice of the node file says of its audit. */
+export interface AuditSlice {
+  stateDir: string;
+  /** host:port of the audit server. */
+  server: string;
+  password: string;
+  spoolBytes: number;
+  gist: AuditData['config.loaded'];
+}
+
+export interface AuditOptions {
+  node: string;
+  service: Service;
+  /** Of this service, made by `makeAuditFolder`. */
+  folder: string;
+  spoolBytes: number;
+  /** How long events stay that the stream holds: longer than a server may take to sync them. */
+  keepMs?: number;
+  /** A folder whose owner is silent for so long was left. */
+  silentMs?: number;
+  tendMs?: number;
+}
+
+/** What recording needs; a service's other rooms see no more of it. */
+export interface Auditor {
+  record<T extends AuditType>(type: T, data: AuditData[T]): void;
+}
+
+/** Debian's nats-server syncs every two minutes. */
+const defaultKeepMs = 180_000;
+const defaultSilentMs = 10_000;
+const defaultTendMs = 2000;
+/** A disk that hangs at start is not waited for any longer. */
+const startMs = 1000;
+/** Trouble shorter than this is no news. */
+const patienceMs = 5000;
+/** Names of peers and prefixes in one event; their number is told beside them. */
+const longestList = 64;
+/** A disk that is full, read-only, broken or gone keeps no service from running; wrong owners and paths do. */
+const diskTroubles = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENODEV', 'ESTALE'];
+export const isDiskTrouble = (error: unknown): boolean =>
+  diskTroubles.includes((error as NodeJS.ErrnoException).code ?? '');
+
+/**
+ * Makes the folder that a service spools into, for that service alone. Call it while still root. A disk in trouble is
+ * no reason to fail: `psp up` makes the folder once it can. @throws PspError FILE_UNWRITABLE
+ */
+export function makeAuditFolder(stateDir: string, service: Service): string {
+  const folder = join(stateDir, 'audit', service);
+  try {
+    for (const each of [stateDir, join(stateDir, 'audit')]) ensureFolder(each, { mode: 0o755 });
+    ensureFolder(folder, { mode: 0o700, owner: accounts[service] });
+  } catch (cause) {
+    if (isDiskTrouble(cause)) return folder;
+    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+    const remedy = 'give stateDir a folder that can be written';
+    throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
+  }
+  return folder;
+}
+
+/** @throws PspError FILE_UNREADABLE when the service's password is missing. */
+export const auditSliceOf = (config: NodeConfig, service: Service): AuditSlice => ({
+  stateDir: config.stateDir,
+  server: config.audit.listen,
+  password: readPassword(config.files.passwords, service),
+  spoolBytes: config.audit.spoolBytes,
+  gist: gistOf(config),
+});
+
+function gistOf(config: NodeConfig): AuditData['config.loaded'] {
+  const peers = Object.keys(config.peers);
+  return {
+    sha256: config.digest,
+    vips: config.vips.slice(0, longestList),
+    peers: peers.slice(0, longestList),
+    vipCount: config.vips.length,
+    peerCount: peers.length,
+    tunnels: config.tunnels.length,
+    trustDomain: config.trustDomain,
+    versions: config.versions,
+    samplingEgressLog2: config.sampling.egressLog2 ?? null,
+    authOnlyPeers: peers.filter((name) => config.peers[name]?.authOnly).slice(0, longestList),
+    cryptOffsetPeers: peers.filter((name) => config.peers[name]?.cryptOffset).slice(0, longestList),
+    ingressAcl: config.ingressAcl,
+    bypass: config.bypass.length,
+    samplingPlain: config.sampling.points.includes('plain'),
+    captureEgress: config.capture.egress,
+  };
+}
+
+export class AuditTrail implements Auditor {
+  readonly #spool: AuditSpool;
+  readonly #publisher: AuditPublisher;
+  readonly #tending: NodeJS.Timeout;
+  #tended: Promise<void> = Promise.resolve();
+  readonly #leaving = new AbortController();
+  #leave: Promise<() => Promise<void>> = Promise.resolve(async () => undefined);
+  #closed = false;
+  /** Why the last round failed. */
+  #failure: string | undefined;
+
+  private constructor(
+    readonly producer: Producer,
+    private readonly options: AuditOptions,
+    private readonly leftovers: Leftovers,
+    publisher: AuditPublisher,
+    spool: AuditSpool,
+  ) {
+    this.#publisher = publisher;
+    this.#spool = spool;
+    this.#tending = setInterval(() => this.#tend(), options.tendMs ?? defaultTendMs);
+    this.#tend();
+  }
+
+  /** Begins a new incarnation. Call it as the user that the service runs as. @throws PspError FILE_UNWRITABLE */
+  static async open(options: AuditOptions): Promise<AuditTrail> {
+    const { node, service, folder, spoolBytes } = options;
+    const keepMs = options.keepMs ?? defaultKeepMs;
+    const producer = { node, service, incarnation: randomBytes(8).toString('hex') };
+    const { incarnation } = producer;
+    const contract = auditContractOf[service];
+    const publisher: AuditPublisher = new AuditPublisher({
+      subjectOf: (tail) => subjectOf(node, contract, tail),
+      storedSubjectOf: (tail) => subjectOf(anyNode, contract, tail),
+      everySubject: auditSubjectsOf(anyNode),
+      monotonicMs,
+      unixMs,
+      onUnfillable: (source, first, last) => {
+        if (source.incarnation === incarnation) spool.tellRollback(first, last);
+      },
+    });
+    const leftovers = new Leftovers({
+      folder,
+      incarnation,
+      keepMs,
+      silentMs: options.silentMs ?? defaultSilentMs,
+      monotonicMs,
+      unixMs,
+      lossEvent: (incarnation, sequence, data, name = node) =>
+        envelopeOf({ service, node: name, incarnation }, sequence, 'audit.lost', data, unixMs()),
+      onTaken: (leftover) => publisher.add(leftover),
+      onLeft: (leftover) => publisher.remove(leftover),
+      onRetaken: async () => {
+        await spool.renew();
+        publisher.resync();
+      },
+    });
+    const begun = leftovers.begin();
+    try {
+      await within(startMs, begun);
+    } catch (cause) {
+      const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+      const remedy = 'give the folder to the user that the service runs as';
+      // Without a folder events are lost, counted and told once there is one.
+      if (!isDiskTrouble(cause) && detail !== 'ENOENT') {
+        throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
+      }
+    }
+    const spool: AuditSpool = new AuditSpool({
+      folder: leftovers.own,
+      node,
+      ready: begun.catch(() => undefined),
+      limitBytes: spoolBytes,
+      othersBytes: () => leftovers.othersBytes,
+      keepMs,
+      envelope: (sequence, type, data) => envelopeOf(producer, sequence, type, data, unixMs()),
+      monotonicMs,
+      onRecorded: () => publisher.wake(),
+    });
+    const own = {
+      incarnation,
+      get first() {
+        return spool.first;
+      },
+      get last() {
+        return spool.last;
+      },
+      read: (after: number) => spool.read(after),
+      confirm: (sequence: number) => spool.confirm(sequence),
+      rewind: (sequence: number) => spool.rewind(sequence),
+      resumed: (held: number) => spool.tellGone(held),
+    };
+    publisher.add(own, () => leftovers.isOursAlone());
+    return new AuditTrail(producer, options, leftovers, publisher, spool);
+  }
+
+  /** The first events of every service. @param about what a service adds to `service.started`. */
+  static async begin(
+    node: string,
+    service: Service,
+    folder: string,
+    { spoolBytes, gist, server, password }: AuditSlice,
+    about: { epoch?: string } = {},
+  ): Promise<AuditTrail> {
+    const trail = await AuditTrail.open({ node, service, folder, spoolBytes });
+    trail.record('service.started', { version, ...about });
+    trail.record('config.loaded', gist);
+    trail.join(server, password);
+    return trail;
+  }
+
+  /** Connects to the audit server whenever it is there; events go into the stream from then on. Does not wait. */
+  join(server: string, password: string): void {
+    const { node, service } = this.options;
+    const joined = BusStream.connect({
+      node,
+      server,
+      user: service,
+      password,
+      onState: (connected) => this.streamState(connected),
+      signal: this.#leaving.signal,
+    });
+    this.#leave = joined.then(
+      (stream) => {
+        this.useStream(stream);
+        return () => stream.close();
+      },
+      () => async () => undefined,
+    );
+  }
+
+  /** The last event of a service, and its end. */
+  async end(reason: AuditData['service.stopped']['reason'], deadlineMs: number): Promise<void> {
+    this.record('service.stopped', { reason });
+    await this.close(deadlineMs);
+  }
+
+  record<T extends AuditType>(type: T, data: AuditData[T]): void {
+    if (!this.#closed) this.#spool.record(type, data);
+  }
+
+  /** Events go into the stream from now on, as long as its server is there. */
+  useStream(stream: StreamDoor & { connected: boolean }): void {
+    this.#publisher.useStream(stream, stream.connected);
+  }
+
+  streamState(connected: boolean): void {
+    this.#publisher.serverState(connected);
+  }
+
+  /** Resolves once everything recorded so far is synced. */
+  flush(): Promise<void> {
+    return this.#spool.flush();
+  }
+
+  /** auditBacklog is a gauge. */
+  counters(): Counter[] {
+    const values = {
+      auditRecorded: this.#spool.counters.recorded,
+      auditPublished: this.#publisher.counters.published,
+      auditLost: this.#spool.counters.lost,
+      auditBacklog: this.#publisher.backlog,
+    };
+    return Object.entries(values).map(([name, value]) => ({ name, value: BigInt(value) }));
+  }
+
+  health(): Health[] {
+    const lines: Health[] = [];
+    const { failure, loss, bytes, writingMs } = this.#spool;
+    const tell = (message: string, sinceMs = 0) =>
+      lines.push({ part: 'audit', message, sinceMs: BigInt(sinceMs) });
+    const unwritten = failure ?? this.#failure;
+    if (unwritten !== undefined) tell(`events cannot be written to ${this.options.folder} (${unwritten})`);
+    if (writingMs > patienceMs)
+      tell(`the disk of ${this.options.folder} does not answer; events wait for it`);
+    if (this.leftovers.failure !== undefined) {
+      tell(`events of an earlier start cannot be taken over: ${this.leftovers.failure}`);
+    }
+    if (loss !== undefined) {
+      tell(`the spool is full and events are lost since number ${loss.first}; see to the disk of stateDir`);
+    } else if (
+      2 * (bytes + this.leftovers.othersBytes) > this.options.spoolBytes &&
+      this.#publisher.backlog > 0
+    ) {
+      tell(`the spool is more than half full; see to the disk of stateDir or raise audit.spoolBytes`);
+    }
+    const { trouble } = this.#publisher;
+    if (trouble !== undefined && this.#publisher.backlog > 0 && unixMs() - trouble.sinceMs > patienceMs) {
+      tell(`${this.#publisher.backlog} events wait on disk: ${trouble.detail}`, trouble.sinceMs);
+    }
+    return lines;
+  }
+
+  /** Publishes what it can within the deadline and leaves the rest to the next start. */
+  async close(deadlineMs: number): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#tending);
+    await this.#spool.close();
+    await this.#publisher.finish(deadlineMs);
+    this.#leaving.abort();
+    await (await this.#leave)();
+    await this.#tended;
+    await this.leftovers.end().catch(() => undefined);
+  }
+
+  /** One round at a time; a folder that cannot be read now is tried again in the next. */
+  #tend(): void {
+    this.#spool.sweep();
+    this.#tended = this.#tended
+      .then(async () => {
+        if (this.#spool.loss !== undefined) await this.leftovers.makeRoom();
+        await this.leftovers.tend(this.#publisher.connected);
+        this.#failure = undefined;
+      })
+      .catch((error: NodeJS.ErrnoException) => {
+        this.#failure = error.code ?? String(error);
+      });
+  }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configurations of a node's two nats-servers, rendered from the contract table at each start. Every user gets
+// exactly the subjects of its rows: senders may publish them, receivers may subscribe to them, as a queue group only
+// where the row says so, and nobody may hear another's inbox. The operator is the node's administrator: it may hear
+// everything and ask, but never take a message from a service by joining its queue. Of the audit stream a service
+// may ask for single messages, which is how it finds what it has to publish; the operator may make, widen and
+// read it; nobody may delete or purge anything in it. JetStream publishes its answers itself, to whatever subject
+// a request names, so its server carries nothing that anybody acts upon. Written as JSON, which nats-server reads as
+// it is.
+import {
+  auditStream,
+  auditSubjectsOf,
+  type BusServer,
+  type BusUser,
+  busUsers,
+  contracts,
+  everySubjectOf,
+  inboxPrefixOf,
+  queueOf,
+  serverOf,
+  services,
+  subjectOf,
+} from '../contracts.js';
+
+/** What one user may do, in nats-server's words: a subject, or "subject queue" for queue groups only. */
+export interface Rights {
+  publish: string[];
+  subscribe: string[];
+  denySubscribe: string[];
+  /** May answer each message that it hears, once. */
+  responds: boolean;
+}
+
+/** Largest message; a page of 1000 flows takes about 100 kB. */
+const maxPayload = 1024 * 1024;
+
+const isService = (user: BusUser): boolean => (services as readonly BusUser[]).includes(user);
+
+/** What the services protocol asks of a service by name; the shortest form is asked of all. */
+const serviceVerbs = ['PING', 'INFO', 'STATS'] as const;
+
+/** How a single message of the audit stream is asked for. */
+const auditMessage = `$JS.API.STREAM.MSG.GET.${auditStream}`;
+/** Making the audit stream, and reading it in order through a consumer that the server forgets by itself. */
+const auditDesk = [
+  ...['CREATE', 'UPDATE', 'INFO'].map((verb) => `$JS.API.STREAM.${verb}.${auditStream}`),
+  ...['CREATE', 'INFO', 'DELETE', 'MSG.NEXT'].map((verb) => `$JS.API.CONSUMER.${verb}.${auditStream}.>`),
+];
+
+/** What a user may do on one of the servers. */
+export function rightsOf(node: string, user: BusUser, server: BusServer): Rights {
+  const publish = new Set<string>();
+  const subscribe = new Set<string>([`${inboxPrefixOf(user)}.>`]);
+  for (const row of Object.values(contracts).filter((each) => serverOf(each) === server)) {
+    const subject = subjectOf(node, row);
+    if ((row.from as readonly BusUser[]).includes(user)) publish.add(subject);
+    if ((row.to as readonly BusUser[]).includes(user)) {
+      subscribe.add(row.queue ? `${subject} ${queueOf(user)}` : subject);
+    }
+  }
+  if (server === 'audit') publish.add(auditMessage);
+  if (!isService(user)) return operatorRights(node, server, publish);
+  if (server === 'bus') {
+    for (const verb of serviceVerbs) {
+      subscribe.add(`$SRV.${verb}`).add(`$SRV.${verb}.${user}`).add(`$SRV.${verb}.${user}.*`);
+    }
+  }
+  return { publish: [...publish], subscribe: [...subscribe], denySubscribe: [], responds: server === 'bus' };
+}
+
+function operatorRights(node: string, server: BusServer, publish: ReadonlySet<string>): Rights {
+  const every = server === 'bus' ? everySubjectOf(node) : auditSubjectsOf(node);
+  const asks = server === 'bus' ? ['$SRV.>'] : auditDesk;
+  return {
+    publish: [...publish, ...asks],
+    subscribe: [`${inboxPrefixOf('operator')}.>`, every],
+    denySubscribe: [`${every} >`],
+    responds: false,
+  };
+}
+
+export interface NatsConfigOptions {
+  node: string;
+  /** host:port, as in the node file. */
+  listen: string;
+  passwords: Readonly<Record<BusUser, string>>;
+}
+
+export interface AuditConfigOptions extends NatsConfigOptions {
+  /** Folder that belongs to nats-server alone. */
+  folder: string;
+  /** What the audit stream may keep. */
+  streamBytes: number;
+}
+
+/** For the server's own notes beside the stream. */
+const fileMarginBytes = 64 * 1024 * 1024;
+/** Readers' consumers live in memory. */
+const memoryBytes = 16 * 1024 * 1024;
+
+/** The configuration of the server with everything but audit. It holds passwords: only nats-server may read it. */
+export const renderBusConfig = (options: NatsConfigOptions): string => textOf(commonOf(options, 'bus'));
+
+/** The configuration of the server with the audit stream. It holds passwords, too. */
+export const renderAuditConfig = ({ folder, streamBytes, ...options }: AuditConfigOptions): string =>
+  textOf({
+    ...commonOf(options, 'audit'),
+    jetstream: {
+      store_dir: folder,
+      max_file_store: streamBytes + fileMarginBytes,
+      max_memory_store: memoryBytes,
+    },
+  });
+
+const textOf = (config: object): string => `${JSON.stringify(config, undefined, 2)}\n`;
+
+/** What one of the servers of a node calls itself. */
+export const serverName = (node: string, server: BusServer): string => `psp-${node}-${server}`;
+
+/** Logs go to stderr by default. */
+function commonOf({ node, listen, passwords }: NatsConfigOptions, server: BusServer) {
+  const users = busUsers.map((user) => {
+    const { publish, subscribe, denySubscribe, responds } = rightsOf(node, user, server);
+    return {
+      user,
+      password: passwords[user],
+      permissions: {
+        publish: publish.length > 0 ? { allow: publish } : { deny: ['>'] },
+        subscribe: { allow: subscribe, ...(denySubscribe.length > 0 ? { deny: denySubscribe } : {}) },
+        ...(responds ? { allow_responses: true } : {}),
+      },
+    };
+  });
+  return { server_name: serverName(node, server), listen, max_payload: maxPayload, authorization: { users } };
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The small files beside the node file, as `psp init` makes them: read whole and once, before privileges are dropped. A
+// secret that other users can reach is refused, because by then somebody may have copied or replaced it.
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { PspError } from '../errors.js';
+
+/** The most that the mode of a node's secret may grant: its owner reads and writes, one group reads. */
+export const secretMode = 0o640;
+
+/** @returns the content; of a secret the caller wipes it. @throws PspError FILE_UNREADABLE, with the remedy. */
+export function readNodeFile(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+    const remedy =
+      detail === 'ENOENT' ? 'make it with `psp init`' : 'start as root or give this user the right';
+    throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
+  }
+}
+
+/**
+ * Reads a secret: a private key, a password or the bus secret. The caller wipes it.
+ * @throws PspError FILE_UNREADABLE; SECRET_EXPOSED when its mode grants more than `secretMode`.
+ */
+export function readSecretFile(file: string): Buffer {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch {
+    return readNodeFile(file);
+  }
+  try {
+    demandPrivate(file, fstatSync(descriptor).mode, secretMode);
+    return readFileSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** @throws PspError SECRET_EXPOSED when `mode` grants anything beyond `most`. */
+export function demandPrivate(file: string, mode: number, most: number): void {
+  const granted = mode & 0o777;
+  if ((granted & ~most) === 0) return;
+  const octal = (bits: number) => `0${bits.toString(8).padStart(3, '0')}`;
+  throw new PspError('SECRET_EXPOSED', { file, mode: octal(granted), most: octal(most) });
+}

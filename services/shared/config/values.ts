@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the keys of the node file may hold: names, addresses, prefixes, endpoints, numbers. Each says in a fault what
+// it expects, and gives addresses in canonical text.
+import { z } from 'zod';
+import {
+  familyOf,
+  formatAddress,
+  formatPrefix,
+  isAddress,
+  isUnicast,
+  networkOf,
+  type Prefix,
+  parseAddress,
+  parseEndpoint,
+  parsePrefix,
+} from '../address.js';
+import { isNodeName } from '../node_name.js';
+
+const accepts = (parse: (text: string) => unknown) => (text: string) => {
+  try {
+    parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+export const text = (check: (value: string) => boolean, expected: string) =>
+  z.string({ error: expected }).refine(check, { error: expected });
+
+export const name = text(isNodeName, 'a name of a-z, 0-9 and -, at most 63 characters');
+export const address = text(isAddress, 'an IPv4 or IPv6 address').transform((value) =>
+  formatAddress(parseAddress(value)),
+);
+/** The prefix itself, or its broadcast address in IPv4; prefixes of one or two addresses have neither (RFC 3021). */
+function isOfPrefix({ address, length }: Prefix, bits: 0 | 1): boolean {
+  if (length >= address.length * 8 - 1) return false;
+  const isBit = (i: number) => (((address[i >> 3] ?? 0) >> (7 - (i & 7))) & 1) === bits;
+  return Array.from({ length: address.length * 8 - length }, (_, i) => length + i).every(isBit);
+}
+const parsesTo = (check: (prefix: Prefix) => boolean) => (value: string) =>
+  !accepts(parsePrefix)(value) || check(parsePrefix(value));
+
+/** An address of ours with the length of its connected prefix. */
+export const interfaceAddress = text(
+  (value) => accepts(parsePrefix)(value) && !isOfPrefix(parsePrefix(value), 0),
+  'our address with the length of its prefix, as in 192.0.2.1/24',
+)
+  .refine(
+    parsesTo((own) => familyOf(own.address) === 6 || !isOfPrefix(own, 1)),
+    { error: 'an address other than the broadcast address of its prefix' },
+  )
+  .refine(
+    parsesTo(({ address }) => isUnicast(address)),
+    { error: 'a unicast address of this host' },
+  )
+  .transform((value) => formatPrefix(parsePrefix(value)));
+export const prefix = text(
+  (value) =>
+    accepts(parsePrefix)(value) &&
+    formatPrefix(networkOf(parsePrefix(value))) === formatPrefix(parsePrefix(value)),
+  'a prefix (address/length with no host bits set)',
+).transform((value) => formatPrefix(parsePrefix(value)));
+export const prefixes = () =>
+  z.array(prefix, { error: 'a list of prefixes' }).min(1, { error: 'at least one prefix' });
+export const endpoint = text(accepts(parseEndpoint), 'host:port or [v6]:port');
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isAddress(host) && host.startsWith('127.'));
+export const loopback = text(
+  (value) => accepts(parseEndpoint)(value) && isLoopback(parseEndpoint(value).host),
+  'host:port on loopback, because the bus is not encrypted',
+);
+export const device = text((value) => value !== '', 'an interface, a PCI address or a DPDK device string');
+/** A map with these keys and no others. */
+export const section = <Shape extends z.core.$ZodShape>(shape: Shape) => {
+  const keys = Object.keys(shape).join(', ');
+  return z.strictObject(shape, {
+    error: ({ code }) => (code === 'unrecognized_keys' ? `one of ${keys}` : `a section with ${keys}`),
+  });
+};
+/** A whole number; `expected` says which where the bounds alone do not. */
+export const count = (low: number, high: number, expected = `a whole number from ${low} to ${high}`) =>
+  z
+    .number({ error: expected })
+    .int({ error: expected })
+    .min(low, { error: expected })
+    .max(high, { error: expected });
+export const milliseconds = (low: number, high: number) =>
+  count(low, high, `whole milliseconds from ${low} to ${high}`);
+export const flag = z.boolean({ error: 'true or false' });
+/** A whole number, or the one word that stands for something else. */
+export const countOr = <Word extends string>(low: number, high: number, word: Word) => {
+  const error = `a whole number from ${low} to ${high}, or ${word}`;
+  return z.union([count(low, high, error), z.literal(word, { error })], { error });
+};

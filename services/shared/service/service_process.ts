@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A service as a process, the same for all of them: `main.js --config FILE`. A failure to start is one line with
+// its code and exit status 1, and so is a service that ends by itself. SIGTERM and SIGINT stop it in order; SIGHUP,
+// SIGUSR1 and SIGUSR2 do nothing.
+import { parseArgs } from 'node:util';
+import { loadConfig, type NodeConfig } from '../config/config.js';
+import type { Service } from '../contracts.js';
+import { PspError } from '../errors.js';
+import { createLogger, flushLog, type Logger, standardError } from '../process/log.js';
+import { endWithParent, onDroppedLines, tellParent } from '../process/parent.js';
+import { type Dropped, dropPrivileges } from '../process/privileges.js';
+import { ignoreSignals } from '../process/signals.js';
+
+/** How long a process that ends waits until its last lines are read. */
+const lastLinesMs = 500;
+
+/** A service that runs. */
+export interface RunningService {
+  /** Resolves to why it ended by itself; absent where it never does. */
+  failed?: Promise<PspError>;
+  stop(): Promise<void>;
+}
+
+/** @param drop gives up root for good; to be called once nothing is left that needs it. @throws PspError */
+export type StartService = (node: NodeConfig, log: Logger, drop: () => Dropped) => Promise<RunningService>;
+
+/** Runs a service until it is told to stop; then the process ends. Call it once, from main. */
+export async function runService(service: Service, start: StartService): Promise<void> {
+  let log = createLogger(service, '', 'info');
+  const end = async (error: PspError, message: string): Promise<never> => {
+    log.fatal({ code: error.code, err: error.message }, message);
+    tellParent(error);
+    await flushLog(lastLinesMs);
+    process.exit(1);
+  };
+  endWithParent();
+  onDroppedLines((lines) => standardError().addDropped(lines));
+  ignoreSignals('SIGHUP', 'SIGUSR2');
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string', default: '/etc/psp/node.yaml' } } });
+    const node = loadConfig(values.config, process.env);
+    log = createLogger(service, node.node, node.log.level);
+    const running = await start(node, log, () => dropPrivileges(service));
+    void running.failed?.then((error) => end(error, 'service ended by itself'));
+    let stopping = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (stopping) return;
+        stopping = true;
+        void running
+          .stop()
+          .then(() => flushLog(lastLinesMs))
+          .then(() => process.exit(0));
+      });
+    }
+  } catch (error) {
+    if (!(error instanceof PspError)) throw error;
+    await end(error, 'service cannot start');
+  }
+}

@@ -1,0 +1,787 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands that speak to a running node, over a real nats-server, with answers that the test gives in the
+// services' place: what they print, as text and JSON, and their exit codes.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../../cli/program.js';
+import {
+  DataplaneStatus,
+  FlowRow,
+  type FlowsPage,
+  type FlowsQuery,
+  KeyExchangeStatus,
+  KeysRotated,
+  Mode,
+  type SamplingSet,
+  type SamplingState,
+  ServiceStatus,
+} from '../../../proto/gen/bus.js';
+import { parseAddress } from '../../../services/shared/address.js';
+import type { Bus } from '../../../services/shared/bus/bus.js';
+import { contracts } from '../../../services/shared/contracts.js';
+import { expectSchema } from '../../json_schema.js';
+import { Authority, writeTls } from '../keyexchange/certificates.js';
+import { AuditServer, NatsServer } from '../shared/nats_server.js';
+
+let server: NatsServer;
+let dir: string;
+let audit: AuditServer;
+let file: string;
+let services: Bus[] = [];
+let stdout = '';
+let stderr = '';
+
+beforeAll(async () => {
+  server = await NatsServer.start('a');
+  audit = await AuditServer.start('a');
+  dir = mkdtempSync(join(tmpdir(), 'psp-cli-'));
+  file = join(dir, 'node.yaml');
+  writeFileSync(
+    file,
+    `node: a
+unsecured: { port: veth-host }
+secured: { port: veth-wire, address: 192.0.2.1/24 }
+keyExchange: { listen: "198.51.100.1:3000" }
+vips: [10.1.0.0/24]
+peers: { b: { endpoint: "198.51.100.2:3000", vips: [10.2.0.0/24] } }
+bus: { listen: "${server.listen}" }
+audit: { listen: "${audit.listen}" }
+`,
+  );
+  mkdirSync(join(dir, 'nats'));
+  writeFileSync(join(dir, 'nats/operator.password'), server.passwords.operator, { mode: 0o640 });
+});
+afterAll(async () => {
+  await server.remove();
+  await audit.remove();
+  rmSync(dir, { recursive: true });
+});
+beforeEach(() => {
+  stdout = '';
+  stderr = '';
+  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
+    stdout += chunk;
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {
+    stderr += chunk;
+    return true;
+  });
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await Promise.all(services.map((service) => service.close()));
+  services = [];
+});
+
+const peerTerms = {
+  name: 'b',
+  mode: Mode.MODE_TUNNEL,
+  authOnly: false,
+  cookie: false,
+  cryptOffset: 0,
+  mtu: 0,
+  samplingLog2: undefined as number | undefined,
+};
+
+const psp = (...args: string[]) => run([...args, '-c', file]);
+const json = () => JSON.parse(stdout) as Record<string, unknown>;
+
+async function dataplane(answers: {
+  status?: Partial<DataplaneStatus>;
+  rotated?: Partial<KeysRotated>;
+  sampling?: (message: SamplingSet) => SamplingState;
+  flows?: (query: FlowsQuery) => FlowsPage;
+}): Promise<void> {
+  const bus = await server.connect('dataplane');
+  services.push(bus);
+  await bus.announce('a test', '0.1.0');
+  const status = { node: 'a', ingressAcl: true, ...answers.status };
+  bus.respond(contracts.dataplaneStatus, () => DataplaneStatus.fromPartial(status));
+  bus.respond(contracts.keysRotate, () => KeysRotated.fromPartial({ ...answers.rotated }));
+  if (answers.flows) bus.respond(contracts.dataplaneFlows, answers.flows);
+  const { sampling } = answers;
+  if (sampling) {
+    bus.respond(contracts.samplingSet, (message) => {
+      const state = sampling(message);
+      const { samplingLog2, terms = [] } = status;
+      const rate = state.egressLog2;
+      if (message.peer === '') Object.assign(status, { samplingLog2: rate });
+      status.terms = terms.map((peer) => ({
+        ...peer,
+        samplingLog2: ['', peer.name].includes(message.peer) ? rate : (peer.samplingLog2 ?? samplingLog2),
+      }));
+      return state;
+    });
+  }
+  await bus.flush();
+}
+async function keyexchange(status: Parameters<typeof KeyExchangeStatus.fromPartial>[0]): Promise<void> {
+  const bus = await server.connect('keyexchange');
+  services.push(bus);
+  const id = await bus.announce('a test', '0.1.0');
+  bus.respond(contracts.keyExchangeStatus, () => KeyExchangeStatus.fromPartial({ ...status, id }));
+  await bus.flush();
+}
+/** A service that says no more than that it is there. */
+async function plain(
+  name: 'sampler' | 'stats',
+  status: Partial<ServiceStatus> = {},
+  afterMs = 0,
+): Promise<void> {
+  const bus = await server.connect(name);
+  services.push(bus);
+  const id = await bus.announce('a test', '0.1.0');
+  const contract = name === 'sampler' ? contracts.samplerStatus : contracts.statsStatus;
+  bus.respond(contract, async () => {
+    await delay(afterMs);
+    return ServiceStatus.fromPartial({ ...status, id });
+  });
+  await bus.flush();
+}
+
+describe('psp pipeline', () => {
+  const pipes = [
+    { pipe: 'ingress_root', hit: 9n, miss: 2n },
+    { pipe: 'egress_root', hit: 6n, miss: 1n },
+    { pipe: 'egress_acl', hit: 5n, miss: 1n },
+    { pipe: 'egress_sampling', hit: 0n, miss: 0n },
+    { pipe: 'ingress_decrypt', hit: 2n, miss: 1n },
+    { pipe: 'ingress_sampling', hit: 0n, miss: 2n },
+    { pipe: 'ingress_acl', hit: 2n, miss: 0n },
+    { pipe: 'syndrome_stats', hit: 1n, miss: 0n },
+  ];
+  const status = {
+    pipes,
+    ports: [
+      { role: 'unsecured', rxPackets: 8n, txPackets: 2n },
+      { role: 'secured', rxPackets: 3n, txPackets: 5n },
+    ],
+    drops: [
+      { reason: 'no_peer', direction: 'egress', packets: 1n },
+      { reason: 'vlan', direction: 'egress', packets: 0n },
+      { reason: 'icv_failure', direction: 'ingress', packets: 1n },
+    ],
+  };
+
+  it('tells the pipes of each way in the order in which packets meet them', async () => {
+    await dataplane({ status: status as Partial<DataplaneStatus> });
+    expect(await psp('pipeline')).toBe(0);
+    expect(stdout).toBe(`\
+egress: the unsecured port received 8 frames
+PIPE                      HIT  MISS
+ingress_root (both ways)    9     2
+egress_root                 6     1
+egress_acl                  5     1
+egress_sampling             0     0
+dropped 1 as no_peer
+the secured port sent 5 frames
+
+ingress: the secured port received 3 frames
+PIPE                      HIT  MISS
+ingress_root (both ways)    9     2
+ingress_decrypt             2     1
+ingress_sampling            0     2
+ingress_acl                 2     0
+syndrome_stats              1     0
+dropped 1 as icv_failure
+the unsecured port sent 2 frames
+`);
+  });
+
+  it('tells the same in JSON', async () => {
+    await dataplane({ status: status as Partial<DataplaneStatus> });
+    expect(await psp('pipeline', '--json')).toBe(0);
+    expectSchema('pipeline', json());
+    expect(json()).toMatchObject({
+      node: 'a',
+      ways: [
+        { direction: 'egress', drops: [{ reason: 'no_peer', packets: 1 }] },
+        { direction: 'ingress', drops: [{ reason: 'icv_failure', packets: 1 }] },
+      ],
+    });
+    const { ways } = json() as { ways: { pipes: { pipe: string; hit: number }[] }[] };
+    expect(ways[1]?.pipes.map(({ pipe, hit }) => `${pipe} ${hit}`)).toEqual([
+      'ingress_root 9',
+      'ingress_decrypt 2',
+      'ingress_sampling 0',
+      'ingress_acl 2',
+      'syndrome_stats 1',
+    ]);
+  });
+});
+
+describe('psp status', () => {
+  const ago = (ms: number) => BigInt(Date.now() - ms);
+  const traffic = {
+    name: 'b',
+    egressPackets: 5n,
+    egressBytes: 500n,
+    ingressPackets: 0n,
+    ingressBytes: 0n,
+    lastEgressMs: ago(7000),
+    lastIngressMs: 0n,
+    keyedFlows: 1,
+    inboundFlows: 0,
+    lastKeyMs: ago(600_000),
+  };
+  const peer = {
+    name: 'b',
+    endpoint: '198.51.100.2:3000',
+    breaker: 'closed',
+    link: 'connected',
+    linkSinceMs: ago(300_000),
+    exchanges: 10n,
+    answered: 6n,
+    refused: 3n,
+    failed: 1n,
+    lastCode: 'PEER_DOWN',
+    lastCodeMs: ago(200_000),
+  };
+  const well = async () => {
+    await keyexchange({});
+    await plain('sampler');
+    await plain('stats');
+  };
+
+  it('begins with what is wrong, since when, and tells drops that are not zero and the wait for a rotation', async () => {
+    const sinceMs = ago(300_000);
+    await dataplane({
+      status: {
+        epoch: 0xabcn,
+        generation: 3,
+        generationMs: ago(10_800_000),
+        unansweredFlows: 4,
+        drainLeftMs: 120,
+        startedMs: sinceMs,
+        health: [{ part: 'events', message: 'the ring was full; give it a core', sinceMs }],
+        drops: [
+          { reason: 'no_peer', direction: 'egress', packets: 12n },
+          { reason: 'bad_icv', direction: 'ingress', packets: 0n },
+        ],
+        pipes: [{ pipe: 'egress_acl', hit: 7n, miss: 1n }],
+        samplingLog2: 10,
+      },
+    });
+    await keyexchange({ health: [{ part: 'peer b', message: 'is down' }], peers: [peer] });
+    await plain('sampler', { health: [{ part: 'files', message: 'cannot be written', sinceMs }] });
+    await plain('stats');
+    expect(await psp('status')).toBe(0);
+    const lines = stdout.split('\n');
+    expect(lines.slice(0, 3)).toEqual([
+      '! events (for 5 min): the ring was full; give it a core',
+      '! peer b: is down',
+      '! files (for 5 min): cannot be written',
+    ]);
+    expect(stdout).toContain('epoch 0x0000000000000abc');
+    expect(stdout).toContain(
+      'generation 3, 3 h old; the next rotation waits for 4 flows to be answered and 120 ms of drain',
+    );
+    expect(stdout).toContain('sampling takes one of 1024 packets that leave\n');
+    expect(stdout).toMatch(/no_peer +egress +12/);
+    expect(stdout).not.toContain('bad_icv');
+    expect(stdout).toMatch(/egress_acl +7 +1/);
+    expect(stdout).toMatch(/dataplane +\w{22} +0\.1\.0 +5 min/);
+  });
+
+  it('tells of each peer its link, the last packet both ways, the age of its key and how exchanges ended', async () => {
+    await dataplane({ status: { traffic: [traffic, { ...traffic, name: 'c', lastKeyMs: 0n }] } });
+    await keyexchange({ peers: [peer] });
+    await keyexchange({ peers: [{ ...peer, link: 'failed', linkSinceMs: ago(3000), breaker: 'open' }] });
+    expect(await psp('status')).toBe(1);
+    expect(stdout).toMatch(
+      /b +198\.51\.100\.2:3000 +failed \d+ s +open +\d+ s ago +- +1\d min +20 +12 +6 +2 +PEER_DOWN 3 min ago/,
+    );
+    expect(stdout).toMatch(/c +- +- +- +\d+ s ago +- +- +0 +0 +0 +0 +-/);
+  });
+
+  it('says that a node is well', async () => {
+    await dataplane({});
+    await well();
+    expect(await psp('status')).toBe(0);
+    expect(stdout).toMatch(/^node a is well\n/);
+    expect(stdout).toContain('no packet was dropped');
+    expect(stdout).toContain('the next rotation may go');
+    expect(stdout).toContain('sampling is off');
+  });
+
+  it('says of each peer how packets are wrapped, and above all whether they are encrypted', async () => {
+    const terms = [
+      { ...peerTerms, name: 'b', mode: Mode.MODE_TRANSPORT, authOnly: true, mtu: 1400 },
+      { ...peerTerms, name: 'c', cookie: true, cryptOffset: 10, samplingLog2: 3 },
+    ];
+    const bypass = [{ rule: '198.51.100.0/24 udp port 53', egressPackets: 17n, ingressPackets: 18n }];
+    await dataplane({ status: { terms, bypass, ingressAcl: false } });
+    await well();
+    expect(await psp('status')).toBe(0);
+    expect(stdout).toMatch(/^b +transport +NOT ENCRYPTED \(authOnly\) +no +0 +1400 +off$/m);
+    expect(stdout).toMatch(/^c +tunnel +encrypted +yes +10 +- +1\/8$/m);
+    expect(stdout).toContain('ingressAcl is false: whatever is authentic is let in');
+    expect(stdout).toContain('sampling is off; one of 8 towards c\n');
+    expect(stdout).toMatch(/PASSED UNENCRYPTED BY +EGRESS +INGRESS\n198\.51\.100\.0\/24 udp port 53 +17 +18/);
+    stdout = '';
+    expect(await psp('status', '--json')).toBe(0);
+    expectSchema('status', json());
+    expect(json().dataplane).toMatchObject({
+      ingressAcl: false,
+      bypass: [{ rule: '198.51.100.0/24 udp port 53', egressPackets: 17, ingressPackets: 18 }],
+      terms: [
+        { name: 'b', mode: 'transport', authOnly: true, mtu: 1400, samplingLog2: null },
+        { name: 'c', mode: 'tunnel', authOnly: false, cookie: true, cryptOffset: 10, samplingLog2: 3 },
+      ],
+    });
+  });
+
+  it("shows the specification's counters by Linux's names", async () => {
+    const counters = ['rxPackets', 'txBytes', 'keyRotations'].map((name, i) => ({
+      name,
+      value: BigInt(i),
+    }));
+    await dataplane({ status: { counters } });
+    await well();
+    expect(await psp('status', '--counters')).toBe(0);
+    expect(stdout).toMatch(
+      /Counters of the PSP specification\nCOUNTER +VALUE\nrx-packets +0\ntx-bytes +1\nkey-rotations +2\n\n/,
+    );
+  });
+
+  it('shows counters only when it is asked for them, of every service', async () => {
+    const counters = [
+      { name: 'heldTotal', value: 3n },
+      { name: 'missEvents', value: 0n },
+    ];
+    await dataplane({ status: { counters } });
+    await keyexchange({ counters: [{ name: 'wants', value: 8n }] });
+    await plain('sampler', { counters: [{ name: 'lines', value: 9n }] });
+    await plain('stats', { counters: [{ name: 'heard', value: 1n }] });
+    await plain('stats', { counters: [{ name: 'heard', value: 2n }] });
+    await psp('status');
+    expect(stdout).not.toMatch(/heldTotal|wants/);
+    stdout = '';
+    expect(await psp('status', '--counters')).toBe(0);
+    expect(stdout).toMatch(/dataplane +heldTotal +3/);
+    expect(stdout).toMatch(/keyexchange +wants +8/);
+    expect(stdout).toMatch(/sampler +lines +9/);
+    expect(stdout).toMatch(/stats \w{22} +heard +[12]\n.*stats \w{22} +heard +[12]/);
+    expect(stdout).not.toContain('missEvents');
+  });
+
+  it.each(['dataplane', 'keyexchange', 'sampler', 'stats'])('ends with 1 when %s is silent', async (name) => {
+    if (name !== 'dataplane') await dataplane({});
+    if (name !== 'keyexchange') await keyexchange({});
+    if (name !== 'sampler') await plain('sampler');
+    if (name !== 'stats') await plain('stats');
+    expect(await psp('status')).toBe(1);
+    expect(stdout).toMatch(new RegExp(`^! ${name}: ${name} does not answer; see its log`));
+    expect(stdout.match(/^!/gm)).toHaveLength(1);
+    expect(stderr).toBe('');
+  });
+
+  it('has keys in camelCase, numbers for counts and 0x strings for epochs in JSON', async () => {
+    await dataplane({
+      status: {
+        epoch: 2n ** 63n,
+        ports: [],
+        drops: [{ reason: 'x', direction: 'egress', packets: 5n }],
+        traffic: [traffic],
+        counters: [{ name: 'held', value: 1n }],
+      },
+    });
+    await keyexchange({ peers: [{ ...peer, lastAnswerMs: 1n }] });
+    await plain('sampler');
+    await plain('stats', { startedMs: 77n });
+    expect(await psp('status', '--json')).toBe(0);
+    expectSchema('status', json());
+    expect(json()).toMatchObject({
+      node: 'a',
+      ok: true,
+      health: [],
+      dataplane: {
+        epoch: '0x8000000000000000',
+        drops: [{ reason: 'x', packets: 5 }],
+        unansweredFlows: 0,
+        samplingLog2: null,
+      },
+      keyExchange: [{ peers: [{ name: 'b', lastAnswerMs: 1, link: 'connected' }] }],
+      sampler: [{ health: [] }],
+      stats: [{ startedMs: 77 }],
+    });
+    const running = json().services as { name: string; startedMs: number }[];
+    expect(running.map(({ name }) => name).sort()).toEqual(['dataplane', 'keyexchange', 'sampler', 'stats']);
+    expect(running.find(({ name }) => name === 'stats')?.startedMs).toBe(77);
+  });
+
+  it('keeps to its schema when nobody answers', async () => {
+    expect(await psp('status', '--json')).toBe(1);
+    expectSchema('status', json());
+    expect(json()).toMatchObject({ ok: false, dataplane: null, keyExchange: [], sampler: [], stats: [] });
+  });
+
+  it('waits for a service that is slow, and for nobody else', async () => {
+    await dataplane({});
+    await keyexchange({});
+    await plain('stats');
+    await psp('status', '--json');
+    expect(json().sampler).toEqual([]);
+    stdout = '';
+    await plain('sampler', {}, 1300);
+    expect(await psp('status', '--json')).toBe(0);
+    expect(json()).toMatchObject({ ok: true, sampler: [{ node: '' }] });
+  });
+
+  it('waits no more than two seconds for one that does not answer', async () => {
+    await dataplane({});
+    await keyexchange({});
+    await plain('stats');
+    await plain('sampler', {}, 10_000);
+    const askedAt = performance.now();
+    expect(await psp('status', '--json')).toBe(1);
+    expect(json()).toMatchObject({ ok: false, health: [{ part: 'sampler' }] });
+    expect(performance.now() - askedAt).toBeGreaterThan(1900);
+  });
+
+  it('tells every replica', async () => {
+    await dataplane({});
+    await well();
+    await keyexchange({});
+    expect(await psp('status', '--json')).toBe(0);
+    expect(json().keyExchange).toHaveLength(2);
+  });
+});
+
+describe('psp flows', () => {
+  const rows = Array.from({ length: 2500 }, (_, i) =>
+    FlowRow.fromPartial({
+      flow: {
+        source: Buffer.from(parseAddress('10.1.0.2')),
+        destination: Buffer.from(parseAddress(`10.2.${i >> 8}.${i & 255}`)),
+      },
+      peer: 'b',
+      direction: 'egress',
+      state: i === 0 ? 'wanted' : 'keyed',
+      spi: i,
+      version: 1,
+      packets: BigInt(i),
+    }),
+  );
+  const asked: number[] = [];
+  const flows = ({ cursor, limit }: FlowsQuery): FlowsPage => {
+    asked.push(limit);
+    const end = Number(cursor) + limit;
+    return { rows: rows.slice(Number(cursor), end), nextCursor: end < rows.length ? BigInt(end) : 0n };
+  };
+
+  it('reads page by page up to the limit and tells how to go on', async () => {
+    await dataplane({ flows });
+    asked.length = 0;
+    expect(await psp('flows', '--limit', '2100')).toBe(0);
+    expect(asked).toEqual([1000, 1000, 100]);
+    expect(stdout.trim().split('\n')).toHaveLength(2102);
+    expect(stdout).toContain('there are more: psp flows --cursor 2100');
+    stdout = '';
+    expect(await psp('flows', '--cursor', '2100')).toBe(0);
+    expect(stdout.trim().split('\n')).toHaveLength(401);
+    expect(stdout).not.toContain('there are more');
+  });
+
+  it('shows no SPI for a flow that has none', async () => {
+    await dataplane({ flows });
+    await psp('flows', '--limit', '2', '--json');
+    expectSchema('flows', json());
+    expect(json()).toMatchObject({
+      nextCursor: 2,
+      flows: [
+        { source: '10.1.0.2', destination: '10.2.0.0', state: 'wanted', spi: null, version: null },
+        { destination: '10.2.0.1', state: 'keyed', spi: '0x00000001', version: 1, packets: 1 },
+      ],
+    });
+    stdout = '';
+    await psp('flows', '--cursor', '2400', '--json');
+    expectSchema('flows', json());
+    expect(json().nextCursor).toBeNull();
+  });
+
+  it('says the mode, the path MTU, and of a version that does not encrypt that it does not', async () => {
+    const own = [
+      { version: 3, mode: Mode.MODE_TRANSPORT, pathMtu: 1400 },
+      { version: 1, mode: Mode.MODE_TUNNEL, pathMtu: 0 },
+    ].map((terms) => ({ ...(rows[1] as FlowRow), ...terms }));
+    await dataplane({ flows: () => ({ rows: own, nextCursor: 0n }) });
+    expect(await psp('flows')).toBe(0);
+    expect(stdout).toMatch(/ 3 NOT ENCRYPTED \(authOnly\) +transport +1400 /);
+    expect(stdout).toMatch(/ 1 +tunnel +- /);
+    stdout = '';
+    expect(await psp('flows', '--json')).toBe(0);
+    expectSchema('flows', json());
+    expect(json().flows).toMatchObject([
+      { version: 3, encrypted: false, mode: 'transport', pathMtu: 1400 },
+      { version: 1, encrypted: true, mode: 'tunnel', pathMtu: null },
+    ]);
+  });
+
+  it('refuses numbers that are none, as wrong usage', async () => {
+    for (const bad of ['0', '-1', 'x', '1.5']) expect(await psp('flows', '--limit', bad)).toBe(2);
+    for (const bad of ['x', '-1', '9007199254740992', '9223372036854775808']) {
+      expect(await psp('flows', '--cursor', bad)).toBe(2);
+    }
+    expect(stderr).toMatch(/^psp: USAGE: option '--limit <rows>' argument '0' is invalid/);
+  });
+});
+
+describe('psp rotate', () => {
+  it('ends with 0 and the new generation', async () => {
+    await dataplane({ rotated: { generation: 4, reofferedFlows: 12 } });
+    expect(await psp('rotate')).toBe(0);
+    expect(stdout).toBe('rotated to generation 4; 12 flows are offered anew\n');
+  });
+
+  it('ends with 3 and the wait while the last one is not over', async () => {
+    await dataplane({
+      rotated: { code: 'ROTATION_PENDING', generation: 4, unansweredFlows: 2, drainLeftMs: 300 },
+    });
+    expect(await psp('rotate')).toBe(3);
+    expect(stderr).toBe(
+      'psp: ROTATION_PENDING: the last rotation is not over: 2 flows unanswered, 300 ms of drain left; try again later\n',
+    );
+    expect(await psp('rotate', '--json')).toBe(3);
+    expectSchema('rotate', json());
+    expect(json()).toEqual({
+      rotated: false,
+      generation: 4,
+      reofferedFlows: 0,
+      unansweredFlows: 2,
+      drainLeftMs: 300,
+    });
+  });
+});
+
+describe('psp sampling', () => {
+  const takes = ({ egressLog2 }: SamplingSet): SamplingState => ({ code: '', egressLog2 });
+
+  it.each([
+    { rate: '4', says: 'one of 16 packets that leave is sampled\n', egressLog2: 4 },
+    { rate: '0', says: 'every packet that leaves is sampled\n', egressLog2: 0 },
+    { rate: '16', says: 'one of 65536 packets that leave is sampled\n', egressLog2: 16 },
+    { rate: 'off', says: 'sampling is off\n', egressLog2: null },
+  ])('sets $rate and tells it', async ({ rate, says, egressLog2 }) => {
+    await dataplane({ sampling: takes });
+    expect(await psp('sampling', rate)).toBe(0);
+    expect(stdout).toBe(says);
+    stdout = '';
+    expect(await psp('sampling', rate, '--json')).toBe(0);
+    expectSchema('sampling', json());
+    expect(json()).toEqual({ egressLog2, peers: [] });
+  });
+
+  it('sets the rate towards one peer and tells it', async () => {
+    const terms = ['b'].map((name) => ({ ...peerTerms, name, samplingLog2: 4 }));
+    await dataplane({ sampling: takes, status: { samplingLog2: 4, terms } });
+    expect(await psp('sampling', '--peer', 'b', '2')).toBe(0);
+    expect(stdout).toBe('one of 4 packets that leave towards b is sampled\n');
+    stdout = '';
+    expect(await psp('sampling')).toBe(0);
+    expect(stdout).toBe(
+      'one of 16 packets that leave is sampled\none of 4 packets that leave towards b is sampled\n',
+    );
+    stdout = '';
+    expect(await psp('sampling', 'off', '--peer', 'b', '--json')).toBe(0);
+    expectSchema('sampling', json());
+    expect(json()).toEqual({ egressLog2: 4, peers: [{ name: 'b', egressLog2: null }] });
+    stdout = '';
+    expect(await psp('sampling', '--peer', 'b')).toBe(0);
+    expect(stdout).toBe('no packet that leaves towards b is sampled\n');
+  });
+
+  it('says in one line that there is no such peer, and asks nobody', async () => {
+    const asked: SamplingSet[] = [];
+    await dataplane({
+      sampling: (message) => {
+        asked.push(message);
+        return takes(message);
+      },
+    });
+    expect(await psp('sampling', '4', '--peer', 'z')).toBe(2);
+    expect(stderr).toBe(`psp: USAGE: there is no peer z in ${file}; its peers: b\n`);
+    expect(asked).toEqual([]);
+  });
+
+  it('says so when the dataplane runs by a node file without the peer', async () => {
+    await dataplane({ sampling: () => ({ code: 'PAYLOAD_INVALID', egressLog2: undefined }) });
+    expect(await psp('sampling', '4', '--peer', 'b')).toBe(1);
+    expect(stderr).toMatch(/refused it for peer b; it may run by an older node file\n$/);
+  });
+
+  it('shows what is set', async () => {
+    await dataplane({ status: { samplingLog2: 6 } });
+    expect(await psp('sampling')).toBe(0);
+    expect(stdout).toBe('one of 64 packets that leave is sampled\n');
+  });
+
+  it('refuses rates that are none, as wrong usage', async () => {
+    for (const bad of ['17', '-1', '1.5', 'on', '']) expect(await psp('sampling', bad), bad).toBe(2);
+    expect(stderr).toContain('a whole number from 0 to 16, or off, is expected');
+  });
+
+  it('ends with 3 and one line while the engine is busy', async () => {
+    await dataplane({ sampling: () => ({ code: 'ENGINE_BUSY', egressLog2: 4 }) });
+    expect(await psp('sampling', 'off')).toBe(3);
+    expect(stdout).toBe('');
+    expect(stderr).toBe(
+      'psp: ENGINE_BUSY: the engine takes no more commands at the moment; try again later\n',
+    );
+  });
+});
+
+describe('psp', () => {
+  it('takes -c and --json before and after the command', async () => {
+    await dataplane({ rotated: { generation: 2 } });
+    for (const args of [
+      ['-c', file, '--json', 'rotate'],
+      ['rotate', '-c', file, '--json'],
+      ['--json', 'rotate', '--config', file],
+    ]) {
+      stdout = '';
+      expect(await run(args)).toBe(0);
+      expect(json().generation).toBe(2);
+    }
+    expect(await run(['config', 'check', '--file-only', '-c', file])).toBe(0);
+    expect(await run(['config', '-c', file, 'check', '--file-only'])).toBe(0);
+  });
+
+  it('tells in one line that no node runs, and at once', async () => {
+    const away = join(dir, 'away.yaml');
+    writeFileSync(
+      away,
+      'node: a\nunsecured: { port: x }\nsecured: { port: y, address: 192.0.2.1/24 }\n' +
+        'keyExchange: { listen: "198.51.100.1:3000" }\nvips: [10.1.0.0/24]\nbus: { listen: "127.0.0.1:1" }\n',
+    );
+    for (const command of ['status', 'flows', 'pipeline', 'rotate', 'sampling']) {
+      stderr = '';
+      expect(await run([command, '-c', away])).toBe(1);
+      expect(stderr).toBe(
+        'psp: BUS_UNAVAILABLE: the bus at 127.0.0.1:1 cannot be reached: node a does not run here; ' +
+          `start it with \`psp up -c ${away}\`; try again later\n`,
+      );
+    }
+  });
+
+  it('tells in one line that the dataplane is silent', async () => {
+    for (const command of ['flows', 'pipeline', 'rotate', 'sampling']) {
+      stderr = '';
+      expect(await psp(command)).toBe(1);
+      expect(stderr).toBe('psp: SERVICE_DOWN: dataplane cannot be reached on the bus; try again later\n');
+    }
+  });
+
+  it('ends with 2 on wrong usage and 0 on help', async () => {
+    expect(await run(['bogus'])).toBe(2);
+    expect(stderr).toBe("psp: USAGE: unknown command 'bogus'\n");
+    for (const args of [
+      ...[['init'], ['status', '--bogus'], ['rotate', 'extra'], ['pipeline', 'extra']],
+      ...[['fence'], ['config'], []],
+    ]) {
+      expect(await run(args), args.join(' ')).toBe(2);
+    }
+    for (const args of [['--help'], ['--version'], ['init', '--help']]) expect(await run(args)).toBe(0);
+  });
+
+  it('checks a node file: a good one with what it gives up, exit code 0, the same in JSON', async () => {
+    const loose = join(dir, 'loose.yaml');
+    writeFileSync(
+      loose,
+      `node: a
+unsecured: { port: x }
+secured: { port: y, address: 192.0.2.1/24 }
+keyExchange: { listen: "198.51.100.1:3000" }
+vips: [10.1.0.0/24]
+peers:
+  b: { endpoint: "198.51.100.2:3000", vips: [10.2.0.0/24], authOnly: true }
+ingressAcl: false
+`,
+    );
+    expect(await run(['config', 'check', loose, '--file-only'])).toBe(0);
+    expect(stdout).toBe(
+      `${loose} is good
+warning: peers.b.authOnly (line 7): traffic with b is authenticated, not encrypted
+warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from and to addresses that were not agreed
+`,
+    );
+    stdout = '';
+    expect(await run(['config', 'check', loose, '--file-only', '--json'])).toBe(0);
+    expectSchema('config_check', json());
+    expect(json()).toMatchObject({
+      ok: true,
+      faults: [],
+      warnings: [
+        { path: 'peers.b.authOnly', line: 7 },
+        { path: 'ingressAcl', line: 8 },
+      ],
+    });
+  });
+
+  it('checks a node file: all faults, exit code 1, the same in JSON', async () => {
+    const bad = join(dir, 'bad.yaml');
+    writeFileSync(bad, 'node: A\nvips: []\nextra: 1\n');
+    expect(await run(['config', 'check', '-c', bad])).toBe(1);
+    expect(stderr.split('\n')[0]).toBe(`psp: CONFIG_INVALID: ${bad}:`);
+    expect(stderr).toContain('  extra (line 3): expected one of node, unsecured');
+    expect(await run(['config', 'check', bad, '--json'])).toBe(1);
+    expectSchema('config_check', json());
+    const { ok, faults } = json() as { ok: boolean; faults: { path: string }[] };
+    expect(ok).toBe(false);
+    const paths = ['node', 'unsecured', 'secured', 'keyExchange', 'vips', 'extra'];
+    expect(faults.map(({ path }) => path).sort()).toEqual(paths.sort());
+  });
+});
+
+describe('a certificate that cannot be used', () => {
+  let authority: Authority;
+  const identity = 'spiffe://psp/gateway/a';
+  beforeAll(async () => {
+    authority = await Authority.create();
+  });
+  afterEach(() => rmSync(join(dir, 'tls'), { recursive: true, force: true }));
+
+  it('is a fault of config check for every reason, and none once it was replaced', async () => {
+    const faulty = await authority.issue([identity], [], { to: -3_600_000, usages: ['serverAuth'] });
+    writeTls(dir, authority.certificate, faulty);
+    const certificate = join(dir, 'tls/node.crt');
+    const found = async () => {
+      stdout = '';
+      expect(await psp('config', 'check', '--json')).toBe(1);
+      expectSchema('config_check', json());
+      const { faults } = json() as { faults: { path: string }[] };
+      return faults.filter(({ path }) => path.startsWith(join(dir, 'tls')));
+    };
+    expect(await found()).toEqual([
+      {
+        path: certificate,
+        expected: expect.stringMatching(/^a certificate for serverAuth and clientAuth \(.*psp init/),
+        received: 'one that lacks the extended key usage clientAuth',
+      },
+      {
+        path: certificate,
+        expected: expect.stringMatching(/^a certificate that is valid now \(.*psp init.*clock/),
+        received: expect.stringMatching(/^one that expired on \d{4}-/),
+      },
+    ]);
+    writeTls(dir, authority.certificate, await authority.gateway(identity));
+    expect(await found()).toEqual([]);
+    writeFileSync(certificate, 'something else');
+    expect(await found()).toMatchObject([{ path: certificate, received: 'no certificate in PEM' }]);
+  });
+
+  it('is named by status though the key exchange is silent, and once where that names it, too', async () => {
+    writeTls(dir, authority.certificate, await authority.issue([identity], [], { to: -7_200_000 }));
+    await dataplane({});
+    expect(await psp('status')).toBe(1);
+    expect(stdout).toMatch(/^! certificate \(for 2 h.*\): CERTIFICATE_UNUSABLE: .*node\.crt expired on /m);
+    await keyexchange({ health: [{ part: 'certificate', message: 'CERTIFICATE_UNUSABLE: x', sinceMs: 1n }] });
+    stdout = '';
+    await psp('status');
+    expect(stdout.match(/CERTIFICATE_UNUSABLE/g)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the dataplane says of itself when its numbers change: passing trouble is told for a while, not for ever.
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Engine } from '../../../services/dataplane/adapters/engine.js';
+import { Report } from '../../../services/dataplane/adapters/report.js';
+import { Sampler } from '../../../services/dataplane/adapters/sampler_client.js';
+import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
+
+const times = { holdMs: 3000, exchangeMs: 1000, drainMs: 500, rotateGraceMs: 3_600_000 };
+
+type Config = ConstructorParameters<typeof Report>[0];
+
+function reportOf() {
+  const values = { eventsLost: 0n, missesWaiting: 0n };
+  const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], lcores: [], values });
+  const samplingLog2 = () => undefined;
+  const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times });
+  const lists = { peers: [], terms: [], bypass: [], warnings: [] };
+  const config = { node: 'a', engine: { ingressAcl: true }, ...lists } as unknown as Config;
+  const report = new Report(
+    config,
+    arbiter,
+    { counters, samplingLog2 } as unknown as Engine,
+    new Sampler([]),
+  );
+  const health = () => report.status().health.map(({ part, message }) => `${part}: ${message.split(';')[0]}`);
+  return { values, report, health };
+}
+
+describe('a loss of events', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance', 'Date', 'hrtime'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  it('is told until a minute went by without another', () => {
+    const { values, report, health } = reportOf();
+    expect(health()).toEqual([]);
+    values.eventsLost = 3n;
+    report.stats('id');
+    vi.advanceTimersByTime(59_000);
+    expect(health()).toEqual(['events: 3 receive SPIs ended before their first packet could be told']);
+    values.eventsLost = 4n;
+    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be told']);
+    vi.advanceTimersByTime(59_000);
+    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be told']);
+    vi.advanceTimersByTime(1000);
+    expect(health()).toEqual([]);
+  });
+});
+
+describe('misses that the engine cannot tell', () => {
+  it('are shown as long as they wait', () => {
+    const { values, health } = reportOf();
+    values.missesWaiting = 2n;
+    expect(health()).toEqual(['misses: 2 flows wait to be told']);
+    values.missesWaiting = 0n;
+    expect(health()).toEqual([]);
+  });
+});

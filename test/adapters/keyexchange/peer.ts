@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Other ends for the tests of the key exchange: a client that knows no more of the peer protocol than the field
+// numbers of the reference application, and a server that answers as a test tells it to.
+import tls from 'node:tls';
+import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
+import {
+  Client,
+  credentials,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceError,
+  type sendUnaryData,
+  type VerifyOptions,
+} from '@grpc/grpc-js';
+import {
+  type MultiTunnelRequest,
+  type MultiTunnelResponse,
+  PSP_GatewayService,
+} from '../../../proto/gen/psp_gateway.js';
+import { longMs } from '../shared/waiting.js';
+import type { KeyPair } from './certificates.js';
+
+export interface PlainParameters {
+  mac: string;
+  ip: string;
+  version: number;
+  spi: number;
+  key: Buffer;
+  encapType: number;
+}
+
+export interface PlainRequest {
+  requestId: number;
+  versions: number[];
+  tunnels: { source: string; destination: string; innerType: number; reverse?: PlainParameters }[];
+}
+
+function encodeParameters(
+  out: BinaryWriter,
+  { mac, ip, version, spi, key, encapType }: PlainParameters,
+): void {
+  out.uint32(10).string(mac).uint32(18).string(ip).uint32(24).uint32(version);
+  out.uint32(32).uint32(spi).uint32(42).bytes(key).uint32(56).uint32(encapType);
+}
+
+function encodeRequest({ requestId, versions, tunnels }: PlainRequest): Buffer {
+  const out = new BinaryWriter();
+  out.uint32(8).uint64(requestId);
+  out.uint32(18).fork();
+  for (const version of versions) out.uint32(version);
+  out.join();
+  for (const { source, destination, innerType, reverse } of tunnels) {
+    out.uint32(26).fork();
+    out.uint32(10).string(source).uint32(18).string(destination).uint32(24).uint32(innerType);
+    if (reverse) {
+      out.uint32(34).fork();
+      encodeParameters(out, reverse);
+      out.join();
+    }
+    out.join();
+  }
+  return Buffer.from(out.finish());
+}
+
+function decodeParameters(octets: Uint8Array): PlainParameters {
+  const reader = new BinaryReader(octets);
+  const found = { mac: '', ip: '', version: 0, spi: 0, key: Buffer.alloc(0), encapType: 0 };
+  while (reader.pos < reader.len) {
+    const [field, wire] = reader.tag();
+    if (field === 1) found.mac = reader.string();
+    else if (field === 2) found.ip = reader.string();
+    else if (field === 3) found.version = reader.uint32();
+    else if (field === 4) found.spi = reader.uint32();
+    else if (field === 5) found.key = Buffer.from(reader.bytes());
+    else if (field === 7) found.encapType = reader.uint32();
+    else reader.skip(wire);
+  }
+  return found;
+}
+
+export interface PlainResponse {
+  requestId: number;
+  tunnels: PlainParameters[];
+}
+
+function decodeResponse(octets: Buffer): PlainResponse {
+  const reader = new BinaryReader(octets);
+  const found: PlainResponse = { requestId: 0, tunnels: [] };
+  while (reader.pos < reader.len) {
+    const [field, wire] = reader.tag();
+    if (field === 1) found.requestId = Number(reader.uint64());
+    else if (field === 2) found.tunnels.push(decodeParameters(reader.bytes()));
+    else reader.skip(wire);
+  }
+  return found;
+}
+
+/** What the server said instead of an answer. */
+export interface Refusal {
+  code: number;
+  details: string;
+}
+
+export class PlainClient {
+  readonly #client: Client;
+
+  /** @param pair none: no client certificate. */
+  constructor(port: number, ca: string, pair: KeyPair | undefined, verify: VerifyOptions = {}) {
+    this.#client = new Client(
+      `127.0.0.1:${port}`,
+      credentials.createSsl(
+        Buffer.from(ca),
+        pair ? Buffer.from(pair.privateKey) : null,
+        pair ? Buffer.from(pair.certificate) : null,
+        { checkServerIdentity: () => undefined, ...verify },
+      ),
+      { 'grpc.ssl_target_name_override': 'gateway' },
+    );
+  }
+
+  request(request: PlainRequest, timeoutMs?: number): Promise<PlainResponse | Refusal> {
+    return this.#call('RequestMultipleTunnelParams', encodeRequest(request), decodeResponse, timeoutMs);
+  }
+
+  rotate(): Promise<unknown> {
+    return this.#call('RequestKeyRotation', Buffer.from([8, 1]), (octets) => octets);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #call<T>(
+    method: string,
+    octets: Buffer,
+    decode: (octets: Buffer) => T,
+    timeoutMs = longMs,
+  ): Promise<T | Refusal> {
+    return new Promise((resolve) => {
+      this.#client.makeUnaryRequest(
+        `/psp_gateway.PSP_Gateway/${method}`,
+        (message: Buffer) => message,
+        decode,
+        octets,
+        { deadline: Date.now() + timeoutMs },
+        (error: ServiceError | null, response?: T) =>
+          resolve(error ? { code: error.code, details: error.details } : (response as T)),
+      );
+    });
+  }
+}
+
+/** What a TLS client that offers at most `version` gets. */
+export function handshake(
+  port: number,
+  ca: string,
+  pair: KeyPair,
+  version: tls.SecureVersion,
+): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = tls.connect({
+      port,
+      host: '127.0.0.1',
+      ca,
+      key: pair.privateKey,
+      cert: pair.certificate,
+      minVersion: 'TLSv1.2',
+      maxVersion: version,
+      ALPNProtocols: ['h2'],
+      checkServerIdentity: () => undefined,
+    });
+    socket.once('secureConnect', () => {
+      resolve(socket.getProtocol() ?? '');
+      socket.destroy();
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+type Behaviour = (request: MultiTunnelRequest, callback: sendUnaryData<MultiTunnelResponse>) => void;
+
+/** A peer that answers with what `behave` says. */
+export class FakePeer {
+  readonly requests: MultiTunnelRequest[] = [];
+  behave: Behaviour = () => undefined;
+  readonly #server = new Server();
+
+  async start(port: number, ca: string, pair: KeyPair): Promise<void> {
+    this.#server.addService(PSP_GatewayService, {
+      requestMultipleTunnelParams: (
+        call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
+        callback: sendUnaryData<MultiTunnelResponse>,
+      ) => {
+        this.requests.push(call.request);
+        this.behave(call.request, callback);
+      },
+      requestKeyRotation: (_call: unknown, callback: sendUnaryData<unknown>) => callback({ code: 12 }),
+    });
+    const identity = [
+      { private_key: Buffer.from(pair.privateKey), cert_chain: Buffer.from(pair.certificate) },
+    ];
+    const secured = ServerCredentials.createSsl(Buffer.from(ca), identity, true);
+    await new Promise<void>((resolve, reject) => {
+      this.#server.bindAsync(`127.0.0.1:${port}`, secured, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  stop(): void {
+    this.#server.forceShutdown();
+  }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The terms of tunnels over real gRPC with TLS: the mode, which both sides must name alike; peers that are only
+// authenticated, which both sides must want; and the cookie, which passes through. Where two node files disagree
+// nothing is installed on either side, and each side says why.
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Mode } from '../../../proto/gen/bus.js';
+import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
+import { eventually, longMs } from '../shared/waiting.js';
+import { Authority } from './certificates.js';
+import { FakePeer } from './peer.js';
+import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
+
+let authority: Authority;
+const closing: (() => Promise<void> | void)[] = [];
+beforeAll(async () => {
+  authority = await Authority.create();
+});
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+const flow = flowOf('10.1.0.5', '10.2.0.7');
+
+/** @param ofB what a's node file says of b. @param ofA what b's says of a. */
+async function nodes(ofB: string, ofA: string): Promise<{ a: TestNode; b: TestNode }> {
+  const ports = await freePorts('a', 'b');
+  const a = await startNode('a', authority, { ports, terms: { b: ofB }, times: unhurried });
+  closing.push(() => a.stop());
+  const b = await startNode('b', authority, { ports, terms: { a: ofA }, times: unhurried });
+  closing.push(() => b.stop());
+  a.dataplane.announce();
+  b.dataplane.announce();
+  return { a, b };
+}
+
+/** Wants as a dataplane does, again each second, until `ended`. */
+async function wanted<T>(node: TestNode, ended: () => T): Promise<T> {
+  for (let left = longMs / 1000; ; left--) {
+    node.dataplane.want('b', [flow]);
+    try {
+      return await vi.waitFor(ended, { timeout: 1000, interval: 5 });
+    } catch (error) {
+      if (left === 0) throw error;
+    }
+  }
+}
+const installed = (node: TestNode) => () => {
+  const install = node.dataplane.installs.at(-1);
+  expect(install).toBeDefined();
+  return install as NonNullable<typeof install>;
+};
+const refused = (node: TestNode) => () => {
+  const refusal = node.dataplane.refusals.at(-1);
+  expect(refusal).toBeDefined();
+  return refusal as NonNullable<typeof refusal>;
+};
+
+describe('two sides that agree', () => {
+  it('on transport mode and cookies exchange keys for it, and both are bound in the seals', async () => {
+    const { a, b } = await nodes('mode: transport', 'mode: transport');
+    Object.assign(a.dataplane, { mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0001n });
+    Object.assign(b.dataplane, { mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0002n });
+    const { message, keys } = await wanted(a, installed(a));
+    expect(message.egress).toMatchObject([{ mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0002n }]);
+    expect(keys[0]).toEqual(b.dataplane.offered.get(message.egress[0]?.spi as number));
+    const accept = b.dataplane.accepts.at(-1);
+    expect(accept?.message.egress).toMatchObject([
+      { mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0001n },
+    ]);
+    expect(accept?.keys[0]).toEqual(a.dataplane.offered.get(accept?.message.egress[0]?.spi as number));
+  });
+
+  it('that traffic is only authenticated speak versions 2 and 3', async () => {
+    const { a, b } = await nodes('authOnly: true', 'authOnly: true');
+    a.dataplane.version = 3;
+    const { message, keys } = await wanted(a, installed(a));
+    expect(message.egress).toMatchObject([{ version: 3 }]);
+    expect(keys[0]).toHaveLength(32);
+    expect(b.dataplane.accepts.at(-1)?.message).toMatchObject({ version: 3, egress: [{ version: 3 }] });
+    a.dataplane.version = 2;
+    b.dataplane.accepts.length = 0;
+    await wanted(a, () => expect(b.dataplane.accepts.at(-1)?.message.egress).toMatchObject([{ version: 2 }]));
+    expect(b.dataplane.accepts.at(-1)?.keys[0]).toHaveLength(16);
+  });
+});
+
+describe('two sides that disagree', () => {
+  const cases: [string, string, string, Mode, string][] = [
+    ['we want transport', 'mode: transport', 'mode: tunnel', Mode.MODE_TRANSPORT, 'a offers transport mode'],
+    ['the peer wants transport', 'mode: tunnel', 'mode: transport', Mode.MODE_TUNNEL, 'a offers tunnel mode'],
+  ];
+  it.each(cases)('on the mode refuse, and both say so: %s', async (_what, ofB, ofA, mode, says) => {
+    const { a, b } = await nodes(ofB, ofA);
+    a.dataplane.mode = mode;
+    expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', flows: [flow], refusal: 'PEER_REFUSED' });
+    expect(a.linesOf('PEER_REFUSED')[0]?.err).toContain(`INVALID_ARGUMENT: MODE_MISMATCH: peer ${says}`);
+    expect(b.linesOf('MODE_MISMATCH')[0]).toMatchObject({ peer: 'a', flow: '10.1.0.5 -> 10.2.0.7' });
+    expect(await b.counter('MODE_MISMATCH')).toBeGreaterThan(0);
+    expect((await b.status()).peers).toMatchObject([{ name: 'a', lastCode: 'MODE_MISMATCH' }]);
+    expect((await a.status()).peers).toMatchObject([{ breaker: 'closed', failed: 0n }]);
+    expect([a.dataplane.installs, b.dataplane.accepts]).toEqual([[], []]);
+  });
+
+  it.each([
+    ['we do not want to be read', '', 'authOnly: true', 1, '[1,0]', '[3,2]'],
+    ['the peer does not want to be read', 'authOnly: true', '', 3, '[3,2]', '[1,0]'],
+  ])('on encryption refuse, and both say so: %s', async (_what, ofB, ofA, version, offered, spoken) => {
+    const { a, b } = await nodes(ofB || 'authOnly: false', ofA || 'authOnly: false');
+    a.dataplane.version = version;
+    expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', refusal: 'PEER_REFUSED' });
+    expect(a.linesOf('PEER_REFUSED')[0]?.err).toContain(
+      `VERSION_NOT_SPOKEN: none of the PSP versions ${offered} is spoken here, only ${spoken}`,
+    );
+    expect(b.linesOf('VERSION_NOT_SPOKEN')[0]).toMatchObject({ peer: 'a' });
+    expect([a.dataplane.installs, b.dataplane.accepts]).toEqual([[], []]);
+  });
+});
+
+describe('a peer that knows no modes', () => {
+  const answerTo = (request: MultiTunnelRequest): MultiTunnelResponse => ({
+    requestId: request.requestId,
+    epoch: undefined,
+    tunnelsParams: request.tunnels.map((_, i) => ({
+      macAddr: '02:00:00:00:00:02',
+      ipAddr: '192.0.2.2',
+      pspVersion: 0,
+      spi: 0x80000001 + i,
+      encryptionKey: Buffer.alloc(16, 7),
+      virtCookie: 0n,
+      encapType: 4,
+      offerNumber: undefined,
+      mode: undefined,
+    })),
+  });
+  async function against(ofB: string, mode: Mode): Promise<{ a: TestNode; fake: FakePeer }> {
+    const ports = await freePorts('a', 'b');
+    const fake = new FakePeer();
+    const pair = await authority.gateway('spiffe://psp/gateway/b');
+    await fake.start(ports.b as number, authority.certificate, pair);
+    closing.push(() => fake.stop());
+    fake.behave = (request, callback) => callback(null, answerTo(request));
+    const a = await startNode('a', authority, { ports, terms: { b: ofB }, times: unhurried });
+    closing.push(() => a.stop());
+    a.dataplane.mode = mode;
+    return { a, fake };
+  }
+
+  it('means tunnels', async () => {
+    const { a, fake } = await against('mode: tunnel', Mode.MODE_TUNNEL);
+    const { message } = await wanted(a, installed(a));
+    expect(message.egress).toMatchObject([{ mode: Mode.MODE_TUNNEL }]);
+    expect(fake.requests.at(-1)?.tunnels[0]?.reverseParams?.mode).toBe(1);
+  });
+
+  it('that answers where we want transport has refused: nothing is installed, our offer is taken back', async () => {
+    const { a, fake } = await against('mode: transport', Mode.MODE_TRANSPORT);
+    expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', flows: [flow], refusal: 'MODE_MISMATCH' });
+    expect(fake.requests.at(-1)?.tunnels[0]?.reverseParams?.mode).toBe(2);
+    expect(a.linesOf('MODE_MISMATCH')[0]?.err).toBe(
+      'peer b offers tunnel mode, the mode with it is transport here',
+    );
+    expect((await a.status()).peers).toMatchObject([{ breaker: 'closed', failed: 0n }]);
+    expect(a.dataplane.installs).toEqual([]);
+  });
+});
+
+it('a want whose mode or cookie was changed on the bus does not open', async () => {
+  const { a, b } = await nodes('mode: tunnel', 'mode: tunnel');
+  await wanted(a, installed(a));
+  const before = b.dataplane.accepts.length;
+  a.dataplane.want('b', [flow], {
+    change: ({ offers: [offer] }) => void Object.assign(offer ?? {}, { mode: Mode.MODE_TRANSPORT }),
+  });
+  await eventually(async () => expect(await a.counter('SEAL_INVALID')).toBe(1));
+  a.dataplane.want('b', [flow], {
+    change: ({ offers: [offer] }) => void Object.assign(offer ?? {}, { cookie: 1n }),
+  });
+  await eventually(async () => expect(await a.counter('SEAL_INVALID')).toBe(2));
+  a.dataplane.want('b', [flow], {
+    change: ({ offers: [offer] }) => void Object.assign(offer ?? {}, { mode: Mode.MODE_UNSPECIFIED }),
+  });
+  await eventually(async () => expect(await a.counter('PAYLOAD_INVALID')).toBe(1));
+  expect(b.dataplane.accepts.length).toBe(before);
+});

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real audit server with its stream, and producers with folders of their own below one folder.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type AuditEvent, readEvent } from '../../../services/shared/audit/event.js';
+import {
+  type AuditOptions,
+  type AuditSlice,
+  AuditTrail,
+  makeAuditFolder,
+} from '../../../services/shared/audit/trail.js';
+import type { BusStream } from '../../../services/shared/bus/stream.js';
+import type { Service } from '../../../services/shared/contracts.js';
+import { until } from '../../e2e/namespace.js';
+import { AuditServer } from './nats_server.js';
+
+export class AuditRig {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'psp-audit-'));
+  readonly #producers: Producer[] = [];
+
+  private constructor(
+    readonly nats: AuditServer,
+    public operator: BusStream,
+  ) {}
+
+  static async start(): Promise<AuditRig> {
+    const nats = await AuditServer.start('a');
+    const operator = await nats.stream('operator');
+    return new AuditRig(nats, operator);
+  }
+
+  /** The node gets another name over what it left. */
+  async rename(node: string): Promise<void> {
+    await this.operator.close();
+    await this.nats.stop();
+    this.nats.rename(node);
+    await this.nats.start();
+    this.operator = await this.nats.stream('operator');
+  }
+
+  /** Where all producers of a service spool. */
+  folder(service: Service): string {
+    return makeAuditFolder(this.#folder, service);
+  }
+
+  /** Writes what a command of the operator needs into a folder. @returns the node file. */
+  operatorFile(folder: string): string {
+    const file = join(folder, 'node.yaml');
+    writeFileSync(
+      file,
+      `{ node: a, unsecured: { port: x }, secured: { port: y, address: 192.0.2.1/24 },
+         keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "127.0.0.1:1" },
+         audit: { listen: "${this.nats.listen}" } }`,
+    );
+    mkdirSync(join(folder, 'nats'));
+    writeFileSync(join(folder, 'nats/operator.password'), this.nats.passwords.operator, { mode: 0o640 });
+    return file;
+  }
+
+  /** A start of a service. @param options `onBus: false` leaves the bus out. */
+  async producer(
+    service: Service,
+    options: Partial<AuditOptions> & { onBus?: boolean } = {},
+  ): Promise<Producer> {
+    const { onBus = true, ...rest } = options;
+    const trail = await AuditTrail.open({
+      node: this.nats.node,
+      service,
+      folder: this.folder(service),
+      spoolBytes: 1024 * 1024,
+      tendMs: 50,
+      silentMs: 500,
+      ...rest,
+    });
+    const producer = new Producer(service, trail, this.nats);
+    this.#producers.push(producer);
+    if (onBus) await producer.join();
+    return producer;
+  }
+
+  /** All that the stream holds, in its order; the operator may have to find a server again that was killed. */
+  async events(): Promise<AuditEvent[]> {
+    await until('the operator is on the bus', () => this.operator.connected);
+    const events: AuditEvent[] = [];
+    for await (const { octets } of this.operator.read({ follow: false }, new AbortController().signal)) {
+      events.push(readEvent(octets) as AuditEvent);
+    }
+    return events;
+  }
+
+  /** Numbers of one producer's events in the order in which the stream holds them. */
+  async numbers({ incarnation }: Pick<Producer, 'incarnation'>): Promise<number[]> {
+    const events = await this.events();
+    return events.filter((each) => each.incarnation === incarnation).map(({ sequence }) => sequence);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#producers.map((producer) => producer.leave()));
+    await this.operator.close();
+    await this.nats.remove();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+export class Producer {
+  #stream: BusStream | undefined;
+  #recorded = 0;
+
+  constructor(
+    readonly service: Service,
+    readonly trail: AuditTrail,
+    private readonly nats: AuditServer,
+  ) {}
+
+  get incarnation(): string {
+    return this.trail.producer.incarnation;
+  }
+
+  async join(): Promise<void> {
+    this.#stream = await this.nats.stream(this.service, {
+      onState: (connected) => this.trail.streamState(connected),
+    });
+    this.trail.useStream(this.#stream);
+  }
+
+  /** Records so many events. */
+  record(count = 1): void {
+    for (let i = 0; i < count; i++) {
+      const [generation, by] = [++this.#recorded, 'operator'] as const;
+      this.trail.record('keys.rotated', { generation, by, reofferedFlows: 0, cutFlows: 0 });
+    }
+  }
+
+  counter(name: string): number {
+    return Number(this.trail.counters().find((each) => each.name === name)?.value);
+  }
+
+  /** What is wrong with the spool; that events wait for a bus is told after five seconds, which may pass in any test. */
+  spoolTroubles(): string[] {
+    const messages = this.trail.health().map(({ message }) => message);
+    return messages.filter((message) => !/^\d+ events wait on disk: /.test(message));
+  }
+
+  async leave(): Promise<void> {
+    await this.trail.close(500);
+    await this.#stream?.close();
+  }
+}
+
+/** 1, 2, ... n */
+export const upTo = (n: number, first = 1): number[] =>
+  Array.from({ length: n - first + 1 }, (_, i) => first + i);
+
+/** What a service's slice says of its audit, with a state folder that goes when the test file ends. */
+export function auditSlice(): AuditSlice {
+  const stateDir = mkdtempSync(join(tmpdir(), 'psp-audit-'));
+  process.once('exit', () => rmSync(stateDir, { recursive: true, force: true }));
+  const gist: AuditSlice['gist'] = {
+    sha256: '0'.repeat(64),
+    vips: [],
+    peers: [],
+    vipCount: 0,
+    peerCount: 0,
+    tunnels: 0,
+    trustDomain: 'psp',
+    versions: [1, 0],
+    samplingEgressLog2: null,
+    authOnlyPeers: [],
+    cryptOffsetPeers: [],
+    ingressAcl: true,
+    bypass: 0,
+    samplingPlain: false,
+    captureEgress: false,
+  };
+  // Nobody listens there.
+  return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, gist };
+}

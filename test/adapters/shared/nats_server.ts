@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real nats-server on a free port of loopback, with the configuration that a node would run it with: the one for
+// everything but audit, or an AuditServer. Tests start and stop it; `stop` keeps the port so that the same server can
+// be started again.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Bus, type BusOptions } from '../../../services/shared/bus/bus.js';
+import { renderAuditConfig, renderBusConfig } from '../../../services/shared/bus/nats_config.js';
+import { BusStream } from '../../../services/shared/bus/stream.js';
+import { type BusUser, busUsers } from '../../../services/shared/contracts.js';
+import { until } from '../../e2e/namespace.js';
+
+/**
+ * Below the ports that kernels choose by themselves (32768 and up), so that no connection takes one before it is used;
+ * each worker of vitest has its own share, and begins somewhere in it, because other runs may go on beside this one.
+ */
+const share = { first: 10_000 + 4000 * ((Number(process.env.VITEST_POOL_ID ?? 1) - 1) % 5), size: 4000 };
+let turn = Math.floor(Math.random() * share.size);
+
+/** A port of 127.0.0.1 that nobody listens on, and that is not given twice soon. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = share.first + (turn++ % share.size);
+    const probe = createServer();
+    const isFree = new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!(await isFree)) continue;
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
+}
+
+/** An address that nobody listens at. */
+export const nobody = '127.0.0.1:2';
+
+/** What the audit stream of a test may keep. */
+export const streamBytes = 64 * 1024 * 1024;
+
+export class NatsServer {
+  readonly passwords = Object.fromEntries(busUsers.map((user) => [user, `password-of-${user}`])) as Record<
+    BusUser,
+    string
+  >;
+  #child: ChildProcess | undefined;
+  #audit: AuditServer | undefined;
+
+  protected constructor(
+    public node: string,
+    readonly listen: string,
+    protected readonly folder: string,
+  ) {
+    writeFileSync(this.configFile, this.config());
+  }
+
+  protected config(): string {
+    return renderBusConfig(this);
+  }
+
+  /** Made, but not started. */
+  static async create(node = 'a'): Promise<NatsServer> {
+    return new NatsServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));
+  }
+
+  /** With an audit server beside it, for services of this node. */
+  static async start(node = 'a'): Promise<NatsServer> {
+    const server = await NatsServer.create(node);
+    await server.start();
+    server.#audit = await AuditServer.start(node);
+    return server;
+  }
+
+  /** Where the audit server beside it listens; nobody does where there is none. */
+  get auditListen(): string {
+    return this.#audit?.listen ?? nobody;
+  }
+
+  get configFile(): string {
+    return join(this.folder, 'nats.conf');
+  }
+
+  get pid(): number {
+    return this.#child?.pid as number;
+  }
+
+  /** What it has logged. */
+  protected output = '';
+
+  async start(): Promise<void> {
+    const child = spawn('/usr/sbin/nats-server', ['-c', this.configFile], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.#child = child;
+    this.output = '';
+    await new Promise<void>((resolve, reject) => {
+      child.stderr.on('data', (chunk: Buffer) => {
+        this.output += chunk.toString();
+        if (this.output.includes('Server is ready')) resolve();
+      });
+      child.once('exit', () => reject(new Error(`nats-server ended: ${this.output}`)));
+    });
+  }
+
+  /** Whether it still runs. */
+  protected get isRunning(): boolean {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
+  }
+
+  async remove(): Promise<void> {
+    await this.#audit?.remove();
+    await this.stop('SIGKILL');
+    rmSync(this.folder, { recursive: true });
+  }
+
+  connect(user: BusUser, options: Partial<BusOptions> = {}): Promise<Bus> {
+    const { node, listen: server } = this;
+    return Bus.connect({ node, server, user, password: this.passwords[user], ...options });
+  }
+}
+
+export class AuditServer extends NatsServer {
+  static override async create(node = 'a'): Promise<AuditServer> {
+    return new AuditServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));
+  }
+
+  static override async start(node = 'a'): Promise<AuditServer> {
+    const server = await AuditServer.create(node);
+    await server.start();
+    return server;
+  }
+
+  protected override config(): string {
+    return renderAuditConfig({ ...this, folder: this.streamFolder, streamBytes });
+  }
+
+  /** What a power cut could roll back. */
+  get streamFolder(): string {
+    return join(this.folder, 'jetstream');
+  }
+
+  /** @param stream false: without what `psp up` makes there. */
+  override async start({ stream = true } = {}): Promise<void> {
+    await super.start();
+    if (!stream) return;
+    const operator = await this.stream('operator');
+    let why: unknown;
+    const made = () => {
+      if (!this.isRunning) throw new Error('nats-server ended');
+      return operator.ensure(streamBytes).then(
+        () => true,
+        (error: unknown) => {
+          why = error;
+          return false;
+        },
+      );
+    };
+    await until('the audit stream is made', made).catch((cause) => {
+      throw new Error(`the audit stream is not made: ${why}\n${this.output}`, { cause });
+    });
+    await operator.close();
+  }
+
+  /** The node is called something else from its next start on. */
+  rename(node: string): void {
+    this.node = node;
+    writeFileSync(this.configFile, this.config());
+  }
+
+  stream(user: BusUser, options: Partial<BusOptions> = {}): Promise<BusStream> {
+    const { node, listen: server } = this;
+    return BusStream.connect({ node, server, user, password: this.passwords[user], ...options });
+  }
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+// Schedules that break a key exchange built without its rules: late, repeated, crossing and reordered messages.
+import { describe, expect, it } from 'vitest';
+import { reversed } from '../../../services/dataplane/core/facts.js';
+import { Desk, epoch, flow, theirs } from './desk.js';
+
+const f = flow(1);
+
+describe('whose key is used', () => {
+  it('an older offer that arrives late never replaces a newer one, and is answered all the same (hazard 1)', () => {
+    const desk = new Desk();
+    desk.accept(f, 2n);
+    const late = desk.accept(f, 1n);
+    expect(late).toMatchObject({ outcome: 'superseded', spi: expect.any(Number) });
+    expect(desk.accept(f, 3n).outcome).toBe('installed');
+  });
+
+  it('an accept that is sent again installs nothing again (hazard 11)', () => {
+    const desk = new Desk();
+    expect(desk.accept(f, 5n).outcome).toBe('installed');
+    expect(desk.accept(f, 5n).outcome).toBe('superseded');
+  });
+
+  it('an answer with an older offer ends its exchange and satisfies the want', () => {
+    const desk = new Desk({ configured: [{ flow: f, peer: 0 }] });
+    const { last } = desk;
+    desk.accept(f, 9n);
+    desk.rotate();
+    expect(desk.install(desk.last, 4n)).toEqual(['superseded']);
+    expect(desk.install(desk.last, 10n)).toEqual(['notInFlight']);
+    expect(desk.install(last, 11n)).toEqual(['notInFlight']);
+  });
+
+  it('an answer counts once, and only for the exchange in flight (hazard 10)', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    const first = desk.last;
+    desk.pass(1000);
+    const second = desk.last;
+    expect(desk.install(first, 1n)).toEqual(['notInFlight']);
+    expect(desk.install(second, 2n)).toEqual(['installed']);
+    expect(desk.install(second, 2n)).toEqual(['notInFlight']);
+    expect(desk.install(first, 3n)).toEqual(['notInFlight']);
+  });
+
+  it('an answer after an accept is not in flight any more: both directions carry', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    const asked = desk.last;
+    expect(desk.accept(f, 1n).outcome).toBe('installed');
+    expect(desk.install(asked, 2n)).toEqual(['notInFlight']);
+    expect(desk.withdrawn).toEqual([]);
+    expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(2);
+  });
+
+  it('an answer in the name of another peer, or for a flow that was not asked for, installs nothing', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    expect(desk.install({ ...desk.last, peer: 1 }, 1n)).toEqual(['notInFlight']);
+    expect(desk.install({ ...desk.last, flows: [flow(2)] }, 1n)).toEqual(['notInFlight']);
+    expect(desk.install(desk.last, 1n)).toEqual(['installed']);
+  });
+
+  it('a flow that is named twice in one answer is installed once', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    expect(desk.install({ ...desk.last, flows: [f, f] }, 1n)).toEqual(['installed', 'notInFlight']);
+  });
+
+  it('another epoch of the peer is new whatever its numbers, and so is the one before it (hazard 15)', () => {
+    const desk = new Desk();
+    expect(desk.accept(f, 50n, 1n).outcome).toBe('installed');
+    expect(desk.accept(f, 1n, 2n).outcome).toBe('installed');
+    expect(desk.accept(f, 1n, 1n).outcome).toBe('installed');
+    expect(desk.accept(f, 1n, 1n).outcome).toBe('superseded');
+  });
+
+  it('a peer that numbers nothing is taken at its last word', () => {
+    const desk = new Desk();
+    const unnumbered = () =>
+      desk.arbiter.accept(
+        { peer: 0, flows: [f], order: [{ epoch: undefined, number: undefined }] },
+        desk.now,
+      );
+    expect(unnumbered().rows).toEqual([0]);
+    expect(unnumbered().rows).toEqual([0]);
+  });
+
+  it('only the epoch of this start is current (hazard 14)', () => {
+    const desk = new Desk();
+    expect([desk.arbiter.isCurrent(epoch), desk.arbiter.isCurrent(epoch + 1n), desk.arbiter.epoch]).toEqual([
+      true,
+      false,
+      epoch,
+    ]);
+  });
+});
+
+describe('keys that the engine could not take', () => {
+  const decided = (desk: Desk, number: bigint) =>
+    desk.arbiter.accept({ peer: 0, flows: [f], order: [{ epoch: theirs, number }] }, desk.now);
+
+  it('are not the newest any more once another was decided on', () => {
+    const desk = new Desk();
+    const [older] = decided(desk, 1n).takes as [number];
+    expect(desk.arbiter.isNewest(f, older)).toBe(true);
+    const [newer] = decided(desk, 2n).takes as [number];
+    expect([desk.arbiter.isNewest(f, older), desk.arbiter.isNewest(f, newer)]).toEqual([false, true]);
+  });
+
+  it('leave the older one in use while the engine is busy, and none when it has no room for the flow', () => {
+    const desk = new Desk();
+    desk.accept(f, 1n);
+    decided(desk, 2n);
+    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: false });
+    expect([desk.refused, desk.arbiter.gauges().keyedFlows]).toEqual([[], 1]);
+    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    expect(desk.arbiter.gauges().keyedFlows).toBe(0);
+    expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
+  });
+
+  it('take the offers of their accept with them', () => {
+    const desk = new Desk();
+    const { spi } = desk.accept(f, 1n);
+    desk.tell({ type: 'acceptFailed', flows: [f], spis: [spi] });
+    expect(desk.withdrawn).toEqual([{ inbound: reversed(f), spi }]);
+    expect(desk.arbiter.gauges().inboundFlows).toBe(0);
+  });
+});
+
+describe('rotation', () => {
+  /** A tunnel that was keyed both ways. */
+  const keyed = (options = {}) => {
+    const desk = new Desk(options);
+    desk.miss(f);
+    desk.install(desk.last, 1n);
+    return desk;
+  };
+
+  it('offers every inbound flow anew, those of one peer together', () => {
+    const desk = new Desk();
+    for (let i = 0; i < 70; i++) desk.accept(flow(i), 1n);
+    desk.accept(flow(100));
+    desk.published.length = 0;
+    expect(desk.rotate()).toBeUndefined();
+    expect(desk.published.map(({ reason, flows }) => [reason, flows.length])).toEqual([
+      ['stale', 64],
+      ['stale', 7],
+    ]);
+    expect(desk.published.every(({ generation }) => generation === 2)).toBe(true);
+  });
+
+  it('goes again only drainMs after the last answer (hazard 3)', () => {
+    const desk = keyed();
+    desk.rotate();
+    desk.pass(5000);
+    expect(desk.rotate()).toEqual({ unanswered: 1, drainLeftMs: 0 });
+    desk.install(desk.last, 2n);
+    expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 500 });
+    desk.pass(400);
+    expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 100 });
+    desk.pass(100);
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('does not wait for silence under the older key (hazard 4)', () => {
+    const desk = keyed();
+    const [old] = desk.last.spis;
+    desk.rotate();
+    desk.install(desk.last, 2n);
+    for (let i = 0; i < 5; i++) {
+      desk.seen(f, old as number);
+      desk.pass(100);
+    }
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('an answer to an exchange of the older generation is no answer: the flow is offered anew at once (hazard 2)', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    const old = desk.last;
+    desk.rotate();
+    expect(desk.last).toBe(old);
+    expect(desk.install(old, 1n)).toEqual(['installed']);
+    expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
+    expect(desk.rotate()).toMatchObject({ unanswered: 1 });
+    desk.install(desk.last, 2n);
+    desk.pass(500);
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('an accept is no answer, because its reply may be lost; a packet under its offer is (hazard 2)', () => {
+    const desk = keyed();
+    desk.rotate();
+    const { spi } = desk.accept(f, 2n);
+    expect(desk.rotate()).toMatchObject({ unanswered: 1 });
+    desk.pass(1000);
+    expect(desk.published.filter(({ reason }) => reason === 'stale')).toHaveLength(2);
+    desk.seen(f, spi);
+    expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 500 });
+    desk.pass(5000);
+    expect(desk.published.filter(({ reason }) => reason === 'stale')).toHaveLength(2);
+  });
+
+  it('an answer that comes after an accept ended its exchange still proves that the peer has the offer', () => {
+    const desk = keyed();
+    desk.rotate();
+    const { last } = desk;
+    desk.accept(f, 2n);
+    expect(desk.install(last, 3n)).toEqual(['notInFlight']);
+    expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 500 });
+  });
+
+  it('a packet under an SPI of the older generation proves nothing', () => {
+    const desk = keyed();
+    const [old] = desk.last.spis;
+    desk.rotate();
+    desk.seen(f, old as number);
+    expect(desk.rotate()).toMatchObject({ unanswered: 1 });
+  });
+
+  it('a refused offer is withdrawn and offered again after the hold-down, and never given up (hazard 13)', () => {
+    const desk = keyed();
+    desk.rotate();
+    const start = desk.now;
+    const times: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      times.push((desk.last.atMs - start) / 1000);
+      desk.refuse(desk.last);
+      expect(desk.withdrawn.at(-1)?.spi).toBe(desk.last.spis[0]);
+      expect(desk.rotate()).toMatchObject({ unanswered: 1 });
+      desk.pass(1000 * 2 ** i);
+    }
+    expect(times).toEqual([0, 1, 3, 7]);
+    expect(desk.refused).toEqual([]);
+    desk.install(desk.last, 2n);
+    desk.pass(500);
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('a flow that was cut after the grace is offered anew all the same, though its offers were all refused', () => {
+    const desk = keyed({ rotateGraceMs: 1000 });
+    desk.rotate();
+    desk.refuse(desk.last);
+    desk.now += 1000;
+    expect(desk.rotate()).toBeUndefined();
+    desk.refuse(desk.last);
+    expect(desk.arbiter.offersOf(reversed(f))).toEqual([]);
+    desk.pass(2000);
+    desk.install(desk.last, 2n);
+    expect(desk.last.generation).toBe(3);
+    expect(desk.arbiter.gauges()).toMatchObject({ unansweredFlows: 0, wants: 0, inboundFlows: 1 });
+  });
+
+  /** When the re-offers of a first rotation were made, in seconds after it. */
+  const reoffers = (desk: Desk, forMs: number) => {
+    const start = desk.now;
+    desk.published.length = 0;
+    desk.rotate();
+    desk.pass(forMs);
+    return desk.published.map(({ atMs }) => (atMs - start) / 1000);
+  };
+
+  it('an offer is repeated each second at first, then with back-off, until it is answered, however long that takes', () => {
+    const desk = keyed();
+    const seconds = reoffers(desk, 131_000);
+    expect(seconds).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 40, 70, 100, 130]);
+    desk.pass(3_000_000);
+    expect(desk.published).toHaveLength(seconds.length + 100);
+    expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(8);
+    desk.install(desk.last, 2n);
+    desk.pass(100_000);
+    expect(desk.published).toHaveLength(seconds.length + 100);
+  });
+
+  it('backs off at once for a flow whose peer never answered, and is prompt again after the next rotation', () => {
+    const desk = new Desk({ rotateGraceMs: 60_000 });
+    desk.miss(f);
+    desk.pass(5000);
+    expect(reoffers(desk, 100_000)).toEqual([0, 1, 3, 7, 15, 31, 61, 91]);
+    expect(reoffers(desk, 4000)).toEqual([0, 1, 3]);
+  });
+
+  it('offers a flow anew promptly whose peer used an older offer', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.seen(f, desk.last.spis[0] as number);
+    desk.pass(5000);
+    expect(reoffers(desk, 4000)).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('remembers at most maxInbound flows: the oldest that never proved anything goes first, with its re-offers', () => {
+    const desk = new Desk({ maxInbound: 3 });
+    desk.miss(f);
+    desk.install(desk.last, 1n);
+    for (const i of [2, 3]) desk.accept(flow(i), 1n);
+    desk.held = [];
+    desk.rotate();
+    desk.held = undefined;
+    desk.accept(flow(4), 1n);
+    const { inboundFlows, unansweredFlows, wants } = desk.arbiter.gauges();
+    expect([inboundFlows, unansweredFlows, wants]).toEqual([3, 2, 3]);
+    const kept = [1, 2, 3, 4].map((i) => desk.arbiter.offersOf(reversed(flow(i))).length > 0);
+    expect(kept).toEqual([true, false, true, true]);
+    desk.pass(1000);
+    expect(desk.last.flows).toEqual([f, flow(3)]);
+    for (const i of [1, 3, 4]) desk.seen(flow(i), desk.arbiter.offersOf(reversed(flow(i)))[0]?.spi ?? 0);
+    desk.accept(flow(5), 1n);
+    expect(desk.arbiter.offersOf(reversed(f))).toEqual([]);
+  });
+
+  it('makes no offers that nobody could hear: hazard 7 without a bus', () => {
+    const desk = keyed();
+    desk.tell({ type: 'bus', connected: false });
+    desk.rotate();
+    desk.pass(300_000);
+    expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(1);
+    desk.tell({ type: 'bus', connected: true });
+    expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
+  });
+
+  it('waits at a peer that numbers nothing until a packet came under the new key', () => {
+    const desk = keyed();
+    desk.rotate();
+    const { last } = desk;
+    desk.install(last, undefined);
+    desk.pass(10_000);
+    expect(desk.published.at(-1)).toBe(last);
+    expect(desk.rotate()).toEqual({ unanswered: 1, drainLeftMs: 0 });
+    desk.seen(f, last.spis[0] as number);
+    desk.pass(500);
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('goes ahead after the grace, and at once when no SPI is left', () => {
+    const graced = keyed({ rotateGraceMs: 10_000 });
+    graced.rotate();
+    graced.pass(9900);
+    expect(graced.rotate()).toMatchObject({ unanswered: 1 });
+    graced.pass(100);
+    expect(graced.rotate()).toBeUndefined();
+
+    const exhausted = keyed();
+    exhausted.rotate();
+    exhausted.tell({ type: 'offerFailed', exchange: 0n, code: 'SPI_EXHAUSTED' });
+    expect(exhausted.arbiter.exhausted).toBe(true);
+    expect(exhausted.rotate()).toBeUndefined();
+    expect(exhausted.arbiter.exhausted).toBe(false);
+  });
+
+  it('goes one at a time', () => {
+    const desk = new Desk();
+    expect(desk.arbiter.rotate(desk.now)).toBeUndefined();
+    expect(desk.arbiter.rotate(desk.now)).toEqual({ unanswered: 0, drainLeftMs: 0 });
+    desk.tell({ type: 'rotateFailed' });
+    expect(desk.arbiter.rotate(desk.now)).toBeUndefined();
+  });
+
+  it('takes back offers that it overtook before they were published, and makes them anew', () => {
+    const desk = new Desk();
+    desk.held = [];
+    desk.miss(f);
+    const [old] = desk.held;
+    desk.held = undefined;
+    desk.rotate();
+    desk.make(old as NonNullable<typeof old>, 1);
+    expect(desk.withdrawn).toHaveLength(1);
+    expect(desk.published).toMatchObject([{ reason: 'miss', generation: 2, exchange: 2n }]);
+  });
+
+  it('offers a flow anew whose accept was answered under the older generation in the same moment', () => {
+    const desk = new Desk();
+    desk.rotate();
+    desk.tell({ type: 'acceptOffered', peer: 0, flows: [f], generation: 1, spis: [desk.spi(1)] });
+    expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
+    expect(desk.rotate()).toMatchObject({ unanswered: 1 });
+  });
+
+  it('owes nothing to flows whose only offers were refused', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.refuse(desk.last);
+    desk.rotate();
+    expect(desk.rotate()).toBeUndefined();
+  });
+
+  it('of ten thousand tunnels is over in one turn when every peer answers, without a want left', () => {
+    const desk = new Desk();
+    for (let i = 0; i < 10_000; i++) desk.accept(flow(i), 1n);
+    desk.rotate();
+    let answered = 0;
+    for (let want = desk.published.shift(); want !== undefined; want = desk.published.shift()) {
+      answered += want.flows.length;
+      desk.install(want, 2n, theirs);
+    }
+    expect(answered).toBe(10_000);
+    expect(desk.arbiter.gauges()).toMatchObject({ unansweredFlows: 0, wants: 0 });
+  });
+});

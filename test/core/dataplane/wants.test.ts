@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// Wants: what makes an exchange begin, how often it is tried, and what ends it.
+import { describe, expect, it } from 'vitest';
+import { batchLimit } from '../../../services/dataplane/core/pace.js';
+import { Desk, flow } from './desk.js';
+
+const f = flow(1);
+
+describe('a flow that missed', () => {
+  it('is asked for at once, and each second until nobody answered within holdMs', () => {
+    const desk = new Desk();
+    const start = desk.now;
+    desk.miss(f);
+    desk.pass(10_000);
+    expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000]);
+    expect(desk.arbiter.counters.unanswered).toBe(1);
+    expect(desk.arbiter.gauges().wants).toBe(0);
+  });
+
+  it('gets a new exchange and a fresh offer with each attempt (hazard 12)', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.pass(2500);
+    const exchanges = desk.published.map(({ exchange }) => exchange);
+    expect(exchanges).toEqual([1n, 2n, 3n]);
+    expect(new Set(desk.published.flatMap(({ spis }) => spis)).size).toBe(3);
+  });
+
+  it('is not asked for again once its key is installed', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    expect(desk.install(desk.last, 1n)).toEqual(['installed']);
+    desk.pass(5000);
+    expect(desk.published).toHaveLength(1);
+    expect(desk.refused).toEqual([]);
+  });
+
+  it('is asked for once, however often it is told', () => {
+    const desk = new Desk();
+    desk.miss(f, f);
+    desk.miss(f);
+    expect(desk.published.map(({ flows }) => flows)).toEqual([[f]]);
+  });
+
+  it('is left alone for a second after nobody answered, then asked for again', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.pass(3000);
+    desk.published.length = 0;
+    const start = desk.now;
+    desk.pass(200);
+    desk.miss(f);
+    expect(desk.published).toEqual([]);
+    desk.pass(2000);
+    expect(desk.published[0]?.atMs).toBe(start + 1000);
+  });
+
+  it('shares exchanges with others of its peer that miss with it, up to the bound', () => {
+    const desk = new Desk();
+    const flows = Array.from({ length: batchLimit + 6 }, (_, i) => flow(i));
+    desk.tell({
+      type: 'missed',
+      misses: flows.map((flow, i) => ({ flow, peer: i < batchLimit + 3 ? 0 : 1 })),
+    });
+    expect(desk.published.map(({ peer, flows }) => [peer, flows.length])).toEqual([
+      [0, batchLimit],
+      [0, 3],
+      [1, 3],
+    ]);
+  });
+
+  it('waits for the bus and is asked for as soon as it comes', () => {
+    const desk = new Desk();
+    desk.tell({ type: 'bus', connected: false });
+    desk.miss(f);
+    desk.pass(1500);
+    expect(desk.published).toEqual([]);
+    desk.tell({ type: 'bus', connected: true });
+    expect(desk.published).toHaveLength(1);
+  });
+
+  it('is given up after holdMs without a bus too', () => {
+    const desk = new Desk();
+    desk.tell({ type: 'bus', connected: false });
+    desk.miss(f);
+    desk.pass(3000);
+    expect(desk.arbiter.counters.unanswered).toBe(1);
+    expect(desk.arbiter.gauges().wants).toBe(0);
+  });
+
+  it('is tried again when its offer could not be made', () => {
+    const desk = new Desk();
+    desk.held = [];
+    desk.miss(f);
+    const [offer] = desk.held;
+    desk.held = undefined;
+    desk.tell({ type: 'offerFailed', exchange: offer?.exchange ?? 0n, code: 'ENGINE_BUSY' });
+    expect(desk.published).toEqual([]);
+    desk.pass(1000);
+    expect(desk.published).toHaveLength(1);
+  });
+
+  it('is not published when a key came while its offer was made, and the offer is taken back', () => {
+    const desk = new Desk();
+    desk.held = [];
+    desk.miss(f);
+    const [offer] = desk.held;
+    desk.accept(f, 1n);
+    desk.make(offer as NonNullable<typeof offer>);
+    expect(desk.published).toEqual([]);
+    expect(desk.withdrawn).toHaveLength(1);
+  });
+
+  it('is dropped when the engine has no room for its key, and asked for at its next miss', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    const { exchange } = desk.last;
+    desk.arbiter.install({ exchange, peer: 0, flows: [f], order: [{ epoch: 5n, number: 9n }] }, desk.now);
+    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
+    desk.pass(1000);
+    desk.miss(f);
+    expect(desk.published).toHaveLength(2);
+    expect(desk.install(desk.last, 9n, 5n)).toEqual(['installed']);
+  });
+});
+
+describe('a configured flow', () => {
+  const configured = [{ flow: f, peer: 0 }];
+
+  it('is asked for at once when the bus comes back, and often again, however long it had backed off', () => {
+    const desk = new Desk({ configured });
+    desk.pass(40_000);
+    desk.tell({ type: 'bus', connected: false });
+    desk.pass(2000);
+    const before = desk.published.length;
+    const back = desk.now;
+    desk.tell({ type: 'bus', connected: true });
+    desk.pass(3000);
+    expect(desk.published.slice(before).map(({ atMs }) => atMs - back)).toEqual([0, 1000, 3000]);
+  });
+
+  it('is asked for no sooner than its exchange had its time, or its hold-down is over, though the bus came back', () => {
+    const desk = new Desk({ configured });
+    const start = desk.now;
+    const blink = () => {
+      desk.tell({ type: 'bus', connected: false });
+      desk.tell({ type: 'bus', connected: true });
+    };
+    desk.pass(500);
+    blink();
+    desk.pass(500);
+    desk.refuse(desk.last);
+    desk.pass(1000);
+    desk.refuse(desk.last);
+    blink();
+    desk.pass(2000);
+    expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000, 4000]);
+  });
+
+  it('is asked for from the start, backs off to 30 s and never gives up', () => {
+    const desk = new Desk({ configured });
+    const start = desk.now;
+    desk.pass(130_000);
+    const seconds = desk.published.map(({ atMs }) => (atMs - start) / 1000);
+    expect(seconds).toEqual([0, 1, 3, 7, 15, 31, 61, 91, 121]);
+    expect(desk.refused).toEqual([]);
+  });
+
+  it('is not asked for again once an accept gave its key', () => {
+    const desk = new Desk({ configured });
+    desk.accept(f, 1n);
+    desk.pass(60_000);
+    expect(desk.published).toHaveLength(1);
+  });
+
+  it('goes on after an accept that brought no key', () => {
+    const desk = new Desk({ configured });
+    desk.accept(f);
+    desk.pass(1000);
+    expect(desk.published).toHaveLength(2);
+  });
+
+  it('is asked for each second while a packet waits for it', () => {
+    const desk = new Desk({ configured });
+    desk.pass(20_000);
+    desk.published.length = 0;
+    const start = desk.now;
+    desk.miss(f);
+    desk.pass(2500);
+    expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000]);
+  });
+
+  it('is asked for again after the engine had no room for its key', () => {
+    const desk = new Desk({ configured });
+    const { exchange } = desk.last;
+    desk.arbiter.install({ exchange, peer: 0, flows: [f], order: [{ epoch: 5n, number: 9n }] }, desk.now);
+    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    desk.pass(1000);
+    expect(desk.published).toHaveLength(2);
+  });
+
+  it('of a dead peer delays no other', () => {
+    const desk = new Desk({
+      configured: [
+        { flow: f, peer: 0 },
+        { flow: flow(2), peer: 1 },
+      ],
+    });
+    expect(desk.published.map(({ peer }) => peer)).toEqual([0, 1]);
+    desk.install(desk.published[1] as NonNullable<(typeof desk.published)[0]>, 1n);
+    desk.pass(10_000);
+    expect(desk.published.filter(({ peer }) => peer === 1)).toHaveLength(1);
+  });
+});
+
+describe('a refusal', () => {
+  it('drops what is held, withdraws the offer, and is honoured 1, 2, 4 ... 30 s long', () => {
+    const desk = new Desk();
+    const pauses: number[] = [];
+    for (let i = 0; i < 7; i++) {
+      desk.miss(f);
+      const spi = desk.last.spis[0];
+      desk.refuse(desk.last);
+      expect(desk.withdrawn.at(-1)?.spi).toBe(spi);
+      const pause = desk.refused.at(-1)?.holdDownMs ?? 0;
+      pauses.push(pause / 1000);
+      desk.pass(pause);
+    }
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 30, 30]);
+  });
+
+  it('of a batch is tried again at once, each flow alone: only the one that is refused again is held down', () => {
+    const desk = new Desk();
+    const good = [flow(2), flow(3)];
+    desk.miss(f, ...good);
+    const batch = desk.last;
+    desk.refuse(batch);
+    expect(desk.refused).toEqual([]);
+    expect(desk.withdrawn.map(({ spi }) => spi)).toEqual(batch.spis);
+    const alone = desk.published.slice(1);
+    expect(alone.map(({ flows }) => flows)).toEqual([[f], [flow(2)], [flow(3)]]);
+    for (const want of alone) {
+      if (want.flows[0] === f) desk.refuse(want);
+      else expect(desk.install(want, 1n)).toEqual(['installed']);
+    }
+    expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
+    expect(desk.arbiter.counters.refused).toBe(1);
+    expect(desk.arbiter.gauges()).toMatchObject({ keyedFlows: 2, wants: 0 });
+  });
+
+  it('of a batch keeps a re-offer going alone until it is answered, its hold-down doubling', () => {
+    const configured = [1, 2].map((i) => ({ flow: flow(i), peer: 0 }));
+    const desk = new Desk({ configured });
+    desk.refuse(desk.last);
+    const [, bad, good] = desk.published;
+    desk.refuse(bad as NonNullable<typeof bad>);
+    desk.install(good as NonNullable<typeof good>, 1n);
+    desk.pass(2000);
+    desk.refuse(desk.last);
+    expect(desk.refused.map(({ holdDownMs }) => holdDownMs)).toEqual([1000, 2000]);
+  });
+
+  it('of many batches is tried again as far as the peer has room, and as it answers', () => {
+    const desk = new Desk();
+    desk.miss(...Array.from({ length: 200 }, (_, i) => flow(i)));
+    for (const batch of desk.published.splice(0)) desk.refuse(batch);
+    const alone = desk.published.splice(0);
+    expect(alone.length).toBeGreaterThan(16);
+    expect(alone.length).toBeLessThan(40);
+    for (const want of alone) desk.refuse(want);
+    expect(desk.published.length).toBeGreaterThan(16);
+    expect(desk.published.length).toBeLessThan(40);
+    expect(new Set(desk.published.map(({ flows }) => flows.length))).toEqual(new Set([1]));
+  });
+
+  it('of more than 64 flows is tried again 64 at a time, then each flow alone', () => {
+    const desk = new Desk();
+    for (let i = 0; i < 400; i++) {
+      desk.miss(flow(1000 + i));
+      desk.install(desk.last, 1n);
+    }
+    desk.published.length = 0;
+    desk.miss(...Array.from({ length: 100 }, (_, i) => flow(i)));
+    expect(desk.published.map(({ flows }) => flows.length)).toEqual([100]);
+    desk.refuse(desk.published.splice(0)[0] as (typeof desk)['last']);
+    expect(desk.published.map(({ flows }) => flows.length)).toEqual([64, 36]);
+    desk.refuse(desk.last);
+    expect(new Set(desk.published.slice(2).map(({ flows }) => flows.length))).toEqual(new Set([1]));
+  });
+
+  it('is forgotten when a key comes', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.refuse(desk.last);
+    desk.pass(1000);
+    desk.miss(f);
+    desk.refuse(desk.last);
+    desk.accept(f, 1n);
+    const other = new Desk();
+    other.miss(f);
+    other.refuse(other.last);
+    expect(other.refused.at(-1)?.holdDownMs).toBe(1000);
+    expect(desk.arbiter.gauges().heldDownFlows).toBe(0);
+  });
+
+  it('holds a configured flow down too', () => {
+    const desk = new Desk({ configured: [{ flow: f, peer: 0 }] });
+    const start = desk.now;
+    desk.refuse(desk.last);
+    desk.pass(1000);
+    desk.refuse(desk.last);
+    desk.pass(2000);
+    desk.refuse(desk.last);
+    desk.pass(4000);
+    expect(desk.published.map(({ atMs }) => (atMs - start) / 1000)).toEqual([0, 1, 3, 7]);
+  });
+
+  it('that comes late withdraws its own offer and nothing else', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    const first = desk.last;
+    desk.pass(1000);
+    const second = desk.last;
+    desk.refuse(first);
+    expect(desk.withdrawn.map(({ spi }) => spi)).toEqual(first.spis);
+    expect(desk.refused).toEqual([]);
+    expect(desk.install(second, 1n)).toEqual(['installed']);
+  });
+
+  it('by a peer that was not asked changes nothing', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.refuse({ ...desk.last, peer: 1 });
+    expect(desk.withdrawn).toEqual([]);
+    expect(desk.install(desk.last, 1n)).toEqual(['installed']);
+  });
+});
+
+describe('bounds', () => {
+  it('remember at most 65 536 flows that were refused, and none for ever', () => {
+    const desk = new Desk();
+    for (let i = 0; i < 70_000; i += 64) {
+      desk.miss(...Array.from({ length: 64 }, (_, j) => flow(i + j)));
+      for (let want = desk.published.shift(); want !== undefined; want = desk.published.shift()) {
+        desk.refuse(want);
+      }
+    }
+    const { heldDownFlows, wants, inboundFlows } = desk.arbiter.gauges();
+    expect([heldDownFlows, wants, inboundFlows]).toEqual([65_536, 0, 0]);
+    desk.pass(31_000);
+    desk.pass(200);
+    expect(desk.arbiter.gauges().heldDownFlows).toBe(0);
+  });
+
+  it('remember no exchange for ever', () => {
+    const desk = new Desk();
+    desk.miss(f);
+    desk.pass(20_000);
+    expect(desk.arbiter.gauges().exchangesRemembered).toBe(0);
+    expect(desk.install(desk.published[0] as NonNullable<(typeof desk.published)[0]>, 1n)).toEqual([
+      'notInFlight',
+    ]);
+  });
+
+  it('remember no attempt for ever while the bus is gone, and lose none', () => {
+    const desk = new Desk();
+    desk.tell({ type: 'bus', connected: false });
+    for (let round = 0; round < 20; round++) {
+      desk.miss(...Array.from({ length: 100 }, (_, i) => flow(i)));
+      desk.pass(4500);
+    }
+    expect(desk.arbiter.gauges()).toMatchObject({ wants: 0, attemptsScheduled: 0 });
+    desk.miss(f);
+    desk.tell({ type: 'bus', connected: true });
+    desk.pass(1000);
+    expect(desk.published.map(({ flows }) => flows)).toEqual([[f], [f]]);
+  });
+
+  it('keep repeats behind exchanges in flight, but never a miss', () => {
+    const configured = Array.from({ length: 5000 }, (_, i) => ({ flow: flow(i), peer: 0 }));
+    const desk = new Desk({ configured });
+    desk.held = [];
+    desk.tell({ type: 'bus', connected: true });
+    const inFlight = desk.held.reduce((sum, { flows }) => sum + flows.length, 0);
+    expect(inFlight).toBe(256);
+    desk.miss(flow(6000));
+    expect(desk.held.slice(4).map(({ flows }) => flows)).toEqual([[flow(6000)]]);
+  });
+});
