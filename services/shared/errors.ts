@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one table of expected failures: code, message, whether trying again makes sense, and the gRPC status a
-// peer is given. Adapters translate foreign errors into these at the door; the core only sees codes.
-import { status } from '@grpc/grpc-js';
+// The one table of expected failures: code, message, and whether the same attempt may succeed later. Adapters translate
+// errors of other libraries into these codes; a core sees only codes.
 
 interface ErrorRow {
   /** Message template; `{name}` is replaced from the error's data, by "unknown" where that lacks it. */
   message: string;
+  /** Whether the same attempt may succeed later without a change. */
   retryable: boolean;
-  /** What a peer is told when this ends its request. */
-  grpc?: status;
 }
 
 const table = {
@@ -16,38 +14,31 @@ const table = {
   PEER_UNKNOWN: {
     message: 'certificate {identity} is that of no configured peer',
     retryable: false,
-    grpc: status.PERMISSION_DENIED,
   },
   VIP_NOT_PEERS: {
     message: 'peer {peer} may not speak for {vip}',
     retryable: false,
-    grpc: status.PERMISSION_DENIED,
   },
-  VIP_NOT_OURS: { message: '{vip} is not behind this gateway', retryable: false, grpc: status.NOT_FOUND },
+  VIP_NOT_OURS: { message: '{vip} is not behind this gateway', retryable: false },
   VERSION_NOT_SPOKEN: {
     message: 'none of the PSP versions [{offered}] is spoken here, only [{spoken}]',
     retryable: false,
-    grpc: status.INVALID_ARGUMENT,
   },
   MODE_MISMATCH: {
     message: 'peer {peer} offers {offered} mode, the mode with it is {ours} here',
     retryable: false,
-    grpc: status.INVALID_ARGUMENT,
   },
   UNDERLAY_NOT_ALLOWED: {
     message: 'address {address} of peer {peer} lies outside its underlay prefixes',
     retryable: false,
-    grpc: status.INVALID_ARGUMENT,
   },
   REQUEST_INVALID: {
     message: 'malformed request: {detail}',
     retryable: false,
-    grpc: status.INVALID_ARGUMENT,
   },
   ROTATION_NOT_ALLOWED: {
     message: 'peer {peer} has no right to rotate our keys',
     retryable: false,
-    grpc: status.PERMISSION_DENIED,
   },
   RESPONSE_INVALID: { message: 'peer {peer} answered with {detail}', retryable: true },
   PEER_REFUSED: { message: 'peer {peer} refused: {detail}', retryable: true },
@@ -67,33 +58,28 @@ const table = {
   SERVICE_DOWN: {
     message: '{service} cannot be reached on the bus',
     retryable: true,
-    grpc: status.UNAVAILABLE,
   },
   SERVICE_TIMEOUT: {
     message: '{service} did not answer within {ms} ms',
     retryable: true,
-    grpc: status.UNAVAILABLE,
   },
-  OVERLOADED: { message: 'too much work in flight', retryable: true, grpc: status.UNAVAILABLE },
+  OVERLOADED: { message: 'too much work in flight', retryable: true },
   // Between dataplane and key exchange, on the bus.
-  STALE: { message: 'epoch {epoch} is not the current one', retryable: true, grpc: status.UNAVAILABLE },
-  REPLAY: { message: 'request was seen before', retryable: false, grpc: status.INTERNAL },
-  SEAL_INVALID: { message: 'seal does not open', retryable: false, grpc: status.INTERNAL },
+  STALE: { message: 'epoch {epoch} is not the current one', retryable: true },
+  REPLAY: { message: 'request was seen before', retryable: false },
+  SEAL_INVALID: { message: 'seal does not open', retryable: false },
   PAYLOAD_INVALID: {
     message: 'payload of {subject} is malformed: {detail}',
     retryable: false,
-    grpc: status.INTERNAL,
   },
-  TABLE_FULL: { message: 'the {table} is full', retryable: true, grpc: status.RESOURCE_EXHAUSTED },
+  TABLE_FULL: { message: 'the {table} is full', retryable: true },
   SPI_EXHAUSTED: {
     message: 'the active master key has no SPI left; rotate',
     retryable: true,
-    grpc: status.RESOURCE_EXHAUSTED,
   },
   ENGINE_BUSY: {
     message: 'the engine takes no more commands at the moment',
     retryable: true,
-    grpc: status.UNAVAILABLE,
   },
   ROTATION_PENDING: {
     message: 'the last rotation is not over: {unanswered} flows unanswered, {ms} ms of drain left',
@@ -186,10 +172,5 @@ export class PspError extends Error {
   /** Whether the same attempt may succeed later without a change. */
   get retryable(): boolean {
     return (table[this.code] as ErrorRow).retryable;
-  }
-
-  /** The status a peer is given; INTERNAL where the table says nothing. */
-  get grpcStatus(): status {
-    return (table[this.code] as ErrorRow).grpc ?? status.INTERNAL;
   }
 }

@@ -124,6 +124,11 @@ describe('what each layer must not know', () => {
     expect(importers.filter((path) => dirname(path) !== 'services/shared/bus')).toEqual([]);
   });
 
+  it('all but the key exchange: gRPC', () => {
+    const importers = modules.filter((path) => importsOf(path).some((name) => name.startsWith('@grpc/')));
+    expect(importers.filter((path) => !path.startsWith('services/keyexchange/'))).toEqual([]);
+  });
+
   it('production code: that it is tested', () => {
     const knows = /NODE_ENV|VITEST|\btesting\b|from 'vitest'|\/test\//;
     expect(modules.filter((path) => knows.test(withoutComments(read(path))))).toEqual([]);

@@ -23,6 +23,7 @@ import { foreignText } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { atOnce, type Peer } from '../core/rules.js';
 import type { Call } from './answerer.js';
+import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import type { Refusals } from './refusals.js';
 import type { Report } from './report.js';
@@ -174,7 +175,7 @@ export class PeerServer {
 }
 
 const statusOf = (error: PspError): Pick<StatusObject, 'code' | 'details'> => ({
-  code: error.grpcStatus,
+  code: grpcStatusOf(error.code),
   details: `${error.code}: ${error.message}`,
 });
 
