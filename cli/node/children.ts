@@ -69,7 +69,7 @@ export function childrenOf(config: NodeConfig): ChildSpec[] {
       command: process.execPath,
       args: [
         ...nodeOptions,
-        fileURLToPath(new URL(`../services/${service}/main.js`, import.meta.url)),
+        fileURLToPath(new URL(`../../services/${service}/main.js`, import.meta.url)),
         '--config',
         config.files.config,
       ],
