@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demo: two gateways, a host behind each, and the whole story of the first packet told step by step on real
-// interfaces. Every line that begins with "ok" was measured. Exits 0 only when all of them held, 1 with the
-// name of the step that failed, 130 after Ctrl-C; in each case nothing is left behind.
+// The demo: two gateways with a host behind each, and the life of a tunnel between them, step by step on real
+// interfaces. Every line that begins with "ok" is a check that passed. The exit code is 0 when all checks passed, 1 with
+// the name of the step that failed, and 130 after Ctrl-C. In each case nothing is left behind.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,7 +22,7 @@ function optionsOf(argv: string[]): Options {
   return { json };
 }
 
-/** What is on the machine that a demo could leave behind. */
+/** Everything on this machine that a demo could leave behind. */
 function leftovers(): Record<string, string[]> {
   const list = (folder: string) => {
     try {
@@ -61,14 +61,14 @@ async function main(): Promise<void> {
     await demo.run();
   } catch (error) {
     failure = error;
-    // A Ctrl-C ends the command that is waited for, too; ours is heard a moment later.
+    // Ctrl-C also ends the command that is being awaited; this process receives its signal a moment later.
     await sleep(50);
   }
   const { interrupted } = demo;
   const logs = failure === undefined || interrupted ? '' : (demo.topology?.logs() ?? '');
   try {
     if (failure === undefined && !interrupted) {
-      await demo.story.step('All is taken away', async () => {
+      await demo.story.step('Everything is removed', async () => {
         await demo.topology?.close();
         const after = leftovers();
         for (const [what, now] of Object.entries(after)) {
@@ -91,8 +91,8 @@ async function main(): Promise<void> {
       `${JSON.stringify(demo.report({ ...outcome, seconds: Number(seconds) }), null, 2)}\n`,
     );
   }
-  if (interrupted) process.stdout.write(`\ninterrupted at "${demo.story.at}"; everything was taken away\n`);
-  else if (ok) process.stdout.write(`\nAll of it was measured true, in ${seconds} s.\n`);
+  if (interrupted) process.stdout.write(`\ninterrupted at "${demo.story.at}"; everything was removed\n`);
+  else if (ok) process.stdout.write(`\nAll checks passed, in ${seconds} s.\n`);
   else process.stdout.write(`${logs}\nFAILED at "${demo.story.at}": ${(failure as Error).message}\n`);
   process.exit(interrupted ? 130 : ok ? 0 : 1);
 }

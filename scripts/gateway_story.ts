@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the demo tells, chapter by chapter: two gateways and the life of a tunnel between them, measured at both
-// hosts, on the wire, out of band, and by the gateways' own counters.
+// The steps of the demo: two gateways and the life of a tunnel between them. Checks use captures at both hosts, on the
+// wire and on the out-of-band network, and the gateways' own counters.
 import type { Capture } from '../test/e2e/capture.js';
 import { until } from '../test/e2e/namespace.js';
 import { grew, type Numbers, newDrops } from '../test/e2e/numbers.js';
@@ -12,14 +12,14 @@ import { TapStory } from './tap_story.js';
 const mebibyte = 1 << 20;
 const transferBytes = 256 * mebibyte;
 const sampledBytes = 64 * mebibyte;
-/** What both gateways must have in their audit trails by then: events of each type. */
+/** The number of audit events of each type that both gateways must have at the end. */
 const happened = {
   a: { 'service.started': 4, 'config.loaded': 4, 'tunnel.up': 2, 'keys.rotated': 2, 'sampling.changed': 2 },
   b: { 'service.started': 4, 'config.loaded': 4, 'tunnel.up': 2, 'keys.rotated': 2 },
 };
-/** Octets per second of a transfer until both gateways have rotated under it; then it runs free. */
+/** Rate limit of a transfer, in octets per second, until both gateways have rotated. */
 const pacedRate = 8 * mebibyte;
-/** Sixteen octets: as much as ping repeats. */
+/** Sixteen octets, the most that ping repeats as a pattern. */
 const marker = 'PSP-DEMO-MARKER!';
 
 const milliseconds = (seconds: number): string => `${(seconds * 1000).toFixed(1).padStart(7)} ms`;
@@ -33,10 +33,10 @@ export class GatewayStory {
   #wire: Capture | undefined;
   #transfers: Transfer[] = [];
   #last: { a: Numbers; b: Numbers } | undefined;
-  #sight: ReturnType<Capture['sight']> | undefined;
+  #dissection: ReturnType<Capture['sight']> | undefined;
 
   get #net(): Topology {
-    if (this.topology === undefined) throw new Error('nothing is built yet');
+    if (this.topology === undefined) throw new Error('the topology is not built yet');
     return this.topology;
   }
 
@@ -46,7 +46,7 @@ export class GatewayStory {
     return { a, b };
   }
 
-  /** What runs now fails as its processes go, and so the story ends. */
+  /** Ends the processes of the running step. The step then fails, and the demo ends. */
   interrupt(): void {
     this.interrupted = true;
     void this.topology?.close();
@@ -54,26 +54,28 @@ export class GatewayStory {
 
   async run(): Promise<void> {
     const { story } = this;
-    await story.step('Two hosts, two gateways, a wire between them', () => this.#build());
-    await story.step('Host 1 pings host 2: miss, held, keys both ways, resubmitted, answered', () =>
+    await story.step('Two hosts and two gateways, connected by one wire', () => this.#build());
+    await story.step('Host 1 pings host 2: the first packet waits for the key exchange', () =>
       this.#firstPacket(this.#net.host2.v4, 'ping', 'icmp'),
     );
     await story.step('Later packets take the fast path', () => this.#fastPath());
     await story.step('256 MiB over TCP', () => this.#transfer(this.#net.host2.v4));
-    await story.step('Both gateways rotate their master keys under a transfer of 256 MiB', () =>
+    await story.step('Both gateways rotate their master keys during a transfer of 256 MiB', () =>
       this.#rotate(this.#net.host2.v4),
     );
-    await story.step('IPv6 inside: the first packet again', () =>
+    await story.step('The first packet of an IPv6 flow', () =>
       this.#firstPacket(this.#net.host2.v6, 'ping6', 'icmp6 and (ip6[40] == 128 or ip6[40] == 129)'),
     );
-    await story.step('256 MiB over TCP and IPv6', () => this.#transfer(this.#net.host2.v6));
-    await story.step('A rotation under it', () => this.#rotate(this.#net.host2.v6));
+    await story.step('256 MiB over TCP on IPv6', () => this.#transfer(this.#net.host2.v6));
+    await story.step('Both gateways rotate their master keys during a transfer over IPv6', () =>
+      this.#rotate(this.#net.host2.v6),
+    );
     const taps = new TapStory(story, this.#net);
     await story.step('Samples and metrics of a transfer of 64 MiB', () =>
       taps.sampledTransfer(async () => (await this.#carry(this.#net.host2.v4, { bytes: sampledBytes })).done),
     );
-    await story.step('The audit trail of all this', () => taps.audit(happened));
-    await story.step('What a stranger on the wire saw', () => this.#proof());
+    await story.step('The audit trail of this demo', () => taps.audit(happened));
+    await story.step('What an observer on the wire saw', () => this.#proof());
   }
 
   async #build(): Promise<void> {
@@ -84,24 +86,27 @@ export class GatewayStory {
     story.say(
       'host 1 (10.1.0.2, fd00:1::2) - gateway a = wire, MTU 1600 = gateway b - host 2 (10.2.0.2, fd00:2::2)',
     );
-    story.say('hosts keep all their offloads');
+    story.say('all offloads of the hosts stay enabled');
     this.#wire = await this.#net.capture('wire', { snap: 320 });
     await this.#net.start();
     const before = await this.numbers();
     const keyed = before.a.values.keyed === 0 && before.b.values.keyed === 0;
     story.state(
       keyed,
-      'both gateways are up and no tunnel exists',
+      'both gateways are running and no tunnel exists',
       JSON.stringify([before.a.values, before.b.values]),
     );
     for (const [name, gateway] of Object.entries({ a, b })) {
       const fence = gateway.namespace.run('nft', 'list', 'ruleset');
-      story.state(fence.includes('veth-wire'), `gateway ${name} has its fence in place on the wire`);
+      story.state(
+        fence.includes('veth-wire'),
+        `gateway ${name} has installed its fence on the wire interface`,
+      );
     }
-    story.state(wire.processes().length <= 1, 'on the wire there is nobody but the capture');
+    story.state(wire.processes().length <= 1, 'no other process runs on the wire, only the capture');
   }
 
-  /** The way of one ping through the empty gateways, timed by captures at both hosts, on the wire and out of band. */
+  /** One ping through gateways without a tunnel, timed by captures at both hosts, on the wire and out of band. */
   async #firstPacket(address: string, name: string, filter: string): Promise<void> {
     const { story } = this;
     const { host1, host2, a } = this.#net;
@@ -119,37 +124,41 @@ export class GatewayStory {
     const start = left?.[0];
     story.state(
       result.received === 1 && start !== undefined,
-      `the first packet was not lost: the reply came after ${result.times.get(1)} ms`,
+      `the first packet was not lost: the reply arrived after ${result.times.get(1)} ms`,
       `${result.received} of ${result.sent} replies`,
     );
-    const tell = (what: string, time: number | undefined) =>
+    const event = (what: string, time: number | undefined) =>
       story.state(
         time !== undefined,
         `${milliseconds((time ?? 0) - (start ?? 0))}  ${what}`,
-        'it was not seen',
+        'no such packet was captured',
       );
-    tell('host 1 sends; gateway a has no key and holds the packet', start);
-    tell('gateway a asks gateway b out of band, with its own offer', oob?.[0]);
-    tell('gateway b has answered with its offer', oob?.filter((time) => time < (wire?.[0] ?? 0)).at(-1));
-    tell('the held packet leaves encrypted', wire?.[0]);
-    tell('host 2 has the packet', right?.[0]);
-    tell('the reply is on the wire, under the key that came with the question', wire?.[1]);
-    tell('host 1 has the reply', left?.[1]);
+    event('host 1 sends the packet; gateway a has no key and holds it', start);
+    event('gateway a sends its request, with its own offer, to gateway b (out of band)', oob?.[0]);
+    event('gateway b has answered with its offer', oob?.filter((time) => time < (wire?.[0] ?? 0)).at(-1));
+    event('gateway a sends the held packet, encrypted', wire?.[0]);
+    event('host 2 receives the packet', right?.[0]);
+    event("gateway b sends the reply, encrypted under the key of gateway a's offer", wire?.[1]);
+    event('host 1 receives the reply', left?.[1]);
     const after = await this.numbers();
     const misses = grew(before.a, after.a, 'missEvents');
     const resubmitted = grew(before.a, after.a, 'resubmitted');
-    story.state(misses === 1, 'gateway a: one miss event', `${misses}`);
-    story.state(resubmitted === 1, 'gateway a: one packet held and resubmitted', `${resubmitted}`);
+    story.state(misses === 1, 'gateway a: one miss was reported', `${misses}`);
+    story.state(
+      resubmitted === 1,
+      'gateway a: one packet was held and sent after the key was installed',
+      `${resubmitted}`,
+    );
     const exchanges = (after.a.peers.b?.answered ?? 0) - (before.a.peers.b?.answered ?? 0);
     const asked = (after.b.peers.a?.exchanges ?? 0) - (before.b.peers.a?.exchanges ?? 0);
     story.state(
       exchanges === 1 && asked === 0,
-      'one exchange gave both directions their keys',
+      'one exchange keyed both directions',
       `${exchanges}, ${asked}`,
     );
     story.state(
       after.b.values.missEvents === before.b.values.missEvents,
-      'gateway b: no miss; the answer had its key before it came',
+      'gateway b: no miss; the key was installed before the reply arrived',
     );
   }
 
@@ -166,18 +175,18 @@ export class GatewayStory {
       `10 of 10 replies, median ${times[5]} ms`,
       `${result.received} of 10`,
     );
-    this.#slowPathRested(before, await this.numbers());
+    this.#slowPathUnused(before, await this.numbers());
   }
 
   async #transfer(address: string): Promise<void> {
     const { story } = this;
-    // The capture on the wire sees this too; the connection's own first packet finds the tunnel in place.
+    // The wire capture records this transfer too. The tunnel exists already, so no packet of it is held.
     const before = await this.numbers();
     const carried = await (await this.#carry(address)).done;
     const after = await this.numbers();
     story.state(
       carried.equal,
-      `arrived with equal SHA-256 ${carried.sent.slice(0, 16)}..., ${rateOf(carried)}`,
+      `received with equal SHA-256 ${carried.sent.slice(0, 16)}..., ${rateOf(carried)}`,
     );
     const hits = (after.a.hit.egress_acl ?? 0) - (before.a.hit.egress_acl ?? 0);
     const least = Math.floor(transferBytes / 1500);
@@ -186,7 +195,7 @@ export class GatewayStory {
       `${hits} packets took the fast path through gateway a`,
       `${hits}, at least ${least} expected`,
     );
-    this.#slowPathRested(before, after);
+    this.#slowPathUnused(before, after);
   }
 
   async #carry(address: string, pace: { rate?: number; bytes?: number } = {}): Promise<RunningTransfer> {
@@ -200,20 +209,20 @@ export class GatewayStory {
     return running;
   }
 
-  #slowPathRested(before: { a: Numbers; b: Numbers }, after: { a: Numbers; b: Numbers }): void {
+  #slowPathUnused(before: { a: Numbers; b: Numbers }, after: { a: Numbers; b: Numbers }): void {
     const { story } = this;
     for (const name of ['a', 'b'] as const) {
       const misses = (after[name].miss.egress_acl ?? 0) - (before[name].miss.egress_acl ?? 0);
       const drops = newDrops(before[name], after[name]);
-      story.state(misses === 0, `gateway ${name}: the slow path was not touched`, `${misses} misses`);
-      story.state(Object.keys(drops).length === 0, `gateway ${name}: nothing was dropped`, nonZero(drops));
+      story.state(misses === 0, `gateway ${name}: no packet took the slow path`, `${misses} misses`);
+      story.state(Object.keys(drops).length === 0, `gateway ${name}: no packet was dropped`, nonZero(drops));
     }
   }
 
   async #rotate(address: string): Promise<void> {
     const { story } = this;
     const { a, b } = this.#net;
-    story.say('the transfer is held to 8 MiB/s until both have rotated, then it runs free');
+    story.say('the transfer is limited to 8 MiB/s until both gateways have rotated');
     const before = await this.numbers();
     const sent = () => this.numbers().then(({ a }) => a.ports.secured?.txPackets ?? 0);
     const running = await this.#carry(address, { rate: pacedRate });
@@ -226,19 +235,19 @@ export class GatewayStory {
     const after = await this.numbers();
     story.state(
       rotated[0] === before.a.generation + 1 && rotated[1] === before.b.generation + 1,
-      `generations went from ${before.a.generation} to ${rotated[0]} at a, from ${before.b.generation} to ${rotated[1]} at b`,
+      `master key generation: ${before.a.generation} to ${rotated[0]} at a, ${before.b.generation} to ${rotated[1]} at b`,
     );
     const later = (after.a.ports.secured?.txPackets ?? 0) - packets;
     story.state(
       later > 1000,
-      `the transfer ran through both rotations: ${later} packets came after them`,
+      `the transfer continued through both rotations: ${later} packets were sent after them`,
       `${later}`,
     );
     story.state(
       carried.equal,
-      `it arrived with equal SHA-256 ${carried.sent.slice(0, 16)}..., ${rateOf(carried)}`,
+      `received with equal SHA-256 ${carried.sent.slice(0, 16)}..., ${rateOf(carried)}`,
     );
-    await until('all inbound flows are answered under the new keys', async () => {
+    await until('the peers answer the new offers for all inbound flows', async () => {
       const now = await this.numbers();
       return (
         now.a.unansweredFlows === 0 &&
@@ -247,35 +256,35 @@ export class GatewayStory {
         now.b.drainLeftMs === 0
       );
     });
-    story.state(true, 'every inbound flow was offered anew and answered');
-    this.#slowPathRested(before, await this.numbers());
+    story.state(true, 'every inbound flow has a new offer, and its peer accepted it');
+    this.#slowPathUnused(before, await this.numbers());
   }
 
   async #proof(): Promise<void> {
     const { story } = this;
     await this.#wire?.stop();
-    const sight = this.#wire?.sight([marker]);
-    if (sight === undefined) throw new Error('there is no capture');
-    this.#sight = sight;
+    const seen = this.#wire?.sight([marker]);
+    if (seen === undefined) throw new Error('there is no capture');
+    this.#dissection = seen;
     story.state(
-      sight.lost === 0,
-      `the capture is whole: ${sight.frames} frames, none missed`,
-      `${sight.lost} missed`,
+      seen.lost === 0,
+      `the capture is complete: ${seen.frames} frames, none lost`,
+      `${seen.lost} lost`,
     );
-    const strangers = sight.frames - sight.psp - sight.arp - sight.nd;
+    const others = seen.frames - seen.psp - seen.arp - seen.nd;
     story.state(
-      strangers === 0 && sight.psp > 0,
-      `every frame is UDP/1000 (${sight.psp}) but the gateways' own ARP (${sight.arp}) and ND (${sight.nd})`,
-      `${strangers} others: ${sight.others.join(' ')}`,
+      others === 0 && seen.psp > 0,
+      `every frame is UDP/1000 (${seen.psp}), or the gateways' own ARP (${seen.arp}) or ND (${seen.nd})`,
+      `${others} others: ${seen.others.join(' ')}`,
     );
     story.state(
-      sight.marked === 0,
-      `"${marker}", sent every 64 octets, is in none of them`,
-      `in ${sight.marked}`,
+      seen.marked === 0,
+      `none of them contains "${marker}", which the hosts sent every 64 octets`,
+      `${seen.marked} contain it`,
     );
   }
 
-  /** For --json: steps with times, packets, bytes, exchanges, drops. */
+  /** The report for --json: steps with durations, packets, bytes, exchanges and drops. */
   report(outcome: object): object {
     const numbers = this.#last;
     const perNode = (pick: (n: Numbers) => unknown) =>
@@ -288,7 +297,7 @@ export class GatewayStory {
       transfers: this.#transfers,
       exchanges: perNode((n) => n.peers),
       drops: perNode((n) => n.drops),
-      wire: this.#sight ?? null,
+      wire: this.#dissection ?? null,
     };
   }
 }

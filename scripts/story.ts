@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the demo tells its story: steps, each with its time, made of statements, each measured. A statement that
-// does not hold ends the story with the name of its step. Knows nothing of gateways.
+// Prints a demo as numbered steps with their duration. A step consists of statements, each of which was checked. The first
+// statement that does not hold ends the demo. This module contains nothing that is specific to gateways.
 
-export interface Told {
+export interface Step {
   step: string;
   ms: number;
   statements: string[];
 }
 
-/** A statement that was not measured true. */
+/** Thrown for a statement that does not hold. */
 export class Untrue extends Error {}
 
 export class Story {
-  readonly steps: Told[] = [];
-  #current: Told | undefined;
+  readonly steps: Step[] = [];
+  #current: Step | undefined;
 
   constructor(private readonly write: (line: string) => void) {}
 
-  /** The step that is being told, or was told last. */
+  /** The name of the current or latest step. */
   get at(): string {
     return this.#current?.step ?? 'before the first step';
   }
 
-  /** Tells one step; `work` states what it measures. */
+  /** Runs one step. `work` checks and prints its statements. */
   async step(step: string, work: () => Promise<void>): Promise<void> {
-    const told: Told = { step, ms: 0, statements: [] };
-    this.#current = told;
-    this.steps.push(told);
+    const current: Step = { step, ms: 0, statements: [] };
+    this.#current = current;
+    this.steps.push(current);
     this.write(`\n${this.steps.length}. ${step}`);
     const began = performance.now();
     try {
       await work();
     } finally {
-      told.ms = Math.round(performance.now() - began);
+      current.ms = Math.round(performance.now() - began);
     }
-    this.write(`   ${' '.repeat(4)}(${told.ms} ms)`);
+    this.write(`   ${' '.repeat(4)}(${current.ms} ms)`);
   }
 
-  /** States what was measured. @throws Untrue with `instead` when it does not hold. */
+  /** Prints a checked statement. @throws Untrue with `instead` when it does not hold. */
   state(holds: boolean, statement: string, instead = 'it does not hold'): void {
     if (!holds) {
       this.write(`   NO  ${statement}`);
@@ -47,7 +47,7 @@ export class Story {
     this.write(`   ok  ${statement}`);
   }
 
-  /** Says something that is no claim. */
+  /** Prints a line that is not a checked statement. */
   say(line: string): void {
     this.write(`       ${line}`);
   }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demo's chapters about the taps of a running gateway: samples of a transfer, the metrics that tell how it
-// went, and the audit trail of all that happened before.
+// The steps of the demo that observe a running gateway: samples and metrics of a transfer, and the audit trail of the
+// whole demo.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Gateway } from '../test/e2e/gateway.js';
 import { until } from '../test/e2e/namespace.js';
 import type { Transfer } from '../test/e2e/traffic.js';
 import type { Story } from './story.js';
 
-/** One of 2^12 packets. */
+/** Sampling rate: one of 2^12 packets. */
 const rateLog2 = 12;
-/** Counters go out once a second. */
+/** Services publish their counters once a second; this waits for two reports. */
 const statsMs = 2200;
 const metricsUrl = 'http://127.0.0.1:9464/metrics';
 
@@ -35,7 +35,7 @@ export class TapStory {
     private readonly gateways: { a: Gateway; b: Gateway },
   ) {}
 
-  /** Samples a transfer at gateway a, and shows what its metrics say of it. */
+  /** Samples a transfer at gateway a, and compares the gateway's metrics before and after it. */
   async sampledTransfer(carry: () => Promise<Transfer>): Promise<void> {
     const { story } = this;
     const { a, b } = this.gateways;
@@ -45,7 +45,7 @@ export class TapStory {
     const carried = await carry();
     await this.#psp(a, 'sampling', 'off');
     story.state(carried.equal, `a transfer of ${carried.bytes >> 20} MiB arrived with equal SHA-256`);
-    const [sealed, opened] = await until('both samplers have told all', () => {
+    const [sealed, opened] = await until('both samplers have written all samples', () => {
       const now = [
         samplesOf(a, 'egress_sealed').slice(taken[0]),
         samplesOf(b, 'ingress_opened').slice(taken[1]),
@@ -54,7 +54,7 @@ export class TapStory {
     });
     story.state(
       true,
-      `one of ${2 ** rateLog2} packets was marked and copied: ${sealed.length} at a after the seal, the same at b once opened`,
+      `one of ${2 ** rateLog2} packets was sampled: ${sealed.length} at a after encryption, the same ${opened.length} at b after decryption`,
     );
     for (const sample of [...sealed.slice(0, 2), ...opened.slice(0, 1)]) story.say(lineOf(sample));
     await sleep(statsMs);
@@ -66,7 +66,7 @@ export class TapStory {
     const grew = (series: string): number => (after.get(series) ?? 0) - (before.get(series) ?? 0);
     const acl = (outcome: string): number =>
       grew(`psp_pipe_packets_total{pipe="egress_acl",outcome="${outcome}"}`);
-    story.say(`from ${metricsUrl} of gateway a, before and after:`);
+    story.say(`${metricsUrl} of gateway a, compared before and after the transfer:`);
     story.state(
       acl('hit') > samples && acl('miss') === 0,
       `psp_pipe_packets_total{pipe="egress_acl"}: ${acl('hit')} more hits, no more misses`,
@@ -77,27 +77,27 @@ export class TapStory {
     );
     story.state(
       dropped.length === 0,
-      'psp_dropped_packets_total: nothing of it was dropped',
+      'psp_dropped_packets_total: no packet of the transfer was dropped',
       dropped.join(' '),
     );
     const links = [...after].filter(([series]) => /^psp_peer_connected\{.*peer="b"/.test(series));
     story.state(
       links.length === 1 && links[0]?.[1] === 1,
-      'psp_peer_connected{peer="b"}: 1, and so it stays while it is idle',
+      'psp_peer_connected{peer="b"}: 1',
       JSON.stringify(links),
     );
   }
 
-  /** What `psp audit` tells of the demo so far, at both gateways. */
+  /** Checks the audit trails of both gateways: the expected events, and no gap in their numbers. */
   async audit(expected: Readonly<Record<'a' | 'b', Readonly<Record<string, number>>>>): Promise<void> {
     const { story } = this;
     for (const name of ['a', 'b'] as const) {
       const gateway = this.gateways[name];
-      const types = await until(`the audit of ${name} tells it all`, async () => {
+      const types = await until(`the audit trail of ${name} has all events`, async () => {
         const { stdout } = await gateway.psp('audit', '--json');
         const events = stdout.trim().split('\n').filter(Boolean);
-        const told = countsOf(events.map((line) => (JSON.parse(line) as { type: string }).type.slice(4)));
-        return Object.entries(expected[name]).every(([type, count]) => told.get(type) === count) && told;
+        const counts = countsOf(events.map((line) => (JSON.parse(line) as { type: string }).type.slice(4)));
+        return Object.entries(expected[name]).every(([type, count]) => counts.get(type) === count) && counts;
       });
       const list = [...types].map(([type, count]) => `${count} ${type}`).join(', ');
       story.state(true, `gateway ${name}: ${list}`);
@@ -118,7 +118,7 @@ export class TapStory {
   }
 }
 
-/** Drops of what idle hosts and kernels send by themselves. */
+/** Drop reasons of packets that idle hosts and kernels send on their own. */
 const isChatter = (series: string): boolean =>
   /reason="(multicast|not_ip|not_local_source|not_for_us|not_psp|other_host)"/.test(series);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demo after Ctrl-C: it says where it was, takes everything away and ends with 130. (That its story holds
-// is what it measures itself.)
+// The demo after Ctrl-C: it reports the step that it was in, removes everything and exits with code 130. The demo
+// checks its own statements, so this test does not.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ it.each([{ at: '1. Two hosts' }, { at: '4. 256 MiB over TCP' }])(
   'leaves nothing behind when interrupted at $at',
   async ({ at }) => {
     const folder = mkdtempSync(join(tmpdir(), 'psp-demo-test-'));
-    // Services drop their rights and must still reach their files.
+    // Services drop their privileges and must still be able to open their files.
     chmodSync(folder, 0o755);
     let demo: ChildProcess | undefined;
     try {
@@ -41,7 +41,7 @@ it.each([{ at: '1. Two hosts' }, { at: '4. 256 MiB over TCP' }])(
       process.kill(-(demo.pid as number), 'SIGINT');
       await ended(demo);
       expect(demo.exitCode, said).toBe(130);
-      expect(said).toMatch(/interrupted at ".*"; everything was taken away/);
+      expect(said).toMatch(/interrupted at ".*"; everything was removed/);
       expect(readdirSync('/run/netns').filter((name) => name.includes(id))).toEqual([]);
       expect(readdirSync(folder)).toEqual(['demo.json']);
       expect(JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8'))).toMatchObject({
