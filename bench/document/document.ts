@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// docs/performance.md and its plots, of what the benches wrote: the words stand in template.md, every figure comes from
-// the JSON, where the template has a `{{...}}`. The same JSON gives the same document, octet for octet; a house rule
-// compares.
+// Generates docs/performance.md and its plots from the JSON of the benches. The text is in template.md; every figure
+// comes from the JSON, at a `{{...}}` of the template. The same JSON always gives the same document; a house test
+// compares them.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -12,7 +12,7 @@ import { plots } from './plots.js';
 
 type Results = ReadonlyMap<string, Recorded>;
 
-/** What is in a folder, by the name of each file. */
+/** The results in a folder, by file name without its ending. */
 export function readResults(folder: string): Results {
   if (!existsSync(folder)) throw new Error(`no folder ${folder}`);
   const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
@@ -78,7 +78,7 @@ function profileTable(result: Recorded): string {
   );
 }
 
-/** `share BENCH "CASE" PART`: of a profile, all parts that begin so. */
+/** `share BENCH "CASE" PART`: the sum of all parts of a profile whose name begins with PART. */
 function share(result: Recorded, name: string, part: string): string {
   const found = result.profiles?.find((one) => one.name === name);
   if (found === undefined) return '(not measured)';
@@ -86,7 +86,7 @@ function share(result: Recorded, name: string, part: string): string {
   return `${own.reduce((sum, { percent }) => sum + percent, 0).toFixed(0)} %`;
 }
 
-/** `ratios BENCH WORD...`: from the least to the greatest of the rows in whose first columns all of them stand. */
+/** `ratios BENCH WORD...`: the smallest to the largest ratio of the rows that have all the words in their columns. */
 function ratios(result: Recorded, words: readonly string[]): string {
   const found = result.rows
     .filter(({ what }) => words.every((word) => Object.values(what).map(String).includes(word)))
@@ -106,7 +106,7 @@ function machineOf(results: Results): string {
   return [...new Set(all)].map((line) => `- ${line}`).join('\n');
 }
 
-/** What stands for `{{words}}` in the template. */
+/** The replacement of `{{words}}` in the template. */
 function fill(words: string, results: Results): string {
   const [command = '', name = '', ...rest] = [...words.matchAll(/"([^"]*)"|(\S+)/g)].map(
     ([, quoted, bare]) => quoted ?? (bare as string),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the gateway is to reach, and which rows of which bench say whether it does. The ratio to reach stands in the
-// rows; here are the words for people, and what a row shows of itself.
+// The performance goals, and the rows of the benches that decide whether each is reached. The ratio to reach is in the
+// rows; this file has the text for readers and the number that a row shows.
 import type { Row } from '../shared/figure.js';
 import type { Recorded } from '../shared/result.js';
 
@@ -9,7 +9,7 @@ export interface Goal {
   reach: string;
   bench: string;
   counts: (what: Row['what']) => boolean;
-  /** The number that is shown; the ratio where nothing is said. */
+  /** The number that is shown; the ratio by default. */
   shows?: (row: Row) => string;
 }
 
@@ -92,7 +92,7 @@ export const goals: readonly Goal[] = [
   })),
   {
     what: 'TCP, one stream / bare veth',
-    reach: '0.5 (the aim)',
+    reach: '0.5',
     bench: 'wire',
     counts: wire('TCP, 1 stream, Gb/s', 'bare veth'),
   },
@@ -116,26 +116,26 @@ export const goals: readonly Goal[] = [
     shows: ours('% of a core'),
   },
   {
-    what: 'first packet after idle, later than when busy',
+    what: 'delay of the first packet after idle, compared with a busy engine',
     reach: 'at most 100 us',
     bench: 'cpu',
     counts: begins('first packet after 10 ms, us, against the bound'),
-    // The bound is 100 us above the busy engine's.
+    // The limit is 100 us above the figure of the busy engine.
     shows: ({ ours: { median }, against }) => `${(median - (against.median - 100)).toFixed(0)} us`,
   },
 ];
 
 export interface Judged extends Goal {
   rows: Row[];
-  /** Nothing where nothing was measured. */
+  /** Absent if nothing was measured. */
   reached?: boolean;
   figure: string;
   noisePercent: number;
-  /** How much of what is to reach the least row has; 1 is reached. */
+  /** The smallest ratio of a row to its goal; 1 means reached. */
   least: number;
 }
 
-/** The goal with what was measured. */
+/** The goal with its measured rows. */
 export function judge(goal: Goal, results: ReadonlyMap<string, Recorded>): Judged {
   const result = results.get(goal.bench);
   const rows = result?.rows.filter(({ what }) => goal.counts(what)) ?? [];

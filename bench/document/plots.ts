@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which figures are drawn, and how: one function for each plot of docs/performance, from what the benches wrote.
+// One function for each plot of docs/performance, from the JSON of the benches.
 import type { Figure, Row } from '../shared/figure.js';
 import type { Recorded } from '../shared/result.js';
 import { goals, judge } from './goals.js';
@@ -14,7 +14,7 @@ const barOf = (label: string, { median, noisePercent }: Figure, more: Partial<Ba
   noisePercent,
   ...more,
 });
-/** One group for each different name, in the order met. */
+/** One group for each distinct name, in order of first occurrence. */
 const grouped = <T>(all: readonly T[], name: (one: T) => string, bars: (own: T[]) => Bar[]): Group[] =>
   [...new Set(all.map(name))].map((group) => ({
     name: group,
@@ -33,7 +33,7 @@ function reach(results: Results): string {
     reaches: [1],
   }));
   const groups = drawn.map(({ name, ...bar }) => ({ name, bars: [bar] }));
-  return bars('What is reached of each goal', 'times the goal', groups, 3);
+  return bars('Results relative to their goals', 'times the goal', groups, 3);
 }
 
 function aead(results: Results): string {
@@ -97,7 +97,7 @@ function secgw(results: Results): string {
   return bars('One core against DPDK’s ipsec-secgw', 'million packets a second', groups);
 }
 
-/** Ours and each carrier's, for measures of one unit; what costs is to stay left of the mark. */
+/** Bars of this gateway and of each carrier, for measures of one unit. For a cost, less than the mark is better. */
 function wire(results: Results, title: string, unit: string, measures: Record<string, string>): string {
   const groups = Object.entries(measures).flatMap(([measure, name]): Group[] => {
     const rows = rowsOf(results, 'wire').filter(({ what }) => what.measure === measure);
@@ -112,7 +112,7 @@ function wire(results: Results, title: string, unit: string, measures: Record<st
   return bars(title, unit, groups);
 }
 
-/** Parts below four percent are one. */
+/** Parts below four percent are shown as one. */
 function profile(results: Results, bench: string, title: string): string {
   const profiles = results.get(`${bench}_profile`)?.profiles ?? [];
   const least = 4;
@@ -138,7 +138,7 @@ export const plots: Record<string, (results: Results) => string> = {
       'UDP received, Gb/s': 'UDP, datagrams of 1300 octets, received',
     }),
   wire_cost: (results) =>
-    wire(results, 'Processor time of one TCP stream: less is better', 'seconds for a GiB', {
+    wire(results, 'Processor time of one TCP stream: less is better', 'seconds per GiB', {
       'own CPU, s/GiB': 'of the gateways’ processes',
       'machine CPU, s/GiB': 'of the whole machine, hosts included',
     }),
