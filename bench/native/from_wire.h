@@ -13,7 +13,7 @@ class FromWire {
  public:
   FromWire(const Aead& aead, size_t octets, uint32_t flows, uint8_t version) {
     const MasterKey master{std::span<const uint8_t, 32>(kMasterOctets)};
-    const size_t front = kEthernetLength + tunnel_front(false, false);
+    const size_t front = kEthernetLength + tunnel_headroom(false, false);
     length_ = front + octets + kIcvLength;
     frames_.resize(length_ * flows);
     void* const key = std::aligned_alloc(kAeadKeyAlignment, (aead.expanded_size() + 63) / 64 * 64);

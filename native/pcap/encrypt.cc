@@ -52,9 +52,9 @@ void check_offset(const CaptureRecord& record, const SealOptions& options, size_
                      " points past its payload; the longest for it is " + std::to_string(longest));
 }
 
-TransportCut cut_of(const CaptureRecord& record, const IpPacket& packet, const uint8_t* octets) {
-  TransportCut cut;
-  switch (read_transport(packet, octets, &cut)) {
+TransportLayout cut_of(const CaptureRecord& record, const IpPacket& packet, const uint8_t* octets) {
+  TransportLayout cut;
+  switch (read_transport_layout(packet, octets, &cut)) {
     case TransportFault::kNone:
       return cut;
     case TransportFault::kFragment:
@@ -117,8 +117,8 @@ uint8_t* FrameSealer::seal_packet(const CaptureRecord& record, const IpPacket& p
   void* const key = keys_.expanded(options_.spi, options_.version);
 
   if (options_.mode == Mode::kTransport) {
-    const TransportCut cut = cut_of(record, packet, octets);
-    check_offset(record, options_, cut.length - cut.front);
+    const TransportLayout cut = cut_of(record, packet, octets);
+    check_offset(record, options_, cut.length - cut.header_length);
     return seal_transport(keys_.aead(), key, cut, udp_source_of(packet, octets), false, header, octets);
   }
   check_offset(record, options_, packet.length);

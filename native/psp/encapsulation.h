@@ -22,7 +22,7 @@ enum class OpenFault : uint8_t {
 
 // Octets of UDP and PSP header in front of what is sealed; with the ICV, all that sealing adds besides an
 // outer IP header.
-inline constexpr size_t encapsulation_front(bool cookie) {
+inline constexpr size_t encapsulation_headroom(bool cookie) {
   return kUdpHeaderLength + kHeaderLength + (cookie ? kCookieLength : 0);
 }
 

@@ -20,8 +20,8 @@ bool is_tunnel(uint8_t protocol) {
 
 // Walks as far as headers follow that may stay, and cuts behind the last one that must (RFC 8200 section
 // 4.1). read_ip has checked the lengths of all of them.
-void cut_ipv6(const uint8_t* octets, TransportCut* cut) {
-  cut->front = kIpv6Header;
+void cut_ipv6(const uint8_t* octets, TransportLayout* cut) {
+  cut->header_length = kIpv6Header;
   cut->protocol_offset = kIpv6NextHeader;
   cut->protocol = octets[kIpv6NextHeader];
   cut->extensions = 0;
@@ -35,7 +35,7 @@ void cut_ipv6(const uint8_t* octets, TransportCut* cut) {
     ++passed;
     const size_t next = offset + (octets[offset + 1] + size_t{1}) * 8;
     if (stays) {
-      cut->front = static_cast<uint16_t>(next);
+      cut->header_length = static_cast<uint16_t>(next);
       cut->protocol_offset = static_cast<uint16_t>(offset);
       cut->protocol = protocol;
       cut->extensions = passed;
@@ -57,7 +57,7 @@ void rewrite_front(bool ipv6, uint16_t protocol_offset, uint8_t protocol, size_t
 
 }  // namespace
 
-TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, TransportCut* cut) {
+TransportFault read_transport_layout(const IpPacket& packet, const uint8_t* octets, TransportLayout* cut) {
   if (packet.fragment) return TransportFault::kFragment;
   cut->ipv6 = packet.version == 6;
   cut->length = packet.length;
@@ -67,7 +67,7 @@ TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, Tra
     cut->final_destination = true;
     cut_ipv6(octets, cut);
   } else {
-    cut->front = packet.payload_offset;
+    cut->header_length = packet.payload_offset;
     cut->protocol_offset = packet.protocol_offset;
     cut->protocol = packet.protocol;
     cut->final_destination = packet.payload_offset == kIpv4Header;
@@ -77,24 +77,25 @@ TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, Tra
   return counted + transport_overhead(true) > UINT16_MAX ? TransportFault::kTooLong : TransportFault::kNone;
 }
 
-uint8_t* lay_out_transport(void* expanded_key, const TransportCut& cut, uint16_t udp_source, Header* header,
-                           uint8_t* packet, AeadJob* job) {
-  uint8_t* const start = packet - transport_front(header->has_cookie);
-  std::memmove(start, packet, cut.front);
+uint8_t* lay_out_transport(void* expanded_key, const TransportLayout& cut, uint16_t udp_source,
+                           Header* header, uint8_t* packet, AeadJob* job) {
+  uint8_t* const start = packet - transport_headroom(header->has_cookie);
+  std::memmove(start, packet, cut.header_length);
   header->next_header = cut.protocol;
-  lay_out_payload(expanded_key, udp_source, header, packet + cut.front, cut.length - cut.front, job);
+  lay_out_payload(expanded_key, udp_source, header, packet + cut.header_length,
+                  cut.length - cut.header_length, job);
   rewrite_front(cut.ipv6, cut.protocol_offset, kProtocolUdp,
                 cut.length + transport_overhead(header->has_cookie), start);
   return start;
 }
 
-uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut& cut, uint16_t udp_source,
+uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportLayout& cut, uint16_t udp_source,
                         bool udp_checksum, Header header, uint8_t* packet) {
   AeadJob job;
   uint8_t* const start = lay_out_transport(expanded_key, cut, udp_source, &header, packet, &job);
   aead.seal(job);
   if (udp_checksum && cut.final_destination)
-    write_udp_checksum(cut.source, cut.destination, start + cut.front);
+    write_udp_checksum(cut.source, cut.destination, start + cut.header_length);
   return start;
 }
 

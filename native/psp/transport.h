@@ -21,8 +21,8 @@ enum class TransportFault : uint8_t {
 };
 
 // Where a packet is cut for transport mode.
-struct TransportCut {
-  uint16_t front = 0;            // octets of IP headers that stay before UDP
+struct TransportLayout {
+  uint16_t header_length = 0;    // IP headers that stay in front of UDP, in octets
   uint16_t protocol_offset = 0;  // of the octet that names what follows them
   uint8_t protocol = 0;          // what follows them: the next header of PSP
   uint8_t extensions = 0;        // IPv6 extension headers among them
@@ -34,26 +34,26 @@ struct TransportCut {
 };
 
 // Octets that sealing puts between IP and layer 4, and with the ICV in all.
-inline constexpr size_t transport_front(bool cookie) {
-  return encapsulation_front(cookie);
+inline constexpr size_t transport_headroom(bool cookie) {
+  return encapsulation_headroom(cookie);
 }
 inline constexpr size_t transport_overhead(bool cookie) {
-  return transport_front(cookie) + kIcvLength;
+  return transport_headroom(cookie) + kIcvLength;
 }
 
 // Finds the cut of a packet that read_ip accepted.
-TransportFault read_transport(const IpPacket& packet, const uint8_t* octets, TransportCut* cut);
+TransportFault read_transport_layout(const IpPacket& packet, const uint8_t* octets, TransportLayout* cut);
 
-// Seals the packet that `cut` was made of, in place: moves its front down by transport_front octets, which
+// Seals the packet that `cut` was made of, in place: moves its front down by transport_headroom octets, which
 // the caller keeps free in front of it, and writes the ICV into the 16 octets behind it. `header` brings
 // version, SPI, IV, cookie, crypt offset, S and D. Protocol, length and IPv4 checksum of the front follow.
 // The UDP checksum is computed if wanted and the final destination is known, else 0. Returns the start of the
 // packet.
-uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportCut& cut, uint16_t udp_source,
+uint8_t* seal_transport(const Aead& aead, void* expanded_key, const TransportLayout& cut, uint16_t udp_source,
                         bool udp_checksum, Header header, uint8_t* packet);
 // The same but for the AEAD, which has *job to do, and for the UDP checksum, which comes after it.
-uint8_t* lay_out_transport(void* expanded_key, const TransportCut& cut, uint16_t udp_source, Header* header,
-                           uint8_t* packet, AeadJob* job);
+uint8_t* lay_out_transport(void* expanded_key, const TransportLayout& cut, uint16_t udp_source,
+                           Header* header, uint8_t* packet, AeadJob* job);
 
 // Opens in place a packet at `outer`, read by read_ip as outer_packet, whose UDP payload of `length` octets
 // read_header accepted with a known version. Octets behind the UDP datagram are dropped with UDP, PSP header

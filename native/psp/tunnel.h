@@ -23,11 +23,11 @@ struct Outer {
 };
 
 // Octets that sealing puts in front of the inner packet, and with the ICV in all.
-inline size_t tunnel_front(bool outer_ipv6, bool cookie) {
-  return (outer_ipv6 ? kIpv6Header : kIpv4Header) + encapsulation_front(cookie);
+inline size_t tunnel_headroom(bool outer_ipv6, bool cookie) {
+  return (outer_ipv6 ? kIpv6Header : kIpv4Header) + encapsulation_headroom(cookie);
 }
 inline size_t tunnel_overhead(bool outer_ipv6, bool cookie) {
-  return tunnel_front(outer_ipv6, cookie) + kIcvLength;
+  return tunnel_headroom(outer_ipv6, cookie) + kIcvLength;
 }
 
 // The outer IP header, made once for many packets but for what differs between them.
@@ -79,7 +79,7 @@ class OuterHeader {
   bool ipv6_;
 };
 
-// Seals the inner packet of inner_packet.length octets at `inner` in place: writes tunnel_front octets in
+// Seals the inner packet of inner_packet.length octets at `inner` in place: writes tunnel_headroom octets in
 // front of it and the ICV behind it. `header` brings version, SPI, IV, cookie, crypt offset, S and D; next
 // header and extension length are set here, the crypt offset as lay_out_payload says. The inner packet stays
 // as it is, its hop limit too. Returns the start of the outer packet; null, with nothing written, when its
@@ -95,7 +95,7 @@ inline uint8_t tunnel_next_header(const IpPacket& inner_packet) {
 [[nodiscard]] inline uint8_t* lay_out_tunnel(void* expanded_key, const OuterHeader& outer,
                                              uint16_t udp_source, const IpPacket& inner_packet,
                                              Header* header, uint8_t* inner, AeadJob* job) {
-  const size_t udp_length = encapsulation_front(header->has_cookie) + inner_packet.length + kIcvLength;
+  const size_t udp_length = encapsulation_headroom(header->has_cookie) + inner_packet.length + kIcvLength;
   if ((outer.ipv6() ? 0 : kIpv4Header) + udp_length > UINT16_MAX) return nullptr;
   header->next_header = tunnel_next_header(inner_packet);
   uint8_t* const udp = lay_out_payload(expanded_key, udp_source, header, inner, inner_packet.length, job);

@@ -109,16 +109,16 @@ void look_at_cutting(const Octets& packet, const IpPacket& ip, uint16_t mtu, con
   uint16_t front = ip.payload_offset;
   uint32_t begin = 0;
   bool more = false;
-  TransportCut at;
+  TransportLayout at;
   if (ip.version == 4) {
     fault = fragment_ipv4(frame, mtu, pool.get(), &fragments);
     begin = (load_u16(&packet[6]) & 0x1fffu) * 8;
     more = load_u16(&packet[6]) & 0x2000;
     // Only sealed packets are cut: no extension header stands behind the cut.
-  } else if (read_transport(ip, packet.data(), &at) == TransportFault::kNone &&
-             at.front == ip.payload_offset) {
-    front = at.front;
-    fault = fragment_ipv6(frame, mtu, {at.front, at.protocol_offset}, 7, pool.get(), &fragments);
+  } else if (read_transport_layout(ip, packet.data(), &at) == TransportFault::kNone &&
+             at.header_length == ip.payload_offset) {
+    front = at.header_length;
+    fault = fragment_ipv6(frame, mtu, {at.header_length, at.protocol_offset}, 7, pool.get(), &fragments);
   }
   rte_pktmbuf_free(frame);
   if (fault == FragmentFault::kNone) {

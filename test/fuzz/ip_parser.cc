@@ -51,12 +51,13 @@ void look_at_flow(const IpPacket& packet, const Octets& octets) {
 }
 
 void look_at_cut(const IpPacket& packet, const Octets& octets) {
-  TransportCut cut;
-  const TransportFault fault = read_transport(packet, octets.data(), &cut);
+  TransportLayout cut;
+  const TransportFault fault = read_transport_layout(packet, octets.data(), &cut);
   require((fault == TransportFault::kFragment) == packet.fragment, "fragments, and they alone, are refused");
   if (fault != TransportFault::kNone) return;
-  require(cut.front >= (packet.version == 4 ? 20 : 40) && cut.front <= packet.length, "the cut lies inside");
-  require(cut.protocol_offset < cut.front && octets[cut.protocol_offset] == cut.protocol,
+  require(cut.header_length >= (packet.version == 4 ? 20 : 40) && cut.header_length <= packet.length,
+          "the cut lies inside");
+  require(cut.protocol_offset < cut.header_length && octets[cut.protocol_offset] == cut.protocol,
           "the front names what follows");
   require(cut.protocol != 4 && cut.protocol != 41, "tunnel protocols are refused");
 }

@@ -48,9 +48,10 @@ struct Case {
 
 // The sealed packet, in memory of exactly the room that sealing asks for; empty when it is too long.
 Octets seal(const Case& c, const Cipher& cipher, bool transport, const IpPacket& ip,
-            const TransportCut& cut) {
+            const TransportLayout& cut) {
   const bool cookie = c.header.has_cookie;
-  const size_t front = transport ? transport_front(cookie) : tunnel_front(!is_ipv4(c.outer.source), cookie);
+  const size_t front =
+      transport ? transport_headroom(cookie) : tunnel_headroom(!is_ipv4(c.outer.source), cookie);
   Octets room(front + ip.length + kIcvLength);
   uint8_t* const packet = room.data() + front;
   std::memcpy(packet, c.packet.data(), ip.length);
@@ -94,7 +95,7 @@ void look_for_plaintext(const Case& c, const Octets& sealed, const Header& heade
 }
 
 void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPacket& inner,
-                const TransportCut& cut, const Octets& sealed) {
+                const TransportLayout& cut, const Octets& sealed) {
   Octets copy = sealed;
   IpPacket outer;
   require(read_ip(copy.data(), copy.size(), &outer) == IpFault::kNone, "a sealed packet is an IP packet");
@@ -125,7 +126,7 @@ void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPac
   look_for_plaintext(c, sealed, header, carried);
 }
 
-void look_at(const Case& c, bool transport, const IpPacket& ip, const TransportCut& cut) {
+void look_at(const Case& c, bool transport, const IpPacket& ip, const TransportLayout& cut) {
   const std::vector<Cipher>& all = ciphers();
   const Octets sealed = seal(c, all[0], transport, ip, cut);
   for (const Cipher& other : all) {
@@ -147,7 +148,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   if (read_ip(c.packet.data(), c.packet.size(), &ip) != IpFault::kNone) return 0;
   c.packet.resize(ip.length);
   look_at(c, false, ip, {});
-  TransportCut cut;
-  if (read_transport(ip, c.packet.data(), &cut) == TransportFault::kNone) look_at(c, true, ip, cut);
+  TransportLayout cut;
+  if (read_transport_layout(ip, c.packet.data(), &cut) == TransportFault::kNone) look_at(c, true, ip, cut);
   return 0;
 }

@@ -253,7 +253,8 @@ class Run {
     header.crypt_offset = marks >> 4;
     const bool tunnel = flow.mode() == Mode::kTunnel;
     const bool ipv6 = !is_ipv4(gateway_.config.secured_address.address);
-    const size_t front = tunnel ? tunnel_front(ipv6, header.has_cookie) : transport_front(header.has_cookie);
+    const size_t front =
+        tunnel ? tunnel_headroom(ipv6, header.has_cookie) : transport_headroom(header.has_cookie);
     Octets room(front + packet.size() + kIcvLength);
     std::copy(packet.begin(), packet.end(), room.begin() + static_cast<ptrdiff_t>(front));
     if (tunnel) {
@@ -265,8 +266,8 @@ class Run {
       mend_ipv4(room.data(), room.size());
       return room;
     }
-    TransportCut cut;
-    if (read_transport(ip, packet.data(), &cut) != TransportFault::kNone) return {};
+    TransportLayout cut;
+    if (read_transport_layout(ip, packet.data(), &cut) != TransportFault::kNone) return {};
     seal_transport(*gateway_.aead, sealing.expanded(), cut, 50000, marks & 8, header, &room[front]);
     return room;
   }

@@ -34,7 +34,7 @@ Frame forged(uint8_t mark = 0, const std::string& words = "words") {
 Frame holding_no_ip(const Frame& inner) {
   const EgressKey key = key_of(kSpi, 0);
   Frame frame = sealed(key, inner);
-  uint8_t* const payload = frame.data() + 14 + tunnel_front(false, false);
+  uint8_t* const payload = frame.data() + 14 + tunnel_headroom(false, false);
   std::memcpy(payload, inner.data(), inner.size());
   Header header;
   header.next_header = 59;

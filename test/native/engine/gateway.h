@@ -198,7 +198,7 @@ inline Frame sealed(const EgressKey& key, const Frame& inner, uint64_t iv = 1, u
                     Marks marks = {}) {
   static const auto aead = make_aead_libcrypto();
   const bool ipv6 = from.find(':') != std::string::npos;
-  const size_t front = tunnel_front(ipv6, key.cookie != 0);
+  const size_t front = tunnel_headroom(ipv6, key.cookie != 0);
   Frame room(front + inner.size() + kIcvLength);
   std::memcpy(&room[front], inner.data(), inner.size());
   void* expanded = std::aligned_alloc(kAeadKeyAlignment, (aead->expanded_size() + 63) / 64 * 64);

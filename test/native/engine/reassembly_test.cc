@@ -40,7 +40,7 @@ struct Bench {
     EXPECT_FALSE(packet.ip.fragment);
     EXPECT_EQ(packet.peer, 3);
     EXPECT_EQ(packet.ip.length, packet.layer3_length());
-    EXPECT_GE(rte_pktmbuf_headroom(packet.mbuf), transport_front(true));
+    EXPECT_GE(rte_pktmbuf_headroom(packet.mbuf), transport_headroom(true));
     EXPECT_GE(rte_pktmbuf_tailroom(packet.mbuf), kIcvLength);
     Frame whole(packet.frame(), packet.frame() + packet.mbuf->data_len);
     if (keeping) {

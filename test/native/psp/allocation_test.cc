@@ -17,7 +17,7 @@ namespace {
 // One packet sealed and opened in both modes, and once more refused; true when all went as it should.
 bool there_and_back(const Aead& aead, void* key, uint8_t version, uint32_t spi, const Octets& packet,
                     Octets& memory) {
-  const size_t room = tunnel_front(true, true);
+  const size_t room = tunnel_headroom(true, true);
   uint8_t* const start = memory.data() + room;
   bool good = true;
   for (const bool transport : {false, true}) {
@@ -34,8 +34,8 @@ bool there_and_back(const Aead& aead, void* key, uint8_t version, uint32_t spi, 
     ends.source = record.source;
     ends.destination = record.destination;
     ends.udp_checksum = true;
-    TransportCut cut;
-    good = good && read_transport(record, start, &cut) == TransportFault::kNone;
+    TransportLayout cut;
+    good = good && read_transport_layout(record, start, &cut) == TransportFault::kNone;
     uint8_t* const wire = transport ? seal_transport(aead, key, cut, 1, true, header, start)
                                     : seal_tunnel(aead, key, ends, record, header, start);
     const auto length = static_cast<size_t>(memory.data() + memory.size() - wire);
@@ -60,7 +60,7 @@ TEST(PacketPath, AllocatesNothing) {
   const Octets master(32, 0x42);
   const MasterKey master_key{std::span<const uint8_t, 32>(master)};
   const Octets packet = ipv6(kProtocolTcp, Octets(1000));
-  Octets memory(tunnel_front(true, true) + packet.size() + kIcvLength);
+  Octets memory(tunnel_headroom(true, true) + packet.size() + kIcvLength);
   for (const auto& aead : all_aeads()) {
     const ExpandedKey expanded(*aead, Octets(32), 1);
     const size_t before = allocations;

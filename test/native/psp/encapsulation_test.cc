@@ -109,7 +109,7 @@ TEST(UdpChecksum, IsNotOkWhenTheUdpLengthCannotBe) {
 Octets with_offset(uint8_t version, bool cookie, uint8_t offset, size_t length) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(version), version);
-  const size_t front = encapsulation_front(cookie);
+  const size_t front = encapsulation_headroom(cookie);
   Octets memory(front + length + kIcvLength);
   Header header = header_of({true, false, false, cookie, version, offset});
   AeadJob job;

@@ -165,9 +165,9 @@ TEST(Strangers, OfAnyContentStayInsideTheirMemory) {
     if (!result.good()) continue;
     const IpPacket packet = read(result.packet);
     ASSERT_EQ(packet.length, result.packet.size());
-    TransportCut cut;
-    if (read_transport(packet, result.packet.data(), &cut) == TransportFault::kNone) {
-      ASSERT_LE(cut.front, packet.payload_offset);
+    TransportLayout cut;
+    if (read_transport_layout(packet, result.packet.data(), &cut) == TransportFault::kNone) {
+      ASSERT_LE(cut.header_length, packet.payload_offset);
     }
   }
   EXPECT_GT(good, 1000u);

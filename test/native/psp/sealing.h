@@ -93,13 +93,13 @@ inline IpPacket read(const Octets& octets) {
 inline Octets sealed(const Aead& aead, void* key, const Axes& axes, const Octets& packet,
                      const Header& header, bool udp_checksum = false) {
   const size_t front =
-      axes.transport ? transport_front(axes.cookie) : tunnel_front(axes.outer_ipv6, axes.cookie);
+      axes.transport ? transport_headroom(axes.cookie) : tunnel_headroom(axes.outer_ipv6, axes.cookie);
   Octets memory = join({Octets(front, 0xdb), packet, Octets(kIcvLength, 0xdb)});
   uint8_t* const start = memory.data() + front;
   uint8_t* outer = nullptr;
   if (axes.transport) {
-    TransportCut cut;
-    EXPECT_EQ(read_transport(read(packet), start, &cut), TransportFault::kNone);
+    TransportLayout cut;
+    EXPECT_EQ(read_transport_layout(read(packet), start, &cut), TransportFault::kNone);
     outer = seal_transport(aead, key, cut, kTestUdpSource, udp_checksum, header, start);
   } else {
     Outer ends = outer_of(axes.outer_ipv6);

@@ -13,8 +13,8 @@ namespace {
 constexpr uint8_t kEsp = 50, kNoNextHeader = 59, kMobility = 135;
 
 TransportFault fault_of(const Octets& octets) {
-  TransportCut cut;
-  return read_transport(read(octets), octets.data(), &cut);
+  TransportLayout cut;
+  return read_transport_layout(read(octets), octets.data(), &cut);
 }
 
 const Octets kDatagram = udp(1, 2, unhex("00112233445566778899aabbcc"));
@@ -73,9 +73,9 @@ std::vector<Chain> chains() {
 TEST(Transport, CutsIpv6BehindTheHeadersThatTheWayReads) {
   for (const Chain& chain : chains()) {
     SCOPED_TRACE(chain.name);
-    TransportCut cut;
-    ASSERT_EQ(read_transport(read(chain.packet), chain.packet.data(), &cut), TransportFault::kNone);
-    EXPECT_EQ(cut.front, chain.front);
+    TransportLayout cut;
+    ASSERT_EQ(read_transport_layout(read(chain.packet), chain.packet.data(), &cut), TransportFault::kNone);
+    EXPECT_EQ(cut.header_length, chain.front);
     EXPECT_EQ(cut.protocol, chain.protocol);
     EXPECT_EQ(chain.packet[cut.protocol_offset], chain.protocol);
     EXPECT_EQ(cut.length, chain.packet.size());

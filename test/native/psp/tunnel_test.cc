@@ -13,7 +13,7 @@ namespace {
 Octets tunnelled(const Outer& outer, const Octets& inner) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(2), 2);
-  const size_t front = tunnel_front(!is_ipv4(outer.source), false);
+  const size_t front = tunnel_headroom(!is_ipv4(outer.source), false);
   Octets memory = join({Octets(front), inner, Octets(kIcvLength)});
   const Header header = header_of({false, false, false, false, 2, 0});
   EXPECT_EQ(seal_tunnel(*aead, key.get(), outer, read(inner), header, memory.data() + front), memory.data());
@@ -99,7 +99,7 @@ TEST(Tunnel, RefusesWhatItsLengthFieldsCannotHold) {
   const ExpandedKey key(*aead, key_of(2), 2);
   for (const bool outer_ipv6 : {false, true}) {
     for (const bool cookie : {false, true}) {
-      const size_t front = tunnel_front(outer_ipv6, cookie);
+      const size_t front = tunnel_headroom(outer_ipv6, cookie);
       const size_t longest = 65535 - (outer_ipv6 ? 8 : 28) - 16 - (cookie ? 8 : 0) - 16;
       for (const size_t length : {longest, longest + 1}) {
         const Octets inner = ipv6(253, Octets(length - 40));

@@ -170,8 +170,8 @@ Octets seal(const Aead& aead, const Row& row, const Header& header) {
   IpPacket packet;
   if (read_ip(clear.data(), clear.size(), &packet) != IpFault::kNone) return {};
   const bool tunnel = mode_of(row) == Mode::kTunnel;
-  const size_t front = tunnel ? tunnel_front(!is_ipv4(outer_of(row).source), header.has_cookie)
-                              : transport_front(header.has_cookie);
+  const size_t front = tunnel ? tunnel_headroom(!is_ipv4(outer_of(row).source), header.has_cookie)
+                              : transport_headroom(header.has_cookie);
   Octets memory(front + clear.size() + kIcvLength, 0xa5);
   uint8_t* const inner = memory.data() + front;
   std::ranges::copy(clear, inner);
@@ -179,8 +179,8 @@ Octets seal(const Aead& aead, const Row& row, const Header& header) {
   if (tunnel) {
     start = seal_tunnel(aead, key.get(), outer_of(row), packet, header, inner);
   } else {
-    TransportCut cut;
-    if (read_transport(packet, clear.data(), &cut) != TransportFault::kNone) return {};
+    TransportLayout cut;
+    if (read_transport_layout(packet, clear.data(), &cut) != TransportFault::kNone) return {};
     start = seal_transport(aead, key.get(), cut, static_cast<uint16_t>(number(row, "udp_source")),
                            row.at("udp_checksum") == "computed", header, inner);
   }

@@ -75,12 +75,12 @@ FragmentFault cut(Worker& worker, const Packet& packet, Fragments* fragments) {
   const uint16_t mtu = worker.unsecured.info.mtu;
   rte_mempool* const pool = worker.fragment_pool.get();
   if (packet.ip.version == 4) return fragment_ipv4(packet.mbuf, mtu, pool, fragments);
-  TransportCut front;
-  if (read_transport(packet.ip, packet.layer3(), &front) == TransportFault::kFragment) {
+  TransportLayout front;
+  if (read_transport_layout(packet.ip, packet.layer3(), &front) == TransportFault::kFragment) {
     return FragmentFault::kUnfragmentable;
   }
-  return fragment_ipv6(packet.mbuf, mtu, {front.front, front.protocol_offset}, worker.identifications.next(),
-                       pool, fragments);
+  return fragment_ipv6(packet.mbuf, mtu, {front.header_length, front.protocol_offset},
+                       worker.identifications.next(), pool, fragments);
 }
 
 bool send_whole(Worker& worker, Packet& packet) {

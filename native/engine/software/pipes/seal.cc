@@ -21,8 +21,8 @@ constexpr uint16_t kEphemeralPorts = 0xc000;  // 49152 and up (RFC 6335)
 struct Way {
   uint32_t flow;
   Address hop;
-  uint16_t front = 0;  // octets that sealing puts before the packet
-  TransportCut cut;    // transport mode
+  uint16_t front = 0;   // octets that sealing puts before the packet
+  TransportLayout cut;  // transport mode
   bool outer_ipv6;
   bool dont_fragment = true;  // of an outer IPv4 header that we write
 };
@@ -79,7 +79,7 @@ void make_room(Worker& worker, const Address& hop) {
 // nothing to ask about the path. Returns how many.
 size_t gather_plain(Worker& worker, uint32_t number, std::span<Packet> packets) {
   EgressFlow& flow = worker.flows[number];
-  const auto front = static_cast<uint16_t>(tunnel_front(worker.outer_header.ipv6(), flow.cookie != 0));
+  const auto front = static_cast<uint16_t>(tunnel_headroom(worker.outer_header.ipv6(), flow.cookie != 0));
   // The port's MTU may be less than when the flow was prepared.
   const uint32_t room =
       std::min<uint32_t>(flow.plain_room, room_beside(worker.secured.info.mtu, front + kIcvLength));
@@ -167,18 +167,18 @@ OuterHeader outer_header(Worker& worker, const Way& way) {
 // What the counters of the PSP specification count of a packet that lay_out took.
 size_t sealed_octets(const Worker& worker, const Way& way, const Packet& packet) {
   const EgressFlow& flow = worker.flows[way.flow];
-  const size_t front = flow.mode == Mode::kTunnel ? 0 : way.cut.front;
+  const size_t front = flow.mode == Mode::kTunnel ? 0 : way.cut.header_length;
   return sealed_payload_octets(packet.ip.length - front, flow.cookie != 0);
 }
 
 void fill_udp_checksum(const Worker& worker, const Way& way, Packet& packet) {
   const EgressFlow& flow = worker.flows[way.flow];
   if (flow.mode == Mode::kTunnel) {
-    const size_t outer = tunnel_front(way.outer_ipv6, false) - encapsulation_front(false);
+    const size_t outer = tunnel_headroom(way.outer_ipv6, false) - encapsulation_headroom(false);
     write_udp_checksum(worker.config.secured_address.address, flow.outer_destination,
                        packet.layer3() + outer);
   } else if (way.cut.final_destination) {
-    write_udp_checksum(way.cut.source, way.cut.destination, packet.layer3() + way.cut.front);
+    write_udp_checksum(way.cut.source, way.cut.destination, packet.layer3() + way.cut.header_length);
   }
 }
 
@@ -253,7 +253,7 @@ void seal_and_cut(Worker& worker, Way& way, Packet& packet, uint16_t mtu) {
     return;
   }
   const Unfragmentable part =
-      tunnel ? Unfragmentable{} : Unfragmentable{way.cut.front, way.cut.protocol_offset};
+      tunnel ? Unfragmentable{} : Unfragmentable{way.cut.header_length, way.cut.protocol_offset};
   Fragments fragments;
   const bool done =
       way.outer_ipv6 ? cut(worker, packet, mtu, part, &fragments) : cut(worker, packet, mtu, &fragments);
@@ -265,10 +265,10 @@ void seal_and_cut(Worker& worker, Way& way, Packet& packet, uint16_t mtu) {
 
 // What the fence lets out (services/dataplane/adapters/fence_rules.ts): the kernel finds UDP behind so much
 // and no more, and of a frame that it refuses nobody would be told why.
-bool passes_fence(const TransportCut& cut) {
+bool passes_fence(const TransportLayout& cut) {
   constexpr uint16_t kLongestFront = 240;
   constexpr uint8_t kMostExtensions = 3;
-  return cut.front <= kLongestFront && cut.extensions <= kMostExtensions;
+  return cut.header_length <= kLongestFront && cut.extensions <= kMostExtensions;
 }
 
 Drop reason_of(TransportFault fault) {
@@ -296,7 +296,7 @@ void seal_any(Worker& worker, uint32_t number, Packet& packet) {
   }
   complete_checksum(worker, packet);
   if (!tunnel) {
-    const TransportFault fault = read_transport(packet.ip, packet.layer3(), &way.cut);
+    const TransportFault fault = read_transport_layout(packet.ip, packet.layer3(), &way.cut);
     if (fault != TransportFault::kNone) {
       turn_away(worker, number, packet, reason_of(fault));
       return;
@@ -307,7 +307,8 @@ void seal_any(Worker& worker, uint32_t number, Packet& packet) {
     }
   }
   const bool cookie = flow.cookie != 0;
-  way.front = static_cast<uint16_t>(tunnel ? tunnel_front(way.outer_ipv6, cookie) : transport_front(cookie));
+  way.front =
+      static_cast<uint16_t>(tunnel ? tunnel_headroom(way.outer_ipv6, cookie) : transport_headroom(cookie));
   const uint32_t room = room_beside(path_mtu(worker, number), way.front + kIcvLength);
   // The port's MTU is more than when the flow was prepared.
   if (flow.plain_room != 0 && flow.plain_room < room) prepare(worker, number);
