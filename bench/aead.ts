@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The limit: what libipsec-mb and OpenSSL seal and open on this core by their own calls, both key sizes, and what our
-// interface over the faster one costs. The ratio is that of the row's library to raw libipsec-mb.
+// The limit: the rates at which libipsec-mb and OpenSSL encrypt and decrypt on this core by direct calls, for both
+// key sizes, and the cost of our interface over the faster one. The ratio is that of the row's library to raw
+// libipsec-mb.
 import { perSecond, row } from './shared/figure.js';
 import { runNativeTwice } from './shared/programs.js';
 import { optionsOf, report } from './shared/result.js';

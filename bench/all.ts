@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All benches in turn, each a process of its own, their JSON into one folder: that of --json, or docs/performance, whose
-// document is then made anew. A bench that writes none has failed, which does not hide the others; the exit code is then
-// 1. One that missed a goal has still measured it.
+// Runs all benches, each in its own process, and writes their JSON to one folder: the one given by --json, or
+// docs/performance, whose document is then regenerated. A bench that writes no JSON has failed; the others still run,
+// and the exit code is 1. A bench that missed a goal has still measured it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';

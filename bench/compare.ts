@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether two runs of the benches agree: every ratio of one folder's JSON beside that of the other's, those that lie
-// further apart than the noise which both report, and how many do not. Exit code 1 says that some do not.
+// Reports whether two runs of the benches agree. Prints each ratio of one folder's JSON beside that of the other's,
+// which ones differ by more than the noise that both report, and how many. The exit code is 1 if some differ.
 import { parseArgs } from 'node:util';
 import { readResults } from './document/document.js';
 import { refuse } from './shared/result.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an idle engine costs with two ports, and how much later it sees the first packet after a pause than an engine
-// that polls without rest: on veth pairs in a namespace of its own.
+// Measures the idle CPU use of an engine with two ports, and how much later it receives the first packet after a
+// pause than an engine that polls continuously, on veth pairs in a network namespace.
 import { execFileSync } from 'node:child_process';
 import { exact, figure, median, row } from './shared/figure.js';
 import { nativeBench } from './shared/programs.js';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's whole way without I/O, both directions, as its share of what libipsec-mb alone does with packets of
-// the same length: the wire's time is not in it, nor that of the ports in memory, which is measured by turns and
-// taken off. Then the rate with a million flows in random order as its share of that with one flow, and of what the
-// time with a thousand and that of memory alone would leave; and that of two lcores as its multiple of that of one,
-// ports included, where the machine has two cores. With `--profile` instead where the engine's time goes, case by
-// case, the ports in memory among the parts.
+// The rate of the complete engine without I/O in both directions, as a share of the rate of libipsec-mb alone for
+// packets of the same length. The ports are in memory; their cost is measured in alternation and subtracted. Then the
+// rate with a million flows in random order, as a share of that with one flow and of what the times of a thousand
+// flows and of memory access alone allow; and the rate of two lcores as a multiple of that of one, ports included, if
+// the machine has two cores. With `--profile` it shows instead where the engine's time goes, case by case, with the
+// ports in memory as one of the parts.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { figure, perSecond, type Row, row } from './shared/figure.js';
@@ -20,7 +20,7 @@ interface Line {
   withPortsNs: number[];
   portsNs: number[];
   aeadNs: number[];
-  /** Of many flows: for the cache lines that a packet needs of its flow, by themselves. */
+  /** For many flows: time to read the cache lines that a packet needs of its flow, and nothing else. */
   memoryNs: number[];
 }
 
@@ -82,7 +82,7 @@ function measure(): Row[] {
   return [...shares, ...many, ...lcores];
 }
 
-/** One case at work, for as long as it is looked at. */
+/** Runs one case for as long as it is profiled. */
 async function profileOf(direction: string, octets: number, flows: number): Promise<Profile> {
   const args = ['profile', direction, '0', `${octets}`, `${flows}`];
   const child = spawn(nativeBench('engine'), args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -94,7 +94,7 @@ async function profileOf(direction: string, octets: number, flows: number): Prom
     await once(child.stdout, 'data');
     const many = flows === 1 ? 'one flow' : `${flows.toLocaleString('en')} flows`;
     const found = profile(`${direction}, ${octets} octets, ${many}`, [child.pid as number], profileSeconds);
-    // What it printed meanwhile.
+    // Output that it printed meanwhile.
     await once(child.stdout, 'data');
     return { ...found, nsPerPacket: figure(ns).median };
   } finally {

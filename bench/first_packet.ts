@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the first packet of a tunnel costs: two nodes in namespaces, fresh pairs of hosts' addresses, and for each
-// the round trip of the packet that misses, beside that of the packet after it, which takes the fast path. The
-// measure beside them is the bare hop: a ping between the gateways' out-of-band interfaces.
+// The cost of the first packet of a tunnel. Two nodes run in namespaces. For each of many fresh address pairs it
+// measures the round trip of the packet that misses, and that of the next packet, which takes the fast path. Both are
+// compared with the bare hop: a ping between the gateways' out-of-band interfaces.
 import { Topology } from '../test/e2e/topology.js';
 import { ping } from '../test/e2e/traffic.js';
 import { figure, median, row } from './shared/figure.js';
 import { optionsOf, report } from './shared/result.js';
 
 const rounds = 5;
-/** In each round. */
+/** Per round. */
 const pairs = 8;
 
 const { json } = optionsOf({});

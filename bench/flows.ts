@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What flows cost by number, in the engine alone: ten million installed, looked up in random order beside plain reads
-// of as much memory, replaced while others send, and a million offers. Rows against a bound say by what factor it is
-// kept; the others are ratios of rates measured by turns.
+// The cost of many flows in the engine alone: ten million are installed, looked up in random order (compared with
+// plain reads of as much memory) and replaced while others send, and a million offers are made. Rows against a limit
+// show by what factor it is kept; the others are ratios of rates measured in alternation.
 import { exact, figure, perSecond, type Row, row } from './shared/figure.js';
 import { runNative } from './shared/programs.js';
 import { optionsOf, report } from './shared/result.js';

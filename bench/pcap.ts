@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many frames a second `psp pcap` encrypts and decrypts: a capture of frames of 1400 octets, made here, through
-// the same function as the command's. The rate is of one core: frames over the processor time of this process. Beside it,
-// by turns, are a plain copy of the file by reading and writing, and the AEAD by itself, both of the same octets.
+// The rate of `psp pcap` in frames per second, encrypting and decrypting a generated capture of frames of 1400 octets
+// through the command's own function. The rate is that of one core: frames over the processor time of this process.
+// It is compared, in alternation, with a plain copy of the file by reading and writing, and with the AEAD alone, both
+// for the same octets.
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +12,7 @@ import { exact, type Figure, perSecond, row } from './shared/figure.js';
 import { runNative } from './shared/programs.js';
 import { endByGoals, optionsOf, report } from './shared/result.js';
 
-/** Millions of frames a second. */
+/** Millions of frames per second. */
 const reach = 0.3;
 const frameOctets = 1400;
 const frames = 300_000;
@@ -46,7 +47,7 @@ function copy(file: string, out: string): void {
   closeSync(output);
 }
 
-/** Nanoseconds of processor time for each frame. The last round's output stays. */
+/** Nanoseconds of processor time per frame. The output of the last round stays. */
 async function nsOf(out: string, work: () => Promise<unknown> | unknown): Promise<number> {
   rmSync(path(out), { force: true });
   const before = process.cpuUsage();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes docs/performance.md and its plots of the JSON in docs/performance; where another folder is named, what is there
-// takes the place of the same benches' JSON first. Measures nothing.
+// Generates docs/performance.md and its plots from the JSON in docs/performance. If another folder is given, its JSON
+// first replaces that of the same benches. Measures nothing.
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';

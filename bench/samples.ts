@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many samples a second reach samplers with none lost. This process is the dataplane's way to the bus as it is
-// (adapters/sampler), fed at an even rate with made-up columns in place of an engine; behind it are a real
-// nats-server and real samplers, one and then two, which write their files to disk and their lines to /dev/null.
-// First the rate to reach, then higher ones until samples are lost, several times. The measure beside them, by turns,
-// is the bus alone: the same batches, encoded beforehand, to a receiver that answers and does nothing.
+// The number of samples per second that reach samplers without a loss. This process is the dataplane's real path to
+// the bus (adapters/sampler), fed at an even rate with generated columns in place of an engine. Behind it are a real
+// nats-server and first one, then two real samplers, which write their files to disk and their lines to /dev/null. It
+// measures the rate to reach first, then higher ones until samples are lost, several times. The result is compared,
+// in alternation, with the bus alone: the same batches, encoded beforehand, to a receiver that answers and does
+// nothing else.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +28,7 @@ const reachSeconds = 10;
 const stepSeconds = 4;
 const stepFactor = 1.25;
 const turns = 3;
-/** What the engine hands over at once, at most. */
+/** The most samples that the engine returns at once. */
 const burst = 256;
 
 const { json } = optionsOf({});
@@ -53,7 +54,7 @@ async function end(child: ChildProcess): Promise<void> {
   await ended(child);
 }
 
-/** Samples a second that the bus carries by itself, with as many batches on their way as a window holds. */
+/** Samples per second that the bus alone carries, with as many batches in flight as a window holds. */
 async function busAlone(bus: Bus): Promise<number> {
   const receiver = start('dist/bench/agents/bare_sampler.js', [nats.listen, nats.passwords.sampler], 'pipe');
   await once(receiver.stdout as NodeJS.ReadableStream, 'data');
@@ -78,16 +79,16 @@ async function busAlone(bus: Bus): Promise<number> {
 }
 
 interface Run {
-  /** Samples that were fed in all, and those of them that did not reach a sampler, or were not written by it. */
+  /** Samples fed in total, and those of them that did not reach a sampler or were not written by it. */
   fed: number;
   lost: number;
-  /** Part of the samples that each sampler took. */
+  /** The share of the samples that each sampler received. */
   shares: number[];
-  /** Cores that the dataplane's way to the bus took. */
+  /** Cores used by the dataplane's path to the bus. */
   cores: number;
 }
 
-/** Feeds samples at a rate to samplers that run. */
+/** Feeds samples at a fixed rate to running samplers. */
 async function run(samplers: number, perS: number, seconds: number): Promise<Run> {
   const before = await takenBySamplers(samplers);
   const way = new Sampler(['b']);
@@ -148,7 +149,7 @@ async function takenBySamplers(expected: number): Promise<Taken[]> {
   });
 }
 
-/** Highest rate of those tried at which nothing is lost, and what happened at the rate to reach. */
+/** The highest tested rate without a loss, and the result at the rate to reach. */
 async function measure(samplers: number) {
   const running = Array.from({ length: samplers }, () =>
     start('dist/services/sampler/main.js', ['--config', join(folder, 'node.yaml')], 'ignore'),

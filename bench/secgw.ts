@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our engine against DPDK's own IPsec gateway: the same virtual devices on one lcore each (frames from a file over
-// and over, out into nothing), ESP with AES-128-GCM in tunnel mode against PSP version 0 in tunnel mode, in turns.
-// Rates are packets sent per second of the polling thread's processor time. With `--profile` instead where both spend
-// their time. Ours runs without hugepages.
+// Our engine compared with DPDK's own IPsec gateway. Both run on one lcore with the same virtual devices (frames from
+// a file in a loop, output discarded), ESP with AES-128-GCM in tunnel mode against PSP version 0 in tunnel mode, in
+// alternation. Rates are packets sent per second of the polling thread's processor time. With `--profile` it shows
+// instead where both spend their time. Our engine runs without hugepages.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -27,11 +27,11 @@ const folder = mkdtempSync(join(tmpdir(), 'psp-secgw-'));
 const path = (name: string) => join(folder, name);
 const children = new Set<ChildProcess>();
 
-/** Builds the peer and makes what both are to be given. Returns the peer's program. */
+/** Builds the other program and creates the input of both. Returns the path of the other program. */
 async function prepare(): Promise<string> {
   const program = buildPeer(folder);
   execFileSync(ours, ['make', folder]);
-  // What the peer seals of the clear frames, for it to open.
+  // The frames that it encrypts from the plaintext frames, as its input to decrypt.
   for (const mix of mixes) {
     const [from, to] = [
       `net_pcap0,rx_pcap=${path(`clear-${mix}.pcap`)}`,
@@ -62,7 +62,7 @@ function startOurs(direction: string, mix: string) {
   return child;
 }
 
-/** Nanoseconds of our polling thread for each packet sent, round by round, when it has run to its end. */
+/** Nanoseconds of our polling thread per packet sent, round by round, after it has run to its end. */
 const nsOfOurs = async (child: ReturnType<typeof startOurs>): Promise<number[]> =>
   (JSON.parse(await text(child.stdout)) as { ns: number[] }).ns;
 
@@ -84,13 +84,13 @@ async function measure(program: string): Promise<Row[]> {
   return rows;
 }
 
-/** Both at work on the shortest and the longest packets. */
+/** Profiles both with the shortest and the longest packets. */
 async function profileBoth(program: string): Promise<Profile[]> {
   const found: Profile[] = [];
   for (const direction of directions) {
     for (const mix of ['64', '1420']) {
       const own = startOurs(direction, mix);
-      // It is past its start then, and at work for longer than it is looked at.
+      // By then it has started, and it runs for longer than the profile takes.
       await delay(700);
       const seen = profile(`this gateway, ${direction}, ${mix} octets`, [own.pid as number], 1);
       found.push({ ...seen, nsPerPacket: figure(await nsOfOurs(own)).median });

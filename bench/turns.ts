@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The longest turn of a polling lcore among a million flows, both ports full, while commands of a thousand entries and a
-// rotation go on beside the packets; in the engine alone. A receive queue of 1024 packets takes 2 million packets a second
-// for 500 us. Rows against the bound say by what factor it is kept.
+// The longest turn of a polling lcore with a million flows and both ports saturated, while commands of a thousand
+// entries and a rotation run beside the packets, in the engine alone. A receive queue of 1024 packets holds 2 million
+// packets a second for 500 us. Rows against the limit show by what factor it is kept.
 import { exact, figure, type Row, row } from './shared/figure.js';
 import { runNative } from './shared/programs.js';
 import { optionsOf, report } from './shared/result.js';

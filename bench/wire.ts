@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hosts get through two gateways: TCP of one and of eight streams, UDP, ping, requests and responses, and the
-// processor time that a GiB takes; beside it wireguard-go and nebula of Debian 13 in the gateways' place, and as limits the
-// kernel that forwards in the clear and one bare veth pair. A peer that cannot be had is skipped with the reason.
-// All are up at once and take turns, round by round, so that a busy moment is nobody's own. `--rounds` and `--seconds`
-// set how often and how long. With `--profile` instead where the time goes while one TCP stream runs through our gateways.
+// What hosts get through two gateways: TCP with one and eight streams, UDP, ping, requests and responses, and the
+// processor time per GiB. It is compared with wireguard-go and nebula of Debian 13 in place of the gateways, and with
+// two limits: a kernel that forwards in plaintext, and one bare veth pair. A program that is not available is skipped
+// with the reason. All of them run at once and are measured in alternation, round by round, so that other load
+// affects all alike. `--rounds` and `--seconds` set how often and how long. With `--profile` it shows instead where
+// the time goes while one TCP stream runs through our gateways.
 import { setTimeout as delay } from 'node:timers/promises';
 import { ended } from '../test/e2e/namespace.js';
 import { figure, type Row, row } from './shared/figure.js';
@@ -15,7 +16,7 @@ import { type Latency, pingLatency, requestResponse, type Throughput, throughput
 
 const pings = 500;
 const requests = 5000;
-/** Datagrams of 1300 octets, as fast as the sender can. */
+/** Datagrams of 1300 octets at the sender's full rate. */
 const udp = ['-u', '-b', '0', '-l', '1300'];
 
 const options = optionsOf({
@@ -39,7 +40,7 @@ interface Measure {
   of: (round: Round) => number;
   /** Less is better. */
   costs?: boolean;
-  /** The ratio to reach against a carrier. */
+  /** The ratio to reach against a carrier, if any. */
   reach?: Record<string, number>;
 }
 
@@ -68,14 +69,14 @@ const measures: Measure[] = [
   { name: 'request p99, us', of: (round) => round.requests.p99, costs: true },
 ];
 
-/** The Debian release whose packages of the peers are measured. */
+/** The Debian release whose packages of the other programs are measured. */
 const peersFrom = 'trixie';
 
 const carriers: Carrier[] = [];
 const notes: string[] = [];
 const versions: Record<string, string> = {};
 
-/** Adds a peer of Debian. */
+/** Adds another program from Debian. */
 async function addPeer(name: string, make: (peer: Unpacked) => Promise<Carrier>): Promise<void> {
   const peer = unpackFrom(peersFrom, name);
   versions[name] = peer?.version ?? 'unknown';
@@ -104,7 +105,7 @@ async function measure(carrier: Carrier): Promise<Round> {
   };
 }
 
-/** Rows of one measure: ours beside each other carrier that has it. */
+/** Rows of one measure: ours compared with each other carrier that has it. */
 function rowsOf(
   { name, of, costs = false, reach = {} }: Measure,
   own: Round[],
@@ -134,7 +135,7 @@ async function measureAll(): Promise<Row[]> {
   return measures.flatMap((one) => rowsOf(one, own, others));
 }
 
-/** Where the time goes while one stream runs: in our gateways, and on the whole machine. */
+/** Where the time goes while one stream runs, in our gateways and on the whole machine. */
 async function profileOurs(carrier: Carrier): Promise<Profile[]> {
   const stream = [
     carrier.to.spawn('iperf3', ['-s', '--one-off'], 'ignore'),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs a bench by its name, a file of bench/, or one of the commands over all of them. It sets up and builds what is
-# missing first, so it works on a fresh clone; peers are installed by the benches that measure them.
+# Runs one bench, a file of bench/, or one of the commands over all benches. Sets up and builds what is missing first,
+# so it works in a fresh clone. The benches install the programs that they compare with.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,18 +10,18 @@ mapfile -t benches < <(basename -s .ts bench/*.ts | grep -vxF "$(printf '%s\n' "
 
 usage() {
   cat <<END
-npm run bench -- NAME [--json FILE]   one of: ${benches[*]}
-npm run bench -- engine|secgw|wire --profile [--json FILE]   where the time goes, by perf
-npm run bench -- all [--json DIR]     all of them in turn, JSON into DIR; without DIR docs/performance.md is made anew
-npm run bench -- report [DIR]         docs/performance.md and its plots, of the JSON in DIR; runs no bench
-npm run bench -- compare DIR DIR      whether two runs agree within their noise
+npm run bench -- NAME [--json FILE]   runs one bench: ${benches[*]}
+npm run bench -- engine|secgw|wire --profile [--json FILE]   shows where the time goes, with perf
+npm run bench -- all [--json DIR]     runs all benches and writes their JSON to DIR; without DIR, regenerates docs/performance.md
+npm run bench -- report [DIR]         regenerates docs/performance.md and its plots from the JSON in DIR; runs no bench
+npm run bench -- compare DIR DIR      reports whether two runs agree within their noise
 END
 }
 
 name="${1:-}"
 if [[ "$name" == --help || "$name" == help ]]; then usage && exit 0; fi
 if [[ ! "$name" =~ ^[a-z_]+$ || ! -e "bench/$name.ts" ]]; then
-  echo "bench: no bench is called '$name'; name one of: ${benches[*]} ${commands[*]}" >&2
+  echo "bench: there is no bench '$name'; choose one of: ${benches[*]} ${commands[*]}" >&2
   exit 2
 fi
 bash scripts/setup.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds everything: message types from proto/, TypeScript into dist/, the native side into build/native.
-# With the argument `native` only the latter; its tests are built by native_test.sh. Each part looks at what
+# Builds everything: message types from proto/, TypeScript into dist/, the native side into build/native. With the
+# argument `native` it builds only the latter; native_test.sh builds the native tests. Each part rebuilds only what
 # changed, so a second run takes seconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +15,7 @@ native() {
   }
 }
 
-# newer FILE PATH...: something under PATH changed after FILE was written.
+# newer FILE PATH...: succeeds if something under PATH changed after FILE was written.
 newer() {
   local stamp="$1"
   shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Looks at form: Biome for TypeScript, clang-format for C++, buf for the protocols. With the argument `format`
-# it mends what can be mended instead.
+# Checks the format: Biome for TypeScript, clang-format for C++, buf for the protocols. With the argument `format` it
+# corrects what it can instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

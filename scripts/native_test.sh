@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs the native tests twice: as they are built for use, and under the address and undefined behaviour
-# sanitizers, the engine's also with each of the other AEADs, and each program in two halves at a time; then
-# those of churn under the thread sanitizer. gtest's reports go to the folder given as argument (build/reports by
-# default), one for each program, build and half.
+# Runs the native tests twice: as built for production, and under the address and undefined behaviour sanitizers. Runs
+# the engine's tests also with each of the other AEADs. Each program runs in two halves in parallel. Then runs the
+# concurrency tests under the thread sanitizer. gtest's reports, one per program, build and half, go to the folder
+# given as argument (default build/reports).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reports="$(mkdir -p "${1:-build/reports}" && cd "${1:-build/reports}" && pwd)"
 failed=0
 
-# run FOLDER NAME: every test program of one build.
+# run FOLDER NAME: runs every test program of one build.
 run() {
   local program name half halves
   for program in "$1"/*_test; do

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums the reports of all test stages into one closing line. It is plain JavaScript because it must also
-// speak when the build failed. A stage that failed without a failing test of its own (it crashed, or it has
-// none) counts as one failure. The exit status is 0 only when nothing failed and something passed.
+// Sums up the reports of all test stages in one closing line. It is plain JavaScript so that it works even if the
+// build failed. A stage that failed without a failing test of its own (it crashed, or has none) counts as one
+// failure. The exit status is 0 only if nothing failed and something passed.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const folder = process.argv[2];
 const read = (name) => JSON.parse(readFileSync(join(folder, name), 'utf8'));
 
-/** Counts of one report: gtest's, vitest's, or a stage's own. */
+/** The counts of one report of gtest, of vitest, or of a stage itself. */
 function countsOf(name) {
   const report = read(name);
   if (name.startsWith('gtest-')) {

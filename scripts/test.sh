@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All that a change must pass: set up, build, form, native tests (also under sanitizers), a short run of the fuzz
-# targets, then vitest stage by stage. A stage that fails does not hide what comes after it; one closing line
-# sums all of them.
+# Everything that a change must pass: setup, build, format, native tests (also under sanitizers), a short run of the
+# fuzz targets, then vitest stage by stage. A failed stage does not prevent later ones. One closing line sums up all
+# stages.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +16,7 @@ rm -rf "$reports"
 mkdir -p "$reports"
 failed=()
 
-# stage NAME COMMAND...: a stage without counts of its own is one test.
+# stage NAME COMMAND...: runs a stage. A stage without a test report of its own counts as one test.
 stage() {
   local name="$1" began=$SECONDS
   shift
@@ -30,7 +30,7 @@ stage() {
   echo "== $name took $((SECONDS - began)) s"
 }
 
-# vitest_stage NAME: one project of vitest.config.ts.
+# vitest_stage NAME: runs one project of vitest.config.ts.
 vitest_stage() {
   stage "$1" npx --no-install vitest run --project "$1" --passWithNoTests \
     --reporter=default --reporter=json --outputFile.json="$reports/vitest-$1.json"

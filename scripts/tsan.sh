@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs the tests of churn under the thread sanitizer, each for so many seconds (argument; 60). gtest's report
-# goes to the folder given as second argument (build/reports by default).
+# Runs the concurrency tests under the thread sanitizer, each for the number of seconds given as first argument
+# (default 60). gtest's report goes to the folder given as second argument (default build/reports).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reports="$(mkdir -p "${2:-build/reports}" && cd "${2:-build/reports}" && pwd)"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers sample.egress and does nothing else, not even decode it: what a bus alone can carry. Arguments: server,
-// password. Says "ready" on stdout.
+// Answers sample.egress and does nothing else, not even decode it: the rate of the bus alone. Arguments: server,
+// password. Prints "ready" to stdout.
 import { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two plots as SVG text: bars in groups, with their noise and the mark that each should reach, and rows of shares of a
-// whole. They read alike on light and dark ground, carry their title and description, and say the same for the same input.
+// Two kinds of plots as SVG text: bars in groups, with their noise and the mark of their goal, and rows of shares of
+// a whole. They are readable on a light and a dark background, contain their title and description, and are the same
+// for the same input.
 
 export interface Bar {
   label: string;
   value: number;
   noisePercent?: number;
-  /** Drawn in the colour of ours. */
+  /** Drawn in the colour of this gateway. */
   ours?: boolean;
-  /** What it should reach. */
+  /** The goal. */
   reaches?: number[];
 }
 export interface Group {
@@ -58,18 +59,18 @@ const text = (x: number, y: number, words: string, name = '') =>
 const upright = (x: number, from: number, to: number, name: string) =>
   `<line x1="${at(x)}" x2="${at(x)}" y1="${at(from)}" y2="${at(to)}" class="${name}"/>`;
 
-/** A round step that divides the largest value into four to ten. */
+/** A round step that divides the largest value into four to ten parts. */
 function stepFor(largest: number): number {
   const power = 10 ** Math.floor(Math.log10(largest / 4));
   return power * ([5, 2, 1].find((factor) => largest / (factor * power) >= 4) ?? 1);
 }
 
-/** Bars from left to right, one line each; those longer than `most` run out of the plot. */
+/** Bars from left to right, one line each. A bar longer than `most` runs out of the plot. */
 export function bars(title: string, unit: string, groups: readonly Group[], most = Infinity): string {
   const all = groups.flatMap((group) => group.bars);
   if (all.length === 0) return empty(title);
   const ends = all.flatMap(({ value, noisePercent = 0, reaches = [] }) => [
-    // What is very noisy does not make all others small: its noise runs out of the plot.
+    // A very noisy bar does not make all others small: its noise runs out of the plot.
     value * (1 + Math.min(noisePercent, 30) / 100),
     ...reaches,
   ]);
@@ -83,7 +84,7 @@ export function bars(title: string, unit: string, groups: readonly Group[], most
     y += line;
     for (const { label, value, noisePercent = 0, ours = false, reaches = [] } of own) {
       const spread = (value * noisePercent) / 100;
-      // Behind its noise, or behind a mark that stands there.
+      // After its noise, or after a mark at that position.
       const beside = [value + spread, ...reaches].reduce((far, one) =>
         x(one) > x(far) && x(one) < x(far) + 48 ? one : far,
       );
@@ -116,7 +117,7 @@ const palette = [
   ['#4d5fb0', '#6639ba', '#4d7c0f', '#a16207', '#9f1239', '#115e59', '#7c2d12', '#334155'],
 ].flat();
 
-/** Quota of a whole, one line each; a part has the same colour in all of them. */
+/** Shares of a whole, one line each. A part has the same colour in all lines. */
 export function shares(title: string, stacks: readonly Stack[]): string {
   if (stacks.length === 0) return empty(title);
   const names = [...new Set(stacks.flatMap(({ parts }) => parts.map(({ part }) => part)))];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The peer of the secgw bench: DPDK's ipsec-secgw, built from the example sources of Debian's dpdk-doc with the one change
-// that virtual devices need (they do not check checksums), and running on one lcore. It needs hugepages of 2 MiB, which
-// are set here and put back.
+// The program that the secgw bench compares with: DPDK's ipsec-secgw, built from the example sources of Debian's
+// dpdk-doc with the one change that virtual devices need (they do not verify checksums), running on one lcore. It
+// needs hugepages of 2 MiB, which are reserved here and released afterwards.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ const hugepages = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
 const hugepagesNeeded = 512;
 const hugepagesBefore = existsSync(hugepages) ? readFileSync(hugepages, 'utf8') : '0';
 
-/** Why it cannot be had here, or nothing: then the hugepages are set. */
+/** The reason why it cannot run here, or undefined; in that case the hugepages are reserved. */
 export function peerMissing(): string | undefined {
   if (!install('dpdk-doc', join(examples, 'ipsec-secgw/ipsec-secgw.c'))) {
     return 'Debian’s dpdk-doc is not to be had';
@@ -35,7 +35,7 @@ export function putHugepagesBack(): void {
   if (existsSync(hugepages)) writeFileSync(hugepages, hugepagesBefore);
 }
 
-/** Builds it in a folder and writes its configuration there. Returns the program. */
+/** Builds it in a folder and writes its configuration there. Returns the path of the program. */
 export function buildPeer(folder: string): string {
   const sources = join(folder, 'peer');
   cpSync(join(examples, 'ipsec-secgw'), sources, { recursive: true });
@@ -49,7 +49,7 @@ export function buildPeer(folder: string): string {
   return join(sources, 'build/ipsec-secgw');
 }
 
-// One SA each way, because the peer wants both; traffic to 10.2.0.0/16 is what is protected either way.
+// One SA per direction, because the program requires both; traffic to 10.2.0.0/16 is protected in either.
 function configuration(): string {
   const key = Array.from({ length: 20 }, (_, i) => (i + 1).toString(16).padStart(2, '0')).join(':');
   const sa = (way: string, spi: number, from: string, to: string) =>
@@ -67,21 +67,21 @@ function configuration(): string {
 
 interface Work {
   program: string;
-  /** Where it was built. */
+  /** The folder in which it was built. */
   folder: string;
   core: string;
   direction: string;
-  /** Devices. The first is on the side that is named unprotected when it decrypts. */
+  /** The devices. The first one is on the unprotected side when it decrypts. */
   from: string;
   to: string;
 }
 
-/** The peer at work: what it says each second of all packets that it sent, and of its processor time by then. */
+/** The running program: its reports, once a second, of all packets sent and of the processor time used so far. */
 export class Peer {
   readonly readings: { sent: number; ns: number }[] = [];
   readonly child: ChildProcess;
   private told = '';
-  /** How often it has said so. */
+  /** The number of reports. */
   private totals = 0;
 
   constructor({ program, folder, core, direction, from, to }: Work) {
@@ -91,7 +91,7 @@ export class Peer {
     const ports = `(0,0,${core}),(1,0,${core})`;
     const own = ['-p', '0x3', '-P', '-u', unprotected, '-l', `--config=${ports}`, '-t', '1'];
     const args = [...eal, ...devices, '--', ...own, '-f', join(folder, 'peer.cfg')];
-    // Line by line, or it would speak every few seconds.
+    // Line-buffered, otherwise the output would arrive every few seconds.
     this.child = spawn('stdbuf', ['-oL', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on('data', (chunk: Buffer) => this.read(chunk.toString()));
@@ -103,15 +103,15 @@ export class Peer {
     const sent = [...this.told.matchAll(/Total packets sent: *(\d+)\n/g)];
     if (sent.length === this.totals) return;
     this.totals = sent.length;
-    // Processor time of the polling thread, the first one.
+    // Processor time of the polling thread, which is the first one.
     const { pid } = this.child;
     const [ns] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
     this.readings.push({ sent: Number(sent.at(-1)?.[1]), ns: Number(ns) });
   }
 
-  /** Nanoseconds of the polling thread for each packet sent, from one second to the next, of the last `seconds`. */
+  /** Nanoseconds of the polling thread per packet sent, from one report to the next, for the last `seconds`. */
   async nsOver(seconds: number): Promise<number[]> {
-    // The first seconds are its start, or those that nobody listened.
+    // The first seconds belong to its start, or were not read.
     const first = this.readings.length + 1;
     await this.until(() => this.readings.length > first + seconds);
     return this.readings.slice(first + 1).map(({ sent, ns }, i) => {

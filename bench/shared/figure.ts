@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A measured figure is the median of several rounds with its noise: how far from the median nine of ten rounds lie at
-// most (of fewer than ten: all). A ratio of two figures is as noisy as both together.
+// A measured figure is the median of several rounds with its noise: the distance from the median within which nine of
+// ten rounds lie (with fewer than ten rounds: all). The noise of a ratio is the sum of the noise of its two figures.
 
 export interface Figure {
   median: number;
   /** In percent of the median. */
   noisePercent: number;
-  /** How many the median is of; 1 for a bound, which is not measured. */
+  /** The number of rounds of the median; 1 for a limit, which is not measured. */
   rounds: number;
 }
 
 const quantile = (values: readonly number[], q: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] as number;
 
-/** Of several measurements that make one round. */
+/** The figure of several measurements that form one round. */
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 export function figure(rounds: readonly number[]): Figure {
@@ -26,27 +26,27 @@ export function figure(rounds: readonly number[]): Figure {
   return { median: Number(middle.toPrecision(6)), noisePercent, rounds: rounds.length };
 }
 
-/** Millions a second, of nanoseconds each. */
+/** Converts nanoseconds per item into millions per second. */
 export const perSecond = (ns: readonly number[]): Figure => figure(ns.map((each) => 1e3 / each));
 
-/** A bound to keep, or a number that is counted. */
+/** A limit, or a number that is counted. */
 export const exact = (value: number): Figure => ({ median: value, noisePercent: 0, rounds: 1 });
 
 export interface Row {
-  /** The case, by the names of the table's first columns; none of them is called ours, against or ratio. */
+  /** The case, by the names of the table's first columns. None of them is named ours, against or ratio. */
   what: Record<string, string | number>;
   ours: Figure;
   against: Figure;
-  /** Always better when greater. */
+  /** True if greater is always better. */
   ratio: number;
   ratioNoisePercent: number;
-  /** Less is better: the ratio is theirs by ours. */
+  /** True if less is better: the ratio is then theirs divided by ours. */
   costs?: true;
-  /** The ratio to reach, where one is set. */
+  /** The ratio to reach, if one is set. */
   reach?: number;
 }
 
-/** A row of the table. Where the figures are costs, theirs is divided by ours. */
+/** A row of the table. For costs, theirs is divided by ours. */
 export function row(
   what: Row['what'],
   ours: Figure,

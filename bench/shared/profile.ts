@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where running processes spend their processor time, by perf's samples at even intervals of it: nothing is added to
-// the packet path. A sample in our own code counts for the .cc file that it belongs to, also where the compiler put
-// one function into another: each pipe is one file. Others count for their library, or for the kernel.
+// Shows where running processes spend their processor time, with perf's samples at even intervals of it: nothing is
+// added to the packet path. A sample in our own code counts for the .cc file that it belongs to, even if the compiler
+// inlined one function into another: each pipe is one file. Other samples count for their library, or for the kernel.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,10 +10,10 @@ import { install } from './programs.js';
 
 export interface Profile {
   name: string;
-  /** By size. */
+  /** Sorted by size. */
   parts: { part: string; percent: number }[];
   samples: number;
-  /** Of all parts together, where that is known. */
+  /** Of all parts together, if known. */
   nsPerPacket?: number;
 }
 
@@ -23,14 +23,14 @@ interface Sample {
   address: string;
   /** The function, and those of the kernel that called it. */
   symbols: string[];
-  /** The file that the code is from. */
+  /** The file that contains the code. */
   object: string;
 }
 
 const samplesPerS = 4999;
 const packetMemory = 'packet memory (DPDK)';
 
-/** Why perf cannot be used here, or nothing. */
+/** The reason why perf cannot be used here, or undefined. */
 export function perfMissing(): string | undefined {
   if (!install('linux-perf', '/usr/bin/perf')) return 'Debian’s linux-perf is not to be had';
   try {
@@ -44,7 +44,7 @@ export function perfMissing(): string | undefined {
 const perf = (...args: string[]): string =>
   execFileSync('perf', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1 << 30 });
 
-/** Samples for some seconds: of processes, or of the whole machine. */
+/** Samples processes, or the whole machine, for some seconds. */
 function record(pids: readonly number[] | 'all', seconds: number): Sample[] {
   const folder = mkdtempSync(join(tmpdir(), 'psp-perf-'));
   const file = join(folder, 'perf.data');
@@ -59,7 +59,7 @@ function record(pids: readonly number[] | 'all', seconds: number): Sample[] {
   }
 }
 
-/** A line with program and process, then one for each function, the innermost first. */
+/** A line with program and process, then one per function, the innermost first. */
 function sampleOf(block: string): Sample[] {
   const [, program = ''] = /^\s*(.+?)\s+\d+\s*$/m.exec(block) ?? [];
   const frames = [...block.matchAll(/^\s+([0-9a-f]+) (.*) \(([^()]*)\)$/gm)];
@@ -69,7 +69,7 @@ function sampleOf(block: string): Sample[] {
   return [{ program, address, symbols, object }];
 }
 
-/** For each sample of an object with our code, the .cc file that it belongs to, by the debugger's information. */
+/** The .cc file of each sample of an object with our code, from the debugger's information. */
 function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
   const rooms = new Map<Sample, string>();
   const ours = samples.filter(({ object }) => /_bench$|psp_addon\.node$/.test(object));
@@ -80,7 +80,7 @@ function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
       encoding: 'utf8',
       maxBuffer: 1 << 30,
     });
-    // A block for each address; in it the files from the innermost function outward.
+    // A block per address, which has the files from the innermost function outward.
     printed
       .split(/^0x/m)
       .slice(1)
@@ -95,7 +95,7 @@ function roomsOf(samples: readonly Sample[]): Map<Sample, string> {
 
 /** The part of the work that a sample counts for. */
 function partOf({ symbols, object }: Sample, room: string | undefined): string {
-  // Functions of DPDK's headers that stand by themselves.
+  // Functions of DPDK's headers that were not inlined.
   if (room === '') return packetMemory;
   if (room !== undefined) return room.includes('/bench/') ? 'ports in memory' : basename(room, '.cc');
   if (object.includes('libIPSec_MB')) {
@@ -109,7 +109,7 @@ function partOf({ symbols, object }: Sample, room: string | undefined): string {
   return object.startsWith('/') ? basename(object).replace(/[-.](so|shared|\d).*/, '') : 'other';
 }
 
-/** By the system call that it serves, and what the kernel does meanwhile for whoever receives. */
+/** By system call, and by what the kernel does meanwhile on behalf of the receiver. */
 function kernelPart(symbols: readonly string[]): string {
   if (symbols.includes('net_rx_action')) return 'kernel: delivery';
   const call = symbols[symbols.indexOf('do_syscall_64') - 1];
@@ -123,7 +123,10 @@ function programOf({ program, object }: Sample): string {
   return `${program}${object.startsWith('[kernel') ? ', in the kernel' : ''}`;
 }
 
-/** A profile of processes by part; with `all`, of the whole machine by program, the kernel's part within each apart. */
+/**
+ * A profile of processes by part; with `all`, of the whole machine by program, with the kernel's share of each listed
+ * separately.
+ */
 export function profile(name: string, pids: readonly number[] | 'all', seconds: number): Profile {
   const samples = record(pids, seconds);
   if (samples.length === 0) throw new Error(`perf saw nothing of ${name}`);

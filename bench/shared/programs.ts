@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs that benches run: measurements of bench/native, which are built when they are wanted, and peers and
-// tools of Debian's packages. Tools are installed when they are missing. Peers come from a newer Debian release than the
-// machine's own, because that release has their newer versions; they are unpacked under build/ and never installed.
+// The programs that benches run: measurements of bench/native, which are built on demand, and tools and compared
+// programs from Debian's packages. Missing tools are installed. Compared programs come from a newer Debian release
+// than the machine's own, because that release has their newer versions; they are unpacked under build/ and never
+// installed.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { refuse } from './result.js';
 
-/** Builds a measurement of bench/native and returns the path of its program. Ends the bench where that fails. */
+/** Builds a measurement of bench/native and returns the path of its program. Ends the bench if that fails. */
 export function nativeBench(name: string): string {
   const build = fromPackageRoot('build/native');
   const target = `${name}_bench`;
@@ -35,8 +36,8 @@ export function runNative<T>(name: string, args: readonly string[] = []): T[] {
 }
 
 /**
- * Runs it twice, with all rounds of a case in one line: what moves slowly, as the load of others does, is then in
- * the noise of each case.
+ * Runs it twice, with all rounds of a case in one line, so that slow changes, such as the load of other programs, are
+ * part of the noise of each case.
  */
 export function runNativeTwice<T extends object>(name: string): T[] {
   const [first, second] = [runNative<T>(name), runNative<T>(name)];
@@ -49,7 +50,7 @@ export function runNativeTwice<T extends object>(name: string): T[] {
   });
 }
 
-/** Whether a Debian package with this file is installed, or could be installed now. Says what it installs. */
+/** Whether a Debian package with this file is installed, or can be installed now. Prints what it installs. */
 export function install(debianPackage: string, file: string): boolean {
   if (existsSync(file)) return true;
   console.log(`bench: installs by apt: ${debianPackage}`);
@@ -67,18 +68,18 @@ export function install(debianPackage: string, file: string): boolean {
   return existsSync(file);
 }
 
-/** A Debian package that was unpacked into a folder of its own. */
+/** A Debian package that was unpacked into its own folder. */
 export interface Unpacked {
   version: string;
-  /** The package's root: a program lies at `root/usr/bin/NAME`. */
+  /** The package's root: a program is at `root/usr/bin/NAME`. */
   root: string;
 }
 
 /**
- * Downloads a package of another Debian release, such as `trixie`, from the mirror that this machine's own packages come
- * from, and unpacks it under build/peers. apt verifies it with Debian's own keys. The machine's package lists and
- * installed packages stay as they are, so a program whose libraries the machine lacks does not run.
- * @returns undefined when the mirror or the package cannot be reached.
+ * Downloads a package of another Debian release, such as `trixie`, from the mirror of this machine's own packages,
+ * and unpacks it under build/peers. apt verifies it with Debian's keys. The machine's package lists and installed
+ * packages stay as they are; a program that needs libraries that the machine lacks does not run.
+ * @returns undefined if the mirror or the package cannot be reached.
  */
 export function unpackFrom(release: string, debianPackage: string): Unpacked | undefined {
   const folder = fromPackageRoot('build/peers');
@@ -121,7 +122,7 @@ export function unpackFrom(release: string, debianPackage: string): Unpacked | u
   }
 }
 
-/** The address of the mirror that this machine's Debian packages come from. */
+/** The address of the mirror of this machine's Debian packages. */
 function ownMirror(): string | undefined {
   const codename = /^VERSION_CODENAME=(.+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
   const format = '$' + '(CODENAME) $' + '(COMPONENT) $' + '(REPO_URI)';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a bench says at its end: a table of ours, the limit or peer measured by turns with it, and the ratio, under a
-// line on the machine and the versions; with `--json FILE` the same as JSON, from which docs/performance.md is made.
+// The result of a bench: a table with our figure, the limit or other program measured in alternation with it, and the
+// ratio, below a line with the machine and the versions. With `--json FILE` it is also written as JSON, from which
+// docs/performance.md is generated.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
@@ -12,21 +13,21 @@ import type { Profile } from './profile.js';
 
 export interface Result {
   bench: string;
-  /** Of `ours` and `against`. */
+  /** The unit of `ours` and `against`. */
   unit: string;
-  /** What `against` is. */
+  /** The meaning of `against`. */
   against: string;
   rows: Row[];
   notes?: string[];
-  /** Of peers. */
+  /** Versions of the compared programs. */
   versions?: Record<string, string>;
-  /** Where the time went, case by case. */
+  /** Where the time goes, case by case. */
   profiles?: Profile[];
-  /** Why nothing was measured. */
+  /** The reason why nothing was measured. */
   skipped?: string;
 }
 
-/** As written: with the day, the commit and the machine. */
+/** The result as written, with the day, the commit and the machine. */
 export interface Recorded extends Result {
   measured: string;
   revision: string;
@@ -42,7 +43,7 @@ const output = (program: string, ...args: string[]): string | undefined => {
   }
 };
 
-/** The commit that was measured; what the benches themselves write under docs does not count as a change. */
+/** The measured commit. Files that the benches themselves write under docs do not count as a change. */
 function revision(): string {
   const changed = output('git', 'status', '--porcelain', '--', '.', ':!docs');
   return `${output('git', 'rev-parse', '--short', 'HEAD') ?? 'unknown'}${changed === '' ? '' : ' with changes'}`;
@@ -62,13 +63,13 @@ const machine = (): Recorded['machine'] => ({
   openssl: versionOf('libssl3'),
 });
 
-/** One clear line, then the end. */
+/** Prints one line and exits. */
 export function refuse(message: string): never {
   console.error(`bench: ${message}`);
   process.exit(2);
 }
 
-/** The command line: `--json FILE` and what else the bench knows. What it does not know is refused. */
+/** Parses the command line: `--json FILE` and the bench's own options. Unknown options are refused. */
 export function optionsOf<T extends NonNullable<ParseArgsConfig['options']>>(own: T) {
   try {
     const { values } = parseArgs({ options: { json: { type: 'string' }, ...own } });
@@ -80,13 +81,13 @@ export function optionsOf<T extends NonNullable<ParseArgsConfig['options']>>(own
   }
 }
 
-/** A whole number of at least 1 from the command line. */
+/** An integer of at least 1 from the command line. */
 export function countOf(name: string, value: string): number {
   if (!/^[1-9]\d*$/.test(value)) refuse(`--${name} takes a number from 1 on, not '${value}'`);
   return Number(value);
 }
 
-/** One line for each row, so that a change shows. */
+/** One line per row, so that a diff shows each change. */
 const asJson = (recorded: Recorded): string => {
   const rows = (list: readonly unknown[]) => list.map((one) => `\n    ${JSON.stringify(one)}`).join(',');
   const fields = Object.entries(recorded).map(([name, value]) =>
@@ -105,12 +106,12 @@ export const shown = ({ median, noisePercent, rounds }: Figure): string =>
 
 const isMissed = ({ ratio, reach }: Row): boolean => reach !== undefined && ratio < reach;
 
-/** For a bench whose bounds hold on every machine: a ratio that is not reached ends it with exit code 1. */
+/** For a bench whose limits apply to every machine: a ratio that is not reached ends it with exit code 1. */
 export function endByGoals(rows: readonly Row[]): void {
   if (rows.some(isMissed)) process.exitCode = 1;
 }
 
-/** Prints the table and, given a file, writes it. A ratio that is not reached shows. */
+/** Prints the table and, if a file is given, writes it. Marks each ratio that is not reached. */
 export function report(result: Result, json?: string): void {
   const where = { ...machine(), ...result.versions };
   const line = Object.entries(where).map(([name, value]) => `${name} ${value}`);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What carries packets between two hosts in the wire bench: our gateways; wireguard-go and nebula in their place, in
-// the same namespaces on the same links, with the kernel forwarding between host and tunnel; and as limits the kernel
-// alone, and one bare veth pair. Each is set up once and stays idle while the others are measured.
+// The programs that carry packets between two hosts in the wire bench: our gateways; wireguard-go and nebula in their
+// place, in the same namespaces on the same links, with the kernel forwarding between host and tunnel; and as limits
+// the kernel alone, and one bare veth pair. Each is set up once and stays idle while the others are measured.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ended, type Namespace, run, until } from '../../test/e2e/namespace.js';
@@ -9,17 +9,17 @@ import { Topology } from '../../test/e2e/topology.js';
 import { ping } from '../../test/e2e/traffic.js';
 import type { Unpacked } from '../shared/programs.js';
 
-/** Octets of an inner packet that all of them take whole: the hosts' MTU. */
+/** The size in octets of an inner packet that none of them fragments: the hosts' MTU. */
 const tunnelMtu = '1500';
 
 export interface Carrier {
   name: string;
-  /** Version and year, or what it is. */
+  /** Version and year, or a description. */
   label: string;
   from: Namespace;
   to: Namespace;
   address: string;
-  /** Processes that do the carrying; none for the kernel. */
+  /** The carrier's processes; none for the kernel. */
   processes: () => number[];
   close: () => Promise<void>;
 }
@@ -37,7 +37,7 @@ export async function ours(): Promise<Carrier> {
   });
 }
 
-/** Kernels that forward where the gateways stand. */
+/** Kernels that forward in place of the gateways. */
 export async function forwarding(): Promise<Carrier> {
   const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'forwarding', async () => {
@@ -49,7 +49,7 @@ export async function forwarding(): Promise<Carrier> {
   });
 }
 
-/** One veth pair, the limit. */
+/** One veth pair: the limit. */
 export async function bare(): Promise<Carrier> {
   const net = await Topology.create({ gsoPackets: true });
   const carrier = await carrying(
@@ -64,7 +64,7 @@ export async function bare(): Promise<Carrier> {
   return { ...carrier, to: net.a.namespace };
 }
 
-/** wireguard-go in the gateways' place; its kernel tunnel interface takes and delivers GSO packets since 2023. */
+/** wireguard-go in place of the gateways. Its tunnel interface accepts and delivers GSO packets since 2023. */
 export async function wireguard({ root, version }: Unpacked): Promise<Carrier> {
   const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'wireguard-go', async () => {
@@ -91,10 +91,10 @@ export async function wireguard({ root, version }: Unpacked): Promise<Carrier> {
   });
 }
 
-/** Years in which releases of nebula came out; its version does not tell them. */
+/** The years of nebula's releases, which its version does not contain. */
 const nebulaYears: Record<string, number> = { '1.9.3': 2024 };
 
-/** nebula in the gateways' place. It has no segmentation offload. */
+/** nebula in place of the gateways. It has no segmentation offload. */
 export async function nebula({ root, version }: Unpacked): Promise<Carrier> {
   const net = await Topology.create({ gsoPackets: true });
   return carrying(net, 'nebula', async () => {
@@ -148,7 +148,7 @@ const gatewaysOf = (net: Topology): [Namespace, 1 | 2][] => [
 ];
 const processesOf = (net: Topology): number[] => gatewaysOf(net).flatMap(([gateway]) => gateway.processes());
 
-/** A gateway's place as a router: addresses on its links, and forwarding. */
+/** A router in place of a gateway: addresses on its links, and forwarding. */
 function route(gateway: Namespace, n: 1 | 2): void {
   gateway.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
   gateway.ip('address', 'add', `10.${n}.0.1/24`, 'dev', 'veth-host');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the wire bench measures of a carrier: octets a second over TCP and UDP by iperf3 with the processor time that
-// they took, round trips of ping, and of requests and responses of one octet each over one TCP connection.
+// The measurements of the wire bench for one carrier: octets per second over TCP and UDP by iperf3 with the processor
+// time used, round trips of ping, and of requests and responses of one octet over one TCP connection.
 import { readdirSync, readFileSync } from 'node:fs';
 import { ended, until } from '../../test/e2e/namespace.js';
 import { linesOf, ping } from '../../test/e2e/traffic.js';
@@ -10,7 +10,7 @@ const gibibyte = 2 ** 30;
 
 export interface Throughput {
   gbitPerS: number;
-  /** Processor seconds per GiB: of the carrier's own processes, and of the whole machine, hosts included. */
+  /** Processor seconds per GiB: of the carrier's own processes, and of the whole machine including the hosts. */
   ownCpu: number;
   machineCpu: number;
 }
@@ -29,7 +29,7 @@ interface Report {
   };
 }
 
-/** An iperf3 run against a server of its own. `options` choose protocol and streams. */
+/** An iperf3 run against its own server. `options` select protocol and streams. */
 export async function throughput(carrier: Carrier, seconds: number, options: string[]): Promise<Throughput> {
   const server = carrier.to.spawn('iperf3', ['-s', '--one-off', '--forceflush']);
   const lines = linesOf(server);
@@ -52,7 +52,7 @@ export async function throughput(carrier: Carrier, seconds: number, options: str
   };
 }
 
-/** Processor time of the carrier's processes so far, in seconds, by the scheduler's own count. */
+/** Processor time of the carrier's processes so far, in seconds, from the scheduler's statistics. */
 function ownCpuS(carrier: Carrier): number {
   const ofTask = (pid: number, task: string): number => {
     try {
@@ -67,7 +67,7 @@ function ownCpuS(carrier: Carrier): number {
     .reduce((sum, s) => sum + s, 0);
 }
 
-/** Time that the machine's processors were not idle, in seconds. */
+/** Time in seconds during which the machine's processors were not idle. */
 function machineCpuS(): number {
   const [all = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
   const [, user, nice, system, , , irq, softirq] = all.split(/\s+/);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every file owes its reader: a licence line, a sentence on what it is for, and no promises.
+// Rules for every file: a licence line, a sentence on its purpose, and no promises for later. Rules for the
+// documents: links that work, and safe commands.
 import { describe, expect, it } from 'vitest';
 import { files, read } from './sources.js';
 
@@ -21,7 +22,7 @@ describe('source files', () => {
     expect(lacking).toEqual([]);
   });
 
-  it('promise nothing for later', () => {
+  it('contain no promises for later', () => {
     const promise = new RegExp(['TO' + 'DO', 'FIX' + 'ME', 'X'.repeat(3)].join('|'));
     expect(sources.filter((path) => promise.test(read(path)))).toEqual([]);
   });
@@ -35,7 +36,7 @@ describe('source files', () => {
     ).toEqual([]);
   });
 
-  it('have no room without a purpose', () => {
+  it('are in no folder without a clear purpose', () => {
     expect(
       sources.filter((path) => /(^|\/)(utils?|helpers?|common|managers?|handlers?)(\/|\.|_)/.test(path)),
     ).toEqual([]);
@@ -55,7 +56,7 @@ describe('the example', () => {
 describe('commands of the documentation', () => {
   const documents = files().filter((path) => path.endsWith('.md'));
 
-  it('start no package of the registry: npx finds one of our name there, by somebody else', () => {
+  it('run no package from the registry with npx: the name psp belongs to an unrelated package there', () => {
     const commands = documents.flatMap((path) =>
       [...read(path).matchAll(/^ {4}(?:\S+=\S+ |sudo )*npx psp\b.*$/gm)].map(
         ([line]) => `${path}: ${line.trim()}`,
@@ -64,7 +65,7 @@ describe('commands of the documentation', () => {
     expect(commands).toEqual([]);
   });
 
-  it('check the node file and the machine before the first start cuts anything', () => {
+  it('check the node file and the machine before the first start cuts traffic', () => {
     const quickStart = /^## A first pair of gateways\n([\s\S]*?)^## /m.exec(read('README.md'))?.[1] ?? '';
     expect(quickStart).toMatch(/cuts traffic[\s\S]*SSH[\s\S]*psp config check[\s\S]*psp up/);
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// docs/performance.md says what was measured and nothing else: it and its plots are exactly what the script makes of
-// the benches' JSON beside them, and the words around the figures hold none of their own.
+// docs/performance.md and its plots are exactly what the script generates from the benches' JSON beside them. The
+// text around the figures contains no figures of its own.
 import { describe, expect, it } from 'vitest';
 import { documentOf, readResults } from '../../bench/document/document.js';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -10,13 +10,13 @@ const results = readResults(fromPackageRoot('docs/performance'));
 const made = documentOf(results);
 
 describe('docs/performance.md', () => {
-  it('and its plots are made of the JSON beside them: npm run bench -- report', () => {
+  it('and its plots are generated from the JSON beside them: npm run bench -- report', () => {
     expect([...made].filter(([path, text]) => read(`docs/${path}`) !== text).map(([path]) => path)).toEqual(
       [],
     );
   });
 
-  it('has no plot that nothing makes', () => {
+  it('has no plot that the script does not generate', () => {
     const plots = files().filter((path) => /^docs\/performance\/.*\.svg$/.test(path));
     expect(plots.filter((path) => !made.has(path.replace('docs/', '')))).toEqual([]);
   });
@@ -35,7 +35,7 @@ describe('docs/performance.md', () => {
     ).toEqual([]);
   });
 
-  it('lacks no figure that its words speak of', () => {
+  it('lacks no figure that its text refers to', () => {
     const lacking = [...made].filter(([, text]) => /NaN|undefined|Infinity|\(not measured\)|\{\{/.test(text));
     expect(lacking.map(([path]) => path)).toEqual([]);
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of the repository as the house rules see them: what git knows or would add, and what each imports.
+// The files of the repository for the house tests: tracked and untracked files that git does not ignore, and their
+// imports.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -7,7 +8,7 @@ import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 
 const ignored = new Set(['node_modules', 'dist', 'build', '.git', 'gen', 'coverage']);
 
-/** Paths below the root, of all files that are part of the repository. */
+/** Paths below the root of all files that belong to the repository. */
 export function files(): string[] {
   const root = fromPackageRoot('.');
   try {
@@ -15,7 +16,7 @@ export function files(): string[] {
     const listed = execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     return listed.split('\0').filter((path) => path !== '' && existsSync(join(root, path)));
   } catch {
-    // An unpacked archive has no .git.
+    // An unpacked archive has no .git folder.
     return walk(root, '');
   }
 }
@@ -41,7 +42,7 @@ export function importsOf(path: string): string[] {
   );
 }
 
-/** As importsOf, without what is imported only as a type and leaves no trace in the program. */
+/** As importsOf, without type-only imports, which do not exist at run time. */
 export function valueImportsOf(path: string): string[] {
   const typesOnly = /\b(?:import|export) type [^;]*? from '[^']+'/g;
   return [
