@@ -67,7 +67,7 @@ export async function startDataplane(
   const auditor = new Auditor(config.peers);
   const sampler = new Sampler(config.peers, dropReasons());
   const engine: Engine = open(config, epoch, {
-    onFact: (fact) => executor.tell(fact),
+    onFact: (fact) => executor.on(fact),
     onSamples: (samples) => sampler.take(samples),
     onLink: (change) => links.changed(change),
   });

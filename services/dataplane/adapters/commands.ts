@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of the bus: accept, install, refuse, rotate, sampling. Those about flows check their epoch first
-// (another one is STALE: nothing was opened, nothing done), open the seal, let the arbiter decide, and have the
-// chosen rows installed. An accept that succeeds tells the peer that its keys are used from now on, and the peer
-// may wipe older ones; so when its keys cannot be put in place it takes its offers back and fails. A flow for
-// which the table has no room fails nothing: it has no older key, and its peer can send. Expected failures are
-// codes in the answer.
-import {
-  type FlowAccept,
-  type FlowAccepted,
-  type FlowInstall,
-  type FlowInstalled,
-  type Flow as FlowMessage,
-  type FlowRefuse,
-  type FlowRefused,
-  InstallResult,
-  type KeysRotated,
-  type Offer,
-  type SamplingSet,
-  type SamplingState,
-  type Seal,
+// The commands on the bus: accept, install, refuse, rotate, sampling. A message is checked, its seal is opened, and it
+// becomes a fact for the arbiter, whose reply becomes the answer. A message of another epoch is answered STALE, before
+// its seal is opened. Expected failures are codes in the answer.
+import type {
+  FlowAccept,
+  FlowAccepted,
+  FlowInstall,
+  FlowInstalled,
+  Flow as FlowMessage,
+  FlowRefuse,
+  FlowRefused,
+  KeysRotated,
+  Offer,
+  SamplingSet,
+  SamplingState,
+  Seal,
 } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
 import { contracts } from '../../shared/contracts.js';
@@ -28,21 +24,15 @@ import { monotonicMs } from '../../shared/process/clock.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
-import type { InstallOutcome, KeyOrder } from '../core/facts.js';
+import type { EgressKey } from '../core/facts.js';
 import type { Auditor } from './audit_report.js';
 import type { Engine } from './engine.js';
 import type { Executor } from './executor.js';
 
-/** Flows in one message; keyexchange takes no larger batch from a peer. */
+/** The most flows of one message; keyexchange accepts no larger batch from a peer. */
 const flowsLimit = 1024;
-/** One of 65 536 packets. */
+/** The lowest sampling rate: one of 2^16 packets. */
 const samplingLimit = 16;
-
-const resultOf: Record<InstallOutcome, InstallResult> = {
-  installed: InstallResult.INSTALL_RESULT_INSTALLED,
-  notInFlight: InstallResult.INSTALL_RESULT_NOT_IN_FLIGHT,
-  superseded: InstallResult.INSTALL_RESULT_SUPERSEDED,
-};
 
 const noOffers: Pick<FlowAccepted, 'offers' | 'seal'> = { offers: [], seal: undefined };
 
@@ -64,34 +54,20 @@ export class Commands {
       const { epoch, version, egress } = message;
       const { peer, flows, seal } = this.#checked(subject, message, egress);
       if (!this.#terms(peer).versions.includes(version))
-        throw malformed(subject, `version ${version} is not spoken`);
+        throw malformed(subject, `version ${version} is not spoken with peer ${message.peer}`);
       const binding = { epoch, peer: message.peer, exchange: 0n };
-      const keys = this.engine.open(
-        flows,
-        egress,
-        { ...binding, ...bound(subject, message.peerEpoch) },
-        seal,
-      );
-      const reply = { ...binding, contract: `${subject}/reply`, request: seal };
-      const made = await this.engine.offer(flows, peer, version, reply).catch((error: unknown) => {
-        keys.release();
-        if (error instanceof PspError)
-          this.executor.tell({ type: 'offerFailed', exchange: 0n, code: error.code });
-        throw error;
-      });
-      const { offers, generation } = made;
-      const spis = offers.map(({ spi }) => spi);
-      this.executor.tell({ type: 'acceptOffered', peer, flows, generation, spis });
-      const order = egress.map((offer) => orderOf(offer, message.peerEpoch));
-      const decision = this.arbiter.accept({ peer, flows, order }, monotonicMs());
-      const given = { peer, asked: 'peer', egress } as const;
-      const installing = this.executor.install(keys, flows, decision, given).catch((error: unknown) => {
-        this.executor.tell({ type: 'acceptFailed', flows, spis });
-        throw error;
-      });
-      this.executor.perform(decision.actions);
-      await installing;
-      return { offers, seal: made.seal };
+      const bindingOfKeys = { ...binding, ...bound(subject, message.peerEpoch) };
+      const bindingOfReply = { ...binding, contract: `${subject}/reply`, request: seal };
+      let answer = noOffers;
+      const offerInReturn = async () => {
+        const { offers, seal, generation } = await this.engine.offer(flows, peer, version, bindingOfReply);
+        answer = { offers, seal };
+        return { generation, spis: offers.map(({ spi }) => spi) };
+      };
+      const keys = this.engine.open(flows, egress, bindingOfKeys, seal);
+      const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
+      await this.executor.request(fact, { keys, offerInReturn });
+      return answer;
     });
   }
 
@@ -100,15 +76,12 @@ export class Commands {
       const { subject } = contracts.flowInstall;
       const { epoch, exchange, egress } = message;
       const { peer, flows, seal } = this.#checked(subject, message, egress);
-      if (egress.length === 0) throw malformed(subject, 'it holds no keys');
+      if (egress.length === 0) throw malformed(subject, 'it contains no keys');
       const binding = { epoch, peer: message.peer, exchange, ...bound(subject, message.peerEpoch) };
       const keys = this.engine.open(flows, egress, binding, seal);
-      const order = egress.map((offer) => orderOf(offer, message.peerEpoch));
-      const decision = this.arbiter.install({ exchange, peer, flows, order }, monotonicMs());
-      const installing = this.executor.install(keys, flows, decision, { peer, asked: 'us', egress });
-      this.executor.perform(decision.actions);
-      const placed = await installing;
-      return { results: decision.outcomes.map((outcome, row) => placed.get(row) ?? resultOf[outcome]) };
+      const offered = { exchange, peer, flows, keys: keysOf(egress, message.peerEpoch) };
+      const { results } = await this.executor.request({ type: 'installReceived', ...offered }, { keys });
+      return { results: [...results] };
     });
   }
 
@@ -118,45 +91,33 @@ export class Commands {
       const code = isErrorCode(refusal) ? refusal : 'PEER_REFUSED';
       const peer = this.#peer(contracts.flowRefuse.subject, message.peer);
       const flows = flowsOf(contracts.flowRefuse.subject, message.flows);
-      this.executor.perform(this.arbiter.refuse({ exchange, peer, flows, code }, monotonicMs()));
+      this.executor.on({ type: 'refuseReceived', exchange, peer, flows, code });
       return {};
     });
   }
 
   async rotate(): Promise<KeysRotated> {
-    const unanswered = this.arbiter.gauges().unansweredFlows;
-    const wait = this.arbiter.rotate(monotonicMs());
-    const { generation } = this.arbiter;
+    const { generation, wait, unanswered, reoffered } = await this.executor.request({
+      type: 'rotateReceived',
+    });
     if (wait !== undefined) {
-      return {
-        code: 'ROTATION_PENDING',
-        generation,
-        unansweredFlows: wait.unanswered,
-        drainLeftMs: wait.drainLeftMs,
-        reofferedFlows: 0,
-      };
+      const { unanswered: unansweredFlows, drainLeftMs } = wait;
+      return { code: 'ROTATION_PENDING', generation, unansweredFlows, drainLeftMs, reofferedFlows: 0 };
     }
-    try {
-      const rotated = await this.engine.rotate();
-      this.executor.tell({ type: 'rotated', generation: rotated });
-      if (unanswered > 0) this.log.warn({ flows: unanswered }, 'rotation cut flows that had not answered');
-      this.log.info({ generation: rotated }, 'keys rotated');
-      const reofferedFlows = this.arbiter.gauges().unansweredFlows;
-      return { code: '', generation: rotated, unansweredFlows: 0, drainLeftMs: 0, reofferedFlows };
-    } catch (error) {
-      this.executor.tell({ type: 'rotateFailed' });
-      throw error;
-    }
+    if (unanswered > 0)
+      this.log.warn({ flows: unanswered }, 'rotation cut flows whose peers had not answered');
+    this.log.info({ generation }, 'keys rotated');
+    return { code: '', generation, unansweredFlows: 0, drainLeftMs: 0, reofferedFlows: reoffered };
   }
 
-  /** Answers with the rate after the command, which is the old one when it was not done. */
+  /** @returns the rate after the command, which is the old one when the command failed. */
   async sampling({ egressLog2, peer: name }: SamplingSet): Promise<SamplingState> {
     const { subject } = contracts.samplingSet;
     let peer: number | undefined;
     try {
       if (name !== '') peer = this.#peer(subject, name);
       if (egressLog2 !== undefined && egressLog2 > samplingLimit)
-        throw malformed(subject, `one of 2^${egressLog2} packets, 2^0 to 2^${samplingLimit} are taken`);
+        throw malformed(subject, `one of 2^${egressLog2} packets; 2^0 to 2^${samplingLimit} are possible`);
       const { from, changed } = await this.engine.sampling(egressLog2, peer);
       if (changed) {
         this.auditor.samplingChanged(from, egressLog2, peer);
@@ -167,11 +128,11 @@ export class Commands {
       }
       return { code: '', egressLog2 };
     } catch (error) {
-      return { code: this.#told(error), egressLog2: this.engine.samplingLog2(peer) };
+      return { code: this.#logged(error), egressLog2: this.engine.samplingLog2(peer) };
     }
   }
 
-  /** Runs a command of the current epoch; an expected failure becomes the answer's code. */
+  /** Runs a command if it is of the current epoch; an expected failure becomes the code of the answer. */
   async #answered<T>(
     claimed: bigint,
     nothing: T,
@@ -182,16 +143,16 @@ export class Commands {
     try {
       return { ...(await work()), code: '', epoch };
     } catch (error) {
-      return { ...nothing, code: this.#told(error), epoch };
+      return { ...nothing, code: this.#logged(error), epoch };
     }
   }
 
-  /** Logs why a command was not done. @returns the code. @throws what is no expected failure. */
-  #told(error: unknown): string {
+  /** Logs why a command failed. @returns the code. @throws the error unless the failure is expected. */
+  #logged(error: unknown): string {
     if (!(error instanceof PspError)) throw error;
     const suppressed = this.#gate.pass(error.code, monotonicMs());
     if (suppressed !== undefined) {
-      this.log.warn({ code: error.code, err: error.message, suppressed }, 'command not done');
+      this.log.warn({ code: error.code, err: error.message, suppressed }, 'command failed');
     }
     return error.code;
   }
@@ -211,9 +172,9 @@ export class Commands {
     const peer = this.#peer(subject, message.peer);
     const { versions, mode } = this.#terms(peer);
     if (!egress.every((offer) => versions.includes(offer.version) && offer.mode === mode))
-      throw malformed(subject, `an offer has not the version and mode of peer ${message.peer}`);
+      throw malformed(subject, `an offer does not match the versions and the mode of peer ${message.peer}`);
     if (new Set(egress.map(({ spi }) => spi)).size < egress.length)
-      throw malformed(subject, 'two of its keys have one SPI');
+      throw malformed(subject, 'two of its keys have the same SPI');
     return { peer, flows, seal };
   }
 
@@ -237,11 +198,11 @@ const isOffer = ({ spi, address, mac }: Offer): boolean =>
 
 function flowsOf(subject: string, flows: readonly FlowMessage[]): FlowKey[] {
   if (flows.length === 0 || flows.length > flowsLimit) {
-    throw malformed(subject, `${flows.length} flows, 1 to ${flowsLimit} are taken`);
+    throw malformed(subject, `${flows.length} flows; 1 to ${flowsLimit} are possible`);
   }
   return flows.map((flow) => {
     if (!isAddress(flow.source) || flow.source.length !== flow.destination.length) {
-      throw malformed(subject, 'a flow has no two addresses of one family');
+      throw malformed(subject, 'a flow does not have two addresses of the same family');
     }
     return flowKeyOf(flow);
   });
@@ -252,4 +213,5 @@ const bound = (contract: string, peerEpoch: bigint | undefined) => ({
   ...(peerEpoch !== undefined && { peerEpoch }),
 });
 
-const orderOf = ({ number }: Offer, epoch: bigint | undefined): KeyOrder => ({ epoch, number });
+const keysOf = (egress: readonly Offer[], epoch: bigint | undefined): EgressKey[] =>
+  egress.map(({ spi, version, number }) => ({ epoch, number, spi, version }));

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Carries out what the arbiter decides: on the engine, and as wants on the bus. Every decision reaches the
-// engine in the same turn in which it was made, so that the engine's order is the arbiter's. What must not be
-// lost (a refusal ends the hold of packets, a withdrawal ends a receive SPI) is tried again while the
-// engine's ring is full, and so are keys, as long as their sender waits and no newer one was decided on; an
-// offer is not, because its want comes back by itself.
-import { setTimeout as delay } from 'node:timers/promises';
-import { type FlowWanted, InstallResult, type Offer, WantReason } from '../../../proto/gen/bus.js';
+// Reports facts to the arbiter and carries out its actions: commands to the engine, exchanges on the bus, replies to
+// requests. All actions of one fact are carried out in the same turn of the event loop, in their order, so the engine
+// receives commands in the order in which the arbiter decided. `withdraw` and `refuse` must not be lost (a refusal
+// drops held packets, a withdrawal ends a receive SPI), so they are repeated while the engine's ring is full. An offer
+// is not repeated, because its want is tried again by itself.
+import { type FlowWanted, WantReason } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowOf } from '../../shared/address.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
@@ -13,26 +12,26 @@ import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import type { DataplaneConfig } from '../config.js';
 import { type Arbiter, tickMs } from '../core/arbiter.js';
-import type { Action, Decision, Fact, PlacedKey } from '../core/facts.js';
+import type { Action, Fact, Replies, RequestFact } from '../core/facts.js';
 import type { Auditor } from './audit_report.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
 const retryMs = 20;
-/** Keys are tried again for this long; their sender waits about as long, or longer where exchanges are slow. */
-const installMs = 500;
 
-type OfferAction = Extract<Action, { type: 'offer' }>;
+type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
 
-/** Keys that came in a message. */
-export interface Given {
-  peer: number;
-  /** We had asked for them, or the peer asked us. */
-  asked: 'us' | 'peer';
-  /** One for each of the message's flows. */
-  egress: readonly Offer[];
+/** What a request contains beside its fact. */
+export interface RequestContext {
+  /** The keys of its message; released when the request ends. */
+  keys?: OpenedKeys;
+  /** Makes the offers that answer an accept. */
+  offerInReturn?: () => Promise<{ generation: number; spis: readonly number[] }>;
 }
 
-const placedKey = ({ spi, version }: Offer): PlacedKey => ({ spi, version });
+interface Request extends RequestContext {
+  resolve(reply: ActionOf<'reply'>['reply']): void;
+  reject(error: Error): void;
+}
 
 const wants = {
   miss: { contract: contracts.flowMissed, reason: WantReason.WANT_REASON_MISS },
@@ -44,9 +43,11 @@ export class Executor {
   #bus: Bus | undefined;
   #ticks: NodeJS.Timeout | undefined;
   #stopped = false;
-  /** Wants whose offers were made in this turn. */
-  readonly #ready = new Map<bigint, { want: FlowWanted; reason: OfferAction['reason'] }>();
-  readonly #retries = new Set<NodeJS.Timeout>();
+  /** Messages of exchanges whose offers were made in this turn. */
+  readonly #unpublished = new Map<bigint, { want: FlowWanted; reason: ActionOf<'offer'>['reason'] }>();
+  readonly #requests = new Map<number, Request>();
+  #lastRequest = 0;
+  readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(
     private readonly config: Pick<DataplaneConfig, 'peers' | 'terms'>,
@@ -55,19 +56,20 @@ export class Executor {
     private readonly auditor: Auditor,
   ) {}
 
-  /** Once the engine runs. */
+  /** Called once the engine runs. */
   start(): void {
-    this.#ticks = setInterval(() => this.tell({ type: 'tick' }), tickMs);
+    this.#ticks = setInterval(() => this.on({ type: 'tick' }), tickMs);
   }
 
-  /** Nothing reaches the engine afterwards. */
+  /** The engine receives no command afterwards; requests that are under way fail. */
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#ticks);
-    for (const retry of this.#retries) clearTimeout(retry);
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const request of this.#requests.keys()) this.#end(request).reject(new PspError('ENGINE_BUSY'));
   }
 
-  /** Wants go here from now on, as long as it says that it is connected. */
+  /** Exchanges are published here from now on, as long as it is connected. */
   useBus(bus: Bus): void {
     this.#bus = bus;
     this.busState(bus.connected);
@@ -76,91 +78,64 @@ export class Executor {
   busState(connected: boolean): void {
     if (this.#bus === undefined) return;
     if (connected) this.#bus.publish(contracts.dataplaneStarted, { epoch: this.arbiter.epoch });
-    this.tell({ type: 'bus', connected });
+    this.on({ type: 'bus', connected });
   }
 
-  tell(fact: Fact): void {
-    if (!this.#stopped) this.perform(this.arbiter.on(fact, monotonicMs()));
+  /** Reports a fact to the arbiter and carries out its actions. */
+  on(fact: Fact): void {
+    if (this.#stopped) return;
+    for (const action of this.arbiter.on(fact, monotonicMs())) this.#perform(action);
   }
 
-  perform(actions: readonly Action[]): void {
-    for (const action of actions) {
-      switch (action.type) {
-        case 'offer':
-          void this.#offer(action);
-          break;
-        case 'publish':
-          this.#publish(action);
-          break;
-        case 'withdraw':
-          this.#insist(() => this.engine.withdraw(action.offers));
-          break;
-        case 'refuse':
-          this.#insist(() => this.engine.refuse(action));
-          break;
-        case 'audit':
-          this.auditor.tell(action.event);
-      }
+  /** Reports a request. @returns the reply of the arbiter. @throws the error with which the request failed. */
+  request<F extends RequestFact>(fact: F, context: RequestContext = {}): Promise<Replies[F['type']]> {
+    const request = ++this.#lastRequest;
+    return new Promise((resolve, reject) => {
+      // The arbiter answers every request with the reply of its type.
+      this.#requests.set(request, { ...context, resolve: resolve as Request['resolve'], reject });
+      if (this.#stopped) this.#end(request).reject(new PspError('ENGINE_BUSY'));
+      else this.on({ ...fact, request });
+    });
+  }
+
+  #perform(action: Action): void {
+    switch (action.type) {
+      case 'offer':
+        void this.#offer(action);
+        break;
+      case 'publish':
+        this.#publish(action);
+        break;
+      case 'offerInReturn':
+        void this.#offerInReturn(action);
+        break;
+      case 'install':
+        void this.#install(action);
+        break;
+      case 'retryLater':
+        this.#after(action.afterMs, () => this.on({ type: 'retryDue', request: action.request }));
+        break;
+      case 'rotate':
+        void this.#rotate(action);
+        break;
+      case 'withdraw':
+        this.#repeat(() => this.engine.withdraw(action.offers));
+        break;
+      case 'refuse':
+        this.#repeat(() => this.engine.refuse(action));
+        break;
+      case 'reply':
+        this.#end(action.request).resolve(action.reply);
+        break;
+      case 'fail':
+        this.#end(action.request).reject(action.error);
+        break;
+      case 'audit':
+        this.auditor.tell(action.event);
     }
   }
 
-  /**
-   * Installs the rows that the arbiter chose; the handle is used up.
-   * @returns what became of each row. @throws PspError ENGINE_BUSY: then none was installed.
-   */
-  async install(
-    keys: OpenedKeys,
-    flows: readonly FlowKey[],
-    { rows, takes }: Decision,
-    { peer, asked, egress }: Given,
-  ): Promise<Map<number, InstallResult>> {
-    if (rows.length === 0) {
-      keys.release();
-      return new Map();
-    }
-    const flowAt = (row: number) => flows[row] as FlowKey;
-    const newest = () => rows.filter((row, i) => this.arbiter.isNewest(flowAt(row), takes[i] as number));
-    try {
-      const placed = await this.#place(keys, rows, newest, peer);
-      const named = (wanted: InstallResult, among = rows) =>
-        among.filter((row) => placed.get(row) === wanted);
-      const installed = named(InstallResult.INSTALL_RESULT_INSTALLED);
-      const keysOf = installed.map((row) => egress[row] as Offer);
-      this.tell({ type: 'keyed', peer, asked, flows: installed.map(flowAt), keys: keysOf.map(placedKey) });
-      const without = named(InstallResult.INSTALL_RESULT_TABLE_FULL, newest()).map(flowAt);
-      this.tell({ type: 'notKeyed', peer, flows: without, noRoom: true });
-      return placed;
-    } catch (error) {
-      this.tell({ type: 'notKeyed', peer, flows: newest().map(flowAt), noRoom: false });
-      throw error;
-    } finally {
-      keys.release();
-    }
-  }
-
-  /** Tries at once, and again while the ring is full: then without the rows that are not the newest any more. */
-  async #place(
-    keys: OpenedKeys,
-    rows: readonly number[],
-    newest: () => number[],
-    peer: number,
-  ): Promise<Map<number, InstallResult>> {
-    const untilMs = monotonicMs() + installMs;
-    for (let left = rows; ; left = newest()) {
-      const placed = new Map(rows.map((row) => [row, InstallResult.INSTALL_RESULT_SUPERSEDED]));
-      if (left.length === 0) return placed;
-      try {
-        const results = await this.engine.install(keys, left, peer);
-        for (const [i, row] of left.entries()) placed.set(row, results[i] as InstallResult);
-        return placed;
-      } catch (error) {
-        if (!isBusy(error) || this.#stopped || monotonicMs() + retryMs > untilMs) throw error;
-      }
-      await delay(retryMs);
-    }
-  }
-
-  async #offer({ exchange, peer, reason, flows }: OfferAction): Promise<void> {
+  async #offer({ exchange, peer, reason, flows }: ActionOf<'offer'>): Promise<void> {
     const { contract, reason: why } = wants[reason];
     const { epoch } = this.arbiter;
     const name = this.config.peers[peer] as string;
@@ -179,37 +154,81 @@ export class Executor {
         offers,
         seal,
       };
-      this.#ready.set(exchange, { want, reason });
-      this.tell({ type: 'offered', exchange, generation, spis: offers.map(({ spi }) => spi) });
-      this.#ready.delete(exchange);
+      this.#unpublished.set(exchange, { want, reason });
+      this.on({ type: 'offered', exchange, generation, spis: offers.map(({ spi }) => spi) });
+      this.#unpublished.delete(exchange);
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
-      this.tell({ type: 'offerFailed', exchange, code: error.code });
+      this.on({ type: 'offerFailed', exchange, code: error.code });
     }
   }
 
-  #publish({ exchange, timeoutMs }: Extract<Action, { type: 'publish' }>): void {
-    const ready = this.#ready.get(exchange);
-    if (ready === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
-    const want = { ...ready.want, publishedNs: monotonicNs(), timeoutMs };
-    this.#bus?.publish(wants[ready.reason].contract, want);
+  #publish({ exchange, timeoutMs }: ActionOf<'publish'>): void {
+    const unpublished = this.#unpublished.get(exchange);
+    if (unpublished === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
+    const want = { ...unpublished.want, publishedNs: monotonicNs(), timeoutMs };
+    this.#bus?.publish(wants[unpublished.reason].contract, want);
   }
 
-  #insist(work: () => Promise<void>): void {
+  #offerInReturn({ request }: ActionOf<'offerInReturn'>): Promise<void> {
+    const make = this.#requests.get(request)?.offerInReturn;
+    if (make === undefined) throw new Error(`request ${request} has no offers to make`);
+    return this.#report(
+      make().then((made): Fact => ({ type: 'offeredInReturn', request, ...made })),
+      (error) => ({ type: 'offerInReturnFailed', request, error }),
+    );
+  }
+
+  #install({ request, peer, rows }: ActionOf<'install'>): Promise<void> {
+    const keys = this.#requests.get(request)?.keys;
+    if (keys === undefined) throw new Error(`request ${request} has no keys to install`);
+    return this.#report(
+      this.engine
+        .install(keys, rows, peer)
+        .then((results): Fact => ({ type: 'installed', request, results })),
+      (error) => ({ type: 'installFailed', request, error }),
+    );
+  }
+
+  #rotate({ request }: ActionOf<'rotate'>): Promise<void> {
+    return this.#report(
+      this.engine.rotate().then((generation): Fact => ({ type: 'rotated', request, generation })),
+      (error) => ({ type: 'rotateFailed', request, error }),
+    );
+  }
+
+  /** Reports the result of a command, or its failure. */
+  async #report(result: Promise<Fact>, failed: (error: Error) => Fact): Promise<void> {
+    this.on(await result.catch(failed));
+  }
+
+  /** Gives the engine a command, again and again while its ring is full. */
+  #repeat(command: () => Promise<void>): void {
     if (this.#stopped) return;
-    work().catch((error: unknown) => {
+    command().catch((error: unknown) => {
       if (this.#stopped) return;
-      if (!isBusy(error)) throw error;
-      const retry = setTimeout(() => {
-        this.#retries.delete(retry);
-        this.#insist(work);
-      }, retryMs);
-      this.#retries.add(retry);
+      if (!(error instanceof PspError && error.code === 'ENGINE_BUSY')) throw error;
+      this.#after(retryMs, () => this.#repeat(command));
     });
   }
-}
 
-const isBusy = (error: unknown): boolean => error instanceof PspError && error.code === 'ENGINE_BUSY';
+  #after(ms: number, work: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      work();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  /** Forgets a request and releases its keys. */
+  #end(number: number): Request {
+    const request = this.#requests.get(number);
+    if (request === undefined) throw new Error(`request ${number} was answered before`);
+    this.#requests.delete(number);
+    request.keys?.release();
+    return request;
+  }
+}
 
 const messageOf = (key: FlowKey) => {
   const { source, destination } = flowOf(key);

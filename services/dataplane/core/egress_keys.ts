@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which key of its peer each egress flow uses, by the numbers that order them. Within one epoch of the peer
-// the highest number is used, whatever comes late; epochs have no order, so another than the last one seen is
-// new; peers that number nothing are taken at their last word.
+// Which key of its peer each egress flow uses, decided by the numbers that order keys (KeyOrder). Within one epoch of
+// the peer the highest number wins, whatever arrives late. Epochs have no order, so an epoch other than that of the
+// last key is a new one. From peers that number nothing the key that was received last wins.
 import type { FlowKey } from '../../shared/address.js';
 import type { KeyOrder } from './facts.js';
 
 interface Entry extends KeyOrder {
-  /** The engine has a key of this flow; until then this is a decision. */
-  inPlace: boolean;
-  /** Which decision this is. */
-  take: number;
+  /** The engine has a key of this flow; until then the entry is only a decision. */
+  isInstalled: boolean;
+  /** Number of the decision for this key. */
+  decision: number;
 }
 
 export class EgressKeys {
   readonly #flows = new Map<FlowKey, Entry>();
   readonly #newestMs = new Map<number, number>();
-  #takes = 0;
+  #decisions = 0;
 
   get size(): number {
     return this.#flows.size;
@@ -25,49 +25,49 @@ export class EgressKeys {
     return this.#flows.has(flow);
   }
 
-  /** Takes a key unless one at least as new is in place. @returns the number of this take, or undefined. */
-  take(flow: FlowKey, { epoch, number }: KeyOrder): number | undefined {
+  /** Decides for a key unless one at least as new was decided on. @returns the number of the decision, or undefined. */
+  decide(flow: FlowKey, { epoch, number }: KeyOrder): number | undefined {
     const old = this.#flows.get(flow);
     if (old?.epoch !== undefined && old.epoch === epoch && old.number !== undefined) {
       if (number !== undefined && number <= old.number) return undefined;
     }
-    const take = ++this.#takes;
-    this.#flows.set(flow, { epoch, number, inPlace: old?.inPlace ?? false, take });
-    return take;
+    const decision = ++this.#decisions;
+    this.#flows.set(flow, { epoch, number, isInstalled: old?.isInstalled ?? false, decision });
+    return decision;
   }
 
-  /** No newer key was taken since. */
-  isNewest(flow: FlowKey, take: number): boolean {
-    return this.#flows.get(flow)?.take === take;
+  /** No newer key was decided on since. */
+  isNewest(flow: FlowKey, decision: number): boolean {
+    return this.#flows.get(flow)?.decision === decision;
   }
 
-  /** The engine has the key, which this peer gave. @returns whether the flow had none before. */
-  placed(flow: FlowKey, peer: number, nowMs: number): boolean {
+  /** The engine installed the key, which this peer offered. @returns whether it is the first of the flow. */
+  installed(flow: FlowKey, peer: number, nowMs: number): boolean {
     const entry = this.#flows.get(flow);
-    const isFirst = entry?.inPlace === false;
-    if (entry) entry.inPlace = true;
+    const isFirst = entry?.isInstalled === false;
+    if (entry) entry.isInstalled = true;
     this.#newestMs.set(peer, nowMs);
     return isFirst;
   }
 
-  /** The engine has a key of the flow, be it an older one. */
-  isInPlace(flow: FlowKey): boolean {
-    return this.#flows.get(flow)?.inPlace === true;
+  /** The engine has a key of the flow, perhaps an older one. */
+  isInstalled(flow: FlowKey): boolean {
+    return this.#flows.get(flow)?.isInstalled === true;
   }
 
-  /** When the newest key of a peer was put in place. */
+  /** When the newest key of a peer was installed. */
   newestMs(peer: number): number | undefined {
     return this.#newestMs.get(peer);
   }
 
   /**
-   * The engine could not take the key. An older one, if there is one, stays in use, and only a key newer than
-   * the lost one may replace it; where the engine has no room for the flow, there is no older one.
+   * The engine could not install the key. An older key stays in use, if there is one, and only a key newer than the
+   * lost one may replace it. With a full table the engine has no entry for the flow, and so no older key.
    * @returns whether the flow is without any key now.
    */
-  lost(flow: FlowKey, noRoom: boolean): boolean {
+  lost(flow: FlowKey, tableFull: boolean): boolean {
     const entry = this.#flows.get(flow);
-    if (entry === undefined || (entry.inPlace && !noRoom)) return false;
+    if (entry === undefined || (entry.isInstalled && !tableFull)) return false;
     this.#flows.delete(flow);
     return true;
   }

@@ -1,35 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchanges that were begun: their numbers, which only count up within this epoch, and the offers that went
-// with them. An exchange is remembered a while beyond its time, because a late refusal still withdraws its
-// offers, and a late answer still proves that the peer has them.
+// Exchanges that were begun: their numbers, which only count up within this epoch, the offers that were made for
+// them, and the time after which they are no longer in flight. An exchange is remembered for a while beyond its
+// timeout, because a late refusal still withdraws its offers, and a late answer still proves that the peer has them.
 import type { FlowKey } from '../../shared/address.js';
 import { type MadeOffer, reversed } from './facts.js';
+import type { Pace } from './pace.js';
+import { TimerQueue } from './timer_queue.js';
 
-/** How long after its start an exchange is remembered, if its own deadline is not longer. */
+/** How long after its start an exchange is remembered, unless its own timeout is longer. */
 const rememberedMs = 10_000;
 
 export interface Exchange {
-  peer: number;
-  flows: readonly FlowKey[];
-  startedMs: number;
+  readonly number: bigint;
+  readonly peer: number;
+  readonly flows: readonly FlowKey[];
   /** How long its answer is of use. */
-  timeoutMs: number;
-  /** It takes room in its peer's window. */
+  readonly timeoutMs: number;
+  readonly startedMs: number;
+  /** The pace of its peer. */
+  readonly pace: Pace;
+  /** It occupies space in the window of its peer. */
   inFlight: boolean;
   /** Its peer answered it once. */
   answered: boolean;
-  /** Of the master key under which its offers were made; undefined until they are. */
+  /** Key generation of its offers; undefined until they are made. */
   generation: number | undefined;
-  /** By egress flow, until they are withdrawn. */
-  spis: Map<FlowKey, number>;
+  /** SPI of the offer by egress flow, until the offer is withdrawn. */
+  readonly spis: Map<FlowKey, number>;
 }
 
 export class Exchanges {
   readonly #exchanges = new Map<bigint, Exchange>();
+  /** Those whose offers are being made. */
+  readonly #offering = new Set<bigint>();
+  readonly #timeouts = new TimerQueue<Exchange>();
   readonly #rememberedMs: number;
   #last = 0n;
 
-  /** @param longestMs what an exchange is given at most. */
+  /** @param longestMs the longest timeout of an exchange. */
   constructor(longestMs: number) {
     this.#rememberedMs = Math.max(rememberedMs, 2 * longestMs);
   }
@@ -38,31 +46,43 @@ export class Exchanges {
     return this.#exchanges.size;
   }
 
-  begin(peer: number, flows: readonly FlowKey[], timeoutMs: number, nowMs: number): bigint {
-    this.#last += 1n;
-    this.#exchanges.set(this.#last, {
+  /** How many exchanges wait for their offers to be made. */
+  get offering(): number {
+    return this.#offering.size;
+  }
+
+  begin(peer: number, pace: Pace, flows: readonly FlowKey[], nowMs: number): Exchange {
+    const exchange = {
+      number: ++this.#last,
       peer,
       flows,
+      timeoutMs: pace.timeoutMs,
       startedMs: nowMs,
-      timeoutMs,
+      pace,
       inFlight: true,
       answered: false,
       generation: undefined,
       spis: new Map(),
-    });
-    return this.#last;
+    };
+    this.#exchanges.set(exchange.number, exchange);
+    this.#offering.add(exchange.number);
+    pace.began(flows.length);
+    this.#timeouts.add(exchange, nowMs + pace.attemptMs);
+    return exchange;
   }
 
-  /** Oldest first. */
-  all(): Iterable<Exchange> {
-    return this.#exchanges.values();
+  get(number: bigint): Exchange | undefined {
+    return this.#exchanges.get(number);
   }
 
-  get(exchange: bigint): Exchange | undefined {
-    return this.#exchanges.get(exchange);
+  /** The attempt to make its offers is over. @returns the exchange, if it is still remembered. */
+  offeringEnded(number: bigint): Exchange | undefined {
+    this.#offering.delete(number);
+    return this.#exchanges.get(number);
   }
 
-  made(exchange: Exchange, generation: number, spis: readonly number[]): MadeOffer[] {
+  /** Its offers were made. */
+  offered(exchange: Exchange, generation: number, spis: readonly number[]): MadeOffer[] {
     exchange.generation = generation;
     return exchange.flows.map((flow, i) => {
       const spi = spis[i] as number;
@@ -71,8 +91,8 @@ export class Exchanges {
     });
   }
 
-  /** Takes the exchange's offers for these flows back. */
-  takeBack(exchange: Exchange, flows: readonly FlowKey[]): MadeOffer[] {
+  /** Removes the offers for these flows from the exchange. @returns those that were not withdrawn before. */
+  withdraw(exchange: Exchange, flows: readonly FlowKey[]): MadeOffer[] {
     return flows.flatMap((flow) => {
       const spi = exchange.spis.get(flow);
       exchange.spis.delete(flow);
@@ -80,15 +100,46 @@ export class Exchanges {
     });
   }
 
-  end(exchange: bigint): void {
-    this.#exchanges.delete(exchange);
+  /** The peer answered or refused. A late answer is measured, too; a repeated one is not. */
+  answered(exchange: Exchange, nowMs: number): void {
+    if (exchange.answered) return;
+    exchange.answered = true;
+    this.#freeWindow(exchange);
+    exchange.pace.answered(exchange.flows.length, exchange.startedMs, nowMs);
   }
 
-  /** Forgets the oldest whose time is long over. */
+  /** Exchanges whose timeout has passed are no longer in flight. */
+  timeOut(nowMs: number): void {
+    for (let due = this.#timeouts.next(nowMs); due !== undefined; due = this.#timeouts.next(nowMs)) {
+      const exchange = due.key;
+      if (this.#freeWindow(exchange)) exchange.pace.unanswered(exchange.startedMs, nowMs);
+    }
+  }
+
+  /** Nothing is in flight any more, which says nothing about any peer. */
+  interrupt(): void {
+    for (const exchange of this.#exchanges.values()) this.#freeWindow(exchange);
+  }
+
+  /** The exchange is over before it was published, so no answer can come. */
+  end(exchange: Exchange): void {
+    this.#freeWindow(exchange);
+    this.#exchanges.delete(exchange.number);
+  }
+
+  /** Forgets exchanges whose timeout passed long ago. */
   forget(nowMs: number): void {
     for (const [number, { startedMs }] of this.#exchanges) {
       if (startedMs + this.#rememberedMs > nowMs) return;
       this.#exchanges.delete(number);
     }
+  }
+
+  /** Frees its space in the window of its peer. @returns whether it occupied any. */
+  #freeWindow(exchange: Exchange): boolean {
+    if (!exchange.inFlight) return false;
+    exchange.inFlight = false;
+    exchange.pace.ended(exchange.flows.length);
+    return true;
   }
 }

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the arbiter hears and what it wants done. Flows are egress flows unless a name says inbound; an
-// inbound flow is the reverse of ours towards the same peer. Peers are numbers: their position in the node
-// file. No key is ever seen here, only the numbers that order them.
+// The inputs of the arbiter (facts) and its outputs (actions). Flows are egress flows unless a name says inbound; an
+// inbound flow is the reverse of an egress flow towards the same peer. A peer is identified by its index in the node
+// file. No key byte appears here, only what identifies and orders keys.
+//
+// A request from the bus has a number, which its adapter assigns. Every request ends with exactly one action `reply`
+// or `fail`. Every action that gives the engine a command for a request or an exchange is followed by one fact with
+// its result, except `withdraw` and `refuse`, which the adapter repeats until the engine accepts them.
+import type { InstallResult } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
+import type { RotationWait } from './rotation.js';
 
-/** The inbound flow of an egress flow, and back. */
+/** The inbound flow of an egress flow, and the egress flow of an inbound flow. */
 export const reversed = (flow: FlowKey): FlowKey => flow.slice(32) + flow.slice(0, 32);
 
 export interface Miss {
@@ -12,124 +18,140 @@ export interface Miss {
   peer: number;
 }
 
-/** A receive SPI of ours and the inbound flow that it was made for. */
+/** A receive SPI of ours and the inbound flow for which it was allocated. */
 export interface MadeOffer {
   inbound: FlowKey;
   spi: number;
 }
 
-/** What orders the egress keys that a peer gave: its epoch and its number within. */
+/** Orders the egress keys that a peer offered: the epoch of the peer and the key's number within that epoch. */
 export interface KeyOrder {
-  /** Absent from peers that have none; then no number counts and the last key given is the newest. */
+  /** Absent from peers that number nothing; then the key that was received last is the newest. */
   epoch: bigint | undefined;
   number: bigint | undefined;
 }
 
-/** What may be told of a key. */
-export interface PlacedKey {
+/** Identifies an egress key in the audit trail. */
+export interface KeyId {
   spi: number;
   version: number;
 }
 
+/** An egress key that a peer offered, without its bytes. */
+export type EgressKey = KeyOrder & KeyId;
+
+/** cmd.flow.accept: a peer requests offers of ours, and offers its own. */
+export interface AcceptReceived {
+  type: 'acceptReceived';
+  peer: number;
+  flows: readonly FlowKey[];
+  /** One for each flow, or none when the peer offered no keys. */
+  keys: readonly EgressKey[];
+}
+
+/** cmd.flow.install: a peer answered an exchange of ours. */
+export interface InstallReceived {
+  type: 'installReceived';
+  exchange: bigint;
+  peer: number;
+  flows: readonly FlowKey[];
+  /** One for each flow. */
+  keys: readonly EgressKey[];
+}
+
+/** cmd.keys.rotate: an operator or a peer requests a new master key. */
+export interface RotateReceived {
+  type: 'rotateReceived';
+}
+
+export type RequestFact = AcceptReceived | InstallReceived | RotateReceived;
+
 export type Fact =
-  /** The bus came or went: without it nothing is asked for, because nobody would hear. */
+  /** The bus was connected or lost. Without it no exchange begins, because no message would be delivered. */
   | { type: 'bus'; connected: boolean }
   /** Time passed. */
   | { type: 'tick' }
-  /** Packets of flows without a key are held. */
+  /** The engine holds packets of flows without a key. */
   | { type: 'missed'; misses: readonly Miss[] }
-  /** The offers of an exchange were made, one for each of its flows, and wait to be published. */
+  /** The first packet under a receive SPI was received. */
+  | { type: 'seen'; inbound: FlowKey; spi: number }
+  | (RequestFact & { request: number })
+  /** cmd.flow.refuse: a peer refused flows of an exchange of ours. The code is one of errors.ts. */
+  | { type: 'refuseReceived'; exchange: bigint; peer: number; flows: readonly FlowKey[]; code: string }
+  /** Result of `offer`: one SPI for each flow of the exchange, of this key generation. */
   | { type: 'offered'; exchange: bigint; generation: number; spis: readonly number[] }
   | { type: 'offerFailed'; exchange: bigint; code: string }
-  /** Offers were made for the answer to an accept. */
-  | {
-      type: 'acceptOffered';
-      peer: number;
-      flows: readonly FlowKey[];
-      generation: number;
-      spis: readonly number[];
-    }
-  /** The offers of an accept that was not carried out: its peer gets none of them. */
-  | { type: 'acceptFailed'; flows: readonly FlowKey[]; spis: readonly number[] }
-  /** The engine put the keys of these flows in place. */
-  | {
-      type: 'keyed';
-      peer: number;
-      /** We asked for the keys, or their peer gave them unasked. */
-      asked: 'us' | 'peer';
-      flows: readonly FlowKey[];
-      /** One for each flow. */
-      keys: readonly PlacedKey[];
-    }
-  /**
-   * The engine could not put the keys of these flows in place; an older one stays, except where the engine has
-   * no room for the flow at all.
-   */
-  | { type: 'notKeyed'; peer: number; flows: readonly FlowKey[]; noRoom: boolean }
-  /** The first packet under a receive SPI. */
-  | { type: 'seen'; inbound: FlowKey; spi: number }
-  | { type: 'rotated'; generation: number }
-  | { type: 'rotateFailed' };
+  /** Result of `offerInReturn`: one SPI for each flow of the accept. */
+  | { type: 'offeredInReturn'; request: number; generation: number; spis: readonly number[] }
+  | { type: 'offerInReturnFailed'; request: number; error: Error }
+  /** Result of `install`: one for each of its rows. */
+  | { type: 'installed'; request: number; results: readonly InstallResult[] }
+  | { type: 'installFailed'; request: number; error: Error }
+  /** Result of `retryLater`: the time has passed. */
+  | { type: 'retryDue'; request: number }
+  /** Result of `rotate`: the new key generation. */
+  | { type: 'rotated'; request: number; generation: number }
+  | { type: 'rotateFailed'; request: number; error: Error };
 
-/** Why an exchange is wanted, strongest first: a packet waits, the node file says so, a rotation. */
+/** Why an exchange is wanted, the strongest reason first: a packet is held, the node file names the flow, a rotation. */
 export type Reason = 'miss' | 'configured' | 'stale';
 
+/** Replies to requests, by the type of the request's fact. */
+export interface Replies {
+  acceptReceived: KeysReply;
+  installReceived: KeysReply;
+  rotateReceived: RotationReply;
+}
+
+/** What became of each key of an accept or an install. */
+export interface KeysReply {
+  results: readonly InstallResult[];
+}
+
+export interface RotationReply {
+  /** The key generation after the request. */
+  generation: number;
+  /** Why the rotation has to wait; undefined when it was done. */
+  wait: RotationWait | undefined;
+  /** Inbound flows that had no proof of the previous generation when it was rotated out. */
+  unanswered: number;
+  /** Inbound flows that need a new offer. */
+  reoffered: number;
+}
+
 export type Action =
-  /** Make a fresh offer for each flow, then say `offered` or `offerFailed`. */
+  /** Make an offer for each flow of an exchange. */
   | { type: 'offer'; exchange: bigint; peer: number; reason: Reason; flows: readonly FlowKey[] }
-  /** Tell keyexchange of the exchange whose offers were just made, and how long its answer is of use. */
+  /** Publish an exchange whose offers were just made to keyexchange; its answer is of use for timeoutMs. */
   | { type: 'publish'; exchange: bigint; timeoutMs: number }
-  /** Take offers back that their peer refused or never got. */
+  /** Make the offers that answer an accept, one for each of its flows. */
+  | { type: 'offerInReturn'; request: number }
+  /** Install these keys of a request; a row is an index into the flows and keys of the request. */
+  | { type: 'install'; request: number; peer: number; rows: readonly number[] }
+  | { type: 'retryLater'; request: number; afterMs: number }
+  /** Withdraw offers that their peer refused or never received. */
   | { type: 'withdraw'; offers: readonly MadeOffer[] }
-  /** Drop what is held, and further packets for a while. */
+  /** Drop the held packets of these flows, and further packets for a while. */
   | { type: 'refuse'; flows: readonly FlowKey[]; holdDownMs: number }
-  /** Tell the auditors. */
+  /** Make a new master key. */
+  | { type: 'rotate'; request: number }
+  /** Answer a request. */
+  | { type: 'reply'; request: number; reply: Replies[RequestFact['type']] }
+  /** Answer a request with an error. */
+  | { type: 'fail'; request: number; error: Error }
+  /** Record an event in the audit trail. */
   | { type: 'audit'; event: AuditFact };
 
-/** What auditors are told of flows and keys. */
+/** The audit events of flows and keys. */
 export type AuditFact =
-  /** Its first egress key. */
-  | ({ type: 'tunnelUp'; flow: FlowKey; peer: number; asked: 'us' | 'peer' } & PlacedKey)
-  /** We have no key for it any more (egress), or the peer's key does not open any more (ingress). */
+  /** The first egress key of a flow was installed; `asked` says whose request it came with. */
+  | ({ type: 'tunnelUp'; flow: FlowKey; peer: number; asked: 'us' | 'peer' } & KeyId)
+  /** A flow has no egress key any more, or an inbound flow lost the key under which its peer sends. */
   | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: 'tableFull' | 'rotationForced' }
   | { type: 'tunnelRefused'; flow: FlowKey; peer: number; code: string }
   | { type: 'keysRotated'; generation: number; reoffered: number; cut: number };
 
-/** cmd.flow.install without its keys: a peer answered an exchange of ours. */
-export interface Install {
-  exchange: bigint;
-  peer: number;
-  /** order[i] is that of the key for flows[i]. */
-  flows: readonly FlowKey[];
-  order: readonly KeyOrder[];
-}
+export const audit = (event: AuditFact): Action => ({ type: 'audit', event });
 
-/** cmd.flow.accept without its keys: a peer asked. */
-export interface Accept {
-  peer: number;
-  flows: readonly FlowKey[];
-  /** One for each flow, or none when the peer gave no keys. */
-  order: readonly KeyOrder[];
-}
-
-/** cmd.flow.refuse: a peer said no to flows of an exchange of ours. */
-export interface Refuse {
-  exchange: bigint;
-  peer: number;
-  flows: readonly FlowKey[];
-  /** A code of errors.ts. */
-  code: string;
-}
-
-export type InstallOutcome = 'installed' | 'notInFlight' | 'superseded';
-
-/** Which keys are to be put in place, and what else is to be done. */
-export interface Decision {
-  /** Positions in the message's flows. */
-  rows: number[];
-  /** One for each of rows: the take of its key (EgressKeys). */
-  takes: number[];
-  /** One for each of the message's flows. */
-  outcomes: InstallOutcome[];
-  actions: Action[];
-}
+export const withdraw = (offers: readonly MadeOffer[]): Action[] =>
+  offers.length === 0 ? [] : [{ type: 'withdraw', offers }];

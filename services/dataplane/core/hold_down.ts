@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flows that are left alone for a while: 1 s after nobody answered; after refusals 1 s, doubling to 30 s as
-// long as they follow one another. A flow's refusals are forgotten when a key comes, or 30 s after its last
-// hold-down ended. Memory is bounded: the flow that was held down longest ago is forgotten first.
+// Flows for which no exchange begins for a while: 1 s after an exchange without an answer; after refusals 1 s, doubled
+// with each further refusal up to 30 s. The refusals of a flow are forgotten when a key arrives, or 30 s after its last
+// hold-down ended. Memory is bounded: the flow whose last hold-down began first is forgotten first.
 import type { FlowKey } from '../../shared/address.js';
 
 export const firstHoldDownMs = 1000;
@@ -20,12 +20,12 @@ export class HoldDowns {
     return this.#flows.size;
   }
 
-  /** When the flow may be asked for again; 0 when nothing stands in the way. */
+  /** When the hold-down of the flow ends; 0 without one. */
   until(flow: FlowKey): number {
     return this.#flows.get(flow)?.untilMs ?? 0;
   }
 
-  /** @returns for how long. */
+  /** A peer refused the flow. @returns how long it is held down. */
   refused(flow: FlowKey, nowMs: number): number {
     const refusals = (this.#flows.get(flow)?.refusals ?? 0) + 1;
     const ms = Math.min(longestHoldDownMs, firstHoldDownMs * 2 ** Math.min(refusals - 1, 16));
@@ -33,16 +33,17 @@ export class HoldDowns {
     return ms;
   }
 
+  /** No key arrived in time. */
   unanswered(flow: FlowKey, nowMs: number): void {
     this.#put(flow, { untilMs: nowMs + firstHoldDownMs, refusals: this.#flows.get(flow)?.refusals ?? 0 });
   }
 
-  /** A key came. */
+  /** A key arrived. */
   clear(flow: FlowKey): void {
     this.#flows.delete(flow);
   }
 
-  /** Forgets what is long over, from the flow that was held down longest ago. */
+  /** Forgets flows whose last hold-down ended long ago. */
   forget(nowMs: number): void {
     for (const [flow, { untilMs }] of this.#flows) {
       if (untilMs + longestHoldDownMs > nowMs) return;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inbound flows: those for which a peer was, or may have been, given an offer of ours. After a rotation each
-// needs proof that its peer has an offer of the active generation before the next rotation may wipe the older
-// key. Proof is an answer to an exchange that carried such an offer, or a packet under one. A peer that
-// numbers nothing might go back to an older offer, so there only the packet is enough. What a reply carried
-// proves nothing: the reply may be lost. Memory is bounded: forgotten first is the oldest flow whose peer
-// never showed that it has any offer of it.
+// Inbound flows: those for which a peer received an offer of ours, or may have received one. After a rotation each
+// flow needs proof that its peer has an offer of the active key generation, before the next rotation may erase the
+// older key. Proof is an answer to an exchange with such an offer, or a packet under its SPI. A peer that numbers
+// nothing might return to an older offer, so for its flows only a packet is proof. An offer in the reply to an accept
+// proves nothing by itself, because the reply may be lost. Memory is bounded: the oldest flow whose peer never proved
+// that it has an offer of the flow is forgotten first.
 import type { FlowKey } from '../../shared/address.js';
 import type { MadeOffer } from './facts.js';
 
-/** As many offers of one flow as the engine keeps alive. */
+/** As many offers of one flow as the engine keeps valid. */
 const offersRemembered = 8;
 
 type Needs = 'nothing' | 'answer' | 'packet';
 
 interface Inbound {
   peer: number;
-  /** The peer once answered an exchange of this flow, or a packet of it came. */
+  /** The peer once answered an exchange of this flow, or a packet of it was received. */
   proven: boolean;
   needs: Needs;
   /** Newest last. */
@@ -25,7 +25,7 @@ interface Inbound {
 export class InboundFlows {
   /** Oldest first. */
   readonly #flows = new Map<FlowKey, Inbound>();
-  /** Those that are not proven, oldest first. */
+  /** The flows that are not proven, oldest first. */
   readonly #unproven = new Set<FlowKey>();
   #unanswered = 0;
 
@@ -35,12 +35,12 @@ export class InboundFlows {
     return this.#flows.size;
   }
 
-  /** Flows without the proof that the last rotation asks for. */
+  /** The number of flows without the proof that the last rotation requires. */
   get unanswered(): number {
     return this.#unanswered;
   }
 
-  /** The peer once showed that it has an offer of this flow. */
+  /** The peer once proved that it has an offer of this flow. */
   isProven(inbound: FlowKey): boolean {
     return this.#flows.get(inbound)?.proven === true;
   }
@@ -51,8 +51,8 @@ export class InboundFlows {
 
   /**
    * An offer was made and may reach the peer.
-   * @param current false when it is of an older generation than the active one.
-   * @returns the flow that was forgotten for it, if any.
+   * @param current whether it is of the active key generation.
+   * @returns the flow that was forgotten to free memory, if any.
    */
   offered(
     { inbound, spi }: MadeOffer,
@@ -61,7 +61,7 @@ export class InboundFlows {
     current: boolean,
   ): FlowKey | undefined {
     const known = this.#flows.get(inbound);
-    const forgotten = known === undefined ? this.#makeRoom() : undefined;
+    const forgotten = known === undefined ? this.#freeSpace() : undefined;
     const flow: Inbound = known ?? { peer, proven: false, needs: 'nothing', offers: [] };
     if (known === undefined) {
       this.#flows.set(inbound, flow);
@@ -73,7 +73,7 @@ export class InboundFlows {
     return forgotten;
   }
 
-  /** The peer does not have, or will not use, this offer. A flow without any other is none. */
+  /** The peer does not have this offer, or will not use it. A flow is forgotten with its last offer. */
   withdrawn({ inbound, spi }: MadeOffer): void {
     const flow = this.#flows.get(inbound);
     if (flow === undefined) return;
@@ -82,8 +82,9 @@ export class InboundFlows {
   }
 
   /**
-   * The peer answered an exchange that carried an offer.
-   * @param current whether it was of the active generation. @returns whether that was the news that was missing.
+   * The peer answered an exchange with an offer.
+   * @param current whether the offer is of the active key generation.
+   * @returns whether that was the answer that the last rotation requires.
    */
   answered(inbound: FlowKey, numbered: boolean, current: boolean): boolean {
     const flow = this.#flows.get(inbound);
@@ -94,7 +95,7 @@ export class InboundFlows {
     return true;
   }
 
-  /** A packet came under an SPI. @returns whether that was the proof that was missing. */
+  /** A packet was received under an SPI. @returns whether that was the proof that the last rotation requires. */
   seen(inbound: FlowKey, spi: number, generation: number): boolean {
     const flow = this.#flows.get(inbound);
     if (flow === undefined) return false;
@@ -106,8 +107,8 @@ export class InboundFlows {
   }
 
   /**
-   * Every flow needs proof anew. @returns each with its peer, and whether it is cut: its peer used an offer of ours
-   * and has none yet that still opens.
+   * Every flow needs a new proof. @returns each flow with its peer, and whether the rotation cuts it: its peer used an
+   * offer of ours, and did not prove that it has one whose key still exists.
    */
   rotated(generation: number): { inbound: FlowKey; peer: number; isCut: boolean }[] {
     return Array.from(this.#flows, ([inbound, flow]) => {
@@ -118,7 +119,7 @@ export class InboundFlows {
     });
   }
 
-  #makeRoom(): FlowKey | undefined {
+  #freeSpace(): FlowKey | undefined {
     if (this.#flows.size < this.maxFlows) return undefined;
     const [oldest] = this.#unproven.size > 0 ? this.#unproven : this.#flows.keys();
     const flow = oldest === undefined ? undefined : this.#flows.get(oldest);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much a counter of losses rose in the last minute or so: passing trouble is told for a while, not for ever.
+// How much a counter of losses rose in the last minute, so that a passing loss is shown for a minute and not for ever.
 
-/** A rise is told for so long. */
+/** How long a rise is shown. */
 const shownMs = 60_000;
-/** Rises within this time count as one. */
+/** Rises within this time are stored as one. */
 const grainMs = 1000;
 
 export class Losses {
@@ -11,12 +11,12 @@ export class Losses {
   /** Oldest first. */
   readonly #rises: { by: bigint; atMs: number }[] = [];
 
-  /** Rises that are remembered. */
+  /** The number of rises that are stored. */
   get size(): number {
     return this.#rises.length;
   }
 
-  /** Notes what the counter stands at. @returns by how much it rose within the last minute. */
+  /** @param total the counter now. @returns by how much it rose within the last minute. */
   recent(total: bigint, nowMs: number): bigint {
     const by = total - this.#total;
     this.#total = total;

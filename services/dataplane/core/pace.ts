@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast one peer is asked, and how long an exchange with it is given. Both follow what was measured, so that a
-// slow machine or a slow peer is asked for less at a time and waited for longer, instead of being asked again for
-// what it was about to answer. The estimate of the latency is that of RFC 6298. The window grows by a batch for each
-// window that was answered in time, and is halved, once for each window, when an exchange took longer than it should
-// or was not answered (as in RFC 5681). What finds no room in the window is not begun.
+// How many flows may be in flight towards one peer (its window), and the timeout of an exchange with it. Both follow the
+// measured latency, so that a slow machine or a slow peer receives less at a time and has more time to answer, instead
+// of receiving the same flows again just before it answers. The latency is estimated as in RFC 6298. The window grows
+// by a batch for each window that was answered in time. It is halved, once for each window, when an exchange took
+// longer than it should or was not answered (as in RFC 5681). A flow without space in the window waits.
 
-/** Flows that share an exchange where few wait. */
+/** How many flows share an exchange when few wait. */
 export const batchLimit = 64;
-/** Flows of one message at most; keyexchange takes no larger batch from a peer. */
+/** The most flows of one message; keyexchange accepts no larger batch from a peer. */
 const longestBatch = 1024;
-/** An exchange costs at least as much as this many of its flows. */
+/** An exchange occupies at least the space of this many flows. */
 export const exchangeCost = 16;
 const firstWindow = 4 * batchLimit;
-/** Less than keyexchange works on at a time for one peer, which still works on some that timed out. */
+/** Fewer than keyexchange processes at a time for one peer, because it may still process some that timed out. */
 const widestWindow = 3072;
 
 const costOf = (flows: number): number => Math.max(flows, exchangeCost);
 
 export class Pace {
-  /** In flows, as `#inFlight`. */
+  /** In flows, like `#inFlight`. */
   #window = firstWindow;
   #inFlight = 0;
   #latencyMs: number | undefined;
   #variationMs = 0;
-  /** Twice as much each time that nothing is answered; 1: the last that ended was. */
+  /** Doubles with each window without an answer; 1 after an answer. */
   #backoff = 1;
-  /** Exchanges begun before this do not narrow the window again. */
+  /** Exchanges that began before this time do not narrow the window again. */
   #narrowedMs = Number.NEGATIVE_INFINITY;
 
   /**
-   * @param leastMs what an exchange is given at least, and should take at most.
-   * @param mostMs what it is given at most.
+   * @param leastMs the shortest timeout, and the longest time that an exchange should take.
+   * @param mostMs the longest timeout.
    */
   constructor(
     private readonly leastMs: number,
@@ -38,15 +38,15 @@ export class Pace {
   ) {}
 
   /**
-   * How many flows may be asked for now. Less room than a batch takes is none: what waits meanwhile shares the next
-   * exchange. A miss waits for no re-offer, so a batch of misses finds room beyond the window.
+   * How many more flows may be in flight now. Space for less than a batch counts as none, so that the flows that wait
+   * share the next exchange. Misses do not wait for re-offers, so they may exceed the window by a batch.
    */
-  room(of: 'misses' | 'others'): number {
-    const room = this.#window - this.#inFlight + (of === 'misses' ? batchLimit : 0);
-    return room < batchLimit ? 0 : room;
+  space(of: 'misses' | 'others'): number {
+    const space = this.#window - this.#inFlight + (of === 'misses' ? batchLimit : 0);
+    return space < batchLimit ? 0 : space;
   }
 
-  /** How many of them may share an exchange. */
+  /** How many flows may share an exchange. */
   get batch(): number {
     return Math.min(longestBatch, Math.max(batchLimit, this.#window >> 2));
   }
@@ -56,30 +56,31 @@ export class Pace {
     return this.#latencyMs ?? 0;
   }
 
-  /** After this long without an answer a flow is asked for again. */
+  /** After this long without an answer the next attempt for a flow may begin. */
   get attemptMs(): number {
     const twiceMs = 2 * (this.latencyMs + 4 * this.#variationMs);
     return Math.min(this.mostMs, Math.max(this.leastMs, Math.ceil(twiceMs)));
   }
 
   /**
-   * How long the answer of an exchange that begins now is of use. Where nothing is answered this is longer than an
-   * attempt, because an answer that always comes too late would never be measured.
+   * How long the answer of an exchange that begins now is of use. While a peer does not answer, this is longer than an
+   * attempt, because an answer that is always too late would never be measured.
    */
   get timeoutMs(): number {
     return Math.min(this.mostMs, this.attemptMs * this.#backoff);
   }
 
+  /** An exchange with so many flows is in flight. */
   began(flows: number): void {
     this.#inFlight += costOf(flows);
   }
 
-  /** It is in flight no more: answered, timed out, or never sent. */
+  /** An exchange with so many flows is no longer in flight: answered, timed out, or never published. */
   ended(flows: number): void {
     this.#inFlight -= costOf(flows);
   }
 
-  /** The peer answered, be it late or with a refusal. */
+  /** The peer answered or refused, in time or late. */
   answered(flows: number, startedMs: number, nowMs: number): void {
     const tookMs = nowMs - startedMs;
     this.#backoff = 1;
@@ -94,7 +95,7 @@ export class Pace {
     else this.#window = Math.min(widestWindow, this.#window + (batchLimit * costOf(flows)) / this.#window);
   }
 
-  /** Nobody answered within timeoutMs. */
+  /** The peer did not answer an attempt in time. */
   unanswered(startedMs: number, nowMs: number): void {
     if (this.#narrow(startedMs, nowMs)) this.#backoff = Math.min(16, 2 * this.#backoff);
   }

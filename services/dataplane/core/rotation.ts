@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// When the master key may rotate. A rotation wipes the older of two keys, so it waits until every inbound flow
-// has proven to have an offer of the newer one and drainMs have passed since the last such proof: a packet
-// sealed under the older key just before may still fly. It does not wait for silence under the older key,
-// because anyone on the path could replay packets for ever. After graceMs, or once the active key has no SPI
-// left, it goes ahead though flows will be cut.
+// When the master key may rotate. A rotation erases the older of two keys, so it waits until every inbound flow has
+// proven that its peer has an offer of the newer one, and until drainMs have passed since the last such proof, because
+// a packet that was encrypted under the older key just before may still be on its way. It does not wait for silence
+// under the older key, because anyone on the path could replay packets for ever. After graceMs, or once the active key
+// has no SPI left, the rotation proceeds although it cuts flows.
 
 export interface RotationTimes {
   drainMs: number;
   graceMs: number;
 }
 
-/** Why a rotation has to wait; both 0 while one is under way. */
+/** Why a rotation has to wait; both are 0 while another one is under way. */
 export interface RotationWait {
   unanswered: number;
   drainLeftMs: number;
@@ -25,12 +25,12 @@ export class Rotation {
 
   constructor(private readonly times: RotationTimes) {}
 
-  /** Of the active master key; the first is 1. */
+  /** The key generation of the active master key; the first is 1. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** When it was made; undefined: it is the first. */
+  /** When the active master key was made; undefined for the first. */
   get rotatedMs(): number | undefined {
     return this.#rotatedMs;
   }
@@ -68,7 +68,7 @@ export class Rotation {
     this.#exhausted = true;
   }
 
-  /** A flow proved that its peer has an offer of the active generation. */
+  /** A flow proved that its peer has an offer of the active key generation. */
   proven(nowMs: number): void {
     this.#lastProofMs = nowMs;
   }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// At what rate packets that leave are sampled, towards each peer: log2 of one in how many, undefined for none. A
-// peer has the general rate or one of its own. The general rate, when it is set, is that of every peer again.
+// The sampling rate of egress packets towards each peer. A rate is the log2 of N where one of N packets is sampled, or
+// undefined when none is. A peer has the general rate or a rate of its own. Setting the general rate sets it for every
+// peer.
 
 export type Rate = number | undefined;
 
 export class SampleRates {
   #general: Rate;
-  /** By peer number; undefined stands for a rate of its own that is none. */
+  /** The peers with a rate of their own; undefined: no packet towards this peer is sampled. */
   readonly #own = new Map<number, Rate>();
 
-  /** @param own by peer number; undefined: it has none of its own. */
+  /** @param own by peer; undefined: the peer has the general rate. */
   constructor(general: Rate, own: readonly (number | 'off' | undefined)[] = []) {
     this.#general = general;
     for (const [peer, rate] of own.entries()) {
@@ -17,12 +18,12 @@ export class SampleRates {
     }
   }
 
-  /** Of peers without one of their own; or that of one peer. */
+  /** The rate of one peer, or the general rate. */
   of(peer?: number): Rate {
     return peer !== undefined && this.#own.has(peer) ? this.#own.get(peer) : this.#general;
   }
 
-  /** @returns whether that changed anything. */
+  /** Sets the rate of one peer, or the general rate. @returns whether anything changed. */
   set(rate: Rate, peer?: number): boolean {
     if (peer !== undefined) {
       const changed = this.of(peer) !== rate;

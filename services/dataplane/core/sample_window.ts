@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many samples may be on their way to a sampler, of one subject. They go in batches, in the order in which
-// they were taken. While a batch is unanswered, samples gather until the next is full; while none is, they go at
-// once. So many batches may be unanswered; what comes beyond is dropped, newest first, and nothing ever waits
-// for room. A batch that nobody could take empties the window, and for restMs nothing is kept. After a batch that
-// nobody answered, batches go one at a time until one is answered again; not so while others are answered, because
-// then one sampler of several is stuck and the rest should have their work.
+// How many samples of one subject may be in flight to the samplers. Samples are sent in batches, in the order in which
+// they were taken. While a batch is unanswered, samples are queued until the next batch is full; while none is
+// unanswered, they are sent at once. The number of unanswered batches is limited; samples beyond it are dropped, newest
+// first, and never block. When no sampler exists to receive a batch, the queue is emptied and for restMs all samples
+// are dropped. After a batch without an answer, one batch is sent at a time until one is answered. This does not apply
+// while other batches are answered, because then only one of several samplers hangs.
 
 export interface WindowLimits {
-  /** Samples of one batch. */
+  /** Samples in one batch. */
   batch: number;
   /** Batches that may be unanswered. */
   batches: number;
   restMs: number;
-  /** Samplers are silent once none has answered for so long: the time after which a batch is given up. */
+  /** Without an answer for this long all samplers count as silent. It is the timeout of a batch. */
   silentMs: number;
 }
 
 /**
- * What became of a batch: taken by a sampler; refused by one; not answered in time, so that nobody knows; or there
- * was nobody to take it.
+ * The result of a batch: accepted by a sampler; refused by one; not answered in time, so that its result is unknown;
+ * or there was no sampler to receive it.
  */
 export type BatchOutcome = 'taken' | 'refused' | 'unanswered' | 'absent';
 
 export class SampleWindow {
-  /** Samples, by what became of them. */
+  /** Samples by result. */
   readonly counters = { delivered: 0, dropped: 0, unanswered: 0 };
   #waiting = 0;
   #open = 0;
@@ -33,22 +33,22 @@ export class SampleWindow {
 
   constructor(private readonly limits: WindowLimits) {}
 
-  /** Batches on their way. */
+  /** Batches in flight. */
   get open(): number {
     return this.#open;
   }
 
-  /** `count` samples were taken. @returns how many of them, the first ones, wait from now on; the rest is dropped. */
+  /** `count` samples were taken. @returns how many of them, the first ones, are queued; the others are dropped. */
   keep(count: number, nowMs: number): number {
     const { batch } = this.limits;
-    const room = nowMs < this.#restUntilMs ? 0 : this.#free * batch - this.#waiting;
-    const kept = Math.max(0, Math.min(count, room));
+    const space = nowMs < this.#restUntilMs ? 0 : this.#free * batch - this.#waiting;
+    const kept = Math.max(0, Math.min(count, space));
     this.#waiting += kept;
     this.counters.dropped += count - kept;
     return kept;
   }
 
-  /** Opens the next batch if one may go. @returns how many of those that wait, oldest first, it takes; 0: none goes. */
+  /** Begins the next batch if one may be sent. @returns its number of samples, the oldest of the queue; 0: none. */
   next(): number {
     const size = Math.min(this.#waiting, this.limits.batch);
     if (this.#free <= 0 || (size < this.limits.batch && this.#open > 0)) return 0;
@@ -57,7 +57,7 @@ export class SampleWindow {
     return size;
   }
 
-  /** What became of a batch of `count`. @returns how many of those that wait, all or none, are dropped with it. */
+  /** A batch of `count` ended. @returns how many queued samples are dropped with it: all or none. */
   ended(outcome: BatchOutcome, count: number, nowMs: number): number {
     this.#open--;
     if (outcome === 'taken') this.counters.delivered += count;
@@ -75,7 +75,7 @@ export class SampleWindow {
     return gone;
   }
 
-  /** Batches that may still be opened. */
+  /** How many more batches may begin. */
   get #free(): number {
     return (this.#doubtful ? 1 : this.limits.batches) - this.#open;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is due when: a binary heap of keys by time, equal times in the order in which they came. An entry is
-// never taken out early; its owner compares the time with its own when the entry comes up, and skips it when
-// they differ.
+// A timer queue: a binary heap of keys by time; keys with equal times leave in the order in which they were added. An
+// entry is never cancelled. Instead its owner compares the time of an entry that is due with the time that it stored,
+// and ignores the entry when they differ.
 
 interface Entry<Key> {
   atMs: number;
@@ -39,7 +39,7 @@ export class TimerQueue<Key> {
     this.#heap.length = 0;
   }
 
-  /** Takes the earliest entry that is due by nowMs. */
+  /** Removes the earliest entry that is due at nowMs. @returns the entry, or undefined. */
   next(nowMs: number): { key: Key; atMs: number } | undefined {
     const heap = this.#heap;
     const first = heap[0];
@@ -49,7 +49,7 @@ export class TimerQueue<Key> {
     return first;
   }
 
-  /** Puts an entry in place of the first and lets it sink. */
+  /** Replaces the first entry and restores the order of the heap. */
   #sink(entry: Entry<Key>): void {
     const heap = this.#heap;
     let hole = 0;

@@ -1,71 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-// One flow's wish for an exchange with its peer, and when it is tried next. A want has up to three reasons: a
-// packet is held (tried each second until holdMs is over), the node file names the flow (1, 2, 4 ... 30 s
-// apart, until it has a key), a rotation made the peer's key for us old (likewise until answered, but the
-// first ten attempts a second apart when the peer is known to have used a key of ours). A bus that was away and
-// came back ends the back-off. One exchange serves them all; one is in flight at a time, and the next attempt takes
-// its place.
+// One flow for which an exchange with its peer is wanted, and when the next attempt is due. A want has up to three
+// reasons: a packet is held (attempts each second until holdMs have passed); the node file names the flow (attempts
+// 1, 2, 4 ... 30 s apart until it has a key); a rotation made the peer's offer stale (attempts 1, 2, 4 ... 30 s apart
+// until a new offer is answered, but the first ten are a second apart when the peer is known to have used an offer of
+// this flow). When the bus returns, the back-off starts anew. One exchange serves all reasons. One exchange of a flow
+// is in flight at a time, and the next attempt replaces it.
 import type { Reason } from './facts.js';
 import type { Pace } from './pace.js';
 
-/** Between attempts at least; more where the peer is slower. */
+/** Shortest time between attempts; it is longer where the peer is slower. */
 const repeatMs = 1000;
 const longestBackoffMs = 30_000;
-/** How many re-offers follow one another without back-off to a peer that proved to be there. */
+/** How many attempts follow one another without back-off when a peer that used an offer needs a new one. */
 const promptReoffers = 10;
 
 export class Want {
-  /** When the packet missed that has been held longest. */
+  /** When the engine reported that it holds a packet of the flow; undefined when it holds none. */
   missedMs: number | undefined;
   configured = false;
-  /** How many flows may share its exchange: fewer after it was refused together with others, until a key comes. */
-  together = Number.POSITIVE_INFINITY;
+  stale = false;
+  /** How many flows may share its exchange: fewer after it was refused together with others, until a key arrives. */
+  shareLimit = Number.POSITIVE_INFINITY;
   /** The exchange in flight. */
   exchange: bigint | undefined;
   nextMs = 0;
-  #stale = false;
   #attempts = 0;
-  #triedMs = Number.NEGATIVE_INFINITY;
+  #attemptedMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     readonly peer: number,
     private readonly pace: Pace,
   ) {}
 
-  get stale(): boolean {
-    return this.#stale;
-  }
-
-  /** The peer's offer of ours is old; attempts are frequent again. */
-  becomeStale(): void {
-    this.#stale = true;
-    this.beginAnew();
-  }
-
-  /** Attempts are frequent again. */
-  beginAnew(): void {
-    this.#attempts = 0;
-  }
-
-  fresh(): void {
-    this.#stale = false;
-  }
-
-  /** undefined: nothing is wanted any more. */
+  /** The strongest reason; undefined when no exchange is wanted any more. */
   get reason(): Reason | undefined {
     if (this.missedMs !== undefined) return 'miss';
     if (this.configured) return 'configured';
-    return this.#stale ? 'stale' : undefined;
+    return this.stale ? 'stale' : undefined;
   }
 
-  /** When an attempt that is in flight has had its time. */
-  get spareMs(): number {
-    return this.exchange === undefined ? 0 : this.#triedMs + this.#attemptMs;
+  /** Attempts are frequent again. */
+  resetBackoff(): void {
+    this.#attempts = 0;
   }
 
-  /** Only a held packet waits for it, and not as long as an exchange takes: it is not worth beginning. */
-  isLate(holdMs: number, nowMs: number): boolean {
-    if (this.missedMs === undefined || this.configured || this.#stale) return false;
+  /** When the attempt in flight times out; 0 without one. */
+  get attemptEndMs(): number {
+    return this.exchange === undefined ? 0 : this.#attemptedMs + this.#attemptMs;
+  }
+
+  /** Only a held packet needs the exchange, and it will probably be dropped before the answer arrives. */
+  isTooLate(holdMs: number, nowMs: number): boolean {
+    if (this.missedMs === undefined || this.configured || this.stale) return false;
     return this.missedMs + holdMs - nowMs < Math.min(this.pace.latencyMs, holdMs / 2);
   }
 
@@ -76,15 +62,15 @@ export class Want {
   attempt(exchange: bigint, nowMs: number, proven: boolean): void {
     this.#attempts++;
     this.exchange = exchange;
-    this.#triedMs = nowMs;
+    this.#attemptedMs = nowMs;
     this.nextMs = nowMs + Math.max(this.#attemptMs, this.#backoffMs(proven));
   }
 
-  /** An egress key came: what waited for one is satisfied, and no exchange is in flight any more. */
+  /** An egress key arrived: only a stale offer is left as a reason, and no exchange is in flight any more. */
   keyed(): void {
     this.missedMs = undefined;
     this.configured = false;
-    this.together = Number.POSITIVE_INFINITY;
+    this.shareLimit = Number.POSITIVE_INFINITY;
     this.exchange = undefined;
   }
 
@@ -94,7 +80,7 @@ export class Want {
 
   #backoffMs(proven: boolean): number {
     if (this.reason === 'miss') return 0;
-    const prompt = this.#stale && proven ? promptReoffers : 1;
+    const prompt = this.stale && proven ? promptReoffers : 1;
     const doublings = Math.min(Math.max(0, this.#attempts - prompt), 16);
     return Math.min(longestBackoffMs, repeatMs * 2 ** doublings);
   }

@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// An arbiter with a clock moved by hand and an engine that makes offers at once: SPIs and numbers count up,
-// the top bit of an SPI is that of its generation. What was published, withdrawn and refused is kept in lists.
+// An arbiter with a clock that the test sets, and an engine that carries out every command at once: SPIs count up, and
+// the top bit of an SPI is that of its key generation. Lists record what was published, withdrawn, refused, audited and
+// replied. A test holds commands of a type back by `hold`, and then reports their results itself.
 
+import { InstallResult } from '../../../proto/gen/bus.js';
 import { Arbiter, type ArbiterOptions } from '../../../services/dataplane/core/arbiter.js';
 import {
   type Action,
   type AuditFact,
-  type Decision,
+  type EgressKey,
   type Fact,
-  type InstallOutcome,
+  type KeysReply,
   type MadeOffer,
   type Reason,
+  type RequestFact,
+  type RotationReply,
   reversed,
 } from '../../../services/dataplane/core/facts.js';
 import { type FlowKey, flowKeyOf } from '../../../services/shared/address.js';
+import { PspError } from '../../../services/shared/errors.js';
 
 export const epoch = 77n;
-/** The peer's epoch where nothing else is said. */
+/** The epoch of the peer unless a test uses another. */
 export const theirs = 500n;
 
-export interface Seqlock {
+export interface Published {
   exchange: bigint;
   atMs: number;
   timeoutMs: number;
@@ -30,18 +35,40 @@ export interface Seqlock {
   spis: number[];
 }
 
+export type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
+
+export type Outcome = 'installed' | 'notInFlight' | 'superseded' | 'tableFull';
+
+const outcomes: Partial<Record<InstallResult, Outcome>> = {
+  [InstallResult.INSTALL_RESULT_INSTALLED]: 'installed',
+  [InstallResult.INSTALL_RESULT_NOT_IN_FLIGHT]: 'notInFlight',
+  [InstallResult.INSTALL_RESULT_SUPERSEDED]: 'superseded',
+  [InstallResult.INSTALL_RESULT_TABLE_FULL]: 'tableFull',
+};
+
+export const busy = new PspError('ENGINE_BUSY');
+
+type Command = 'offer' | 'offerInReturn' | 'install' | 'retryLater' | 'rotate';
+
 export class Desk {
   readonly arbiter: Arbiter;
   now = 1_000_000;
-  readonly published: Seqlock[] = [];
+  readonly published: Published[] = [];
   readonly withdrawn: MadeOffer[] = [];
   readonly audited: AuditFact[] = [];
   readonly refused: { flow: FlowKey; holdDownMs: number; atMs: number }[] = [];
-  /** Set: offers wait here instead of being made at once. */
-  held: Extract<Action, { type: 'offer' }>[] | undefined;
+  /** Replies by request, and the code with which a request failed. */
+  readonly replies = new Map<number, KeysReply | RotationReply | string>();
+  /** Commands of these types are kept in `held` and not carried out. */
+  hold: readonly Command[] = [];
+  readonly held: Action[] = [];
+  /** What the engine returns for every key that it is given. */
+  installResult = InstallResult.INSTALL_RESULT_INSTALLED;
   generation = 1;
   #spi = 0;
-  readonly #made = new Map<bigint, Seqlock>();
+  #lastRequest = 0;
+  readonly #made = new Map<bigint, Published>();
+  readonly #flowsOf = new Map<number, readonly FlowKey[]>();
 
   constructor(options: Partial<ArbiterOptions> = {}) {
     this.arbiter = new Arbiter({
@@ -54,34 +81,78 @@ export class Desk {
       configured: [],
       ...options,
     });
-    this.tell({ type: 'bus', connected: true });
+    this.on({ type: 'bus', connected: true });
   }
 
-  tell(fact: Fact): void {
-    this.perform(this.arbiter.on(fact, this.now));
+  on(fact: Fact): void {
+    for (const action of this.arbiter.on(fact, this.now)) this.perform(action);
   }
 
-  perform(actions: readonly Action[]): void {
-    for (const action of actions) {
-      if (action.type === 'offer' && this.held !== undefined) this.held.push(action);
-      else if (action.type === 'offer') this.make(action);
-      else if (action.type === 'publish') {
-        const made = this.#made.get(action.exchange) as Seqlock;
+  /** @returns the number of the request. */
+  request(fact: RequestFact): number {
+    const request = ++this.#lastRequest;
+    if ('flows' in fact) this.#flowsOf.set(request, fact.flows);
+    this.on({ ...fact, request });
+    return request;
+  }
+
+  perform(action: Action): void {
+    if ((this.hold as readonly string[]).includes(action.type)) {
+      this.held.push(action);
+      return;
+    }
+    switch (action.type) {
+      case 'offer':
+        this.make(action);
+        break;
+      case 'publish': {
+        const made = this.#made.get(action.exchange) as Published;
         this.published.push({ ...made, timeoutMs: action.timeoutMs });
-      } else if (action.type === 'withdraw') this.withdrawn.push(...action.offers);
-      else if (action.type === 'audit') this.audited.push(action.event);
-      else {
+        break;
+      }
+      case 'offerInReturn':
+        this.makeInReturn(action);
+        break;
+      case 'install': {
+        const results = action.rows.map(() => this.installResult);
+        this.on({ type: 'installed', request: action.request, results });
+        break;
+      }
+      case 'rotate':
+        this.on({ type: 'rotated', request: action.request, generation: ++this.generation });
+        break;
+      case 'withdraw':
+        this.withdrawn.push(...action.offers);
+        break;
+      case 'refuse': {
         const { flows, holdDownMs } = action;
         for (const flow of flows) this.refused.push({ flow, holdDownMs, atMs: this.now });
+        break;
       }
+      case 'audit':
+        this.audited.push(action.event);
+        break;
+      case 'reply':
+        this.#answer(action.request, action.reply);
+        break;
+      case 'fail':
+        this.#answer(action.request, action.error instanceof PspError ? action.error.code : 'fault');
+        break;
+      case 'retryLater':
+        throw new Error('the engine of the desk is never busy, so nothing is retried unless it is held');
     }
   }
 
+  /** The only command of a type that is held; it is no longer held afterwards. */
+  taken<T extends Command>(type: T): ActionOf<T> {
+    const [action, ...others] = this.held.filter((each) => each.type === type);
+    if (action === undefined || others.length > 0) throw new Error(`${others.length + 1} or no ${type} held`);
+    this.held.splice(this.held.indexOf(action), 1);
+    return action as ActionOf<T>;
+  }
+
   /** Makes the offers of an exchange. */
-  make(
-    { exchange, peer, reason, flows }: Extract<Action, { type: 'offer' }>,
-    generation = this.generation,
-  ): void {
+  make({ exchange, peer, reason, flows }: ActionOf<'offer'>, generation = this.generation): void {
     const spis = flows.map(() => this.spi(generation));
     this.#made.set(exchange, {
       exchange,
@@ -93,7 +164,14 @@ export class Desk {
       generation,
       spis,
     });
-    this.tell({ type: 'offered', exchange, generation, spis });
+    this.on({ type: 'offered', exchange, generation, spis });
+  }
+
+  /** Makes the offers that answer an accept. @returns their SPIs. */
+  makeInReturn({ request }: ActionOf<'offerInReturn'>, generation = this.generation): number[] {
+    const spis = (this.#flowsOf.get(request) ?? []).map(() => this.spi(generation));
+    this.on({ type: 'offeredInReturn', request, generation, spis });
+    return spis;
   }
 
   spi(generation = this.generation): number {
@@ -101,76 +179,88 @@ export class Desk {
   }
 
   miss(...flows: FlowKey[]): void {
-    this.tell({ type: 'missed', misses: flows.map((flow) => ({ flow, peer: 0 })) });
+    this.on({ type: 'missed', misses: flows.map((flow) => ({ flow, peer: 0 })) });
   }
 
-  /** Lets time pass in steps of 100 ms. */
+  /** Advances the clock in steps of 100 ms, with a tick after each. */
   pass(ms: number): void {
     for (const end = this.now + ms; this.now < end; ) {
       this.now = Math.min(end, this.now + 100);
-      this.tell({ type: 'tick' });
+      this.on({ type: 'tick' });
     }
   }
 
-  get last(): Seqlock {
-    return this.published.at(-1) as Seqlock;
+  get last(): Published {
+    return this.published.at(-1) as Published;
   }
 
-  /** The peer answers an exchange with keys of these numbers, all of one epoch. */
+  /** The peer answers an exchange with keys of this number, all of one epoch. */
   install(
-    { exchange, flows, peer }: Pick<Seqlock, 'exchange' | 'flows' | 'peer'>,
+    { exchange, flows, peer }: Pick<Published, 'exchange' | 'flows' | 'peer'>,
     number: bigint | undefined,
     peerEpoch: bigint | undefined = theirs,
-  ): InstallOutcome[] {
-    const order = flows.map(() => ({ epoch: number === undefined ? undefined : peerEpoch, number }));
-    return this.#decided(flows, 'us', this.arbiter.install({ exchange, peer, flows, order }, this.now));
+  ): Outcome[] {
+    const keys = flows.map((_, row) => keyOf(number, peerEpoch, row));
+    return this.outcomesOf(this.request({ type: 'installReceived', exchange, peer, flows, keys }));
   }
 
-  /** The peer asks, with keys of this number, or none. @returns the offer that it is answered with. */
+  /** The peer sends an accept, with a key of this number or none. @returns the offer in return and its outcome. */
   accept(
     flow: FlowKey,
     number?: bigint,
     peerEpoch: bigint | undefined = theirs,
-  ): { spi: number; outcome?: InstallOutcome } {
-    const spi = this.spi();
-    this.tell({ type: 'acceptOffered', peer: 0, flows: [flow], generation: this.generation, spis: [spi] });
-    const order = number === undefined ? [] : [{ epoch: peerEpoch, number }];
-    const [outcome] = this.#decided(
-      [flow],
-      'peer',
-      this.arbiter.accept({ peer: 0, flows: [flow], order }, this.now),
+  ): { spi: number; outcome?: Outcome } {
+    const [outcome] = this.outcomesOf(
+      this.acceptReceived([flow], number === undefined ? [] : [keyOf(number, peerEpoch)]),
     );
+    const spi = this.arbiter.offersOf(reversed(flow)).at(-1)?.spi as number;
     return outcome === undefined ? { spi } : { spi, outcome };
   }
 
-  refuse({ exchange, flows, peer }: Seqlock, code = 'VIP_NOT_OURS'): void {
-    this.perform(this.arbiter.refuse({ exchange, peer, flows, code }, this.now));
+  /** @returns the number of the request. */
+  acceptReceived(flows: readonly FlowKey[], keys: readonly EgressKey[]): number {
+    return this.request({ type: 'acceptReceived', peer: 0, flows, keys });
   }
 
-  /** @returns what it has to wait for, or undefined when it was done. */
+  refuse({ exchange, flows, peer }: Published, code = 'VIP_NOT_OURS'): void {
+    this.on({ type: 'refuseReceived', exchange, peer, flows, code });
+  }
+
+  /** @returns what the rotation has to wait for, or undefined when it was done. */
   rotate() {
-    const wait = this.arbiter.rotate(this.now);
-    if (wait !== undefined) return wait;
-    this.generation++;
-    this.tell({ type: 'rotated', generation: this.generation });
-    return undefined;
+    const reply = this.replies.get(this.request({ type: 'rotateReceived' })) as RotationReply | undefined;
+    if (reply === undefined) throw new Error('the rotation was not answered');
+    return reply.wait;
   }
 
   seen(flow: FlowKey, spi: number): void {
-    this.tell({ type: 'seen', inbound: reversed(flow), spi });
+    this.on({ type: 'seen', inbound: reversed(flow), spi });
   }
 
-  #decided(
-    flows: readonly FlowKey[],
-    asked: 'us' | 'peer',
-    { rows, outcomes, actions }: Decision,
-  ): InstallOutcome[] {
-    const keys = rows.map((row) => ({ spi: 0x100 + row, version: 1 }));
-    this.tell({ type: 'keyed', peer: 0, asked, flows: rows.map((row) => flows[row] as FlowKey), keys });
-    this.perform(actions);
-    return outcomes;
+  /** What became of the keys of a request that was answered. */
+  outcomesOf(request: number): Outcome[] {
+    const reply = this.replies.get(request);
+    if (typeof reply !== 'object' || !('results' in reply)) throw new Error(`request ${request}: ${reply}`);
+    return reply.results.map((result) => outcomes[result] as Outcome);
+  }
+
+  #answer(request: number, reply: KeysReply | RotationReply | string): void {
+    if (this.replies.has(request)) throw new Error(`request ${request} was answered before`);
+    this.replies.set(request, reply);
   }
 }
+
+/** A key that the peer offers; without a number it is from a peer that numbers nothing. */
+export const keyOf = (
+  number: bigint | undefined,
+  peerEpoch: bigint | undefined = theirs,
+  row = 0,
+): EgressKey => ({
+  epoch: number === undefined ? undefined : peerEpoch,
+  number,
+  spi: 0x100 + row,
+  version: 1,
+});
 
 /** The i-th flow of ours. */
 export const flow = (i: number): FlowKey =>

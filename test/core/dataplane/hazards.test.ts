@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Schedules that break a key exchange built without its rules: late, repeated, crossing and reordered messages.
+// Sequences of messages that break a key exchange without the rules of the arbiter: late, repeated, crossing and
+// reordered messages.
 import { describe, expect, it } from 'vitest';
+import { InstallResult } from '../../../proto/gen/bus.js';
 import { reversed } from '../../../services/dataplane/core/facts.js';
-import { Desk, epoch, flow, theirs } from './desk.js';
+import { busy, Desk, epoch, flow, keyOf, theirs } from './desk.js';
 
 const f = flow(1);
 
@@ -77,13 +79,9 @@ describe('whose key is used', () => {
 
   it('a peer that numbers nothing is taken at its last word', () => {
     const desk = new Desk();
-    const unnumbered = () =>
-      desk.arbiter.accept(
-        { peer: 0, flows: [f], order: [{ epoch: undefined, number: undefined }] },
-        desk.now,
-      );
-    expect(unnumbered().rows).toEqual([0]);
-    expect(unnumbered().rows).toEqual([0]);
+    const unnumbered = () => desk.outcomesOf(desk.acceptReceived([f], [keyOf(undefined)]));
+    expect(unnumbered()).toEqual(['installed']);
+    expect(unnumbered()).toEqual(['installed']);
   });
 
   it('only the epoch of this start is current (hazard 14)', () => {
@@ -96,35 +94,48 @@ describe('whose key is used', () => {
   });
 });
 
-describe('keys that the engine could not take', () => {
-  const decided = (desk: Desk, number: bigint) =>
-    desk.arbiter.accept({ peer: 0, flows: [f], order: [{ epoch: theirs, number }] }, desk.now);
-
-  it('are not the newest any more once another was decided on', () => {
+describe('keys that the engine could not install', () => {
+  it('are tried again while they are the newest, and never once a newer key was decided on', () => {
     const desk = new Desk();
-    const [older] = decided(desk, 1n).takes as [number];
-    expect(desk.arbiter.isNewest(f, older)).toBe(true);
-    const [newer] = decided(desk, 2n).takes as [number];
-    expect([desk.arbiter.isNewest(f, older), desk.arbiter.isNewest(f, newer)]).toEqual([false, true]);
+    desk.hold = ['install', 'retryLater'];
+    const older = desk.acceptReceived([f], [keyOf(1n)]);
+    desk.on({ type: 'installFailed', request: desk.taken('install').request, error: busy });
+    desk.on({ type: 'retryDue', request: desk.taken('retryLater').request });
+    expect(desk.taken('install')).toMatchObject({ request: older, rows: [0] });
+    desk.on({ type: 'installFailed', request: older, error: busy });
+    const newer = desk.acceptReceived([f], [keyOf(2n)]);
+    expect(desk.taken('install')).toMatchObject({ request: newer, rows: [0] });
+    desk.on({ type: 'retryDue', request: desk.taken('retryLater').request });
+    expect(desk.held).toEqual([]);
+    expect(desk.outcomesOf(older)).toEqual(['superseded']);
+    expect(desk.replies.has(newer)).toBe(false);
   });
 
-  it('leave the older one in use while the engine is busy, and none when it has no room for the flow', () => {
+  it('leave the older key in use while the engine is busy, and no key when its table is full', () => {
     const desk = new Desk();
     desk.accept(f, 1n);
-    decided(desk, 2n);
-    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: false });
+    desk.hold = ['install'];
+    const failing = desk.acceptReceived([f], [keyOf(2n)]);
+    desk.now += 500;
+    desk.on({ type: 'installFailed', request: failing, error: busy });
     expect([desk.refused, desk.arbiter.gauges().keyedFlows]).toEqual([[], 1]);
-    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    desk.hold = [];
+    desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
+    expect(desk.accept(f, 3n).outcome).toBe('tableFull');
     expect(desk.arbiter.gauges().keyedFlows).toBe(0);
     expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
   });
 
-  it('take the offers of their accept with them', () => {
+  it('cause the offers of their accept to be withdrawn', () => {
     const desk = new Desk();
-    const { spi } = desk.accept(f, 1n);
-    desk.tell({ type: 'acceptFailed', flows: [f], spis: [spi] });
+    desk.hold = ['offerInReturn', 'install'];
+    const request = desk.acceptReceived([f], [keyOf(1n)]);
+    const [spi] = desk.makeInReturn(desk.taken('offerInReturn'));
+    desk.now += 500;
+    desk.on({ type: 'installFailed', request, error: busy });
     expect(desk.withdrawn).toEqual([{ inbound: reversed(f), spi }]);
     expect(desk.arbiter.gauges().inboundFlows).toBe(0);
+    expect(desk.replies.get(request)).toBe('ENGINE_BUSY');
   });
 });
 
@@ -294,9 +305,9 @@ describe('rotation', () => {
     desk.miss(f);
     desk.install(desk.last, 1n);
     for (const i of [2, 3]) desk.accept(flow(i), 1n);
-    desk.held = [];
+    desk.hold = ['offer'];
     desk.rotate();
-    desk.held = undefined;
+    desk.hold = [];
     desk.accept(flow(4), 1n);
     const { inboundFlows, unansweredFlows, wants } = desk.arbiter.gauges();
     expect([inboundFlows, unansweredFlows, wants]).toEqual([3, 2, 3]);
@@ -311,11 +322,11 @@ describe('rotation', () => {
 
   it('makes no offers that nobody could hear: hazard 7 without a bus', () => {
     const desk = keyed();
-    desk.tell({ type: 'bus', connected: false });
+    desk.on({ type: 'bus', connected: false });
     desk.rotate();
     desk.pass(300_000);
     expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(1);
-    desk.tell({ type: 'bus', connected: true });
+    desk.on({ type: 'bus', connected: true });
     expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
   });
 
@@ -342,7 +353,7 @@ describe('rotation', () => {
 
     const exhausted = keyed();
     exhausted.rotate();
-    exhausted.tell({ type: 'offerFailed', exchange: 0n, code: 'SPI_EXHAUSTED' });
+    exhausted.on({ type: 'offerFailed', exchange: 0n, code: 'SPI_EXHAUSTED' });
     expect(exhausted.arbiter.exhausted).toBe(true);
     expect(exhausted.rotate()).toBeUndefined();
     expect(exhausted.arbiter.exhausted).toBe(false);
@@ -350,28 +361,34 @@ describe('rotation', () => {
 
   it('goes one at a time', () => {
     const desk = new Desk();
-    expect(desk.arbiter.rotate(desk.now)).toBeUndefined();
-    expect(desk.arbiter.rotate(desk.now)).toEqual({ unanswered: 0, drainLeftMs: 0 });
-    desk.tell({ type: 'rotateFailed' });
-    expect(desk.arbiter.rotate(desk.now)).toBeUndefined();
+    desk.hold = ['rotate'];
+    const first = desk.request({ type: 'rotateReceived' });
+    expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 0 });
+    expect(desk.taken('rotate')).toEqual({ type: 'rotate', request: first });
+    desk.on({ type: 'rotateFailed', request: first, error: busy });
+    expect(desk.replies.get(first)).toBe('ENGINE_BUSY');
+    desk.hold = [];
+    expect(desk.rotate()).toBeUndefined();
   });
 
   it('takes back offers that it overtook before they were published, and makes them anew', () => {
     const desk = new Desk();
-    desk.held = [];
+    desk.hold = ['offer'];
     desk.miss(f);
-    const [old] = desk.held;
-    desk.held = undefined;
+    const old = desk.taken('offer');
+    desk.hold = [];
     desk.rotate();
-    desk.make(old as NonNullable<typeof old>, 1);
+    desk.make(old, 1);
     expect(desk.withdrawn).toHaveLength(1);
     expect(desk.published).toMatchObject([{ reason: 'miss', generation: 2, exchange: 2n }]);
   });
 
   it('offers a flow anew whose accept was answered under the older generation in the same moment', () => {
     const desk = new Desk();
+    desk.hold = ['offerInReturn'];
+    desk.acceptReceived([f], []);
     desk.rotate();
-    desk.tell({ type: 'acceptOffered', peer: 0, flows: [f], generation: 1, spis: [desk.spi(1)] });
+    desk.makeInReturn(desk.taken('offerInReturn'), 1);
     expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
     expect(desk.rotate()).toMatchObject({ unanswered: 1 });
   });

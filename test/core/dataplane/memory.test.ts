@@ -33,24 +33,24 @@ class Scanned {
   given = 0;
 
   constructor(private readonly end: End) {
-    this.#tell({ type: 'bus', connected: true });
+    this.#on({ type: 'bus', connected: true });
   }
 
   /** So many flows miss, 256 at a time; each ends, and time passes until nobody needs to remember it. */
   scan(first: number, count: number): void {
     for (let at = first; at < first + count; at += 256) {
       const misses = Array.from({ length: 256 }, (_, i) => ({ flow: flow(at + i), peer: 0 }));
-      this.#tell({ type: 'missed', misses });
+      this.#on({ type: 'missed', misses });
       this.#pass(100);
     }
     this.#pass(2 * longestHoldDownMs);
   }
 
   #pass(ms: number): void {
-    for (const end = this.#now + ms; this.#now < end; this.#now += 100) this.#tell({ type: 'tick' });
+    for (const end = this.#now + ms; this.#now < end; this.#now += 100) this.#on({ type: 'tick' });
   }
 
-  #tell(fact: Fact): void {
+  #on(fact: Fact): void {
     this.#perform(this.#arbiter.on(fact, this.#now));
   }
 
@@ -60,12 +60,12 @@ class Scanned {
       const { exchange, peer, flows } = action;
       this.given += flows.length;
       if (this.end === 'offerFailed') {
-        this.#tell({ type: 'offerFailed', exchange, code: 'ENGINE_BUSY' });
+        this.#on({ type: 'offerFailed', exchange, code: 'ENGINE_BUSY' });
         continue;
       }
       const spis = flows.map(() => ++this.#spi);
-      this.#tell({ type: 'offered', exchange, generation: 1, spis });
-      this.#perform(this.#arbiter.refuse({ exchange, peer, flows, code: 'PEER_REFUSED' }, this.#now));
+      this.#on({ type: 'offered', exchange, generation: 1, spis });
+      this.#on({ type: 'refuseReceived', exchange, peer, flows, code: 'PEER_REFUSED' });
     }
   }
 }

@@ -8,7 +8,7 @@ import { TimerQueue } from '../../../services/dataplane/core/timer_queue.js';
 import { callTimeoutMs, isFresh } from '../../../services/keyexchange/core/client.js';
 import type { Rules } from '../../../services/keyexchange/core/rules.js';
 import type { FlowKey } from '../../../services/shared/address.js';
-import { Desk, flow, type Seqlock, theirs } from './desk.js';
+import { Desk, flow, type Published, theirs } from './desk.js';
 
 const rules = { exchangeMs: 1000, callMs: 700 } as Rules;
 
@@ -47,7 +47,7 @@ class Simulation {
   }
 
   #tick(): void {
-    this.desk.tell({ type: 'tick' });
+    this.desk.on({ type: 'tick' });
     this.#due.add(() => this.#tick(), this.desk.now + 100);
   }
 
@@ -61,7 +61,7 @@ class Simulation {
     for (const published of this.desk.published.splice(0)) this.#exchange(published);
   }
 
-  #exchange(published: Seqlock): void {
+  #exchange(published: Published): void {
     const { flows, timeoutMs } = published;
     const want = { publishedNs: BigInt(this.desk.now) * 1_000_000n, timeoutMs } as FlowWanted;
     const nowNs = () => BigInt(this.desk.now) * 1_000_000n;
@@ -84,7 +84,7 @@ class Simulation {
     });
   }
 
-  #install(published: Seqlock): void {
+  #install(published: Published): void {
     this.desk.install(published, ++this.#number, theirs);
   }
 }
@@ -199,10 +199,10 @@ describe('a dead peer', () => {
 
   it('takes no room from another', () => {
     const desk = new Desk();
-    desk.tell({ type: 'missed', misses: all.slice(0, 4000).map((flow) => ({ flow, peer: 0 })) });
+    desk.on({ type: 'missed', misses: all.slice(0, 4000).map((flow) => ({ flow, peer: 0 })) });
     desk.pass(500);
     desk.published.length = 0;
-    desk.tell({ type: 'missed', misses: [{ flow: flow(5000), peer: 1 }] });
+    desk.on({ type: 'missed', misses: [{ flow: flow(5000), peer: 1 }] });
     expect(desk.published.map(({ peer, flows }) => [peer, flows])).toEqual([[1, [flow(5000)]]]);
   });
 });

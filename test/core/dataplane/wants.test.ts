@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wants: what makes an exchange begin, how often it is tried, and what ends it.
 import { describe, expect, it } from 'vitest';
+import { InstallResult } from '../../../proto/gen/bus.js';
 import { batchLimit } from '../../../services/dataplane/core/pace.js';
 import { Desk, flow } from './desk.js';
 
@@ -58,7 +59,7 @@ describe('a flow that missed', () => {
   it('shares exchanges with others of its peer that miss with it, up to the bound', () => {
     const desk = new Desk();
     const flows = Array.from({ length: batchLimit + 6 }, (_, i) => flow(i));
-    desk.tell({
+    desk.on({
       type: 'missed',
       misses: flows.map((flow, i) => ({ flow, peer: i < batchLimit + 3 ? 0 : 1 })),
     });
@@ -71,17 +72,17 @@ describe('a flow that missed', () => {
 
   it('waits for the bus and is asked for as soon as it comes', () => {
     const desk = new Desk();
-    desk.tell({ type: 'bus', connected: false });
+    desk.on({ type: 'bus', connected: false });
     desk.miss(f);
     desk.pass(1500);
     expect(desk.published).toEqual([]);
-    desk.tell({ type: 'bus', connected: true });
+    desk.on({ type: 'bus', connected: true });
     expect(desk.published).toHaveLength(1);
   });
 
   it('is given up after holdMs without a bus too', () => {
     const desk = new Desk();
-    desk.tell({ type: 'bus', connected: false });
+    desk.on({ type: 'bus', connected: false });
     desk.miss(f);
     desk.pass(3000);
     expect(desk.arbiter.counters.unanswered).toBe(1);
@@ -90,11 +91,11 @@ describe('a flow that missed', () => {
 
   it('is tried again when its offer could not be made', () => {
     const desk = new Desk();
-    desk.held = [];
+    desk.hold = ['offer'];
     desk.miss(f);
-    const [offer] = desk.held;
-    desk.held = undefined;
-    desk.tell({ type: 'offerFailed', exchange: offer?.exchange ?? 0n, code: 'ENGINE_BUSY' });
+    const { exchange } = desk.taken('offer');
+    desk.hold = [];
+    desk.on({ type: 'offerFailed', exchange, code: 'ENGINE_BUSY' });
     expect(desk.published).toEqual([]);
     desk.pass(1000);
     expect(desk.published).toHaveLength(1);
@@ -102,11 +103,10 @@ describe('a flow that missed', () => {
 
   it('is not published when a key came while its offer was made, and the offer is taken back', () => {
     const desk = new Desk();
-    desk.held = [];
+    desk.hold = ['offer'];
     desk.miss(f);
-    const [offer] = desk.held;
     desk.accept(f, 1n);
-    desk.make(offer as NonNullable<typeof offer>);
+    desk.make(desk.taken('offer'));
     expect(desk.published).toEqual([]);
     expect(desk.withdrawn).toHaveLength(1);
   });
@@ -114,9 +114,9 @@ describe('a flow that missed', () => {
   it('is dropped when the engine has no room for its key, and asked for at its next miss', () => {
     const desk = new Desk();
     desk.miss(f);
-    const { exchange } = desk.last;
-    desk.arbiter.install({ exchange, peer: 0, flows: [f], order: [{ epoch: 5n, number: 9n }] }, desk.now);
-    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
+    expect(desk.install(desk.last, 9n, 5n)).toEqual(['tableFull']);
+    desk.installResult = InstallResult.INSTALL_RESULT_INSTALLED;
     expect(desk.refused).toMatchObject([{ flow: f, holdDownMs: 1000 }]);
     desk.pass(1000);
     desk.miss(f);
@@ -131,11 +131,11 @@ describe('a configured flow', () => {
   it('is asked for at once when the bus comes back, and often again, however long it had backed off', () => {
     const desk = new Desk({ configured });
     desk.pass(40_000);
-    desk.tell({ type: 'bus', connected: false });
+    desk.on({ type: 'bus', connected: false });
     desk.pass(2000);
     const before = desk.published.length;
     const back = desk.now;
-    desk.tell({ type: 'bus', connected: true });
+    desk.on({ type: 'bus', connected: true });
     desk.pass(3000);
     expect(desk.published.slice(before).map(({ atMs }) => atMs - back)).toEqual([0, 1000, 3000]);
   });
@@ -144,8 +144,8 @@ describe('a configured flow', () => {
     const desk = new Desk({ configured });
     const start = desk.now;
     const blink = () => {
-      desk.tell({ type: 'bus', connected: false });
-      desk.tell({ type: 'bus', connected: true });
+      desk.on({ type: 'bus', connected: false });
+      desk.on({ type: 'bus', connected: true });
     };
     desk.pass(500);
     blink();
@@ -193,9 +193,9 @@ describe('a configured flow', () => {
 
   it('is asked for again after the engine had no room for its key', () => {
     const desk = new Desk({ configured });
-    const { exchange } = desk.last;
-    desk.arbiter.install({ exchange, peer: 0, flows: [f], order: [{ epoch: 5n, number: 9n }] }, desk.now);
-    desk.tell({ type: 'notKeyed', peer: 0, flows: [f], noRoom: true });
+    desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
+    expect(desk.install(desk.last, 9n, 5n)).toEqual(['tableFull']);
+    desk.installResult = InstallResult.INSTALL_RESULT_INSTALLED;
     desk.pass(1000);
     expect(desk.published).toHaveLength(2);
   });
@@ -365,14 +365,14 @@ describe('bounds', () => {
 
   it('remember no attempt for ever while the bus is gone, and lose none', () => {
     const desk = new Desk();
-    desk.tell({ type: 'bus', connected: false });
+    desk.on({ type: 'bus', connected: false });
     for (let round = 0; round < 20; round++) {
       desk.miss(...Array.from({ length: 100 }, (_, i) => flow(i)));
       desk.pass(4500);
     }
     expect(desk.arbiter.gauges()).toMatchObject({ wants: 0, attemptsScheduled: 0 });
     desk.miss(f);
-    desk.tell({ type: 'bus', connected: true });
+    desk.on({ type: 'bus', connected: true });
     desk.pass(1000);
     expect(desk.published.map(({ flows }) => flows)).toEqual([[f], [f]]);
   });
@@ -380,11 +380,11 @@ describe('bounds', () => {
   it('keep repeats behind exchanges in flight, but never a miss', () => {
     const configured = Array.from({ length: 5000 }, (_, i) => ({ flow: flow(i), peer: 0 }));
     const desk = new Desk({ configured });
-    desk.held = [];
-    desk.tell({ type: 'bus', connected: true });
-    const inFlight = desk.held.reduce((sum, { flows }) => sum + flows.length, 0);
-    expect(inFlight).toBe(256);
+    desk.hold = ['offer'];
+    const held = () => desk.held.filter((action) => action.type === 'offer').map(({ flows }) => flows);
+    desk.on({ type: 'bus', connected: true });
+    expect(held().flat()).toHaveLength(256);
     desk.miss(flow(6000));
-    expect(desk.held.slice(4).map(({ flows }) => flows)).toEqual([[flow(6000)]]);
+    expect(held().slice(4)).toEqual([[flow(6000)]]);
   });
 });

@@ -2,6 +2,7 @@
 // The parts of the audit that think: what the arbiter tells, what the key exchange lets through, how lines lie.
 import { describe, expect, it } from 'vitest';
 import { sinceMs } from '../../../cli/audit/audit.js';
+import { InstallResult } from '../../../proto/gen/bus.js';
 import { reversed } from '../../../services/dataplane/core/facts.js';
 import { longestHoldDownMs } from '../../../services/dataplane/core/hold_down.js';
 import { RefusalLedger } from '../../../services/keyexchange/core/refusal_ledger.js';
@@ -79,7 +80,9 @@ describe('the arbiter tells', () => {
     const desk = new Desk();
     desk.accept(flow(1), 1n);
     desk.audited.length = 0;
-    desk.tell({ type: 'notKeyed', peer: 0, flows: [flow(1), flow(2)], noRoom: true });
+    desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
+    desk.accept(flow(1), 2n);
+    desk.accept(flow(2), 1n);
     expect(desk.audited).toEqual([{ type: 'tunnelDown', flow: flow(1), peer: 0, why: 'tableFull' }]);
   });
 });
