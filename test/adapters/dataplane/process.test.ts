@@ -15,7 +15,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe('giving up root', () => {
   const drop = (service: string, wrap: string[] = [], before = '') => {
     const script = `
-      const { dropPrivileges } = await import('${folder}/services/shared/privileges.js');
+      const { dropPrivileges } = await import('${folder}/services/shared/process/privileges.js');
       ${before}
       let answer;
       try { answer = dropPrivileges('${service}'); } catch ({ code }) { answer = code; }
