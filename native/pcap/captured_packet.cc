@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -17,10 +18,8 @@ namespace {
 
 constexpr size_t kPaddedTo = 46;
 constexpr size_t kFcs = 4;
-constexpr uint16_t kEthernetLink = 1;
 constexpr size_t kIpv4Total = 2, kIpv4Fragment = 6, kIpv4Protocol = 9, kIpv4Checksum = 10;
 constexpr size_t kIpv6Payload = 4, kIpv6Next = 6;
-constexpr uint16_t kAnyFragment = 0x3fff;
 constexpr uint8_t kJumboPayload = 0xc2;  // RFC 2675 section 2
 
 [[noreturn]] void refuse(const CaptureRecord& record, CaptureFaultKind kind, std::string detail) {

@@ -13,14 +13,13 @@
 #include "pcap/captured_packet.h"
 #include "psp/header.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
 
 namespace psp {
 
 namespace {
-
-constexpr uint16_t kFragmentOffset = 0x1fff, kIpv6FragmentOffset = 0xfff8;
 
 [[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotOpened, record.number, std::move(detail));

@@ -10,14 +10,13 @@
 
 #include "pcap/captured_packet.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
 
 namespace psp {
 
 namespace {
-
-constexpr uint16_t kDontFragment = 0x4000;
 
 [[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotSealed, record.number, std::move(detail));

@@ -9,6 +9,7 @@
 
 #include "pcap/link.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -16,9 +17,7 @@ namespace {
 
 using Naming = Layers::Naming;
 
-constexpr uint16_t kEthernetLink = 1;
-constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd, kPppoe = 0x8864, kMpls = 0x8847, kMplsUpstream = 0x8848,
-                   kLlc = 0x8870, kMacsec = 0x88e5;
+constexpr uint16_t kPppoe = 0x8864, kMpls = 0x8847, kMplsUpstream = 0x8848, kLlc = 0x8870, kMacsec = 0x88e5;
 constexpr uint16_t kCookedLlc = 0x0004;  // LINUX_SLL_P_802_2
 // A type field below this one is a length (IEEE 802.3 clause 3.2.6); lengths end at 1500.
 constexpr uint16_t kLeastEtherType = 0x0600, kLongest8023 = 1500;
@@ -35,7 +34,7 @@ struct Named {
 };
 
 constexpr Named kPlainTypes[] = {
-    {0x0806, "ARP"},
+    {kEtherTypeArp, "ARP"},
     {0x8035, "RARP"},
     {0x8808, "MAC control"},
     {0x8809, "slow protocols"},
@@ -147,8 +146,8 @@ class Walk {
   void read_type() {
     const uint16_t type = u16(type_offset_);
     name(Naming::kEtherType, type_offset_);
-    if (type == kIpv4) return found(4);
-    if (type == kIpv6) return found(6);
+    if (type == kEtherTypeIpv4) return found(4);
+    if (type == kEtherTypeIpv6) return found(6);
     if (is_vlan_tag(type)) return is_cut();
     if (type == kPppoe) return read_pppoe();
     if (type == kMpls || type == kMplsUpstream) return read_mpls();
@@ -272,7 +271,7 @@ const char* rewrite_layers(const Layers& layers, uint8_t version, size_t packet_
         return "its link carries only one IP version, and the new packet is of the other";
       break;
     case Naming::kEtherType:
-      store_u16(name, version == 4 ? kIpv4 : kIpv6);
+      store_u16(name, version == 4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
       break;
     case Naming::kPpp:
       store_u16(name, version == 4 ? kPppIpv4 : kPppIpv6);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -21,7 +22,7 @@ struct Link {
 };
 
 constexpr Link kLinks[] = {
-    {1, 14, 12, 0, true},    // Ethernet
+    {kEthernetLink, kEthernetLength, 12, 0, true},
     {113, 16, 14, 0, true},  // Linux cooked
     {276, 20, 0, 0, true},   // Linux cooked, version 2
     {101, 0, 0, 0, false},   // raw IP
@@ -31,8 +32,7 @@ constexpr Link kLinks[] = {
     {229, 0, 0, 6, false},   // raw IPv6
 };
 
-constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd;
-constexpr uint16_t kVlanTags[] = {0x8100, 0x88a8, 0x9100, 0x9200, 0x9300};
+constexpr uint16_t kVlanTags[] = {kEtherTypeVlan, kEtherTypeServiceVlan, 0x9100, 0x9200, 0x9300};
 
 uint8_t ip_version_of(uint8_t first_octet) {
   const uint8_t version = first_octet >> 4;
@@ -47,8 +47,8 @@ void read_ether_type(std::span<const uint8_t> frame, LinkFront* front) {
     front->length += kVlanTag;
     type = load_u16(frame.data() + front->type_offset);
   }
-  if (type == kIpv4) front->ip_version = 4;
-  if (type == kIpv6) front->ip_version = 6;
+  if (type == kEtherTypeIpv4) front->ip_version = 4;
+  if (type == kEtherTypeIpv6) front->ip_version = 6;
 }
 
 }  // namespace

@@ -24,6 +24,5 @@ std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> 
 
 // EtherTypes of VLAN tags: IEEE 802.1Q, 802.1ad, and those of older switches for the outer of two tags.
 bool is_vlan_tag(uint16_t ether_type);
-inline constexpr size_t kVlanTag = 4;  // octets that a tag adds
 
 }  // namespace psp

@@ -3,10 +3,9 @@
 #include "psp/encapsulation.h"
 
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
-
-static constexpr size_t kUdpLength = 4, kUdpChecksum = 6;  // offsets in the UDP header
 
 void write_udp_checksum(const Address& source, const Address& destination, uint8_t* udp) {
   const uint16_t length = load_u16(udp + kUdpLength);

@@ -9,10 +9,9 @@
 #include "psp/aead.h"
 #include "psp/header.h"
 #include "psp/ip_packet.h"
+#include "psp/protocols.h"
 
 namespace psp {
-
-inline constexpr size_t kUdpHeaderLength = 8;
 
 enum class OpenFault : uint8_t {
   kNone,

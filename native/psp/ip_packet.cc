@@ -46,7 +46,7 @@ bool walk_extensions(const uint8_t* octets, IpPacket* packet) {
       if (fragments++ != 0) return false;
       const uint16_t field = load_u16(octets + offset + 2);
       packet->fragment = field & 0xfff9;
-      packet->later_fragment = field & 0xfff8;
+      packet->later_fragment = field & kIpv6FragmentOffset;
     }
     packet->protocol_offset = static_cast<uint16_t>(offset);
     protocol = octets[offset];

@@ -6,15 +6,9 @@
 #include <cstdint>
 
 #include "psp/address.h"
+#include "psp/protocols.h"
 
 namespace psp {
-
-inline constexpr uint8_t kProtocolIcmp = 1, kProtocolTcp = 6, kProtocolUdp = 17, kProtocolIcmpv6 = 58;
-inline constexpr uint8_t kProtocolDccp = 33, kProtocolSctp = 132, kProtocolUdpLite = 136;
-// IPv6 extension headers (RFC 8200 section 4, RFC 4302).
-inline constexpr uint8_t kProtocolHopByHop = 0, kProtocolRouting = 43, kProtocolFragment = 44,
-                         kProtocolAuthentication = 51, kProtocolDestinationOptions = 60;
-inline constexpr uint16_t kIpv4Header = 20, kIpv6Header = 40;  // octets, without options and extensions
 
 struct IpPacket {
   uint8_t version = 0;           // 4 or 6
@@ -63,8 +57,7 @@ inline bool plain_ipv4_checksum_holds(const uint8_t* octets) {
 // read_ip for a packet of version 4 whose header, of which 20 octets are there, claims to have `header`.
 inline IpFault read_ipv4(const uint8_t* octets, size_t length, size_t header, IpPacket* packet) {
   // As they stand in the header, which need not be turned then.
-  const uint16_t kAnyFragment = swap_to_network(uint16_t{0x3fff}),
-                 kFragmentOffset = swap_to_network(uint16_t{0x1fff});
+  const uint16_t any_fragment = swap_to_network(kAnyFragment), offset = swap_to_network(kFragmentOffset);
   constexpr uint16_t kProtocol = 9;  // where it stands
   const size_t total = load_u16(octets + 2);
   if (header < kIpv4Header || total < header) return IpFault::kMalformed;
@@ -75,8 +68,8 @@ inline IpFault read_ipv4(const uint8_t* octets, size_t length, size_t header, Ip
   uint16_t fragment;
   std::memcpy(&fragment, octets + 6, sizeof fragment);
   packet->version = 4;
-  packet->fragment = fragment & kAnyFragment;
-  packet->later_fragment = fragment & kFragmentOffset;
+  packet->fragment = fragment & any_fragment;
+  packet->later_fragment = fragment & offset;
   packet->protocol_offset = kProtocol;
   packet->payload_offset = static_cast<uint16_t>(header);
   packet->protocol = octets[kProtocol];
@@ -93,7 +86,7 @@ IpFault read_other_ip(const uint8_t* octets, size_t length, IpPacket* packet);
 // Reads the packet at the start of `length` octets. An IPv6 packet with an address of ::ffff:0:0/96 is
 // refused: it would pass for the IPv4 flow of these addresses.
 inline IpFault read_ip(const uint8_t* octets, size_t length, IpPacket* packet) {
-  if (length >= kIpv4Header && octets[0] == 0x45) return read_ipv4(octets, length, kIpv4Header, packet);
+  if (length >= kIpv4Header && octets[0] == kPlainIpv4) return read_ipv4(octets, length, kIpv4Header, packet);
   return read_other_ip(octets, length, packet);
 }
 
@@ -180,8 +173,8 @@ void write_ipv4_checksum(uint8_t* octets);
 // A host whose checksums its interface would fill in leaves the folded pseudo-header sum in the field of a
 // TCP or UDP packet. Where such a checksum stands in layer 4, or 0.
 inline size_t checksum_offset(uint8_t protocol) {
-  if (protocol == kProtocolUdp) return 6;
-  return protocol == kProtocolTcp ? 16 : 0;
+  if (protocol == kProtocolUdp) return kUdpChecksum;
+  return protocol == kProtocolTcp ? kTcpChecksum : 0;
 }
 // Whether a packet looks like that, of which read_ip read the headers. Fragments never do.
 inline bool looks_partial(const IpPacket& packet, const uint8_t* octets) {

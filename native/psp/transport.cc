@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 

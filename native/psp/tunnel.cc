@@ -4,6 +4,7 @@
 
 #include "psp/ecn.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -17,9 +18,10 @@ OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), ipv6_(!is_
     set_destination(outer.destination);
     return;
   }
-  constexpr uint64_t kVersionAndLength = 0x45, kDontFragment = 0x4000;
-  first_ = kVersionAndLength << 56 |
-           (outer.dont_fragment ? kDontFragment : static_cast<uint64_t>(outer.identification) << 16);
+  constexpr uint64_t kVersionAndLength = kPlainIpv4;
+  first_ =
+      kVersionAndLength << 56 |
+      (outer.dont_fragment ? uint64_t{kDontFragment} : static_cast<uint64_t>(outer.identification) << 16);
   second_ = uint64_t{outer.hop_limit} << 56 | uint64_t{kProtocolUdp} << 48 | load_u32(source_.data() + 12);
   for (const uint64_t words : {first_, second_}) {
     for (int at = 0; at < 64; at += 16) fixed_sum_ += static_cast<uint16_t>(words >> at);

@@ -7,14 +7,11 @@
 #include "pcap/link.h"
 #include "psp/encapsulation.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
-
-constexpr uint16_t kEthernetLink = 1;
-constexpr size_t kIcmpHeader = 8;
-constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4, kPacketTooBig = 2;
 
 // `octets` begin with layer 4.
 std::optional<Header> psp_of(std::span<const uint8_t> octets) {
@@ -30,10 +27,10 @@ std::optional<Header> psp_of(std::span<const uint8_t> octets) {
 std::optional<uint16_t> too_big_mtu_of(uint8_t version, std::span<const uint8_t> octets) {
   if (octets.size() < kIcmpHeader) return std::nullopt;
   if (version == 4) {
-    const bool told = octets[0] == kUnreachable && octets[1] == kFragmentationNeeded;
+    const bool told = octets[0] == kIcmpUnreachable && octets[1] == kFragmentationNeeded;
     return told ? std::optional(load_u16(octets.data() + 6)) : std::nullopt;
   }
-  if (octets[0] != kPacketTooBig) return std::nullopt;
+  if (octets[0] != kIcmpv6TooBig) return std::nullopt;
   return static_cast<uint16_t>(std::min<uint32_t>(load_u32(octets.data() + 4), UINT16_MAX));
 }
 

@@ -11,6 +11,7 @@
 #include "engine/ports/pool.h"
 #include "engine/ports/port.h"
 #include "psp/aead.h"
+#include "psp/protocols.h"
 
 namespace psp {
 

@@ -7,6 +7,7 @@
 #include "pcap/link.h"
 #include "psp/header.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
 
@@ -14,7 +15,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kEthernetLink = 1;
 constexpr Reassembly::Drops kUncounted = {Drop::kIngressFragmentTimeout, Drop::kIngressFragmentOverlap,
                                           Drop::kIngressFragmentDuplicate, Drop::kIngressFragmentTableFull,
                                           Drop::kIngressFragmentMalformed};

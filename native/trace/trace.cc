@@ -10,13 +10,13 @@
 #include "pcap/reader.h"
 #include "pcap/time.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
 constexpr uint32_t kMemoryMb = 768;  // of which a run touches about a tenth
-constexpr uint16_t kEthernetLink = 1, kIpv4 = 0x0800, kIpv6 = 0x86dd;
 
 struct Taken {
   TraceRow row;
@@ -48,8 +48,8 @@ std::vector<uint8_t> ethernet_of(const CaptureRecord& record) {
   if (frame.size() < front.length) return {};
   std::vector<uint8_t> octets(kEthernetLength + frame.size() - front.length);
   const uint16_t type = front.named             ? load_u16(frame.data() + front.type_offset)
-                        : front.ip_version == 6 ? kIpv6
-                                                : kIpv4;
+                        : front.ip_version == 6 ? kEtherTypeIpv6
+                                                : kEtherTypeIpv4;
   store_u16(octets.data() + 12, type);
   std::copy(frame.begin() + static_cast<ptrdiff_t>(front.length), frame.end(),
             octets.begin() + kEthernetLength);

@@ -7,6 +7,7 @@
 #include "engine/software/pipes/pipes.h"
 #include "pcap/link.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
 
@@ -19,7 +20,6 @@ constexpr MacAddress kNeighbourMac = {2, 0, 0, 0, 0, 3};
 constexpr uint64_t kSeed = 1;  // the same draw in every run
 constexpr size_t kEvents = 64, kSamples = 1024;
 constexpr int kTurnsAtMost = 4;  // a neighbour is asked, answers, and the frame leaves
-constexpr uint16_t kArp = 0x0806, kIpv6 = 0x86dd;
 
 PortInfo port_info(const TraceConfig& config, Direction direction) {
   const bool unsecured = direction == Direction::kEgress;
@@ -71,9 +71,9 @@ std::optional<Address> asked_for(std::span<const uint8_t> frame) {
   const uint16_t type = load_u16(frame.data() + 12);
   const std::span<const uint8_t> octets = frame.subspan(kEthernetLength);
   std::optional<NeighbourMessage> message;
-  if (type == kArp) message = read_arp(octets.data(), octets.size());
+  if (type == kEtherTypeArp) message = read_arp(octets.data(), octets.size());
   IpPacket ip;
-  if (type == kIpv6 && read_ip(octets.data(), octets.size(), &ip) == IpFault::kNone &&
+  if (type == kEtherTypeIpv6 && read_ip(octets.data(), octets.size(), &ip) == IpFault::kNone &&
       is_neighbour_discovery(ip, octets.data())) {
     message = read_neighbour_discovery(ip, octets.data());
   }

@@ -9,14 +9,13 @@
 #include "engine/ports/packet.h"
 #include "psp/ip_packet.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/secret.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint32_t kFragmentHeader = 8;
-constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 constexpr uint8_t kEndOfOptions = 0, kNoOperation = 1, kCopied = 0x80;
 
 // Allocates frames for `payload` octets behind headers of `headers` octets; all or nothing.
@@ -76,7 +75,7 @@ FragmentFault fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* po
   uint32_t step = 0;
   // The last offset would not fit its 13 bits and spill into the marks.
   fragments->count = 0;
-  if ((marks & kOffsetMask) * 8u + payload > UINT16_MAX) return FragmentFault::kUnfragmentable;
+  if ((marks & kFragmentOffset) * 8u + payload > UINT16_MAX) return FragmentFault::kUnfragmentable;
   const FragmentFault fault = make_room(payload, header, mtu, pool, &step, fragments);
   if (fault != FragmentFault::kNone) return fault;
   uint8_t later[60];
@@ -90,7 +89,7 @@ FragmentFault fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* po
     append(mbuf, packet + header + i * step, length);
     const bool last = i + 1 == fragments->count;
     const uint16_t more = last ? marks & kMoreFragments : kMoreFragments;
-    const uint32_t offset = (marks & kOffsetMask) + i * step / 8;
+    const uint32_t offset = (marks & kFragmentOffset) + i * step / 8;
     store_u16(own + 2, static_cast<uint16_t>((own[0] & 0x0f) * 4u + length));
     store_u16(own + 6, static_cast<uint16_t>(more | offset));
     write_ipv4_checksum(own);

@@ -7,16 +7,14 @@
 
 #include "engine/ports/packet.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint16_t kIcmpHeader = 8;
-constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4, kPacketTooBig = 2;
 constexpr uint8_t kHopLimit = 64;
 constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 section 4.3.2.5
-constexpr uint16_t kDontFragment = 0x4000;      // with identification 0 (RFC 6864)
 
 // Errors of RFC 792 (3, 4, 11, 12) and redirect (5).
 bool is_icmp_error(uint8_t type) {
@@ -41,7 +39,7 @@ std::array<TokenBucket, N> buckets(uint32_t per_second, uint32_t burst) {
 }
 
 void write_ipv4(const Address& source, const Address& destination, uint16_t length, uint8_t* ip) {
-  ip[0] = 0x45;
+  ip[0] = kPlainIpv4;
   ip[1] = kInternetworkControl;
   store_u16(ip + 2, length);
   store_u16(ip + 6, kDontFragment);
@@ -90,12 +88,12 @@ bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source,
   uint32_t sum = 0;
   if (ipv6) {
     write_ipv6(source, packet.source, message, ip);
-    icmp[0] = kPacketTooBig;
+    icmp[0] = kIcmpv6TooBig;
     store_u32(icmp + 4, mtu);
     sum = pseudo_header_sum(source, packet.source, kProtocolIcmpv6, message);
   } else {
     write_ipv4(source, packet.source, static_cast<uint16_t>(header + message), ip);
-    icmp[0] = kUnreachable;
+    icmp[0] = kIcmpUnreachable;
     icmp[1] = kFragmentationNeeded;
     store_u16(icmp + 6, mtu);
   }

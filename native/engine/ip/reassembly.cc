@@ -8,6 +8,7 @@
 
 #include "psp/ecn.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -22,9 +23,6 @@ static_assert(kRoom <= UINT16_MAX);
 
 // Whole datagrams that may be on their way while all others are in progress.
 constexpr uint32_t kUnderWay = 64;
-
-constexpr uint32_t kFragmentHeader = 8;
-constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 
 }  // namespace
 
@@ -95,7 +93,7 @@ bool Reassembly::read_place(const Packet& packet, Place* place) {
     const uint16_t marks = load_u16(ip + 6);
     place->key.identification = load_u16(ip + 4);
     place->key.protocol = packet.ip.protocol;
-    place->offset = (marks & kOffsetMask) * kBlock;
+    place->offset = (marks & kFragmentOffset) * kBlock;
     place->more = marks & kMoreFragments;
     place->headers = place->data_offset = packet.ip.payload_offset;
     place->protocol_offset = packet.ip.protocol_offset;
@@ -125,7 +123,7 @@ bool Reassembly::read_ipv6_place(const Packet& packet, Place* place) {
   const uint16_t field = load_u16(ip + at + 2);
   place->key.identification = load_u32(ip + at + 4);
   place->key.protocol = 0;
-  place->offset = field & 0xfff8;
+  place->offset = field & kIpv6FragmentOffset;
   place->more = field & 1;
   place->headers = static_cast<uint16_t>(at);
   place->data_offset = static_cast<uint16_t>(at + kFragmentHeader);
@@ -220,7 +218,7 @@ bool Reassembly::finish(uint32_t number, Packet& packet) {
   const uint32_t length = datagram.headers + datagram.length;
   if (ip[0] >> 4 == 4) {
     store_u16(ip + 2, static_cast<uint16_t>(length));
-    store_u16(ip + 6, load_u16(ip + 6) & static_cast<uint16_t>(~(kMoreFragments | kOffsetMask)));
+    store_u16(ip + 6, load_u16(ip + 6) & static_cast<uint16_t>(~(kMoreFragments | kFragmentOffset)));
     write_ipv4_checksum(ip);
   } else {
     store_u16(ip + 4, static_cast<uint16_t>(length - kIpv6Header));

@@ -6,6 +6,7 @@
 
 #include "engine/ports/packet.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -13,7 +14,6 @@ namespace {
 
 constexpr size_t kArpLength = 28;
 constexpr uint8_t kArpFixed[6] = {0, 1, 8, 0, 6, 4};  // Ethernet, IPv4, their address lengths
-constexpr uint8_t kSolicitation = 135, kAdvertisement = 136;
 constexpr uint8_t kSourceLinkLayer = 1, kTargetLinkLayer = 2;
 constexpr size_t kMessageLength = 24, kOptionLength = 8;
 constexpr uint8_t kRouterFlag = 0x80, kSolicitedFlag = 0x40, kOverrideFlag = 0x20;
@@ -36,7 +36,7 @@ uint8_t* begin(rte_mbuf* mbuf, const MacAddress& destination, const MacAddress& 
 bool write_arp(rte_mbuf* mbuf, uint8_t operation, const MacAddress& mac, const Address& sender,
                const MacAddress& destination, const Address& target) {
   const bool request = operation == 1;
-  uint8_t* arp = begin(mbuf, destination, mac, 0x0806, kArpLength);
+  uint8_t* arp = begin(mbuf, destination, mac, kEtherTypeArp, kArpLength);
   if (arp == nullptr) return false;
   std::memcpy(arp, kArpFixed, sizeof kArpFixed);
   arp[7] = operation;
@@ -50,7 +50,7 @@ bool write_arp(rte_mbuf* mbuf, uint8_t operation, const MacAddress& mac, const A
 bool write_message(rte_mbuf* mbuf, uint8_t type, uint8_t flags, const MacAddress& mac, const Address& source,
                    const MacAddress& destination_mac, const Address& destination, const Address& target) {
   constexpr size_t kLength = kMessageLength + kOptionLength;
-  uint8_t* ip = begin(mbuf, destination_mac, mac, 0x86dd, kIpv6Header + kLength);
+  uint8_t* ip = begin(mbuf, destination_mac, mac, kEtherTypeIpv6, kIpv6Header + kLength);
   if (ip == nullptr) return false;
   ip[0] = 0x60;
   ip[5] = kLength;
@@ -62,7 +62,7 @@ bool write_message(rte_mbuf* mbuf, uint8_t type, uint8_t flags, const MacAddress
   message[0] = type;
   message[4] = flags;
   std::memcpy(message + 8, target.data(), 16);
-  message[24] = type == kSolicitation ? kSourceLinkLayer : kTargetLinkLayer;
+  message[24] = type == kNeighbourSolicitation ? kSourceLinkLayer : kTargetLinkLayer;
   message[25] = 1;
   std::memcpy(message + 26, mac.data(), 6);
 
@@ -95,7 +95,7 @@ bool is_neighbour_discovery(const IpPacket& packet, const uint8_t* octets) {
   if (packet.version != 6 || packet.protocol != kProtocolIcmpv6 || packet.later_fragment) return false;
   if (packet.length <= packet.payload_offset) return false;
   const uint8_t type = octets[packet.payload_offset];
-  return type == kSolicitation || type == kAdvertisement;
+  return type == kNeighbourSolicitation || type == kNeighbourAdvertisement;
 }
 
 std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet, const uint8_t* octets) {
@@ -106,7 +106,7 @@ std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet,
   if (checksum_fold(checksum_add(message, length, pseudo_header_sum(packet, length))) != 0) return {};
 
   NeighbourMessage said;
-  said.request = message[0] == kSolicitation;
+  said.request = message[0] == kNeighbourSolicitation;
   std::memcpy(said.target.data(), message + 8, 16);
   said.sender = said.request ? packet.source : said.target;
   said.overrides = said.request || (message[4] & kOverrideFlag) != 0;
@@ -126,26 +126,26 @@ std::optional<NeighbourMessage> read_neighbour_discovery(const IpPacket& packet,
 bool write_request(rte_mbuf* mbuf, const MacAddress& mac, const Address& sender, const Address& target,
                    const std::optional<MacAddress>& at) {
   if (is_ipv4(target)) return write_arp(mbuf, 1, mac, sender, at.value_or(kBroadcastMac), target);
-  if (at) return write_message(mbuf, kSolicitation, 0, mac, sender, *at, target, target);
+  if (at) return write_message(mbuf, kNeighbourSolicitation, 0, mac, sender, *at, target, target);
   // The solicited-node group of the target (RFC 4291, 2.7.1) and its MAC address (RFC 2464, 7).
   Address group = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, target[13], target[14], target[15]};
   const MacAddress group_mac = {0x33, 0x33, group[12], group[13], group[14], group[15]};
-  return write_message(mbuf, kSolicitation, 0, mac, sender, group_mac, group, target);
+  return write_message(mbuf, kNeighbourSolicitation, 0, mac, sender, group_mac, group, target);
 }
 
 bool write_answer(rte_mbuf* mbuf, const MacAddress& mac, const Address& answered, const Address& asker,
                   const MacAddress& asker_mac, bool as_router) {
   if (is_ipv4(answered)) return write_arp(mbuf, 2, mac, answered, asker_mac, asker);
   const uint8_t flags = static_cast<uint8_t>(kRouterFlag | kSolicitedFlag | (as_router ? kOverrideFlag : 0));
-  return write_message(mbuf, kAdvertisement, flags, mac, answered, asker_mac, asker, answered);
+  return write_message(mbuf, kNeighbourAdvertisement, flags, mac, answered, asker_mac, asker, answered);
 }
 
 bool write_announcement(rte_mbuf* mbuf, const MacAddress& mac, const Address& own) {
   if (is_ipv4(own)) return write_arp(mbuf, 1, mac, own, kBroadcastMac, own);
   constexpr Address kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
-  return write_message(mbuf, kAdvertisement, kRouterFlag | kOverrideFlag, mac, own, kAllNodesMac, kAllNodes,
-                       own);
+  return write_message(mbuf, kNeighbourAdvertisement, kRouterFlag | kOverrideFlag, mac, own, kAllNodesMac,
+                       kAllNodes, own);
 }
 
 Address link_local(const MacAddress& mac) {

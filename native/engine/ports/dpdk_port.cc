@@ -12,6 +12,7 @@
 
 #include "engine/ports/packet.h"
 #include "psp/aead.h"
+#include "psp/protocols.h"
 
 namespace psp {
 

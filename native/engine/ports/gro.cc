@@ -8,15 +8,13 @@
 #include "engine/ports/packet.h"
 #include "psp/header.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint32_t kUdpHeader = 8, kTcpHeader = 20;
-constexpr uint32_t kTcpFlags = 13, kTcpChecksum = 16, kUdpChecksum = 6;
 constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kUrg = 0x20, kCwr = 0x80;
-constexpr uint16_t kFragmentMarks = 0x3fff, kDontFragment = 0x4000;
 // The kernel cuts by itself what is not below 64 KiB, whatever the device can do.
 constexpr uint32_t kLongest = UINT16_MAX;
 
@@ -27,17 +25,17 @@ bool equal(const uint8_t* a, const uint8_t* b, uint32_t from, uint32_t to) {
 // Sets layer4, ipv6 and udp; false for what is neither TCP nor UDP right behind a plain IP header, or not
 // exactly as long as it says.
 bool read_ip_header(const uint8_t* frame, uint32_t length, Joinable* joinable) {
-  if (length < kEthernetLength + kIpv4Header + kUdpHeader) return false;
+  if (length < kEthernetLength + kIpv4Header + kUdpHeaderLength) return false;
   const uint8_t* const ip = frame + kEthernetLength;
   const uint16_t type = load_u16(frame + 12);
   uint8_t protocol = 0;
-  if (type == 0x0800) {
-    if (ip[0] != 0x45 || (load_u16(ip + 6) & kFragmentMarks) != 0) return false;
+  if (type == kEtherTypeIpv4) {
+    if (ip[0] != kPlainIpv4 || (load_u16(ip + 6) & kAnyFragment) != 0) return false;
     if (load_u16(ip + 2) != length - kEthernetLength) return false;
     protocol = ip[9];
     joinable->layer4 = kEthernetLength + kIpv4Header;
-  } else if (type == 0x86dd) {
-    if (length < kEthernetLength + kIpv6Header + kUdpHeader) return false;
+  } else if (type == kEtherTypeIpv6) {
+    if (length < kEthernetLength + kIpv6Header + kUdpHeaderLength) return false;
     if (load_u16(ip + 4) != length - kEthernetLength - kIpv6Header) return false;
     protocol = ip[6];
     joinable->layer4 = kEthernetLength + kIpv6Header;
@@ -73,7 +71,7 @@ Joinable read_joinable(const uint8_t* frame, uint32_t length, bool sealed) {
   if (length > kLongest || !read_ip_header(frame, length, &joinable)) return joinable;
   const uint8_t* const layer4 = frame + joinable.layer4;
   const uint32_t there = length - joinable.layer4;
-  uint32_t header = kUdpHeader;
+  uint32_t header = kUdpHeaderLength;
   bool unchecked = false;
   if (joinable.udp) {
     if (!read_udp(layer4, there, sealed, &unchecked)) return joinable;

@@ -10,13 +10,13 @@
 #include "engine/ports/packet.h"
 #include "psp/header.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint32_t kUdpHeader = 8, kTcpHeader = 20;
-constexpr uint32_t kTcpChecksum = 16, kUdpChecksum = 6, kSctpChecksum = 8;
+constexpr uint32_t kSctpChecksum = 8;
 constexpr uint8_t kTcpFinPsh = 0x09, kTcpCwr = 0x80;
 
 // What follows the IP headers of a frame, 0 where they are not plain to see.
@@ -62,7 +62,7 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
   if (length <= kEthernetLength || facts.size == 0) return false;
   const uint16_t type = load_u16(frame + 12);
   const uint8_t* const packet = frame + kEthernetLength;
-  if (type != 0x0800 && type != 0x86dd) return false;
+  if (type != kEtherTypeIpv4 && type != kEtherTypeIpv6) return false;
   if (read_ip(packet, length - kEthernetLength, &ip_) != IpFault::kNone || ip_.fragment) return false;
   ip_at_ = kEthernetLength;
   tunnels_.clear();
@@ -74,9 +74,9 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
   const bool tcp = kind == (ip_.version == 4 ? kTcpIpv4Packets : kTcpIpv6Packets);
   if (ip_.protocol != (udp ? kProtocolUdp : kProtocolTcp) || !(udp || tcp)) return false;
   const uint32_t end = ip_at_ + ip_.length, layer4 = ip_at_ + ip_.payload_offset;
-  if (layer4 + (udp ? kUdpHeader : kTcpHeader) > end) return false;
-  headers_ = layer4 + (udp ? kUdpHeader : (frame[layer4 + 12] >> 4) * 4u);
-  if (headers_ >= end || headers_ < layer4 + (udp ? kUdpHeader : kTcpHeader)) return false;
+  if (layer4 + (udp ? kUdpHeaderLength : kTcpHeader) > end) return false;
+  headers_ = layer4 + (udp ? kUdpHeaderLength : (frame[layer4 + 12] >> 4) * 4u);
+  if (headers_ >= end || headers_ < layer4 + (udp ? kUdpHeaderLength : kTcpHeader)) return false;
   payload_ = end - headers_;
   size_ = std::min<uint32_t>(facts.size, payload_);
   const uint32_t count = (payload_ + size_ - 1) / size_;
@@ -115,8 +115,8 @@ void Segments::write_layer4(uint8_t* layer4, uint32_t length) const {
   } else {
     store_u32(layer4 + 4, load_u32(layer4 + 4) + at_ * size_);
     const bool last = at_ + 1 == count_;
-    if (!last) layer4[13] &= static_cast<uint8_t>(~kTcpFinPsh);
-    if (at_ > 0 && congestion_once_) layer4[13] &= static_cast<uint8_t>(~kTcpCwr);
+    if (!last) layer4[kTcpFlags] &= static_cast<uint8_t>(~kTcpFinPsh);
+    if (at_ > 0 && congestion_once_) layer4[kTcpFlags] &= static_cast<uint8_t>(~kTcpCwr);
   }
   uint8_t* const field = layer4 + (udp ? kUdpChecksum : kTcpChecksum);
   store_u16(field, 0);

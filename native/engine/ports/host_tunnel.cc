@@ -8,13 +8,12 @@
 
 #include "psp/header.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint8_t kProtocolGre = 47;
-constexpr uint32_t kUdpHeader = 8, kUdpLength = 4, kUdpChecksum = 6;
 // RFC 2784 section 2.1, RFC 2890 section 2.
 constexpr uint32_t kGreHeader = 4, kGreField = 4, kGreChecksum = 4;
 constexpr uint16_t kGreSummed = 0x8000, kGreKeyed = 0x2000;
@@ -76,7 +75,7 @@ bool HostTunnels::read(const uint8_t* frame, uint32_t layer4, uint32_t* ip_at, I
         shim = 0;
         break;
       case kProtocolUdp: {
-        inner += kUdpHeader;
+        inner += kUdpHeaderLength;
         if (header + load_u16(frame + header + kUdpLength) != end) return false;
         const uint16_t flags = load_u16(frame + inner);
         if ((flags & (kVxlanFlags | kVxlanRemoteChecksum)) == (kVxlanFlags | kVxlanRemoteChecksum))

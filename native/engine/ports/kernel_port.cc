@@ -18,6 +18,7 @@
 
 #include "engine/ports/interface.h"
 #include "psp/aead.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -26,7 +27,6 @@ namespace {
 // Packets outside the port: queued for sending, waiting for neighbours, in a burst.
 constexpr uint32_t kPacketsOutside = 2047;
 constexpr uint32_t kSmallestRoom = 2048, kLargestRoom = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
-constexpr uint32_t kVlanTag = 4;
 constexpr uint32_t kLongestFrame = kEthernetLength + kVlanTag + UINT16_MAX;
 // What the kernel keeps for us each way, in octets of its own memory.
 constexpr int kSocketBuffer = 4 << 20;

@@ -11,11 +11,11 @@
 
 #include "psp/ip_packet.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 inline constexpr uint16_t kBurst = 32;
-inline constexpr uint16_t kEthernetLength = 14;
 
 struct Packet {
   rte_mbuf* mbuf = nullptr;  // starts at the Ethernet header; one segment
@@ -68,7 +68,7 @@ class EthernetAddress {
     for (const bool ipv6 : {false, true}) {
       auto* const octets = reinterpret_cast<uint8_t*>(&sources_[ipv6]);
       std::memcpy(octets, mac.data(), mac.size());
-      store_u16(octets + mac.size(), ipv6 ? 0x86dd : 0x0800);
+      store_u16(octets + mac.size(), ipv6 ? kEtherTypeIpv6 : kEtherTypeIpv4);
     }
   }
 

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "engine/software/pipes/pipes.h"
+#include "psp/protocols.h"
 
 namespace psp {
 

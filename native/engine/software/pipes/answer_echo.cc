@@ -9,16 +9,13 @@
 #include "engine/software/pipes/pipes.h"
 #include "engine/software/worker.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint8_t kEchoRequest = 8, kEchoReply = 0;
-constexpr uint8_t kIpv6EchoRequest = 128, kIpv6EchoReply = 129;
-constexpr uint32_t kIcmpHeader = 8;
 constexpr uint8_t kHopLimit = 64;
-constexpr uint16_t kDontFragment = 0x4000;  // with identification 0 (RFC 6864)
 
 // Over the whole message; 0 where a checksum in it holds.
 uint16_t checksum_of(const IpPacket& ip, const uint8_t* icmp) {
@@ -33,7 +30,8 @@ bool is_request(const Packet& packet) {
   if (ip.payload_offset != (ipv6 ? kIpv6Header : kIpv4Header)) return false;
   if (ip.length - ip.payload_offset < kIcmpHeader) return false;
   const uint8_t* const icmp = packet.layer3() + ip.payload_offset;
-  return icmp[0] == (ipv6 ? kIpv6EchoRequest : kEchoRequest) && icmp[1] == 0 && checksum_of(ip, icmp) == 0;
+  return icmp[0] == (ipv6 ? kIcmpv6EchoRequest : kIcmpEchoRequest) && icmp[1] == 0 &&
+         checksum_of(ip, icmp) == 0;
 }
 
 // Source and destination change places, which changes no checksum.
@@ -53,7 +51,7 @@ void reply_in_place(const Worker& worker, const Packet& packet) {
     store_u16(ip + 6, kDontFragment);
     write_ipv4_checksum(ip);
   }
-  icmp[0] = ipv6 ? kIpv6EchoReply : kEchoReply;
+  icmp[0] = ipv6 ? kIcmpv6EchoReply : kIcmpEchoReply;
   store_u16(icmp + 2, 0);
   store_u16(icmp + 2, checksum_of(packet.ip, icmp));
 }

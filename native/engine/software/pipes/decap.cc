@@ -12,6 +12,7 @@
 #include "engine/software/worker.h"
 #include "psp/ecn.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 
 namespace psp {
@@ -19,10 +20,6 @@ namespace psp {
 namespace {
 
 enum class Edge : uint8_t { kHost, kCut, kNeighbourDiscovery, kTooBig, kCongestion };
-
-// ICMPv6 types of RFC 4861: solicitations and advertisements of routers and neighbours, redirect.
-constexpr uint8_t kDiscoveryFirst = 133, kDiscoveryLast = 137;
-constexpr uint16_t kDontFragment = 0x4000;
 
 // A first fragment counts too, and more so one that leaves its type to the next (RFC 6980); a later one does
 // not hold the type, and is nothing without the first.

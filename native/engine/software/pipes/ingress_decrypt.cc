@@ -11,6 +11,7 @@
 #include "engine/software/worker.h"
 #include "psp/ecn.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/secret.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"

@@ -6,6 +6,7 @@
 #include "engine/software/pipes/pipes.h"
 #include "engine/software/worker.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
@@ -29,17 +30,15 @@ constexpr Drop kEgressDrops[] = {Drop::kEgressMalformed, Drop::kEgressTruncated,
 constexpr Drop kIngressDrops[] = {Drop::kIngressMalformed, Drop::kIngressTruncated, Drop::kIngressTooBig,
                                   Drop::kIngressVlan,      Drop::kIngressOtherHost, Drop::kIngressNotPsp};
 
-constexpr int kTagsAtMost = 2;  // 802.1ad around 802.1Q
-constexpr uint16_t kTagLength = 4;
+constexpr int kTagsAtMost = 2;        // 802.1ad around 802.1Q
 constexpr uint16_t kVlanId = 0x0fff;  // of a tag's control information
-constexpr uint16_t kIpv4 = 0x0800, kArp = 0x0806, kIpv6 = 0x86dd, kVlan = 0x8100, kServiceVlan = 0x88a8;
 
 bool is_for(const uint8_t* frame, const EthernetAddress& ethernet) {
   return (frame[0] & 1) != 0 || ethernet.is_destination_of(frame);
 }
 
 bool is_tag(uint16_t type) {
-  return type == kVlan || type == kServiceVlan;
+  return type == kEtherTypeVlan || type == kEtherTypeServiceVlan;
 }
 
 // Takes tags of VLAN 0 off. False when the frame belongs to another VLAN, or carries more tags.
@@ -48,11 +47,11 @@ bool take_tags_off(rte_mbuf* mbuf) {
   if (mbuf->ol_flags & RTE_MBUF_F_RX_QINQ_STRIPPED && (mbuf->vlan_tci_outer & kVlanId) != 0) return false;
   auto* frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
   for (int taken = 0; is_tag(load_u16(frame + 12)); ++taken) {
-    const bool whole = mbuf->data_len >= kEthernetLength + kTagLength;
+    const bool whole = mbuf->data_len >= kEthernetLength + kVlanTag;
     if (!whole || taken == kTagsAtMost || (load_u16(frame + 14) & kVlanId) != 0) return false;
-    std::memmove(frame + kTagLength, frame, 12);
-    rte_pktmbuf_adj(mbuf, kTagLength);
-    frame += kTagLength;
+    std::memmove(frame + kVlanTag, frame, 12);
+    rte_pktmbuf_adj(mbuf, kVlanTag);
+    frame += kVlanTag;
   }
   return true;
 }
@@ -65,7 +64,7 @@ uint32_t claimed_length(const uint8_t* ip, uint32_t length) {
 
 Edge read_layer3(const Worker::Side& side, uint16_t type, Packet& packet) {
   const uint8_t version = packet.layer3_length() > 0 ? packet.layer3()[0] >> 4 : 0;
-  if (version != 0 && version != (type == kIpv4 ? 4 : 6)) return Edge::kMalformed;
+  if (version != 0 && version != (type == kEtherTypeIpv4 ? 4 : 6)) return Edge::kMalformed;
   switch (read_ip(packet.layer3(), packet.layer3_length(), &packet.ip)) {
     case IpFault::kNone:
       break;
@@ -92,7 +91,7 @@ bool read_plain(const Worker::Side& side, Packet& packet) {
   if (mbuf.data_len < kEthernetLength + kIpv4Header) return false;
   const uint8_t* const frame = packet.frame();
   if (!side.ethernet.is_destination_of(frame)) return false;
-  if (load_u16(frame + 12) != kIpv4 || frame[kEthernetLength] != 0x45) return false;
+  if (load_u16(frame + 12) != kEtherTypeIpv4 || frame[kEthernetLength] != kPlainIpv4) return false;
   const uint32_t length = packet.layer3_length();
   return read_ipv4(packet.layer3(), length, kIpv4Header, &packet.ip) == IpFault::kNone &&
          packet.ip.length == length;
@@ -118,10 +117,10 @@ Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Pa
   if (!is_for(packet.frame(), side.ethernet)) return Edge::kOtherHost;
   if (!take_tags_off(packet.mbuf)) return Edge::kVlan;
   const uint16_t type = load_u16(packet.frame() + 12);
-  if (type == kArp) {
+  if (type == kEtherTypeArp) {
     return hear(worker, neighbours, read_arp(packet.layer3(), packet.layer3_length()), packet);
   }
-  if (type != kIpv4 && type != kIpv6) return Edge::kNotIp;
+  if (type != kEtherTypeIpv4 && type != kEtherTypeIpv6) return Edge::kNotIp;
   const Edge read = read_layer3(side, type, packet);
   if (read != Edge::kNext || packet.ip.protocol != kProtocolIcmpv6) return read;
   if (!is_neighbour_discovery(packet.ip, packet.layer3())) return read;

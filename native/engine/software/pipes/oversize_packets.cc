@@ -5,6 +5,7 @@
 
 #include "engine/software/worker.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 #include "psp/tunnel.h"
 
 namespace psp {
@@ -12,7 +13,6 @@ namespace psp {
 namespace {
 
 constexpr uint8_t kDummyIpv4[4] = {192, 0, 0, 8};
-constexpr uint16_t kDontFragment = 0x4000;
 
 // Whether the source of a packet may be sent this MTU now.
 bool may_tell(Worker& worker, const IpPacket& ip, const uint8_t* octets, uint16_t mtu) {

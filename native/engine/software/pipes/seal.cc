@@ -8,6 +8,7 @@
 #include "engine/software/pipes/oversize_packets.h"
 #include "engine/software/pipes/pipes.h"
 #include "engine/software/worker.h"
+#include "psp/protocols.h"
 #include "psp/transport.h"
 #include "psp/tunnel.h"
 

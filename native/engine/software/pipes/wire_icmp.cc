@@ -12,14 +12,12 @@
 #include "engine/software/worker.h"
 #include "psp/encapsulation.h"
 #include "psp/octets.h"
+#include "psp/protocols.h"
 
 namespace psp {
 
 namespace {
 
-constexpr uint8_t kUnreachable = 3, kFragmentationNeeded = 4;  // RFC 792
-constexpr uint8_t kPacketTooBig = 2;                           // RFC 4443 section 3.2
-constexpr uint32_t kIcmpHeader = 8;
 constexpr uint32_t kSpiOffset = 4;  // in the PSP header
 constexpr int kExtensionsAtMost = 8;
 
@@ -38,7 +36,7 @@ struct Quoted {
 std::optional<uint32_t> find_udp_ipv4(const Quote& quote, Quoted* quoted) {
   if (quote.length < kIpv4Header || quote.octets[0] >> 4 != 4) return std::nullopt;
   const uint32_t header = (quote.octets[0] & 0x0f) * 4u;
-  const bool later_fragment = load_u16(quote.octets + 6) & 0x1fff;
+  const bool later_fragment = load_u16(quote.octets + 6) & kFragmentOffset;
   if (header < kIpv4Header || later_fragment || quote.octets[9] != kProtocolUdp) return std::nullopt;
   quoted->source = mapped(quote.octets + 12);
   quoted->destination = mapped(quote.octets + 16);
@@ -78,10 +76,10 @@ bool read_quote(const Quote& quote, bool ipv6, Quoted* quoted) {
 // The MTU that the message tells; nothing when it tells something else.
 std::optional<uint16_t> told_mtu(const IpPacket& ip, const uint8_t* icmp) {
   if (ip.version == 4) {
-    if (icmp[0] != kUnreachable || icmp[1] != kFragmentationNeeded) return std::nullopt;
+    if (icmp[0] != kIcmpUnreachable || icmp[1] != kFragmentationNeeded) return std::nullopt;
     return load_u16(icmp + 6);
   }
-  if (icmp[0] != kPacketTooBig) return std::nullopt;
+  if (icmp[0] != kIcmpv6TooBig) return std::nullopt;
   return static_cast<uint16_t>(std::min<uint32_t>(load_u32(icmp + 4), UINT16_MAX));
 }
 
