@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that appears under its name whole or not at all: it is written beside it under another name, which goes
-// away with a failure and with a signal that ends the command. Nothing that is there is overwritten.
-import { closeSync, linkSync, lstatSync, openSync, renameSync, rmSync } from 'node:fs';
+// An output file that appears under its name complete or not at all. It is written beside its final place under another
+// name, and that draft is removed after a failure and when a signal ends the command. An existing file is overwritten
+// only with `--force`, and only when it is a regular file.
+import { closeSync, linkSync, lstatSync, openSync, renameSync, rmSync, type StatsBase } from 'node:fs';
 import { PspError } from '../services/shared/errors.js';
 
-/** What file systems without hard links say. */
+/** Error codes of file systems without hard links. */
 const linkless = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS']);
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -14,16 +15,23 @@ export class Draft {
   #isOpen = true;
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     this.discard();
-    // As without this listener: a worker may still write, and would be waited for otherwise.
+    // Without the listener the signal ends the process at once, although a worker may still write.
     process.kill(process.pid, signal);
   };
 
-  /** Readable by its owner alone. @throws PspError FILE_UNWRITABLE, when there is a file of that name too. */
-  constructor(readonly file: string) {
+  /**
+   * Creates a file that only its owner can read.
+   * @param force replaces an existing regular file.
+   * @throws PspError FILE_UNWRITABLE
+   */
+  constructor(
+    readonly file: string,
+    private readonly force = false,
+  ) {
     this.#path = `${file}.${process.pid}.new`;
     for (const signal of endings) process.once(signal, this.#onSignal);
     try {
-      if (isThere(file)) throw taken(file);
+      demandReplaceable(lstatSync(file, { throwIfNoEntry: false }), file, force);
       this.descriptor = openSync(this.#path, 'wx', 0o600);
     } catch (cause) {
       this.#forget();
@@ -31,32 +39,34 @@ export class Draft {
     }
   }
 
-  /** Gives it its name. @throws PspError FILE_UNWRITABLE; it is then gone. */
+  /** Gives the file its name. @throws PspError FILE_UNWRITABLE; the draft is then removed. */
   finish(): void {
     try {
-      // Some file systems tell only now that there was no room.
+      // Some file systems report a full disk only here.
       this.#close();
-      this.#name();
+      if (this.force) renameSync(this.#path, this.file);
+      else this.#link();
     } catch (cause) {
       throw (cause as NodeJS.ErrnoException).code === 'EEXIST'
-        ? taken(this.file)
+        ? exists(this.file)
         : unwritable(this.file, cause);
     } finally {
       this.discard();
     }
   }
 
-  /** Fails where somebody else has made such a file meanwhile, which renaming alone would replace. */
-  #name(): void {
+  /** Fails when another process has created the file meanwhile; a rename would replace it. */
+  #link(): void {
     try {
       linkSync(this.#path, this.file);
     } catch (error) {
-      if (!linkless.has((error as NodeJS.ErrnoException).code ?? '') || isThere(this.file)) throw error;
+      const isThere = lstatSync(this.file, { throwIfNoEntry: false }) !== undefined;
+      if (!linkless.has((error as NodeJS.ErrnoException).code ?? '') || isThere) throw error;
       renameSync(this.#path, this.file);
     }
   }
 
-  /** What was written is gone, unless it has its name. Once more does nothing. */
+  /** Removes the draft, unless it already has its name. A second call does nothing. */
   discard(): void {
     this.#forget();
     rmSync(this.#path, { force: true });
@@ -74,17 +84,29 @@ export class Draft {
   }
 }
 
-/** A link to nowhere too. */
-const isThere = (file: string): boolean => lstatSync(file, { throwIfNoEntry: false }) !== undefined;
+/**
+ * Refuses an output file that exists, unless `--force` was given and it is a regular file.
+ * @throws PspError FILE_UNWRITABLE
+ */
+export function demandReplaceable(stat: StatsBase<number> | undefined, file: string, force: boolean): void {
+  if (stat === undefined) return;
+  if (!force) throw exists(file);
+  if (stat.isFile()) return;
+  const remedy = 'it is not a regular file, and --force replaces no other; name another file';
+  throw new PspError('FILE_UNWRITABLE', { file, detail: 'EEXIST', remedy });
+}
 
-const taken = (file: string): PspError =>
+const exists = (file: string): PspError =>
   new PspError('FILE_UNWRITABLE', {
     file,
     detail: 'EEXIST',
-    remedy: 'name a new one, nothing is overwritten',
+    remedy: 'name a file that does not exist, or overwrite this one with --force',
   });
 
 const unwritable = (file: string, cause: unknown): PspError => {
   const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: 'see its folder and its disk' }, { cause });
+  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: checkDisk }, { cause });
 };
+
+/** The remedy when a file cannot be written. */
+export const checkDisk = 'check that its folder exists and that its disk has space';

@@ -2,8 +2,8 @@
 // How commands print: tables and times for people, JSON for programs. In JSON, 64-bit counts are numbers (exact
 // up to 2^53); SPIs and epochs are strings of 0x and hex digits.
 
-/** The command failed and what it printed says so: nothing is left to tell but the exit code. */
-export class Told extends Error {}
+/** The command failed, and its output has reported why. */
+export class Reported extends Error {}
 
 export const print = (text: string): void =>
   void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);

@@ -6,20 +6,44 @@
 import { Command, CommanderError } from 'commander';
 import { PspError } from '../services/shared/errors.js';
 import { version } from '../services/shared/process/version.js';
-import { addAudit } from './audit/audit.js';
-import { addPcap } from './capture/pcap.js';
-import { addConfig } from './node/config.js';
-import { addFence } from './node/fence.js';
-import { addInit } from './node/init.js';
-import { addUp } from './node/up.js';
-import { objectsPrinted, print, Told } from './output.js';
+import { objectsPrinted, print, Reported } from './output.js';
 import { StandardOutput } from './standard_output.js';
-import { addFlows } from './status/flows.js';
-import { addPipeline } from './status/pipeline.js';
-import { addRotate } from './status/rotate.js';
-import { addSampling } from './status/sampling.js';
-import { addStatus } from './status/status.js';
-import { addTap } from './tap/tap.js';
+
+/** The module of a command: it adds arguments, options, subcommands and what they do. */
+interface CommandModule {
+  define(command: Command): void;
+}
+
+/** The commands in the order of the help text. The module of a command is loaded when that command is called. */
+const commands: Readonly<Record<string, [description: string, load: () => Promise<CommandModule>]>> = {
+  init: ['create the files of new nodes; never overwrites', () => import('./node/init.js')],
+  up: [
+    'run one whole node in the foreground; print "ready" when all services answer',
+    () => import('./node/up.js'),
+  ],
+  status: [
+    'show faults first, then pipes, drops, peers and services (exit code 1: a service does not answer)',
+    () => import('./status/status.js'),
+  ],
+  flows: ['list the flows with their keys and packet counts', () => import('./status/flows.js')],
+  rotate: [
+    'rotate the master key (exit code 3: the previous rotation is not complete)',
+    () => import('./status/rotate.js'),
+  ],
+  sampling: ['show or set the sampling rates of packets that leave', () => import('./status/sampling.js')],
+  tap: ['print the messages on the bus as JSON lines until Ctrl-C', () => import('./tap/tap.js')],
+  fence: [
+    'manage the nftables rules that keep plaintext off the wire while no gateway runs',
+    () => import('./node/fence.js'),
+  ],
+  config: ['check the node file', () => import('./node/config.js')],
+  audit: ['print the audit trail of this node, oldest event first', () => import('./audit/audit.js')],
+  pcap: ['encrypt or decrypt capture files without a node', () => import('./capture/pcap.js')],
+  pipeline: [
+    'show the pipes of a running node in the order in which packets pass them',
+    () => import('./status/pipeline.js'),
+  ],
+};
 
 const exitCode = { failed: 1, usage: 2, refusedForNow: 3 };
 const refusedForNow = new Set(['ROTATION_PENDING', 'ENGINE_BUSY', 'OVERLOADED']);
@@ -33,7 +57,7 @@ const oneLine = (message: string): string =>
 /** What stands behind the = of an unknown option may be a key. */
 const withoutValues = (message: string): string => message.replace(/(--[\w-]+)=[^']*/g, '$1');
 
-/** Every command with its options. */
+/** The program with the name and description of each command; a command is defined when it is called. */
 export function createProgram(): Command {
   const program = new Command('psp')
     .description('Encrypts traffic between hosts with the PSP Security Protocol.')
@@ -49,32 +73,31 @@ export function createProgram(): Command {
     })
     .addHelpText(
       'after',
-      '\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 refused for now, 141 the reader went away.',
+      '\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 refused for now, 141 the reader closed the output.',
     )
     .exitOverride();
-  for (const add of [
-    addInit,
-    addUp,
-    addStatus,
-    addFlows,
-    addRotate,
-    addSampling,
-    addTap,
-    addFence,
-    addConfig,
-    addAudit,
-    addPcap,
-    addPipeline,
-  ])
-    add(program);
-  return program;
+  for (const [name, [description]] of Object.entries(commands))
+    program.command(name).description(description);
+  return program.hook('preSubcommand', (_, command) => defineCommand(command));
+}
+
+/** Loads the module of a command of `createProgram`. */
+export async function defineCommand(command: Command): Promise<void> {
+  const [, load] = commands[command.name()] ?? [];
+  (await load?.())?.define(command);
+}
+
+/** Runs `psp help NAME` as `psp NAME --help`, which defines the command first. */
+function asCalled(argv: readonly string[]): readonly string[] {
+  const [first, ...others] = argv;
+  return first === 'help' && others.length > 0 ? [...others, '--help'] : argv;
 }
 
 /** Runs a command. @param argv what stands behind "psp". @returns the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   const output = new StandardOutput();
   const code = await ending(argv, async () => {
-    await createProgram().parseAsync(argv, { from: 'user' });
+    await createProgram().parseAsync(asCalled(argv), { from: 'user' });
   });
   let readerGone: number | undefined;
   const written = await ending([], async () => {
@@ -90,7 +113,7 @@ async function ending(argv: readonly string[], work: () => Promise<void>): Promi
     await work();
     return 0;
   } catch (error) {
-    if (error instanceof Told) return exitCode.failed;
+    if (error instanceof Reported) return exitCode.failed;
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const failure = failureOf(error);
     // Commander has printed its own line.

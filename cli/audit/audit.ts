@@ -8,7 +8,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type AuditEvent, readEvent, tailOf } from '../../services/shared/audit/event.js';
 import { unixMs } from '../../services/shared/process/clock.js';
 import { asAuditor, type SharedOptions } from '../operator.js';
-import { print, printJson, Told, table } from '../output.js';
+import { print, printJson, Reported, table } from '../output.js';
 import { AuditChains, type Chain, isWhole } from './chains.js';
 
 interface AuditOptions extends SharedOptions {
@@ -28,16 +28,15 @@ export function sinceMs(text: string, nowMs: number): number {
   return instant;
 }
 
-export function addAudit(program: Command): void {
-  const audit = program
-    .command('audit')
-    .description('the audit trail of this node, oldest first')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .option('--follow', 'go on until Ctrl-C')
     .option('--since <time>', 'from then on: 90s, 15m, 2h, 7d or an ISO 8601 time', (text: string) =>
       sinceMs(text, unixMs()),
     )
     .action((_, command: Command) => show(command.optsWithGlobals()));
-  audit
+  command
     .command('verify')
     .description('name every event that is missing (exit code 1: without a reason)')
     .action((_, command: Command) => verify(command.optsWithGlobals()));
@@ -91,7 +90,7 @@ async function verify({ config, json }: SharedOptions): Promise<void> {
   const whole = foreign === 0 && producers.every(isWhole);
   if (json) printJson({ node, whole, foreign, producers });
   else print(textOf(producers, foreign, whole));
-  if (!whole) throw new Told();
+  if (!whole) throw new Reported();
 }
 
 /** An event stands where only its producer may write. */

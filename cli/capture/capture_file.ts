@@ -2,6 +2,7 @@
 // Capture files as the offline tools read them, and how what the native side finds wrong with one is told.
 import { openSync } from 'node:fs';
 import { isErrorCode, PspError } from '../../services/shared/errors.js';
+import { checkDisk } from '../draft.js';
 
 /** @returns a descriptor. @throws PspError FILE_UNREADABLE. */
 export function openCapture(file: string, remedy: string): number {
@@ -18,9 +19,6 @@ export function captureError(error: unknown, input: string, remedy: string, outp
   const { code, data } = error as { code?: string; data?: Record<string, string | number> };
   if (code === undefined || data === undefined || !isErrorCode(code) || error instanceof PspError)
     return error;
-  const told =
-    code === 'FILE_UNWRITABLE'
-      ? { file: output, remedy: 'see its folder and its disk' }
-      : { file: input, remedy };
+  const told = code === 'FILE_UNWRITABLE' ? { file: output, remedy: checkDisk } : { file: input, remedy };
   return new PspError(code, { ...data, ...told }, { cause: error });
 }

@@ -22,12 +22,14 @@ import {
 /** Limits the listed kinds of copied frames; a file of noise has thousands. */
 const kindsPrinted = 20;
 
-export function addPcap(program: Command): void {
-  const pcap = program.command('pcap').description('PSP over capture files, without a node');
-  addSealOptions(addFileOptions(pcap.command('encrypt').description('encrypt the IP packets of a capture')))
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  addSealOptions(
+    addFileOptions(command.command('encrypt').description('encrypt the IP packets of a capture')),
+  )
     .addHelpText('after', keysAreSeen)
     .action((_, command: Command) => encrypt(command.optsWithGlobals(), command));
-  addFileOptions(pcap.command('decrypt').description('decrypt the PSP packets of a capture'))
+  addFileOptions(command.command('decrypt').description('decrypt the PSP packets of a capture'))
     .addHelpText('after', keysAreSeen)
     .action((_, command: Command) => decrypt(command.optsWithGlobals(), command));
 }
@@ -36,8 +38,8 @@ async function encrypt(options: EncryptOptions, command: Command): Promise<void>
   checkFiles(options, command);
   const seal = sealOptionsOf(options, command);
   const masterKeys = masterKeysOf(options, command);
-  const { in: input, out, json, skipBad, strict } = options;
-  const counts = await transcode(input, out, { masterKeys, encrypt: seal, skipBad, strict });
+  const { in: input, out, json, skipBad, strict, force } = options;
+  const counts = await transcode(input, out, { masterKeys, encrypt: seal, skipBad, strict }, force);
   const encrypted = counts.tunnel + counts.transport;
   const nextIv = counts.nextIv === undefined ? null : formatEpoch(counts.nextIv);
   if (json) return printJson({ in: input, out, encrypted, ...commonOf(counts), nextIv });
@@ -52,8 +54,8 @@ async function encrypt(options: EncryptOptions, command: Command): Promise<void>
 async function decrypt(options: FileOptions, command: Command): Promise<void> {
   checkFiles(options, command);
   const masterKeys = masterKeysOf(options, command);
-  const { in: input, out, json, skipBad } = options;
-  const counts = await transcode(input, out, { masterKeys, skipBad });
+  const { in: input, out, json, skipBad, force } = options;
+  const counts = await transcode(input, out, { masterKeys, skipBad }, force);
   const { frames, tunnel, transport } = counts;
   const decrypted = tunnel + transport;
   if (json) return printJson({ in: input, out, decrypted, tunnel, transport, ...commonOf(counts) });
@@ -106,19 +108,20 @@ function fileOf(path: string): string | undefined {
 }
 
 /**
- * Makes one capture into another that does not exist yet. Wipes the keys.
+ * Makes one capture into another. An existing `out` is replaced only with `force`. Wipes the keys.
  * @throws PspError FILE_UNREADABLE, FILE_UNWRITABLE, CAPTURE_MALFORMED, FRAME_NOT_ENCRYPTED, FRAME_NOT_DECRYPTED;
- * there is then no file `out`.
+ * no file `out` is then written.
  */
 export async function transcode(
   file: string,
   out: string,
   options: Omit<TranscodeOptions, 'input' | 'output'>,
+  force = false,
 ): Promise<TranscodeCounts> {
   try {
     const input = openCapture(file, unreadable);
     try {
-      const draft = new Draft(out);
+      const draft = new Draft(out, force);
       try {
         const counts = await loadAddon().pcapTranscode({ ...options, input, output: draft.descriptor });
         counts.copiedKinds.sort((one, other) => other.frames - one.frames);

@@ -17,6 +17,7 @@ export interface FileOptions extends SharedOptions, MasterKeys {
   in: string;
   out: string;
   skipBad: boolean;
+  force: boolean;
 }
 
 export interface EncryptOptions extends FileOptions {
@@ -39,7 +40,8 @@ const highestIv = 2n ** 64n - 1n;
 export function addFileOptions(command: Command): Command {
   return command
     .requiredOption('--in <file>', 'capture to read: pcap or pcapng')
-    .requiredOption('--out <file>', 'capture to write, a new file of the same format')
+    .requiredOption('--out <file>', 'capture to write, in the same format')
+    .option('--force', 'overwrite the output file', false)
     .requiredOption('--master-key0 <hex>', masterKeyHelp(0))
     .requiredOption('--master-key1 <hex>', masterKeyHelp(1))
     .option('--skip-bad', 'leave out frames that are at fault, name them, and go on', false);

@@ -27,7 +27,7 @@ export interface TraceNames {
 export const fates = ['forwarded', 'bypassed', 'held', 'waiting', 'consumed', 'dropped', 'skipped'] as const;
 export type Fate = (typeof fates)[number];
 
-export type Told = ReturnType<typeof tellTrace>;
+export type Reported = ReturnType<typeof tellTrace>;
 export type ToldFrame = ReturnType<typeof tellFrame>;
 export type Packet = NonNullable<ReturnType<typeof packetOf>>;
 export type Psp = NonNullable<ReturnType<typeof pspOf>>;

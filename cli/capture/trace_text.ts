@@ -2,7 +2,7 @@
 // A trace for people: one block for each frame, its pipes below each other, then what happened beside them, what came
 // out, and what became of it.
 import { protocolName } from '../../services/shared/config/bypass.js';
-import { type Fate, fates, type Packet, type Psp, type Told, type ToldFrame } from './trace_steps.js';
+import { type Fate, fates, type Packet, type Psp, type Reported, type ToldFrame } from './trace_steps.js';
 
 export interface About {
   file: string;
@@ -12,7 +12,7 @@ export interface About {
   securedMtu: number;
 }
 
-export function traceText(trace: About & Told): string {
+export function traceText(trace: About & Reported): string {
   const { node, file, port, unsecuredMtu, securedMtu, frames, more } = trace;
   const first = frames.find(({ time }) => time !== null)?.time ?? null;
   const mtus = `MTU ${unsecuredMtu} unsecured, ${securedMtu} secured`;
@@ -34,7 +34,7 @@ const ends: Record<Fate, string> = {
   skipped: 'skipped',
 };
 
-function summary({ frames, fates: counts, held, fragmentsWaiting }: Told): string {
+function summary({ frames, fates: counts, held, fragmentsWaiting }: Reported): string {
   const parts = fates.filter((fate) => counts[fate] > 0).map((fate) => `${counts[fate]} ${fate}`);
   const total = `${frames.length} frames: ${parts.join(', ') || 'none'}`;
   return `${total}; at the end ${held} packets are held and ${fragmentsWaiting} fragments wait`;

@@ -6,16 +6,16 @@
 import type { Command } from 'commander';
 import { checkFile, configInvalid, formatWarning } from '../../services/shared/config/config.js';
 import type { SharedOptions } from '../operator.js';
-import { print, printJson, Told } from '../output.js';
+import { print, printJson, Reported } from '../output.js';
 import { checkMachine } from './machine.js';
 
 interface CheckOptions extends SharedOptions {
   fileOnly?: true;
 }
 
-export function addConfig(program: Command): void {
-  const config = program.command('config').description('work on the node file');
-  config
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .command('check [file]')
     .description(
       'report every fault of the node file (default: that of -c) and of this machine, and what to know first',
@@ -39,5 +39,5 @@ async function check(argument: string | undefined, { config, json, fileOnly }: C
     if (warnings.length > 0) print(warnings.map(formatWarning).join('\n'));
     if (faults.length > 0) throw configInvalid(file, faults);
   }
-  if (faults.length > 0) throw new Told();
+  if (faults.length > 0) throw new Reported();
 }

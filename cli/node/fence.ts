@@ -7,10 +7,9 @@ import { loadConfig } from '../../services/shared/config/config.js';
 import type { SharedOptions } from '../operator.js';
 import { print, printJson } from '../output.js';
 
-export function addFence(program: Command): void {
-  program
-    .command('fence')
-    .description('the rules that keep plaintext off the wire while no gateway runs')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .command('remove')
     .description('take the fence away: the kernel then speaks plaintext on these interfaces again')
     .action((_, command: Command) => remove(command.optsWithGlobals()));

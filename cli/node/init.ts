@@ -47,10 +47,9 @@ const nodeName = (name: string, before: string[] | undefined): string[] => {
   return [...(before ?? []), name];
 };
 
-export function addInit(program: Command): void {
-  program
-    .command('init')
-    .description('make the files of new nodes; never overwrites')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .argument('<node...>', 'names of the nodes', nodeName)
     .requiredOption('--dir <folder>', 'where the folders ca and <node> go')
     .option('--from <folder>', 'take <node>.yaml from here instead of a template')

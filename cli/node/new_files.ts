@@ -15,6 +15,7 @@ import {
 import { dirname } from 'node:path';
 import { demandPrivate } from '../../services/shared/config/node_file.js';
 import { PspError } from '../../services/shared/errors.js';
+import { checkDisk } from '../draft.js';
 import { isPair, type KeyPair } from './certificates.js';
 
 /**
@@ -42,7 +43,7 @@ const isSecret = (mode: number): boolean => (mode & 0o007) === 0;
 
 const unwritable = (file: string, cause: unknown): PspError => {
   const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: 'see its folder and its disk' }, { cause });
+  return new PspError('FILE_UNWRITABLE', { file, detail, remedy: checkDisk }, { cause });
 };
 
 /** Writes files whole or not at all, with their rights from the start, and remembers what it did. */

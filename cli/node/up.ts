@@ -12,7 +12,7 @@ import { PspError } from '../../services/shared/errors.js';
 import { createLogger, flushLog } from '../../services/shared/process/log.js';
 import { ignoreSignals } from '../../services/shared/process/signals.js';
 import type { SharedOptions } from '../operator.js';
-import { Told } from '../output.js';
+import { Reported } from '../output.js';
 import { ChildLog } from './child_log.js';
 import { childrenOf } from './children.js';
 import { type Ended, Supervisor } from './supervisor.js';
@@ -21,11 +21,9 @@ import { attend, keepAudit } from './watch.js';
 /** How long our last lines wait for a reader. */
 const lastLinesMs = 500;
 
-export function addUp(program: Command): void {
-  program
-    .command('up')
-    .description('run one whole node in the foreground; prints "ready" when all services answer')
-    .action((_, command: Command) => up(command.optsWithGlobals()));
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command.action((_, command: Command) => up(command.optsWithGlobals()));
 }
 
 async function up({ config: file }: SharedOptions): Promise<void> {
@@ -66,7 +64,7 @@ async function up({ config: file }: SharedOptions): Promise<void> {
   await flushLog(lastLinesMs);
   if (failed === undefined) return;
   process.stderr.write(`psp: ${whyOf(failed)}\n`);
-  throw new Told();
+  throw new Reported();
 }
 
 /** The closing line after a child could not start. */

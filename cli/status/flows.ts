@@ -28,10 +28,9 @@ const cursor = (text: string): bigint => {
   throw new InvalidArgumentError('the number that the page before ended with is expected');
 };
 
-export function addFlows(program: Command): void {
-  program
-    .command('flows')
-    .description('list flows, their keys and their packets')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .option('--limit <rows>', 'rows to show', count, pageRows)
     .option('--cursor <cursor>', 'go on where an earlier call ended', cursor, 0n)
     .action((_, command: Command) => flows(command.optsWithGlobals()));

@@ -28,12 +28,10 @@ export const ways = [
 
 type Way = (typeof ways)[number];
 
-export function addPipeline(program: Command): void {
-  const pipeline = program
-    .command('pipeline')
-    .description('show the pipes of a running node in the order of a packet’s way')
-    .action((_, command: Command) => pipelineOf(command.optsWithGlobals()));
-  addTrace(pipeline);
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command.action((_, command: Command) => pipelineOf(command.optsWithGlobals()));
+  addTrace(command);
 }
 
 async function pipelineOf({ config, json }: SharedOptions): Promise<void> {

@@ -8,11 +8,9 @@ import { isErrorCode, PspError } from '../../services/shared/errors.js';
 import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson } from '../output.js';
 
-export function addRotate(program: Command): void {
-  program
-    .command('rotate')
-    .description('rotate the master key (exit code 3: the last rotation is not over)')
-    .action((_, command: Command) => rotate(command.optsWithGlobals()));
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command.action((_, command: Command) => rotate(command.optsWithGlobals()));
 }
 
 async function rotate({ config, json }: SharedOptions): Promise<void> {

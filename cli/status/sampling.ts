@@ -30,10 +30,9 @@ function rate(text: string): Rate {
   throw new InvalidArgumentError(`a whole number from 0 to ${limit}, or off, is expected`);
 }
 
-export function addSampling(program: Command): void {
-  program
-    .command('sampling')
-    .description('show or set how many packets that leave are sampled')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .argument('[rate]', `N from 0 to ${limit}: one of 2^N packets; off: none`, rate)
     .option('--peer <name>', 'only of those towards this peer')
     .action((wanted: Rate | undefined, _, command: Command) => sampling(command, wanted));

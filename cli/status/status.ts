@@ -18,7 +18,7 @@ import { contracts, type RequestContract, type Service, services } from '../../s
 import { PspError } from '../../services/shared/errors.js';
 import { unixMs } from '../../services/shared/process/clock.js';
 import { answerMs, asOperator, auditOf, type SharedOptions } from '../operator.js';
-import { formatEpoch, print, printJson, Told } from '../output.js';
+import { formatEpoch, print, printJson, Reported } from '../output.js';
 import { modeName } from '../terms.js';
 import { asText } from './status_text.js';
 
@@ -46,12 +46,9 @@ interface StatusOptions extends SharedOptions {
   counters?: true;
 }
 
-export function addStatus(program: Command): void {
-  program
-    .command('status')
-    .description(
-      'show what is wrong, then pipes, drops, peers and services (exit code 1: a service is silent)',
-    )
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .option('--counters', 'show the counters of every service, too')
     .action((_, command: Command) => status(command.optsWithGlobals()));
 }
@@ -63,7 +60,7 @@ async function status({ config, json, counters }: StatusOptions): Promise<void> 
   });
   if (json) printJson(asJson(node));
   else print(asText(node, unixMs(), counters ?? false));
-  if (silentServices(node).length > 0) throw new Told();
+  if (silentServices(node).length > 0) throw new Reported();
 }
 
 /** What is wrong with the server of the audit stream: no service asks it for anything, so none would tell. */

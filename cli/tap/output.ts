@@ -2,7 +2,7 @@
 // Where `psp tap` puts what it hears: standard output, a new file or a viewer, behind a bounded backlog, so that a
 // slow reader loses entries, counted, and the bus is read on. It also says when the tap is over: Ctrl-C, enough heard,
 // a reader who has gone (`| head`), or a file that takes no more.
-import { closeSync, constants, fsyncSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
 import { Backlog } from '../../services/shared/backlog.js';
 import { PspError } from '../../services/shared/errors.js';
 import {
@@ -14,6 +14,7 @@ import {
 } from '../../services/shared/process/outlet.js';
 import { within } from '../../services/shared/process/within.js';
 import { type Packet, packetLength, writePacket } from '../../services/shared/samples/pcapng.js';
+import { checkDisk, demandReplaceable } from '../draft.js';
 
 /** Octets that may wait. */
 const backlogBytes = 16 * 1024 * 1024;
@@ -47,9 +48,10 @@ export class TapOutput {
   constructor(
     target: string | Outlet,
     private readonly limit = Number.POSITIVE_INFINITY,
+    force = false,
   ) {
     const file = typeof target === 'string' && target !== '-' ? target : undefined;
-    this.#file = file === undefined ? undefined : openNew(file);
+    this.#file = file === undefined ? undefined : openNew(file, force);
     const outlet =
       typeof target !== 'string'
         ? target
@@ -131,18 +133,17 @@ export class TapOutput {
 }
 
 /** @throws PspError FILE_UNWRITABLE, for a file with something in it too. */
-function openNew(file: string): number {
+function openNew(file: string, force: boolean): number {
   const stat = statSync(file, { throwIfNoEntry: false });
-  if (stat?.isFile()) {
-    const remedy = 'name a new one, nothing is overwritten';
-    throw new PspError('FILE_UNWRITABLE', { file, detail: 'EEXIST', remedy });
-  }
-  const making = stat === undefined ? constants.O_CREAT | constants.O_EXCL : 0;
+  const isNew = stat === undefined || stat.isFile();
+  if (stat?.isFile()) demandReplaceable(stat, file, force);
   try {
-    // Copies of packets are for whoever asked for them, and nobody else.
-    const opened = openSync(file, constants.O_WRONLY | making, 0o600);
-    if (stat === undefined) return opened;
-    // The process could not end while a write waits for whoever reads a pipe.
+    if (stat?.isFile()) rmSync(file);
+    // Only the user who ran the command may read copies of packets.
+    const creating = isNew ? constants.O_CREAT | constants.O_EXCL : 0;
+    const opened = openSync(file, constants.O_WRONLY | creating, 0o600);
+    if (isNew) return opened;
+    // A write to a pipe that nobody reads must not keep the process from ending.
     const unblocked = reopened(opened);
     if (unblocked !== opened) closeSync(opened);
     return unblocked;
@@ -152,4 +153,4 @@ function openNew(file: string): number {
 }
 
 const unwritable = (file: string, detail = 'error', cause?: unknown): PspError =>
-  new PspError('FILE_UNWRITABLE', { file, detail, remedy: 'see its folder and its disk' }, { cause });
+  new PspError('FILE_UNWRITABLE', { file, detail, remedy: checkDisk }, { cause });

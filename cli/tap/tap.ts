@@ -16,13 +16,14 @@ import { unixMs } from '../../services/shared/process/clock.js';
 import { version } from '../../services/shared/process/version.js';
 import { isWhole, LineWriter, packetOf, samplesHeader } from '../../services/shared/samples/samples.js';
 import { asOperator, auditOf, type SharedOptions } from '../operator.js';
-import { Told } from '../output.js';
+import { Reported } from '../output.js';
 import { tapped } from './message.js';
 import { TapOutput } from './output.js';
 import { Wireshark } from './wireshark.js';
 
 interface TapOptions extends SharedOptions {
   write?: string;
+  force?: true;
   count?: number;
   /** The program. */
   wireshark?: string;
@@ -41,12 +42,12 @@ const wholeNumber = (text: string): number => {
   throw new InvalidArgumentError('a whole number from 1 is expected');
 };
 
-export function addTap(program: Command): void {
-  program
-    .command('tap')
-    .description('print what travels on the bus as JSON lines, until Ctrl-C')
+/** Defines the arguments and options of the command and what it does. */
+export function define(command: Command): void {
+  command
     .argument('[subject]', 'only this, below the node, wildcards allowed; or "samples"', subjectName, '>')
     .option('-w, --write <file>', 'with "samples": write pcapng to a new file; - is standard output')
+    .option('--force', 'with -w: overwrite the file')
     .addOption(
       new Option('--wireshark [program]', 'with "samples": watch them in wireshark, or in tshark')
         .preset('wireshark')
@@ -58,12 +59,16 @@ export function addTap(program: Command): void {
       if (options.write !== undefined && subject !== samples) command.error('-w goes with "samples" only');
       if (options.wireshark !== undefined && subject !== samples)
         command.error('--wireshark goes with "samples" only: psp tap samples --wireshark');
+      if (options.force && options.write === undefined) command.error('--force requires -w FILE');
       if (options.write === '-' && isatty(1)) command.error('standard output is a terminal');
       return tap(subject, options);
     });
 }
 
-async function tap(subject: string, { config: file, write, count, wireshark }: TapOptions): Promise<void> {
+async function tap(
+  subject: string,
+  { config: file, write, force, count, wireshark }: TapOptions,
+): Promise<void> {
   const asPackets = write !== undefined || wireshark !== undefined;
   const onState = (connected: boolean) => {
     if (!connected) tell('the bus is away, what travels now is not heard');
@@ -71,7 +76,7 @@ async function tap(subject: string, { config: file, write, count, wireshark }: T
   const work = async (bus: Bus, config: NodeConfig) => {
     const { node, sampling } = config;
     const viewer = wireshark === undefined ? undefined : await Wireshark.start(wireshark);
-    const output = new TapOutput(viewer?.outlet ?? write ?? '-', count);
+    const output = new TapOutput(viewer?.outlet ?? write ?? '-', count, force);
     void viewer?.ended.then(() => output.stop());
     if (asPackets) output.header(samplesHeader(node, sampling.snapBytes, version));
     const ear = subject === samples ? new SampleEar(output, asPackets) : new MessageEar(output, node);
@@ -92,7 +97,7 @@ async function tap(subject: string, { config: file, write, count, wireshark }: T
   if (malformed > 0) tell(`${malformed} batches of samples malformed`);
   if (fault !== undefined) {
     tell(`${wireshark} ended with ${fault}`);
-    throw new Told();
+    throw new Reported();
   }
   if (output.failure) throw output.failure;
   if (output.isStuck) process.exit(0);

@@ -64,7 +64,7 @@ export class Wireshark {
 /** A process's standard input. A chunk that it no longer reads is Gone. */
 class InputOutlet implements Outlet {
   constructor(private readonly input: Writable) {
-    // Told to the callback too.
+    // Reported to the callback too.
     input.on('error', () => undefined);
   }
 

@@ -3,7 +3,7 @@
 // documented in operations.md. All schemas are strict.
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { createProgram } from '../../cli/program.js';
+import { createProgram, defineCommand } from '../../cli/program.js';
 import { schemaOf } from '../json_schema.js';
 import { files, read } from './sources.js';
 
@@ -19,7 +19,9 @@ const namesBelow = (command: Command, prefix = ''): string[] =>
     return acts ? [name, ...below] : below;
   });
 
-const commands = namesBelow(createProgram()).filter((name) => !withoutJson.includes(name));
+const program = createProgram();
+for (const command of program.commands) await defineCommand(command);
+const commands = namesBelow(program).filter((name) => !withoutJson.includes(name));
 const schemas = files()
   .map((path) => /^docs\/schemas\/(\w+)\.json$/.exec(path)?.[1])
   .filter((name) => name !== undefined);

@@ -94,7 +94,7 @@ describe('a file on a full disk', () => {
     const { status, stderr } = run('pcap', 'encrypt', '--in', join(folder, 'clear'), '--out', out, ...keys);
     expect([status, stderr]).toEqual([
       1,
-      `psp: FILE_UNWRITABLE: ${out} cannot be written (ENOSPC); see its folder and its disk\n`,
+      `psp: FILE_UNWRITABLE: ${out} cannot be written (ENOSPC); check that its folder exists and that its disk has space\n`,
     ]);
     expect(readdirSync(small)).toEqual([]);
   });

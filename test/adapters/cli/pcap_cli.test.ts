@@ -88,6 +88,25 @@ const inFolder = (value: string, at: number, args: string[]): string => {
 
 const encrypt = (...args: string[]) => ['encrypt', '--in', 'clear', '--out', 'out', ...keys, ...spi, ...args];
 
+describe('--force', () => {
+  it('replaces an output file that exists, with the mode of a new one', () => {
+    writeFileSync(path('out'), 'old', { mode: 0o644 });
+    expect(psp(encrypt('--force'))).toMatchObject({ status: 0, stderr: '' });
+    expect(readCapture(path('out'))).toHaveLength(frames.length);
+    expect(statSync(path('out')).mode & 0o777).toBe(0o600);
+    expect(psp(['decrypt', '--in', 'out', '--out', 'back', '--force', ...keys]).status).toBe(0);
+    expect(readCapture(path('back'))).toEqual(frames);
+  });
+
+  it('keeps the existing file when the command fails', () => {
+    writeFileSync(path('out'), 'old');
+    const args = ['decrypt', '--in', 'out', '--out', 'there', '--force', ...keys];
+    writeFileSync(path('there'), 'kept');
+    expect(psp(args).status).toBe(1);
+    expect(readFileSync(path('there'), 'utf8')).toBe('kept');
+  });
+});
+
 describe('bad use', () => {
   it.each([
     ['no SPI', ['encrypt', '--in', 'clear', '--out', 'out', ...keys], "required option '--spi <hex8>' not"],
@@ -192,12 +211,22 @@ describe('bad use', () => {
     symlinkSync('nowhere', path('dangling'));
     const into = (out: string) => ['encrypt', '--in', 'clear', '--out', out, ...keys, ...spi];
     expect(await refused(into('there'), 1)).toMatch(
-      /^FILE_UNWRITABLE: there .*EEXIST.* nothing is overwritten/,
+      /^FILE_UNWRITABLE: there .*EEXIST.* overwrite this one with --force$/,
     );
     expect(readFileSync(path('there'), 'utf8')).toBe('kept');
     expect(await refused(into('same'), 2)).toContain('are the same file');
     expect(await refused(into('dangling'), 1)).toMatch(/^FILE_UNWRITABLE: dangling .*EEXIST/);
     expect(await refused(into('no/folder'), 1)).toMatch(/^FILE_UNWRITABLE: no\/folder .*ENOENT/);
+  });
+
+  it('an output that is no regular file, with --force too', async () => {
+    mkdirSync(path('directory'));
+    execFileSync('mkfifo', [path('pipe')]);
+    for (const out of ['directory', 'pipe']) {
+      const args = ['encrypt', '--in', 'clear', '--out', out, '--force', ...keys, ...spi];
+      expect(await refused(args, 1)).toMatch(/EEXIST.* not a regular file/);
+    }
+    expect(await refused(encrypt('--force', '--out', 'clear'), 2)).toContain('are the same file');
   });
 
   it('an offset past a payload, named by the frame', async () => {

@@ -252,6 +252,7 @@ describe('psp tap', () => {
     ['a subject that is none', ['evt..flow']],
     ['a count that is none', ['--count', '0']],
     ['-w without samples', ['-w', 'x.pcapng']],
+    ['--force without -w', ['samples', '--force']],
   ])('refuses %s as wrong usage', async (_, args) => {
     const running = launch(...args);
     expect([await running.ended, running.err()]).toEqual([2, expect.stringContaining('psp: USAGE:')]);
@@ -304,8 +305,18 @@ describe('psp tap samples', () => {
     writeFileSync(file, 'mine');
     const running = launch('samples', '-w', file);
     expect(await running.ended).toBe(1);
-    expect(running.err()).toContain('psp: FILE_UNWRITABLE');
+    expect(running.err()).toMatch(/psp: FILE_UNWRITABLE: .* overwrite this one with --force\n/);
     expect(readFileSync(file, 'utf8')).toBe('mine');
+  });
+
+  it('overwrites an existing file with --force, which then only its owner can read', async () => {
+    const file = join(node.folder, 'forced');
+    writeFileSync(file, 'x'.repeat(100_000), { mode: 0o644 });
+    const running = await tap('samples', '-w', file, '--force', '--count', '4');
+    await dataplane.request(contracts.sampleEgress, batchOf(1, 4), longMs);
+    expect(await running.ended).toBe(0);
+    expect(numbersIn([file])).toEqual([1, 2, 3, 4]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
   });
 
   it.runIf(existsSync('/dev/full'))('ends with a code when the disk is full', async () => {

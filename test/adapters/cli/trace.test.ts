@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { traceFile } from '../../../cli/capture/trace.js';
-import { fates, type Told } from '../../../cli/capture/trace_steps.js';
+import { fates, type Reported } from '../../../cli/capture/trace_steps.js';
 import { run } from '../../../cli/program.js';
 import { loadAddon } from '../../../native/addon/load.js';
 import { engineSettings } from '../../../services/dataplane/config.js';
@@ -57,12 +57,12 @@ const path = (name: string) => join(folder, name);
 const command = (...args: string[]) => ['-c', path('node.yaml'), 'pipeline', 'trace', path('file'), ...args];
 
 /** Runs the frames, which must be done. @returns what is printed as JSON. */
-async function trace(frames: readonly CaptureFrame[], args: string[], form?: CaptureForm): Promise<Told> {
+async function trace(frames: readonly CaptureFrame[], args: string[], form?: CaptureForm): Promise<Reported> {
   said.stdout = '';
   writeFileSync(path('file'), writeCapture(frames, form));
   const code = await run(command(...args, '--json'));
   expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: '' });
-  const told = JSON.parse(said.stdout) as Told;
+  const told = JSON.parse(said.stdout) as Reported;
   expectSchema('pipeline_trace', told);
   const sum = fates.reduce((all, fate) => all + told.fates[fate], 0);
   expect(sum).toBe(told.frames.length);
@@ -72,7 +72,7 @@ async function trace(frames: readonly CaptureFrame[], args: string[], form?: Cap
 /** The one frame of a trace. */
 async function traceOne(octets: Buffer, ...args: string[]) {
   const { frames } = await trace([{ octets }], args);
-  return frames[0] as Told['frames'][number];
+  return frames[0] as Reported['frames'][number];
 }
 
 const ends = (source: string, destination: string) => ({
