@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dataplane on the bus: one endpoint for each contract that it answers, and its counters once a second.
+// Connects the dataplane with the bus: an endpoint for each contract that it answers, and its counters once a second.
 import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
 import type { Commands } from './commands.js';
@@ -7,10 +7,10 @@ import type { Engine } from './engine.js';
 import type { Report } from './report.js';
 
 const statsMs = 1000;
-/** Rows of one page of flows. */
+/** The most rows of one page of flows. */
 const pageLimit = 1000;
 
-/** @returns what ends the counters. */
+/** @returns a function that ends the counters. */
 export async function serve(
   bus: Bus,
   version: string,

@@ -8,8 +8,17 @@ import { busy, Desk, epoch, flow, keyOf, theirs } from './desk.js';
 
 const f = flow(1);
 
-describe('whose key is used', () => {
-  it('an older offer that arrives late never replaces a newer one, and is answered all the same (hazard 1)', () => {
+it('only the epoch of this start is current', () => {
+  const desk = new Desk();
+  expect([desk.arbiter.isCurrent(epoch), desk.arbiter.isCurrent(epoch + 1n), desk.arbiter.epoch]).toEqual([
+    true,
+    false,
+    epoch,
+  ]);
+});
+
+describe('the egress key of a flow', () => {
+  it('is never replaced by an older key that arrives late, whose accept is answered all the same', () => {
     const desk = new Desk();
     desk.accept(f, 2n);
     const late = desk.accept(f, 1n);
@@ -17,13 +26,13 @@ describe('whose key is used', () => {
     expect(desk.accept(f, 3n).outcome).toBe('installed');
   });
 
-  it('an accept that is sent again installs nothing again (hazard 11)', () => {
+  it('is not installed again when its accept is repeated', () => {
     const desk = new Desk();
     expect(desk.accept(f, 5n).outcome).toBe('installed');
     expect(desk.accept(f, 5n).outcome).toBe('superseded');
   });
 
-  it('an answer with an older offer ends its exchange and satisfies the want', () => {
+  it('stays when an answer contains an older key, which ends the exchange and its want', () => {
     const desk = new Desk({ configured: [{ flow: f, peer: 0 }] });
     const { last } = desk;
     desk.accept(f, 9n);
@@ -33,7 +42,7 @@ describe('whose key is used', () => {
     expect(desk.install(last, 11n)).toEqual(['notInFlight']);
   });
 
-  it('an answer counts once, and only for the exchange in flight (hazard 10)', () => {
+  it('is installed from one answer only, and only from that of the exchange in flight', () => {
     const desk = new Desk();
     desk.miss(f);
     const first = desk.last;
@@ -45,7 +54,7 @@ describe('whose key is used', () => {
     expect(desk.install(first, 3n)).toEqual(['notInFlight']);
   });
 
-  it('an answer after an accept is not in flight any more: both directions carry', () => {
+  it('stays that of an accept when the answer to an earlier exchange arrives: both directions have keys', () => {
     const desk = new Desk();
     desk.miss(f);
     const asked = desk.last;
@@ -55,7 +64,7 @@ describe('whose key is used', () => {
     expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(2);
   });
 
-  it('an answer in the name of another peer, or for a flow that was not asked for, installs nothing', () => {
+  it('is not installed from an answer for another peer, or for a flow that was not in the exchange', () => {
     const desk = new Desk();
     desk.miss(f);
     expect(desk.install({ ...desk.last, peer: 1 }, 1n)).toEqual(['notInFlight']);
@@ -63,13 +72,13 @@ describe('whose key is used', () => {
     expect(desk.install(desk.last, 1n)).toEqual(['installed']);
   });
 
-  it('a flow that is named twice in one answer is installed once', () => {
+  it('is installed once when an answer names the flow twice', () => {
     const desk = new Desk();
     desk.miss(f);
     expect(desk.install({ ...desk.last, flows: [f, f] }, 1n)).toEqual(['installed', 'notInFlight']);
   });
 
-  it('another epoch of the peer is new whatever its numbers, and so is the one before it (hazard 15)', () => {
+  it('is replaced by any key of another epoch of the peer, whatever its number, also by one of the previous epoch', () => {
     const desk = new Desk();
     expect(desk.accept(f, 50n, 1n).outcome).toBe('installed');
     expect(desk.accept(f, 1n, 2n).outcome).toBe('installed');
@@ -77,20 +86,11 @@ describe('whose key is used', () => {
     expect(desk.accept(f, 1n, 1n).outcome).toBe('superseded');
   });
 
-  it('a peer that numbers nothing is taken at its last word', () => {
+  it('is the one received last from a peer that numbers nothing', () => {
     const desk = new Desk();
     const unnumbered = () => desk.outcomesOf(desk.acceptReceived([f], [keyOf(undefined)]));
     expect(unnumbered()).toEqual(['installed']);
     expect(unnumbered()).toEqual(['installed']);
-  });
-
-  it('only the epoch of this start is current (hazard 14)', () => {
-    const desk = new Desk();
-    expect([desk.arbiter.isCurrent(epoch), desk.arbiter.isCurrent(epoch + 1n), desk.arbiter.epoch]).toEqual([
-      true,
-      false,
-      epoch,
-    ]);
   });
 });
 
@@ -140,7 +140,7 @@ describe('keys that the engine could not install', () => {
 });
 
 describe('rotation', () => {
-  /** A tunnel that was keyed both ways. */
+  /** A tunnel with keys in both directions. */
   const keyed = (options = {}) => {
     const desk = new Desk(options);
     desk.miss(f);
@@ -148,7 +148,7 @@ describe('rotation', () => {
     return desk;
   };
 
-  it('offers every inbound flow anew, those of one peer together', () => {
+  it('makes a new offer for every inbound flow, and sends those of one peer together', () => {
     const desk = new Desk();
     for (let i = 0; i < 70; i++) desk.accept(flow(i), 1n);
     desk.accept(flow(100));
@@ -161,7 +161,7 @@ describe('rotation', () => {
     expect(desk.published.every(({ generation }) => generation === 2)).toBe(true);
   });
 
-  it('goes again only drainMs after the last answer (hazard 3)', () => {
+  it('may follow another only drainMs after the last answer', () => {
     const desk = keyed();
     desk.rotate();
     desk.pass(5000);
@@ -174,7 +174,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('does not wait for silence under the older key (hazard 4)', () => {
+  it('does not wait until no packet arrives under the older key', () => {
     const desk = keyed();
     const [old] = desk.last.spis;
     desk.rotate();
@@ -186,7 +186,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('an answer to an exchange of the older generation is no answer: the flow is offered anew at once (hazard 2)', () => {
+  it('does not count an answer to an exchange of the older generation, and makes a new offer for its flow at once', () => {
     const desk = new Desk();
     desk.miss(f);
     const old = desk.last;
@@ -200,7 +200,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('an accept is no answer, because its reply may be lost; a packet under its offer is (hazard 2)', () => {
+  it('does not count an accept as an answer, because its reply may be lost, but a packet under its offer', () => {
     const desk = keyed();
     desk.rotate();
     const { spi } = desk.accept(f, 2n);
@@ -213,7 +213,7 @@ describe('rotation', () => {
     expect(desk.published.filter(({ reason }) => reason === 'stale')).toHaveLength(2);
   });
 
-  it('an answer that comes after an accept ended its exchange still proves that the peer has the offer', () => {
+  it('counts an answer as proof that the peer has the offer although an accept ended its exchange', () => {
     const desk = keyed();
     desk.rotate();
     const { last } = desk;
@@ -222,7 +222,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 500 });
   });
 
-  it('a packet under an SPI of the older generation proves nothing', () => {
+  it('does not count a packet under an SPI of the older generation as proof', () => {
     const desk = keyed();
     const [old] = desk.last.spis;
     desk.rotate();
@@ -230,7 +230,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toMatchObject({ unanswered: 1 });
   });
 
-  it('a refused offer is withdrawn and offered again after the hold-down, and never given up (hazard 13)', () => {
+  it('withdraws a refused offer and makes a new one after each hold-down, without end', () => {
     const desk = keyed();
     desk.rotate();
     const start = desk.now;
@@ -249,7 +249,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('a flow that was cut after the grace is offered anew all the same, though its offers were all refused', () => {
+  it('makes a new offer for a flow that it cut after the grace, although all its offers were refused', () => {
     const desk = keyed({ rotateGraceMs: 1000 });
     desk.rotate();
     desk.refuse(desk.last);
@@ -272,7 +272,7 @@ describe('rotation', () => {
     return desk.published.map(({ atMs }) => (atMs - start) / 1000);
   };
 
-  it('an offer is repeated each second at first, then with back-off, until it is answered, however long that takes', () => {
+  it('repeats an offer each second at first, then with back-off, until it is answered, however long that takes', () => {
     const desk = keyed();
     const seconds = reoffers(desk, 131_000);
     expect(seconds).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 40, 70, 100, 130]);
@@ -284,7 +284,7 @@ describe('rotation', () => {
     expect(desk.published).toHaveLength(seconds.length + 100);
   });
 
-  it('backs off at once for a flow whose peer never answered, and is prompt again after the next rotation', () => {
+  it('backs off at once for a flow whose peer never answered, and starts the back-off anew with the next rotation', () => {
     const desk = new Desk({ rotateGraceMs: 60_000 });
     desk.miss(f);
     desk.pass(5000);
@@ -292,7 +292,7 @@ describe('rotation', () => {
     expect(reoffers(desk, 4000)).toEqual([0, 1, 3]);
   });
 
-  it('offers a flow anew promptly whose peer used an older offer', () => {
+  it('repeats an offer each second for a flow whose peer used an older offer', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.seen(f, desk.last.spis[0] as number);
@@ -300,7 +300,7 @@ describe('rotation', () => {
     expect(reoffers(desk, 4000)).toEqual([0, 1, 2, 3, 4]);
   });
 
-  it('remembers at most maxInbound flows: the oldest that never proved anything goes first, with its re-offers', () => {
+  it('remembers at most maxInbound flows and forgets the oldest unproven one first, with its re-offers', () => {
     const desk = new Desk({ maxInbound: 3 });
     desk.miss(f);
     desk.install(desk.last, 1n);
@@ -320,7 +320,7 @@ describe('rotation', () => {
     expect(desk.arbiter.offersOf(reversed(f))).toEqual([]);
   });
 
-  it('makes no offers that nobody could hear: hazard 7 without a bus', () => {
+  it('makes no offers while the bus is away, and makes them once it returns', () => {
     const desk = keyed();
     desk.on({ type: 'bus', connected: false });
     desk.rotate();
@@ -330,7 +330,7 @@ describe('rotation', () => {
     expect(desk.last).toMatchObject({ reason: 'stale', generation: 2 });
   });
 
-  it('waits at a peer that numbers nothing until a packet came under the new key', () => {
+  it('waits for a packet under the new key from a peer that numbers nothing', () => {
     const desk = keyed();
     desk.rotate();
     const { last } = desk;
@@ -343,7 +343,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('goes ahead after the grace, and at once when no SPI is left', () => {
+  it('proceeds without answers after the grace, and at once when no SPI is left', () => {
     const graced = keyed({ rotateGraceMs: 10_000 });
     graced.rotate();
     graced.pass(9900);
@@ -359,7 +359,7 @@ describe('rotation', () => {
     expect(exhausted.arbiter.exhausted).toBe(false);
   });
 
-  it('goes one at a time', () => {
+  it('waits while another one is under way', () => {
     const desk = new Desk();
     desk.hold = ['rotate'];
     const first = desk.request({ type: 'rotateReceived' });
@@ -371,7 +371,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('takes back offers that it overtook before they were published, and makes them anew', () => {
+  it('withdraws offers of the older generation that were not published yet, and makes new ones', () => {
     const desk = new Desk();
     desk.hold = ['offer'];
     desk.miss(f);
@@ -383,7 +383,7 @@ describe('rotation', () => {
     expect(desk.published).toMatchObject([{ reason: 'miss', generation: 2, exchange: 2n }]);
   });
 
-  it('offers a flow anew whose accept was answered under the older generation in the same moment', () => {
+  it('makes a new offer for a flow whose offer in return was made under the older generation meanwhile', () => {
     const desk = new Desk();
     desk.hold = ['offerInReturn'];
     desk.acceptReceived([f], []);
@@ -393,7 +393,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toMatchObject({ unanswered: 1 });
   });
 
-  it('owes nothing to flows whose only offers were refused', () => {
+  it('does not wait for flows whose only offers were refused', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.refuse(desk.last);
@@ -401,7 +401,7 @@ describe('rotation', () => {
     expect(desk.rotate()).toBeUndefined();
   });
 
-  it('of ten thousand tunnels is over in one turn when every peer answers, without a want left', () => {
+  it('of ten thousand tunnels ends at once when every peer answers, and leaves no want', () => {
     const desk = new Desk();
     for (let i = 0; i < 10_000; i++) desk.accept(flow(i), 1n);
     desk.rotate();

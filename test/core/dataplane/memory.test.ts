@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a stranger's scan leaves in the dataplane's memory: nothing, once every flow that missed was given up, refused
-// or answered with an error. The heap is measured after a full collection, so no octet of garbage is in it.
+// A scan by a host leaves nothing in the memory of the dataplane, once every flow that missed was given up, refused or
+// answered with an error. The heap is measured after a full garbage collection.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
@@ -30,13 +30,13 @@ class Scanned {
   });
   #now = 1_000_000;
   #spi = 0;
-  given = 0;
+  offered = 0;
 
   constructor(private readonly end: End) {
     this.#on({ type: 'bus', connected: true });
   }
 
-  /** So many flows miss, 256 at a time; each ends, and time passes until nobody needs to remember it. */
+  /** So many flows miss, 256 at a time; each ends, and time passes until its hold-down may be forgotten. */
   scan(first: number, count: number): void {
     for (let at = first; at < first + count; at += 256) {
       const misses = Array.from({ length: 256 }, (_, i) => ({ flow: flow(at + i), peer: 0 }));
@@ -58,7 +58,7 @@ class Scanned {
     for (const action of actions) {
       if (action.type !== 'offer') continue;
       const { exchange, peer, flows } = action;
-      this.given += flows.length;
+      this.offered += flows.length;
       if (this.end === 'offerFailed') {
         this.#on({ type: 'offerFailed', exchange, code: 'ENGINE_BUSY' });
         continue;
@@ -73,14 +73,14 @@ class Scanned {
 const addresses = 32_768;
 
 it.each<{ end: End }>([{ end: 'refused' }, { end: 'offerFailed' }])(
-  'holds nothing of 32 768 flows that missed, once each was $end',
+  'keeps nothing in memory of 32 768 flows that missed, once the end of each was: $end',
   ({ end }) => {
     const dataplane = new Scanned(end);
     dataplane.scan(0, addresses);
     const before = heap();
     dataplane.scan(addresses, addresses);
-    expect(dataplane.given).toBeGreaterThanOrEqual(2 * addresses);
-    // Less than 16 octets for each; one entry of a Map takes more.
+    expect(dataplane.offered).toBeGreaterThanOrEqual(2 * addresses);
+    // Less than 16 octets for each flow; one entry of a Map takes more.
     expect(heap() - before).toBeLessThan(16 * addresses);
   },
 );

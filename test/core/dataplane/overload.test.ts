@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Overload: with a machine or a peer too slow for what is wanted of it, exchanges still get done. Simulated on a clock
-// of its own: our key exchange and the peer are stations that do one thing after another, each message costs time to
-// read whether or not it comes in time, and what is too late is dropped as the key exchange drops it.
+// Overload: exchanges make progress although the machine or the peer is too slow for all of them. The test simulates
+// our keyexchange and the peer on a clock of its own. Each processes one message after another. Reading a message costs
+// time even when it is too late; a message that is too late is then dropped, by the rules of the real keyexchange.
 import { describe, expect, it } from 'vitest';
 import type { FlowWanted } from '../../../proto/gen/bus.js';
 import { TimerQueue } from '../../../services/dataplane/core/timer_queue.js';
@@ -12,17 +12,17 @@ import { Desk, flow, type Published, theirs } from './desk.js';
 
 const rules = { exchangeMs: 1000, callMs: 700 } as Rules;
 
-/** Milliseconds that one message costs a station. */
+/** Milliseconds that one message costs its receiver. */
 interface Costs {
   read: (flows: number) => number;
   work: (flows: number) => number;
-  /** On the way between the stations, in all. */
+  /** The network's delay, both ways together. */
   wayMs: number;
 }
 
 class Simulation {
   readonly desk = new Desk();
-  /** When flows were keyed or their re-offers answered. */
+  /** What happens next, by time. */
   readonly #due = new TimerQueue<() => void>();
   readonly #free = { keyExchange: 0, peer: 0 };
   #number = 1n;
@@ -51,10 +51,10 @@ class Simulation {
     this.#due.add(() => this.#tick(), this.desk.now + 100);
   }
 
-  /** A station works when it has done all that came before. */
-  #at(station: 'keyExchange' | 'peer', costMs: number, then: () => void): void {
-    this.#free[station] = Math.max(this.#free[station], this.desk.now) + Math.ceil(costMs);
-    this.#due.add(then, this.#free[station]);
+  /** Runs `then` once this receiver has processed all that arrived before, and this message for costMs. */
+  #process(at: 'keyExchange' | 'peer', costMs: number, then: () => void): void {
+    this.#free[at] = Math.max(this.#free[at], this.desk.now) + Math.ceil(costMs);
+    this.#due.add(then, this.#free[at]);
   }
 
   #send(): void {
@@ -66,17 +66,17 @@ class Simulation {
     const want = { publishedNs: BigInt(this.desk.now) * 1_000_000n, timeoutMs } as FlowWanted;
     const nowNs = () => BigInt(this.desk.now) * 1_000_000n;
     const { read, work, wayMs } = this.costs;
-    this.#at('keyExchange', read(flows.length), () => {
+    this.#process('keyExchange', read(flows.length), () => {
       if (!isFresh(want, rules, nowNs())) return;
-      this.#at('keyExchange', work(flows.length), () => {
+      this.#process('keyExchange', work(flows.length), () => {
         if (!isFresh(want, rules, nowNs())) return;
         const deadlineMs = this.desk.now + callTimeoutMs(want, rules, nowNs());
-        this.#at('peer', read(flows.length), () => {
+        this.#process('peer', read(flows.length), () => {
           if (this.desk.now > deadlineMs) return;
-          this.#at('peer', work(flows.length), () => {
+          this.#process('peer', work(flows.length), () => {
             this.#due.add(() => {
               if (this.desk.now > deadlineMs) return;
-              this.#at('keyExchange', work(flows.length), () => this.#install(published));
+              this.#process('keyExchange', work(flows.length), () => this.#install(published));
             }, this.desk.now + wayMs);
           });
         });
@@ -95,10 +95,10 @@ const keyed = (desk: Desk, flows: Iterable<FlowKey>) => {
 };
 const all = Array.from({ length: count }, (_, i) => flow(i));
 
-describe('20 000 re-offers on a machine that takes 40 s for them', () => {
+describe('20 000 re-offers on a machine that needs 40 s for them', () => {
   const slow: Costs = { read: (n) => 2 + n / 10, work: (n) => 8 + n / 2, wayMs: 20 };
 
-  it('are done within 120 s, with little in vain', () => {
+  it('are answered within 120 s, with few repeated', () => {
     const simulation = new Simulation(slow);
     const { desk } = simulation;
     keyed(desk, all);
@@ -123,7 +123,7 @@ describe('20 000 re-offers on a machine that takes 40 s for them', () => {
     }
   });
 
-  it('let a packet that misses meanwhile have its key before it is given up', () => {
+  it('let a flow that misses meanwhile have its key before it is given up', () => {
     const simulation = new Simulation(slow);
     const { desk } = simulation;
     keyed(desk, all);
@@ -137,7 +137,7 @@ describe('20 000 re-offers on a machine that takes 40 s for them', () => {
 });
 
 describe('4096 flows that miss one after another', () => {
-  it('share exchanges as they wait, and all have keys', () => {
+  it('share exchanges while they wait, and all get keys', () => {
     const simulation = new Simulation({ read: (n) => 2 + n / 50, work: (n) => 10 + n / 50, wayMs: 5 });
     const { desk } = simulation;
     for (let i = 0; i < 4096; i++) {
@@ -150,10 +150,10 @@ describe('4096 flows that miss one after another', () => {
   });
 });
 
-describe('a peer that becomes slow at once', () => {
+describe('a peer that suddenly becomes slow', () => {
   const quick: Costs = { read: () => 0, work: () => 0, wayMs: 10 };
 
-  it.each([900, 1500, 2000])('so that an answer takes %i ms, is waited for', (wayMs) => {
+  it.each([900, 1500, 2000])('so that an answer takes %i ms, answers all flows nevertheless', (wayMs) => {
     const simulation = new Simulation(quick);
     const { desk } = simulation;
     const flows = all.slice(0, 500);
@@ -166,7 +166,7 @@ describe('a peer that becomes slow at once', () => {
     expect(desk.arbiter.gauges().unansweredFlows).toBe(0);
   });
 
-  it('is asked at the old pace once it is quick again', () => {
+  it('receives exchanges at the previous pace once it is fast again', () => {
     const simulation = new Simulation({ ...quick, wayMs: 1500 });
     const { desk } = simulation;
     keyed(desk, all);
@@ -178,26 +178,26 @@ describe('a peer that becomes slow at once', () => {
   });
 });
 
-describe('a dead peer', () => {
-  it('is asked each second for what is wanted of it, for few flows at a time, and for all once it is back', () => {
+describe('an unreachable peer', () => {
+  it('receives exchanges each second, for few flows at a time, and for all flows once it is back', () => {
     const desk = new Desk({ configured: all.slice(0, 2000).map((flow) => ({ flow, peer: 0 })) });
     desk.published.length = 0;
     desk.pass(30_000);
     for (let second = 0; second < 10; second++) {
       desk.published.length = 0;
       desk.pass(1000);
-      const asked = desk.published.reduce((sum, { flows }) => sum + flows.length, 0);
-      expect(asked).toBeGreaterThan(0);
-      expect(asked).toBeLessThanOrEqual(128);
+      const flows = desk.published.reduce((sum, { flows }) => sum + flows.length, 0);
+      expect(flows).toBeGreaterThan(0);
+      expect(flows).toBeLessThanOrEqual(128);
     }
-    for (let asked = desk.now; desk.arbiter.gauges().keyedFlows < 2000; ) {
-      expect(desk.now - asked).toBeLessThan(32_000);
+    for (const start = desk.now; desk.arbiter.gauges().keyedFlows < 2000; ) {
+      expect(desk.now - start).toBeLessThan(32_000);
       for (const want of desk.published.splice(0)) desk.install(want, 1n);
       desk.pass(100);
     }
   });
 
-  it('takes no room from another', () => {
+  it('takes no space from the window of another', () => {
     const desk = new Desk();
     desk.on({ type: 'missed', misses: all.slice(0, 4000).map((flow) => ({ flow, peer: 0 })) });
     desk.pass(500);
@@ -208,7 +208,7 @@ describe('a dead peer', () => {
 });
 
 describe('timers', () => {
-  it('fire by time with whatever fact comes next, though no tick does', () => {
+  it('fire by time with the next fact, although it is no tick', () => {
     const desk = new Desk();
     desk.miss(flow(1));
     desk.now += 3000;
@@ -217,9 +217,9 @@ describe('timers', () => {
     expect(desk.arbiter.gauges().wants).toBe(1);
   });
 
-  it('give up a want and let its exchange go on, whose answer serves the next packet', () => {
+  it('give up a miss and let its exchange continue, whose answer serves the next packet', () => {
     const desk = new Desk();
-    // An exchange takes 200 ms, and is given 1200 ms.
+    // An exchange takes 200 ms, and its timeout is 1200 ms.
     desk.miss(flow(2));
     desk.now += 200;
     desk.install(desk.last, 1n);
@@ -237,12 +237,12 @@ describe('timers', () => {
     expect(desk.arbiter.gauges().wants).toBe(0);
   });
 
-  it('begin no exchange for a packet that is given up before the answer can come', () => {
+  it('begin no exchange for a packet that will be given up before the answer can arrive', () => {
     const desk = new Desk();
     desk.miss(flow(1));
     desk.now += 800;
     desk.install(desk.last, 1n);
-    // These fill the window.
+    // These flows fill the window.
     desk.miss(...all.slice(1000, 1320));
     const first = desk.published.slice(1);
     desk.pass(300);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The window of samples on their way to a sampler: what goes, what waits and what is dropped, whatever the sampler
-// does; and how long losses are told.
+// The window of samples in flight to a sampler: which samples are sent, queued and dropped, whatever the sampler does.
+// And for how long losses are shown.
 import { describe, expect, it } from 'vitest';
 import { Losses } from '../../../services/dataplane/core/losses.js';
 import { type BatchOutcome, SampleWindow } from '../../../services/dataplane/core/sample_window.js';
 
 const limits = { batch: 4, batches: 3, restMs: 100, silentMs: 200 };
 
-/** A window with its queue: samples are numbers, counted up as they are taken. */
+/** A window with its queue; samples are numbers that count up. */
 class Desk {
   readonly window = new SampleWindow(limits);
   nowMs = 1000;
@@ -21,7 +21,7 @@ class Desk {
     this.#go();
   }
 
-  /** The oldest batch on its way ends. */
+  /** The oldest batch in flight ends. */
   ends(outcome: BatchOutcome): void {
     const batch = this.sent[this.#ended++] as number[];
     const gone = this.window.ended(outcome, batch.length, this.nowMs);
@@ -34,14 +34,14 @@ class Desk {
     return this.#waiting.length;
   }
 
-  /** Every sample that was taken is somewhere. */
+  /** Every sample that was taken is counted, in flight or queued. */
   check(): void {
     const { delivered, dropped, unanswered } = this.window.counters;
-    const onTheirWay = this.sent.slice(this.#ended).flat().length;
-    expect(delivered + dropped + unanswered + onTheirWay + this.waiting).toBe(this.#taken);
+    const inFlight = this.sent.slice(this.#ended).flat().length;
+    expect(delivered + dropped + unanswered + inFlight + this.waiting).toBe(this.#taken);
     expect(this.window.open).toBe(this.sent.length - this.#ended);
     expect(this.window.open).toBeLessThanOrEqual(limits.batches);
-    expect(onTheirWay + this.waiting).toBeLessThanOrEqual(limits.batch * limits.batches);
+    expect(inFlight + this.waiting).toBeLessThanOrEqual(limits.batch * limits.batches);
   }
 
   #go(): void {
@@ -53,7 +53,7 @@ class Desk {
 }
 
 describe('a window of samples', () => {
-  it('sends at once while nothing is unanswered, and gathers full batches meanwhile', () => {
+  it('sends at once while no batch is unanswered, and fills batches while one is', () => {
     const desk = new Desk();
     desk.take(1);
     expect(desk.sent).toEqual([[0]]);
@@ -69,7 +69,7 @@ describe('a window of samples', () => {
     expect(desk.window.counters).toEqual({ delivered: 6, dropped: 0, unanswered: 0 });
   });
 
-  it('cuts a burst into batches in the order in which samples were taken', () => {
+  it('splits a burst into batches in the order in which samples were taken', () => {
     const desk = new Desk();
     desk.take(10);
     expect(desk.sent).toEqual([
@@ -80,7 +80,7 @@ describe('a window of samples', () => {
     expect(desk.sent.flat()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
-  it('drops what comes beyond as many batches as may be unanswered, the newest first', () => {
+  it('drops samples beyond the batches that may be unanswered, the newest first', () => {
     const desk = new Desk();
     desk.take(13);
     desk.take(5);
@@ -96,7 +96,7 @@ describe('a window of samples', () => {
     expect(desk.window.counters.dropped).toBe(6);
   });
 
-  it('keeps nothing for a while once there was nobody, then tries again', () => {
+  it('drops all samples for a while when there was no sampler, then tries again', () => {
     const desk = new Desk();
     desk.take(6);
     desk.ends('absent');
@@ -111,7 +111,7 @@ describe('a window of samples', () => {
     expect(desk.window.counters).toEqual({ delivered: 1, dropped: 106, unanswered: 0 });
   });
 
-  it('sends one batch at a time after one that nobody answered, until one is answered', () => {
+  it('sends one batch at a time after a batch without an answer, until one is answered', () => {
     const desk = new Desk();
     desk.take(12);
     for (let i = 0; i < 3; i++) desk.ends('unanswered');
@@ -125,7 +125,7 @@ describe('a window of samples', () => {
     expect([desk.window.open, desk.window.counters.dropped]).toEqual([3, 8]);
   });
 
-  it('goes on as before when one of several samplers does not answer', () => {
+  it('continues as before when one of several samplers does not answer', () => {
     const desk = new Desk();
     desk.take(12);
     desk.ends('taken');
@@ -139,7 +139,7 @@ describe('a window of samples', () => {
     expect([desk.window.open, desk.window.counters.dropped]).toEqual([2, 4]);
   });
 
-  it('keeps no more than there is room for once it doubts', () => {
+  it('drops further samples after a batch without an answer, while other batches are in flight', () => {
     const desk = new Desk();
     desk.take(12);
     desk.ends('unanswered');
@@ -147,7 +147,7 @@ describe('a window of samples', () => {
     expect([desk.waiting, desk.window.counters.dropped]).toEqual([0, 4]);
   });
 
-  it('counts a refused batch as dropped and goes on', () => {
+  it('counts a refused batch as dropped and continues', () => {
     const desk = new Desk();
     desk.take(2);
     desk.ends('refused');
@@ -156,7 +156,7 @@ describe('a window of samples', () => {
     expect(desk.window.counters).toEqual({ delivered: 2, dropped: 2, unanswered: 0 });
   });
 
-  it('loses count of no sample, whatever happens in whatever order', () => {
+  it('counts every sample, whatever happens in whatever order', () => {
     const outcomes = ['taken', 'taken', 'unanswered', 'absent', 'refused'] as const;
     let seed = 1;
     const random = (below: number) => {
@@ -177,7 +177,7 @@ describe('a window of samples', () => {
 });
 
 describe('losses', () => {
-  it('are told until a minute went by without another', () => {
+  it('are shown until a minute has passed without another', () => {
     const losses = new Losses();
     expect(losses.recent(0n, 0)).toBe(0n);
     expect(losses.recent(5n, 1000)).toBe(5n);
@@ -188,7 +188,7 @@ describe('losses', () => {
     expect(losses.recent(8n, 120_500)).toBe(0n);
   });
 
-  it('that come without end are remembered by the second', () => {
+  it('that never end are stored by the second', () => {
     const losses = new Losses();
     for (let ms = 0; ms < 200_000; ms++) losses.recent(BigInt(ms + 1), ms);
     expect(losses.size).toBeLessThanOrEqual(61);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wants: what makes an exchange begin, how often it is tried, and what ends it.
+// Wants: what makes an exchange begin, how often an attempt is made, and what ends the attempts.
 import { describe, expect, it } from 'vitest';
 import { InstallResult } from '../../../proto/gen/bus.js';
 import { batchLimit } from '../../../services/dataplane/core/pace.js';
@@ -8,7 +8,7 @@ import { Desk, flow } from './desk.js';
 const f = flow(1);
 
 describe('a flow that missed', () => {
-  it('is asked for at once, and each second until nobody answered within holdMs', () => {
+  it('begins an exchange at once and each second, until it is given up after holdMs', () => {
     const desk = new Desk();
     const start = desk.now;
     desk.miss(f);
@@ -18,7 +18,7 @@ describe('a flow that missed', () => {
     expect(desk.arbiter.gauges().wants).toBe(0);
   });
 
-  it('gets a new exchange and a fresh offer with each attempt (hazard 12)', () => {
+  it('has a new exchange and a new offer with each attempt', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.pass(2500);
@@ -27,7 +27,7 @@ describe('a flow that missed', () => {
     expect(new Set(desk.published.flatMap(({ spis }) => spis)).size).toBe(3);
   });
 
-  it('is not asked for again once its key is installed', () => {
+  it('begins no exchange any more once its key is installed', () => {
     const desk = new Desk();
     desk.miss(f);
     expect(desk.install(desk.last, 1n)).toEqual(['installed']);
@@ -36,14 +36,14 @@ describe('a flow that missed', () => {
     expect(desk.refused).toEqual([]);
   });
 
-  it('is asked for once, however often it is told', () => {
+  it('begins one exchange, however often the engine reports it', () => {
     const desk = new Desk();
     desk.miss(f, f);
     desk.miss(f);
     expect(desk.published.map(({ flows }) => flows)).toEqual([[f]]);
   });
 
-  it('is left alone for a second after nobody answered, then asked for again', () => {
+  it('is held down for a second after it was given up, then begins an exchange again', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.pass(3000);
@@ -56,7 +56,7 @@ describe('a flow that missed', () => {
     expect(desk.published[0]?.atMs).toBe(start + 1000);
   });
 
-  it('shares exchanges with others of its peer that miss with it, up to the bound', () => {
+  it('shares exchanges with other flows of its peer that miss with it, up to the limit', () => {
     const desk = new Desk();
     const flows = Array.from({ length: batchLimit + 6 }, (_, i) => flow(i));
     desk.on({
@@ -70,7 +70,7 @@ describe('a flow that missed', () => {
     ]);
   });
 
-  it('waits for the bus and is asked for as soon as it comes', () => {
+  it('waits for the bus and begins an exchange as soon as it is connected', () => {
     const desk = new Desk();
     desk.on({ type: 'bus', connected: false });
     desk.miss(f);
@@ -89,7 +89,7 @@ describe('a flow that missed', () => {
     expect(desk.arbiter.gauges().wants).toBe(0);
   });
 
-  it('is tried again when its offer could not be made', () => {
+  it('begins another exchange when its offer could not be made', () => {
     const desk = new Desk();
     desk.hold = ['offer'];
     desk.miss(f);
@@ -101,7 +101,7 @@ describe('a flow that missed', () => {
     expect(desk.published).toHaveLength(1);
   });
 
-  it('is not published when a key came while its offer was made, and the offer is taken back', () => {
+  it('is not published when a key arrived while its offer was made, and the offer is withdrawn', () => {
     const desk = new Desk();
     desk.hold = ['offer'];
     desk.miss(f);
@@ -111,7 +111,7 @@ describe('a flow that missed', () => {
     expect(desk.withdrawn).toHaveLength(1);
   });
 
-  it('is dropped when the engine has no room for its key, and asked for at its next miss', () => {
+  it('is dropped when the table of the engine is full, and begins an exchange with its next miss', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
@@ -128,7 +128,7 @@ describe('a flow that missed', () => {
 describe('a configured flow', () => {
   const configured = [{ flow: f, peer: 0 }];
 
-  it('is asked for at once when the bus comes back, and often again, however long it had backed off', () => {
+  it('begins an exchange at once when the bus returns, and starts its back-off anew', () => {
     const desk = new Desk({ configured });
     desk.pass(40_000);
     desk.on({ type: 'bus', connected: false });
@@ -140,7 +140,7 @@ describe('a configured flow', () => {
     expect(desk.published.slice(before).map(({ atMs }) => atMs - back)).toEqual([0, 1000, 3000]);
   });
 
-  it('is asked for no sooner than its exchange had its time, or its hold-down is over, though the bus came back', () => {
+  it('waits for the timeout of its exchange and for the end of its hold-down when the bus returns', () => {
     const desk = new Desk({ configured });
     const start = desk.now;
     const blink = () => {
@@ -158,7 +158,7 @@ describe('a configured flow', () => {
     expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000, 4000]);
   });
 
-  it('is asked for from the start, backs off to 30 s and never gives up', () => {
+  it('begins exchanges from the start, backs off to 30 s and is never given up', () => {
     const desk = new Desk({ configured });
     const start = desk.now;
     desk.pass(130_000);
@@ -167,21 +167,21 @@ describe('a configured flow', () => {
     expect(desk.refused).toEqual([]);
   });
 
-  it('is not asked for again once an accept gave its key', () => {
+  it('begins no exchange any more once an accept brought its key', () => {
     const desk = new Desk({ configured });
     desk.accept(f, 1n);
     desk.pass(60_000);
     expect(desk.published).toHaveLength(1);
   });
 
-  it('goes on after an accept that brought no key', () => {
+  it('begins further exchanges after an accept without keys', () => {
     const desk = new Desk({ configured });
     desk.accept(f);
     desk.pass(1000);
     expect(desk.published).toHaveLength(2);
   });
 
-  it('is asked for each second while a packet waits for it', () => {
+  it('begins an exchange each second while a packet is held', () => {
     const desk = new Desk({ configured });
     desk.pass(20_000);
     desk.published.length = 0;
@@ -191,7 +191,7 @@ describe('a configured flow', () => {
     expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000]);
   });
 
-  it('is asked for again after the engine had no room for its key', () => {
+  it('begins an exchange again after the table of the engine was full', () => {
     const desk = new Desk({ configured });
     desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
     expect(desk.install(desk.last, 9n, 5n)).toEqual(['tableFull']);
@@ -200,7 +200,7 @@ describe('a configured flow', () => {
     expect(desk.published).toHaveLength(2);
   });
 
-  it('of a dead peer delays no other', () => {
+  it('of an unreachable peer delays no other', () => {
     const desk = new Desk({
       configured: [
         { flow: f, peer: 0 },
@@ -215,7 +215,7 @@ describe('a configured flow', () => {
 });
 
 describe('a refusal', () => {
-  it('drops what is held, withdraws the offer, and is honoured 1, 2, 4 ... 30 s long', () => {
+  it('drops held packets, withdraws the offer, and holds the flow down for 1, 2, 4 ... 30 s', () => {
     const desk = new Desk();
     const pauses: number[] = [];
     for (let i = 0; i < 7; i++) {
@@ -230,7 +230,7 @@ describe('a refusal', () => {
     expect(pauses).toEqual([1, 2, 4, 8, 16, 30, 30]);
   });
 
-  it('of a batch is tried again at once, each flow alone: only the one that is refused again is held down', () => {
+  it('of a batch leads to exchanges of each flow alone at once, and only a flow that is refused again is held down', () => {
     const desk = new Desk();
     const good = [flow(2), flow(3)];
     desk.miss(f, ...good);
@@ -249,7 +249,7 @@ describe('a refusal', () => {
     expect(desk.arbiter.gauges()).toMatchObject({ keyedFlows: 2, wants: 0 });
   });
 
-  it('of a batch keeps a re-offer going alone until it is answered, its hold-down doubling', () => {
+  it('of a flow alone lets it share no exchange until a key arrives, and doubles its hold-down', () => {
     const configured = [1, 2].map((i) => ({ flow: flow(i), peer: 0 }));
     const desk = new Desk({ configured });
     desk.refuse(desk.last);
@@ -261,7 +261,7 @@ describe('a refusal', () => {
     expect(desk.refused.map(({ holdDownMs }) => holdDownMs)).toEqual([1000, 2000]);
   });
 
-  it('of many batches is tried again as far as the peer has room, and as it answers', () => {
+  it('of many batches leads to exchanges of each flow alone as far as the window has space, and as the peer answers', () => {
     const desk = new Desk();
     desk.miss(...Array.from({ length: 200 }, (_, i) => flow(i)));
     for (const batch of desk.published.splice(0)) desk.refuse(batch);
@@ -274,7 +274,7 @@ describe('a refusal', () => {
     expect(new Set(desk.published.map(({ flows }) => flows.length))).toEqual(new Set([1]));
   });
 
-  it('of more than 64 flows is tried again 64 at a time, then each flow alone', () => {
+  it('of more than 64 flows leads to exchanges of 64 flows, then of each flow alone', () => {
     const desk = new Desk();
     for (let i = 0; i < 400; i++) {
       desk.miss(flow(1000 + i));
@@ -289,7 +289,7 @@ describe('a refusal', () => {
     expect(new Set(desk.published.slice(2).map(({ flows }) => flows.length))).toEqual(new Set([1]));
   });
 
-  it('is forgotten when a key comes', () => {
+  it('is forgotten when a key arrives', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.refuse(desk.last);
@@ -316,7 +316,7 @@ describe('a refusal', () => {
     expect(desk.published.map(({ atMs }) => (atMs - start) / 1000)).toEqual([0, 1, 3, 7]);
   });
 
-  it('that comes late withdraws its own offer and nothing else', () => {
+  it('that is late withdraws its own offer and nothing else', () => {
     const desk = new Desk();
     desk.miss(f);
     const first = desk.last;
@@ -328,7 +328,7 @@ describe('a refusal', () => {
     expect(desk.install(second, 1n)).toEqual(['installed']);
   });
 
-  it('by a peer that was not asked changes nothing', () => {
+  it('by a peer other than that of the exchange changes nothing', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.refuse({ ...desk.last, peer: 1 });
@@ -337,8 +337,8 @@ describe('a refusal', () => {
   });
 });
 
-describe('bounds', () => {
-  it('remember at most 65 536 flows that were refused, and none for ever', () => {
+describe('limits', () => {
+  it('keep at most 65 536 refused flows in memory, and none for ever', () => {
     const desk = new Desk();
     for (let i = 0; i < 70_000; i += 64) {
       desk.miss(...Array.from({ length: 64 }, (_, j) => flow(i + j)));
@@ -353,7 +353,7 @@ describe('bounds', () => {
     expect(desk.arbiter.gauges().heldDownFlows).toBe(0);
   });
 
-  it('remember no exchange for ever', () => {
+  it('keep no exchange in memory for ever', () => {
     const desk = new Desk();
     desk.miss(f);
     desk.pass(20_000);
@@ -363,7 +363,7 @@ describe('bounds', () => {
     ]);
   });
 
-  it('remember no attempt for ever while the bus is gone, and lose none', () => {
+  it('keep no attempt in memory for ever while the bus is away, and lose none', () => {
     const desk = new Desk();
     desk.on({ type: 'bus', connected: false });
     for (let round = 0; round < 20; round++) {
@@ -377,7 +377,7 @@ describe('bounds', () => {
     expect(desk.published.map(({ flows }) => flows)).toEqual([[f], [f]]);
   });
 
-  it('keep repeats behind exchanges in flight, but never a miss', () => {
+  it('make configured flows wait for exchanges in flight, but never a miss', () => {
     const configured = Array.from({ length: 5000 }, (_, i) => ({ flow: flow(i), peer: 0 }));
     const desk = new Desk({ configured });
     desk.hold = ['offer'];
