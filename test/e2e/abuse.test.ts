@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a gateway must bear: garbage on both ports, and scans of whole prefixes, unknown and known. It goes on,
-// counts everything, stays within its bounds, and serves the next flow.
+// A gateway under abuse: garbage on both ports, and scans of whole prefixes, unknown and known. It continues to run,
+// counts everything, stays within its limits, and serves the next flow.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +27,7 @@ let net: Topology;
 let base: Base;
 
 beforeAll(async () => {
-  // Space for three scans inside the peer's prefixes.
+  // Table space for three scans inside the peer's prefixes.
   net = await Topology.create({
     edit: (_, yaml) => yaml.replace('10.2.0.0/24', '10.2.0.0/15, 10.4.0.0/16'),
     environment: ['NODE_OPTIONS=--max-semi-space-size=1'],
@@ -50,10 +50,10 @@ const memory = (): number => {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
 };
 
-/** Undefined where a busy service did not answer in time. */
+/** Undefined if a busy service did not answer in time. */
 const reading = () => net.a.numbers().catch(() => undefined);
 
-/** The counters once nothing moves. */
+/** The counters once they no longer change. */
 const atRest = () =>
   until(
     'nothing is held any more',
@@ -69,7 +69,7 @@ const atRest = () =>
     300,
   );
 
-it('bears 10 seconds of garbage on both ports, counts each frame, and carries on', async () => {
+it('survives 10 seconds of garbage on both ports, counts each frame, and continues to work', async () => {
   const pid = net.a.pidOf('dataplane');
   const [inside, outside] = [
     await net.capture('good-inside', { at: [net.host1.namespace, hostInterface] }),
@@ -77,8 +77,8 @@ it('bears 10 seconds of garbage on both ports, counts each frame, and carries on
   ];
   for (const to of [net.host2.v4, net.host2.v6]) await ping(net.host1.namespace, to, { count: 2 });
   await Promise.all([inside.stop(), outside.stop()]);
-  // Good raw material are the frames that go towards the gateway, without ARP: nothing in a damaged ARP reply shows that
-  // its MAC address is wrong, so that the gateway believes it, and the pings below would be lost. See the next test.
+  // The frames towards the gateway are the raw material, without ARP: a damaged ARP reply does not show that its MAC
+  // address is wrong, so the gateway would accept it, and the pings below would be lost. See the next test.
   const towards = (address: Buffer, frames: { octets: Buffer }[]) =>
     frames
       .map(({ octets }) => octets)
@@ -120,7 +120,7 @@ it('bears 10 seconds of garbage on both ports, counts each frame, and carries on
   expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
 });
 
-/** An ARP reply (RFC 826) of whoever has the address, to gateway a. */
+/** An ARP reply (RFC 826) to gateway a from the owner of the address. */
 function arpReply([at, port]: Place, address: string, gatewayPort: string, gatewayAddress: string): Buffer {
   const [sender, target] = [macIn(at, port), macIn(net.a.namespace, gatewayPort)];
   const fixed = Buffer.concat([u16(1, 0x0800), u8(6, 4), u16(2)]);
@@ -128,7 +128,7 @@ function arpReply([at, port]: Place, address: string, gatewayPort: string, gatew
   return frame(target, sender, etherArp, Buffer.concat([fixed, ...claim]));
 }
 
-it('counts each frame of 3 seconds of damaged ARP replies on both ports, and finds its neighbours again', async () => {
+it('counts each frame of 3 seconds of damaged ARP replies on both ports, and resolves its neighbours again', async () => {
   const { host1, wire, a, b, folder } = net;
   const before = await atRest();
   const inside = arpReply([host1.namespace, hostInterface], host1.v4, 'veth-host', '10.1.0.1');
@@ -140,7 +140,7 @@ it('counts each frame of 3 seconds of damaged ARP replies on both ports, and fin
     ]);
   const sent = await send(garbage([inside], 700, 3), garbage([outside], 700, 4), 3);
   for (const { stdout, stderr } of sent) expect(Number(stdout), stderr).toBeGreaterThanOrEqual(700);
-  // Then replies that are whole but for the MAC address, so that both neighbours are certainly lost.
+  // Then replies that are valid except for the MAC address, so that both neighbour entries are certainly wrong.
   const astray = (reply: Buffer) => {
     const claim = Buffer.from(reply);
     const at = 14 + 13; // the last octet of the sender's MAC address
@@ -151,7 +151,8 @@ it('counts each frame of 3 seconds of damaged ARP replies on both ports, and fin
   const after = await atRest();
   expect(unaccounted(before, after)).toBe(0);
   expect(grew(before, after, 'consumed')).toBeGreaterThan(0);
-  // Who does not answer at the MAC address that is known is probed there three times, then all are asked.
+  // A neighbour that does not answer at its known MAC address is probed there three times, then resolved by
+  // broadcast.
   await until('both neighbours are found again', async () => {
     const { received } = await ping(host1.namespace, net.host2.v4, { waitS: 2 });
     return received === 1;
@@ -159,11 +160,12 @@ it('counts each frame of 3 seconds of damaged ARP replies on both ports, and fin
   expect(grew(after, await a.numbers(), 'solicitations')).toBeGreaterThan(3);
 });
 
-it('makes no key, no event and no memory of a scan of 65 536 unknown addresses', async () => {
+it('creates no key, no event and no state for a scan of 65 536 unknown addresses', async () => {
   base = { numbers: await atRest(), memory: memory() };
   const before = base.numbers;
   let after = before;
-  // Frames that come faster than the port is read are lost before anything counts them: again until so many came.
+  // Frames that arrive faster than the port is read are lost before any counter sees them: repeat until enough
+  // arrived.
   while (dropped(before, after, 'egress/no_peer') < 65_536) {
     expect(await scan('10.9')).toBe(65_536);
     after = await atRest();
@@ -175,10 +177,10 @@ it('makes no key, no event and no memory of a scan of 65 536 unknown addresses',
 });
 
 /**
- * What the dataplane may hold, in MiB, however many addresses were scanned since `base`. Garbage is paid once and not
- * per scan: V8's young generation is kept small here, the old one grows by a part of what lives. What is there to
- * stay is bounded by maxFlows: measured 1 KiB for each receive SPI (those that a peer may have heard of without an
- * answer are among them) and up to 3 KiB for each flow that is agreed on, in the engine and in JavaScript.
+ * The memory that the dataplane may use, in MiB, however many addresses were scanned since `base`. Garbage counts
+ * once and not per scan: V8's young generation is kept small here, and the old one grows in proportion to live
+ * objects. Permanent state is limited by maxFlows: measured 1 KiB per receive SPI (including those that a peer may
+ * have received without answering) and up to 3 KiB per keyed flow, in the engine and in JavaScript.
  */
 const garbageMiB = 48;
 function bound({ memory, numbers }: Base, now: Numbers): number {
@@ -186,7 +188,7 @@ function bound({ memory, numbers }: Base, now: Numbers): number {
   return memory + garbageMiB + keptKiB / 1024;
 }
 
-/** Scans a /16 of the peer and holds gateway a to its bounds meanwhile, however fast it is. */
+/** Scans a /16 of the peer and checks gateway a's limits meanwhile, however fast the gateway is. */
 async function scanPeer(prefix: string): Promise<{ before: Numbers; after: Numbers }> {
   const before = await atRest();
   let most = memory();
@@ -217,19 +219,19 @@ async function scanPeer(prefix: string): Promise<{ before: Numbers; after: Numbe
   return { before, after };
 }
 
-it('stays within its bounds when 65 536 addresses of a peer are scanned, and serves the next flow', async () => {
+it('stays within its limits when 65 536 addresses of a peer are scanned, and serves the next flow', async () => {
   const { before, after } = await scanPeer('10.2');
   expect(grew(before, after, 'keyed')).toBeGreaterThan(0);
   expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
   expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
 });
 
-it('pays for a second scan, of other addresses, only what its flows take', async () => {
+it('uses memory for a second scan, of other addresses, only for its flows', async () => {
   const { before, after } = await scanPeer('10.3');
   expect(grew(before, after, 'keyed')).toBeGreaterThan(0);
 });
 
-it('rotates after scans: each flow that they left is answered, and traffic goes on', async () => {
+it('rotates after scans: each of their flows is answered, and traffic continues', async () => {
   const { keyed = 0 } = (await net.a.numbers()).values;
   const pinged = ping(net.host1.namespace, net.host2.v4, { count: 20 });
   await net.a.rotate();
@@ -243,14 +245,14 @@ it('rotates after scans: each flow that they left is answered, and traffic goes 
   );
   expect((await pinged).received).toBe(20);
   const after = await atRest();
-  // Those that were never answered have their key now, too.
+  // Flows that were never answered have a key now, too.
   expect(after.values.keyed).toBeGreaterThanOrEqual(keyed);
   expect(after.values.wants).toBe(0);
   expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
   expect((await ping(net.host1.namespace, net.host2.v6)).received).toBe(1);
 });
 
-it('frees what a scan towards a dead peer left, and serves the next flow once the peer is back', async () => {
+it('frees the state of a scan towards a dead peer, and serves the next flow once the peer is back', async () => {
   const stopped = net.b.namespace.processes();
   for (const pid of stopped) signal(pid, 'SIGSTOP');
   const { before, after } = await scanPeer('10.4').finally(() => {

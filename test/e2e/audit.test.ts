@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A story with 100 tunnels, three rotations and five refusals between two gateways, while both nats-servers of each are
-// killed 10 times (20 in the long form): afterwards every event is in the audit of its node, once and in order.
+// 100 tunnels, three rotations and five refusals between two gateways, while both nats-servers of each are killed 10
+// times (20 in the long form). Afterwards every event is in the audit of its node, once and in order.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { expectSchema } from '../json_schema.js';
@@ -20,20 +20,20 @@ interface Event {
 }
 
 const addresses = 10;
-/** At each node. */
+/** Per node. */
 const kills = long ? 20 : 10;
-const strangers = [1, 2, 3, 4, 5].map((i) => `10.1.0.20${i}`);
+const refusedHosts = [1, 2, 3, 4, 5].map((i) => `10.1.0.20${i}`);
 const ends = Array.from({ length: addresses }, (_, i) => i);
 const pairs = ends.flatMap((i) => ends.map((j) => [`10.1.0.${100 + i}`, `10.2.0.${100 + j}`] as const));
 
 let net: Topology;
 beforeAll(async () => {
-  // b knows half of a's prefix only, so that it refuses what comes from the other.
+  // b's node file has only half of a's prefix, so that b refuses requests from the other half.
   net = await Topology.create({
     edit: (node, yaml) => (node === 'b' ? yaml.replace('10.1.0.0/24', '10.1.0.0/25') : yaml),
   });
   net.addAddresses(addresses);
-  for (const address of strangers) {
+  for (const address of refusedHosts) {
     net.host1.namespace.ip('address', 'add', `${address}/32`, 'dev', hostInterface);
   }
   await net.start();
@@ -52,8 +52,10 @@ const ofType = (events: Event[], type: string) => events.filter((event) => event
 const tunnelsIn = (events: Event[]) =>
   ofType(events, 'tunnel.up').map(({ data: { local, remote } }) => `${local} ${remote}`);
 
-/** Runs whatever falls meanwhile until it succeeds. */
-/** What fails while a bus is away is asked for again: a re-offer to a peer that failed often waits up to 30 s. */
+/** Repeats it until it succeeds, whatever fails meanwhile. */
+/**
+ * An exchange that fails while a bus is down is repeated: a re-offer to a peer that failed often waits up to 30 s.
+ */
 const insist = (what: string, work: () => Promise<boolean>) => until(what, work, 300_000, 200);
 
 async function connect(): Promise<void> {
@@ -82,7 +84,7 @@ const refusalsIn = (events: Event[]) =>
   ofType(events, 'tunnel.refused').filter(({ data }) => data.by === 'peer');
 
 async function beRefused(): Promise<void> {
-  for (const source of strangers) {
+  for (const source of refusedHosts) {
     await insist(`${source} is refused`, async () => {
       await ping(net.host1.namespace, net.host2.v4, { source, waitS: 1 });
       return refusalsIn(await eventsOf(net.a)).some(({ data }) => data.local === source);
@@ -90,7 +92,7 @@ async function beRefused(): Promise<void> {
   }
 }
 
-/** Ever later, as `psp up` restarts what keeps ending ever later. */
+/** With growing intervals, because `psp up` restarts a process that keeps ending at growing intervals. */
 async function killNats(gateway: Gateway, server: 'nats-server' | 'nats-audit'): Promise<void> {
   let dead: number | undefined;
   for (let kill = 0; kill < kills; kill++) {
@@ -107,7 +109,7 @@ async function killNats(gateway: Gateway, server: 'nats-server' | 'nats-audit'):
   }
 }
 
-it(`tells every event of the story once and in order, though each nats-server dies ${kills} times`, async () => {
+it(`has every event once and in order, though each nats-server dies ${kills} times`, async () => {
   const story = [connect(), beRefused(), rotate(net.a, 1), rotate(net.b, 2)];
   const servers = (['nats-server', 'nats-audit'] as const).flatMap((server) =>
     [net.a, net.b].map((gateway) => killNats(gateway, server)),
@@ -140,14 +142,14 @@ it(`tells every event of the story once and in order, though each nats-server di
       const numbers = producers.get(`${source} ${incarnation}`) ?? [];
       producers.set(`${source} ${incarnation}`, [...numbers, Number(sequence)]);
     }
-    // No service ended with the bus: each has one start.
+    // No service ended together with the bus: each has one start.
     expect(producers.size).toBe(4);
     for (const numbers of producers.values()) expect(numbers).toEqual(numbers.map((_, i) => i + 1));
   }
   const refusals = refusalsIn(a);
-  expect(refusals.map(({ data }) => data.local).sort()).toEqual([...strangers].sort());
+  expect(refusals.map(({ data }) => data.local).sort()).toEqual([...refusedHosts].sort());
   const given = ofType(b, 'peer.stranger').reduce((sum, { data }) => sum + Number(data.count), 0);
-  expect(given).toBeGreaterThanOrEqual(strangers.length);
+  expect(given).toBeGreaterThanOrEqual(refusedHosts.length);
 
   for (const gateway of [net.a, net.b]) {
     const { code, stdout } = await gateway.psp('audit', 'verify', '--json');
@@ -157,7 +159,7 @@ it(`tells every event of the story once and in order, though each nats-server di
   }
 }, 600_000);
 
-it('goes on after the whole node was restarted, with the end of each service told', async () => {
+it('continues after the whole node was restarted, and has the end of each service', async () => {
   const before = await eventsOf(net.a);
   await net.a.stop();
   await net.a.start();

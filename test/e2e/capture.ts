@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a stranger on the wire sees: tcpdump into a file, and what each frame is. A proof made from a capture
-// holds only if tcpdump read every frame up to its end, so the count of those that it did not read is part of the result.
+// Captures of the wire with tcpdump, as an observer would see it, and the kind of each frame. A conclusion from a
+// capture holds only if tcpdump read every frame up to its end; therefore the number of frames that it did not read
+// is part of the result.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ended, type Namespace, until } from './namespace.js';
 
-/** What a frame on the wire may be. Everything but psp, arp and nd is a leak or a stranger. */
+/** The kinds of frames on the wire. Every kind except psp, arp and nd is a leak or comes from another device. */
 export type FrameKind = 'psp' | 'arp' | 'nd' | 'other';
 
 export interface Frame {
@@ -22,18 +23,18 @@ export interface Dissection {
   psp: number;
   arp: number;
   nd: number;
-  /** Hex of the first octets of up to four frames that are none of these. */
+  /** Hex of the first octets of up to four frames of other kinds. */
   others: string[];
-  /** Frames in which a marker was seen. */
+  /** Frames that contain a marker. */
   marked: number;
-  /** Frames before the end of the capture that the kernel did not hand to tcpdump. */
+  /** Frames before the end of the capture that the kernel did not deliver to tcpdump. */
   lost: number;
 }
 
-/** How long frames that are still on their way have to arrive before a capture ends. */
+/** How long frames in flight have to arrive before a capture ends. */
 const lateMs = 1100;
 
-/** What tcpdump prints about its capture on SIGUSR1 and as it ends. */
+/** The statistics of its capture that tcpdump prints on SIGUSR1 and at its end. */
 const statistics =
   /(\d+) packets? captured,?\s+(\d+) packets? received by filter,?\s+(\d+) packets? dropped by kernel/g;
 
@@ -50,14 +51,14 @@ export interface CaptureOptions {
   filter?: string;
   /** Octets kept of each frame; all by default. */
   snap?: number;
-  /** Room for what tcpdump has not read yet, in MiB. */
+  /** Buffer for frames that tcpdump has not read yet, in MiB. */
   bufferMib?: number;
 }
 
 export class Capture {
   #child: ChildProcess | undefined;
   #stderr = '';
-  /** Frames that the kernel had received when the capture was ended. */
+  /** Frames that the kernel had received when the capture ended. */
   #receivedAtEnd: number | undefined;
 
   constructor(
@@ -83,8 +84,8 @@ export class Capture {
   }
 
   /**
-   * Resolves once `count` frames were seen.
-   * @throws Error that tells how many were.
+   * Resolves once `count` frames were captured.
+   * @throws Error with the number of frames.
    */
   async seen(count: number): Promise<void> {
     await until(
@@ -93,16 +94,16 @@ export class Capture {
     );
   }
 
-  /** Ends the capture: resolves once tcpdump has read every frame that came before the end, and has exited. */
+  /** Ends the capture: resolves once tcpdump has read every frame that arrived before the end, and has exited. */
   async stop(): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
     if (!hasEnded(child)) {
       await sleep(lateMs);
-      // The kernel keeps a block of frames to itself for up to a second; a tcpdump that ends does not read that block.
-      // Frames are read in their order, so this many read frames are all that came before this moment.
-      // A filter by direction counts frames as received that tcpdump itself leaves out: then it has read all once its
-      // count stands still for longer than the kernel keeps a block.
+      // The kernel keeps a block of frames for up to a second, and a tcpdump that ends does not read that block.
+      // Frames are read in their order, so once this many were read, all frames before this moment were read. With a
+      // filter by direction, the kernel also counts frames that tcpdump leaves out. Then all were read once the count
+      // does not change for longer than the kernel keeps a block.
       const { received, dropped, captured } = await this.#ask(child);
       this.#receivedAtEnd = received;
       let last = { captured, at: performance.now() };
@@ -122,7 +123,7 @@ export class Capture {
     await ended(child);
   }
 
-  /** The statistics that tcpdump prints now, or the last ones of a tcpdump that has ended. */
+  /** The current statistics of tcpdump, or the last ones of a tcpdump that has ended. */
   async #ask(child: ChildProcess): Promise<Statistics> {
     const printed = () => [...this.#stderr.matchAll(statistics)].length;
     const before = printed();
@@ -141,7 +142,7 @@ export class Capture {
     return [...readPcap(readFileSync(this.file))];
   }
 
-  /** Counts frames by what they are, and those that contain one of the markers. */
+  /** Counts frames by kind, and frames that contain one of the markers. */
   sight(markers: readonly string[]): Dissection {
     const needles = markers.map((marker) => Buffer.from(marker, 'latin1'));
     const { captured, received, dropped } = this.#statistics();
@@ -168,7 +169,7 @@ const protocolUdp = 17;
 const protocolIcmpv6 = 58;
 const pspPort = 1000;
 
-/** A frame by its headers alone. */
+/** Classifies a frame by its headers alone. */
 export function kindOf(frame: Buffer): FrameKind {
   if (frame.length < 14) return 'other';
   const type = frame.readUInt16BE(12);
@@ -185,7 +186,7 @@ export function kindOf(frame: Buffer): FrameKind {
   return 'other';
 }
 
-/** Frames of a classic pcap file in the byte order of this machine; a record cut off at the end is left out. */
+/** Frames of a classic pcap file in the byte order of this machine. An incomplete last record is left out. */
 function* readPcap(file: Buffer): Generator<Frame> {
   const headerLength = 24;
   const recordLength = 16;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What became of the datagrams that host 1 sends to a port of host 2: counted as they leave and as they come, whether or
-// not anybody reads them there, and held against what both gateways and the links between say they dropped.
+// The fates of the datagrams that host 1 sends to a port of host 2. They are counted as they are sent and as they
+// arrive, whether or not a socket reads them, and compared with the drops that both gateways and the links between
+// them report.
 import type { Namespace } from './namespace.js';
 import { type Numbers, newDrops } from './numbers.js';
 import type { Topology } from './topology.js';
@@ -18,7 +19,10 @@ export class DatagramFates {
     this.#links = droppedByLinks(net);
   }
 
-  /** From now on; datagrams fit the path, and are the only traffic that a gateway may drop but for its size. */
+  /**
+   * Counts from now on. Datagrams must fit the path, and must be the only traffic that a gateway may drop, except for
+   * its size.
+   */
   static async of(net: Topology, port: number): Promise<DatagramFates> {
     return new DatagramFates(net, await numbersOf(net), port);
   }
@@ -27,7 +31,9 @@ export class DatagramFates {
     return counted(this.net.host1.namespace);
   }
 
-  /** How many have not arrived, without those that anybody counted as dropped; some may be on their way. */
+  /**
+   * The number of datagrams that have not arrived, without those that were counted as dropped. Some may be in flight.
+   */
   async missing(): Promise<number> {
     const after = await numbersOf(this.net);
     const drops = this.before.flatMap((before, i) => Object.entries(newDrops(before, after[i] as Numbers)));
@@ -57,7 +63,7 @@ function count(host: Namespace, hook: 'output' | 'input', port: number): void {
 const counted = (host: Namespace): number =>
   Number(/counter packets (\d+)/.exec(host.run('nft', 'list', 'table', ...table))?.[1]);
 
-/** Frames that no queue of the kernel had room for, between the hosts. */
+/** Frames dropped because a kernel queue between the hosts was full. */
 function droppedByLinks({ host1, a, wire, b, host2 }: Topology): number {
   const namespaces = [host1.namespace, a.namespace, wire, b.namespace, host2.namespace];
   const links: { stats64: { tx: { dropped: number } } }[] = namespaces.flatMap((namespace) =>

@@ -23,7 +23,7 @@ it.each([{ at: '1. Two hosts' }, { at: '4. 256 MiB over TCP' }])(
         {
           env: { ...process.env, TMPDIR: folder },
           stdio: ['ignore', 'pipe', 'inherit'],
-          // As at a terminal: the signal goes to the whole group.
+          // As at a terminal: the signal goes to the whole process group.
           detached: true,
         },
       );

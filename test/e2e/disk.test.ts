@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The disk under `stateDir` in trouble: full, read-only, hanging and lost. Keys depend on none of it: flows that nobody
-// has used before are keyed throughout. Audit goes on by itself once the disk is back, and what it lost it names.
+// Failures of the disk under `stateDir`: full, read-only, hanging and lost. Key exchange depends on none of it:
+// unused flows are keyed throughout. Audit resumes by itself once the disk is back, and reports the events that it
+// lost.
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +28,7 @@ afterEach(async () => {
   await net?.close();
 });
 
-/** Uses a flow that nobody has used before. */
+/** Sends on a flow that was not used before. */
 async function newTunnel(): Promise<string> {
   const i = used++;
   const [source, to] = [`10.1.0.${100 + i}`, `10.2.0.${100 + i}`];
@@ -36,7 +37,7 @@ async function newTunnel(): Promise<string> {
   return source;
 }
 
-/** Uses one after another for so long, and until something else is so. */
+/** Uses new flows one after another for this long, and until a condition holds. */
 async function newTunnels(
   seconds: number,
   also: () => boolean | Promise<boolean> = () => true,
@@ -50,9 +51,9 @@ async function newTunnels(
   expect(net.a.pidOf('nats-server')).toBe(nats);
 }
 
-/** Tunnels are told again, and every gap has a reason. */
+/** Tunnel events are recorded again, and every gap has a reason. */
 async function auditIsWhole(): Promise<void> {
-  // The first may fall into the second in which a spool leaves its disk alone after a failure.
+  // The first event may fall into the second in which a spool does not retry its disk after a failure.
   const sources: string[] = [];
   await until(
     'a new tunnel is in the audit',
@@ -76,7 +77,7 @@ async function auditIsWhole(): Promise<void> {
 
 const tellsOfAudit = async () => (await net.a.numbers()).health.some((line) => line.includes('audit'));
 
-describe('keys go on, and audit comes back by itself', () => {
+describe('key exchange continues, and audit resumes by itself', () => {
   it('when the disk is full', async () => {
     await net.start();
     await newTunnels(2);
@@ -122,7 +123,7 @@ describe('keys go on, and audit comes back by itself', () => {
     await auditIsWhole();
   });
 
-  it('when all that lies on the disk is removed', async () => {
+  it('when all files on the disk are removed', async () => {
     await net.start();
     await newTunnels(2);
     for (const name of readdirSync(disk.folder)) rmSync(join(disk.folder, name), { recursive: true });

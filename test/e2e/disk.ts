@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small disk at a folder of a test, in memory, that can be filled, made read-only and lost.
+// A small disk in memory, mounted at a folder of a test, that can be filled, made read-only and lost.
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './namespace.js';
 
 export class Disk {
-  /** @param bytes all that it holds. */
+  /**
+   * @param bytes capacity of the disk
+   */
   constructor(
     readonly folder: string,
     private readonly bytes: number,
@@ -14,7 +16,7 @@ export class Disk {
     this.mount();
   }
 
-  /** Mounts it, empty. */
+  /** Mounts it empty. */
   mount(): void {
     run('mount', '-t', 'tmpfs', '-o', `size=${this.bytes},mode=755`, 'tmpfs', this.folder);
   }
@@ -27,12 +29,12 @@ export class Disk {
       try {
         writeFileSync(join(this.folder, `ballast-${i}`), Buffer.alloc(bavail * bsize));
       } catch {
-        // Somebody was faster; the rest in the next round.
+        // Another process took the space first; the next round takes the rest.
       }
     }
   }
 
-  /** Gives it back. */
+  /** Frees it. */
   clear(): void {
     for (let i = 0; i < 1000; i++) rmSync(join(this.folder, `ballast-${i}`), { force: true });
   }
@@ -41,13 +43,17 @@ export class Disk {
     run('mount', '-o', 'remount,ro', this.folder);
   }
 
-  /** @param pid a process of a gateway: `ip netns exec` gave it a mount namespace of its own, with flags of its own. */
+  /**
+   * @param pid a process of a gateway: `ip netns exec` gave it a mount namespace with its own mount flags.
+   */
   makeWritable(pid: number): void {
     run('mount', '-o', 'remount,rw', this.folder);
     run('nsenter', `--mount=/proc/${pid}/ns/mnt`, 'mount', '-o', 'remount,rw', this.folder);
   }
 
-  /** As when the device is pulled out: open files stay with whoever has them, the folder shows what lies below. */
+  /**
+   * As if the device were pulled out: processes keep their open files, and the folder shows what is below the mount.
+   */
   unmount(): void {
     run('umount', '-l', this.folder);
   }

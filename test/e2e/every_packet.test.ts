@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hosts do, through two gateways in each mode over each family outside: ping at every size with and without
-// DF, traceroute, iperf3, a copy with extension headers. First with the same MTU on the wire as on the hosts'
-// links, so that full packets do not fit once they are sealed; then with jumbo frames, where all do.
+// Typical host traffic through two gateways, in each mode, over each outer family: ping at every size with and
+// without DF, traceroute, iperf3, a copy with extension headers. First with the same MTU on the wire as on the hosts'
+// links, so that full packets do not fit once they are sealed; then with jumbo frames, where all fit.
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { long } from '../long.js';
@@ -32,11 +32,11 @@ const every = (['tunnel', 'transport'] as const).flatMap((mode) =>
 );
 
 const mebibyte = 1 << 20;
-/** By iperf3, whose receiver stops counting when the last octet was handed to the sender's kernel. */
+/** Measured by iperf3, whose receiver stops counting when the last octet was passed to the sender's kernel. */
 const streamed = 16 * mebibyte;
 const both = (peer: string) => ({ a: { peer }, b: { peer } });
 
-/** A port that takes no more is no fault of ours: TCP finds out how fast that is on a slow machine. */
+/** A full transmit queue is not a fault: TCP adapts to the speed of a slow machine. */
 const blamed = (drops: Record<string, number>): string[] =>
   Object.keys(drops).filter((drop) => !drop.endsWith('/tx_full'));
 
@@ -44,7 +44,7 @@ const answered: Echo = { answered: true, told: undefined, refused: undefined };
 
 describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', ({ mode, outer }) => {
   const mtu = 1500;
-  /** Octets of a packet that the wire takes. */
+  /** The largest packet that fits the wire, in octets. */
   const room = mtu - overheadOf(mode, outer);
   let net: Topology;
 
@@ -59,48 +59,51 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
   const forget = () => {
     for (const { namespace } of [net.host1, net.host2]) forgetPaths(namespace);
   };
-  /** Messages to hosts so far, of both gateways. */
+  /** ICMP messages to hosts so far, of both gateways. */
   const told = async () => {
     const numbers = await Promise.all([net.a.numbers(), net.b.numbers()]);
     return numbers.reduce((sum, { values }) => sum + (values.icmpSent ?? 0), 0);
   };
 
-  it('carries IPv4 of every size without DF: the gateway cuts what does not fit', async () => {
+  it('carries IPv4 of every size without DF: the gateway fragments packets that do not fit', async () => {
     const before = await net.a.numbers();
     for (const size of sizes) {
       expect({ size, ...(await ping(4, { size, discovery: 'dont' })) }).toEqual({ size, ...answered });
     }
     const after = await net.a.numbers();
-    // Of 1472 octets and more; in tunnel mode 1424, too; each host fragment of a longer one by itself.
+    // From 1472 octets on, and 1424 in tunnel mode. Of a longer packet, each host fragment counts by itself.
     expect(grew(before, after, 'packetsFragmented')).toBeGreaterThanOrEqual(5);
     expect(newDrops(before, after)).toEqual({});
     expect(await told()).toBe(0);
     expect((await egressFlow(net.a, net.host1.v4, net.host2.v4)).mode).toBe(mode);
   });
 
-  it.each(families)('carries IPv%s that must not be cut, or tells the host what fits', async (family) => {
-    for (const size of sizes) {
-      const length = size + icmpHeader + ipHeader[family];
-      if (length <= room) {
-        expect({ size, ...(await ping(family, { size, discovery: 'do' })) }).toEqual({ size, ...answered });
-        continue;
+  it.each(families)(
+    'carries IPv%s that must not be fragmented, or reports the MTU that fits to the host',
+    async (family) => {
+      for (const size of sizes) {
+        const length = size + icmpHeader + ipHeader[family];
+        if (length <= room) {
+          expect({ size, ...(await ping(family, { size, discovery: 'do' })) }).toEqual({ size, ...answered });
+          continue;
+        }
+        forget();
+        const came = await ping(family, { size, discovery: 'do' });
+        // Longer than the host's own link: nothing was sent, and nothing learned.
+        const [told, refused] = length <= mtu ? [room, undefined] : [undefined, mtu];
+        expect({ size, ...came }).toEqual({ size, answered: false, told, refused });
+        expect(learnedMtu(net.host1.namespace, target(family))).toBe(told);
       }
-      forget();
-      const came = await ping(family, { size, discovery: 'do' });
-      // Longer than the host's own link: nothing was sent, and nothing learned.
-      const [told, refused] = length <= mtu ? [room, undefined] : [undefined, mtu];
-      expect({ size, ...came }).toEqual({ size, answered: false, told, refused });
-      expect(learnedMtu(net.host1.namespace, target(family))).toBe(told);
-    }
-  });
+    },
+  );
 
-  it('loses no IPv6 packet that its host may cut without telling it', async () => {
+  it('loses no IPv6 packet that its host may fragment, and sends no error about it', async () => {
     forget();
     const before = await told();
     let lost = 0;
     for (const size of sizes) {
       for (let attempt = 0; ; attempt++) {
-        // Only a reply that was too big is waited for in vain: host 2 is told of it, not we.
+        // Only a reply that was too big is missing: host 2 receives the error, host 1 does not.
         const came = await ping(6, { size, waitS: 10 });
         if (came.answered) break;
         lost++;
@@ -117,7 +120,7 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
     }
   });
 
-  it('carries iperf3 over TCP, whose hosts learn the path, and over UDP', async () => {
+  it('carries iperf3 over TCP, whose hosts learn the path MTU, and over UDP', async () => {
     forget();
     const before = await net.a.numbers();
     const server = await Iperf.start(net.host2.namespace);
@@ -152,7 +155,7 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
     });
     expect(copy).toEqual({ sent: copy.received, received: copy.received, bytes: 2 * mebibyte });
     await Promise.all([wire.stop(), arrived.stop()]);
-    // Next header: hop-by-hop, then destination options, then TCP, behind the 40 octets of IPv6.
+    // Next header: hop-by-hop, then destination options, then TCP, after the 40 octets of IPv6.
     const at = 14 + 40;
     const segments = arrived
       .frames()
@@ -161,7 +164,7 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
       ({ octets }) => octets[20] === 0 && octets[at] === 60 && octets[at + 8] === 6,
     );
     expect(extended.length).toBeGreaterThan((2 * mebibyte) / mtu);
-    // In transport mode nodes on the way still find hop-by-hop options, and nothing else (RFC 8200 section 4.3).
+    // In transport mode nodes on the path still see hop-by-hop options, and nothing else (RFC 8200 section 4.3).
     const shown = pspFrames(wire.frames()).filter(({ outer: { octets } }) => octets[6] === 0);
     if (mode === 'tunnel') expect(shown).toEqual([]);
     else {
@@ -170,7 +173,7 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
     }
   });
 
-  it('asked for no memory on a polling thread', () => {
+  it('allocated no memory on a polling thread', () => {
     for (const gateway of [net.a, net.b]) {
       const maps = readFileSync(`/proc/${gateway.pidOf('dataplane')}/maps`, 'utf8');
       expect(maps).toMatch(/libno_allocation\.so/);
@@ -178,7 +181,7 @@ describe.each(every)('$mode mode, IPv$outer outside, the same MTU everywhere', (
     }
   });
 
-  it('dropped nothing but what it told of', async () => {
+  it('dropped only packets that it reported', async () => {
     for (const gateway of [net.a, net.b]) {
       const now = await gateway.numbers();
       expect(
@@ -200,21 +203,26 @@ describe.each(long ? every : every.filter(({ mode, outer }) => (mode === 'tunnel
     });
     afterAll(() => net?.close());
 
-    it.each(families)('carries IPv%s of every size, whole where the host sent it whole', async (family) => {
-      const target = family === 4 ? net.host2.v4 : net.host2.v6;
-      const fullest = mtu - icmpHeader - ipHeader[family];
-      for (const size of [...sizes, fullest]) {
-        const whole = await echo(net.host1.namespace, target, { size, discovery: 'do' });
-        expect({ size, ...whole }).toEqual(
-          size <= fullest ? { size, ...answered } : { size, answered: false, told: undefined, refused: mtu },
-        );
-        const free = await echo(net.host1.namespace, target, {
-          size,
-          discovery: family === 4 ? 'dont' : 'want',
-        });
-        expect({ size, ...free }).toEqual({ size, ...answered });
-      }
-    });
+    it.each(families)(
+      'carries IPv%s of every size, unfragmented if the host sent it unfragmented',
+      async (family) => {
+        const target = family === 4 ? net.host2.v4 : net.host2.v6;
+        const fullest = mtu - icmpHeader - ipHeader[family];
+        for (const size of [...sizes, fullest]) {
+          const whole = await echo(net.host1.namespace, target, { size, discovery: 'do' });
+          expect({ size, ...whole }).toEqual(
+            size <= fullest
+              ? { size, ...answered }
+              : { size, answered: false, told: undefined, refused: mtu },
+          );
+          const free = await echo(net.host1.namespace, target, {
+            size,
+            discovery: family === 4 ? 'dont' : 'want',
+          });
+          expect({ size, ...free }).toEqual({ size, ...answered });
+        }
+      },
+    );
 
     it('carries iperf3 over TCP in full segments', async () => {
       const server = await Iperf.start(net.host2.namespace);
@@ -227,7 +235,7 @@ describe.each(long ? every : every.filter(({ mode, outer }) => (mode === 'tunnel
       await server.stop();
     });
 
-    it('dropped nothing and told nobody', async () => {
+    it('dropped nothing and sent no ICMP error', async () => {
       for (const gateway of [net.a, net.b]) {
         const now = await gateway.numbers();
         expect(blamed(newDrops({ ...now, drops: {} }, now))).toEqual([]);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every octet of the outer headers and of the PSP header that a node file decides, on captured frames, both ways:
-// versions 0 to 3, cookie, crypt offset, UDP checksum, hop limit, DSCP, source ports. What is readable behind the
-// header is looked at too: with versions 2 and 3 all of it, and no more than the crypt offset says otherwise.
+// Every field of the outer headers and of the PSP header that a node file determines, on captured frames in both
+// directions: versions 0 to 3, cookie, crypt offset, UDP checksum, hop limit, DSCP, source ports. Also the plaintext
+// after the header: with versions 2 and 3 all of it is readable, otherwise exactly what the crypt offset leaves
+// readable.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { echo } from './host_tools.js';
 import { until } from './namespace.js';
@@ -12,22 +13,22 @@ import type { Topology } from './topology.js';
 import { send, transfer } from './traffic.js';
 
 const marker = 'PSP-E2E-MARKER-1';
-/** Behind the cookie there is the packet; in front of it the cookie, where one is carried. */
+/** The packet follows the cookie, if a cookie is present. */
 const cookieLength = 8;
 const [icmp, tcp, udp, ipv4, ipv6, icmpv6] = [1, 6, 17, 4, 41, 58];
 const dscp = 10;
-/** 16 ports that no hash yields. */
+/** 16 ports that no hash results in. */
 const ports = Array.from({ length: 16 }, (_, i) => 20_000 + 7 * i);
 
-/** One pair: what both sides asked for, and the frames of its hosts' traffic, by direction. */
+/** One pair of gateways: its configuration, and the frames of its hosts' traffic, by direction. */
 interface Told {
   net: Topology;
-  /** Of gateway a, towards b; and the other way. */
+  /** From gateway a to b, and the reverse. */
   ab: PspFrame[];
   ba: PspFrame[];
 }
 
-/** Starts a pair, has host 1 ask for the IPv4 tunnel and host 2 for the IPv6 one, and captures both ways. */
+/** Starts a pair, lets host 1 start the IPv4 tunnel and host 2 the IPv6 one, and captures both directions. */
 async function observe(options: PairOptions): Promise<Told> {
   const net = await createPair(options);
   const wire = await net.capture('wire');
@@ -40,7 +41,7 @@ async function observe(options: PairOptions): Promise<Told> {
   }
   const carried = await transfer(one.namespace, two.namespace, two.v4, { bytes: 1 << 18, marker });
   expect(carried.equal).toBe(true);
-  // To ports where nobody listens: each datagram is a flow of its own to whoever hashes ports.
+  // To closed ports: each datagram is a separate flow for a hash over ports.
   await send(
     one.namespace,
     Array.from({ length: 40 }, (_, i) => ({ destination: two.v4, port: 9000 + i, count: 1 })),
@@ -73,7 +74,7 @@ async function observe(options: PairOptions): Promise<Told> {
 const distinct = <T>(frames: readonly PspFrame[], what: (frame: PspFrame) => T): T[] =>
   [...new Set(frames.map(what))].sort();
 
-/** The PSP packets of what must be the same in all of them. */
+/** The PSP packets, for fields that must be the same in all of them. */
 const header = (frames: readonly PspFrame[]) => ({
   reserved: distinct(frames, ({ reserved }) => reserved),
   sample: distinct(frames, ({ sample }) => sample),
@@ -85,10 +86,13 @@ const header = (frames: readonly PspFrame[]) => ({
 const plain = { reserved: [0], sample: [false], drop: [false] };
 
 const marked = (frames: readonly PspFrame[]) => frames.filter(({ body }) => body.includes(marker)).length;
-/** By length: echoes of 200 octets, with or without headers of IP and a cookie. */
+/** By length: echoes of 200 octets, with or without IP headers and a cookie. */
 const isEcho = ({ body }: PspFrame) =>
   [0, 20, 40].some((inner) => [0, cookieLength].includes(body.length - inner - 208));
-/** Where none is asked for the field is zero; packets that left in a super-frame have one, and it holds. */
+/**
+ * Without udpChecksum the field is zero. Packets that were sent as a GSO packet have a checksum, which must be
+ * correct.
+ */
 const checksumsNotAsked = (frames: readonly PspFrame[]) =>
   frames.filter((frame) => frame.udpChecksum !== 0 && !frame.udpChecksumHolds);
 const ivsRise = (frames: readonly PspFrame[]) => {
@@ -99,7 +103,7 @@ const ivsRise = (frames: readonly PspFrame[]) => {
   return true;
 };
 
-describe('tunnel mode over IPv4, a cookie both ways, one way with crypt offset 12', () => {
+describe('tunnel mode over IPv4, a cookie in both directions, crypt offset 12 in one', () => {
   let told: Told;
 
   beforeAll(async () => {
@@ -121,7 +125,7 @@ describe('tunnel mode over IPv4, a cookie both ways, one way with crypt offset 1
   });
   afterAll(() => told?.net.close());
 
-  it('carries each flow in the version that its asker prefers', () => {
+  it('uses for each flow the version that its requester prefers', () => {
     for (const frames of [told.ab, told.ba]) {
       const versions = (next: number) =>
         distinct(
@@ -133,14 +137,14 @@ describe('tunnel mode over IPv4, a cookie both ways, one way with crypt offset 1
     }
   });
 
-  it('writes the PSP header as configured, and an IV that only rises', () => {
+  it('writes the PSP header as configured, and an IV that only increases', () => {
     const cookie = { ...plain, hasCookie: [true], headerLength: [24] };
     expect(header(told.ab)).toEqual({ ...cookie, cryptOffset: [0] });
     expect(header(told.ba)).toEqual({ ...cookie, cryptOffset: [12] });
     expect([ivsRise(told.ab), ivsRise(told.ba)]).toEqual([true, true]);
   });
 
-  it('shows the cookie and the inner header where the crypt offset says so, and nothing else', () => {
+  it('leaves the cookie and the inner header readable as the crypt offset says, and nothing else', () => {
     const { host1, host2 } = told.net;
     for (const next of [ipv4, ipv6]) {
       const shown = told.ba.filter(({ nextHeader }) => nextHeader === next);
@@ -158,7 +162,7 @@ describe('tunnel mode over IPv4, a cookie both ways, one way with crypt offset 1
         expect([from, to]).toEqual([octets(host2[end]), octets(host1[end])]);
       }
     }
-    // The other way even the cookie is encrypted: no two packets begin alike.
+    // In the other direction even the cookie is encrypted: no two packets begin with the same octets.
     const begins = distinct(told.ab, ({ body }) => body.subarray(0, cookieLength).toString('hex'));
     expect(begins.length).toBe(told.ab.length);
     expect([marked(told.ab), marked(told.ba)]).toEqual([0, 0]);
@@ -192,7 +196,7 @@ describe('tunnel mode over IPv4, a cookie both ways, one way with crypt offset 1
   });
 });
 
-describe('transport mode over IPv6 between the gateways, versions 2 and 3, a cookie one way', () => {
+describe('transport mode over IPv6 between the gateways, versions 2 and 3, a cookie in one direction', () => {
   let told: Told;
 
   beforeAll(async () => {
@@ -207,7 +211,7 @@ describe('transport mode over IPv6 between the gateways, versions 2 and 3, a coo
   });
   afterAll(() => told?.net.close());
 
-  it('says version 2 or 3, and what the hosts sent is there for all to read', () => {
+  it('has version 2 or 3, and the payload of the hosts is readable', () => {
     for (const frames of [told.ab, told.ba]) {
       const versions = (family: 4 | 6) =>
         distinct(
@@ -220,7 +224,7 @@ describe('transport mode over IPv6 between the gateways, versions 2 and 3, a coo
     expect(marked(told.ab)).toBeGreaterThan(100);
   });
 
-  it('writes the PSP header as configured, and an IV that only rises', () => {
+  it('writes the PSP header as configured, and an IV that only increases', () => {
     expect(header(told.ab)).toEqual({ ...plain, hasCookie: [false], headerLength: [16], cryptOffset: [0] });
     expect(header(told.ba)).toEqual({ ...plain, hasCookie: [true], headerLength: [24], cryptOffset: [0] });
     expect([ivsRise(told.ab), ivsRise(told.ba)]).toEqual([true, true]);
@@ -229,13 +233,13 @@ describe('transport mode over IPv6 between the gateways, versions 2 and 3, a coo
         told.ba.filter(({ outer }) => outer.version === family),
         ({ body }) => body.subarray(0, cookieLength).toString('hex'),
       );
-    // Random for each offer.
+    // Random per offer.
     expect([cookies(4).length, cookies(6).length]).toEqual([1, 1]);
     expect(cookies(4)).not.toEqual(cookies(6));
     expect(distinct(told.ab, ({ nextHeader }) => nextHeader)).toEqual([icmp, udp, icmpv6, tcp].sort());
   });
 
-  it('keeps the IP header of the hosts, whatever secured says of an outer one', () => {
+  it('keeps the IP header of the hosts, whatever `secured` configures for an outer one', () => {
     const { host1, host2 } = told.net;
     const hex = (octets: Buffer) => octets.toString('hex');
     expect(distinct(told.ab, ({ source, destination }) => `${source} ${destination}`)).toEqual(
@@ -248,7 +252,7 @@ describe('transport mode over IPv6 between the gateways, versions 2 and 3, a coo
     expect(distinct(told.ab.filter(isEcho), ({ outer }) => outer.trafficClass >> 2)).toEqual([dscp]);
   });
 
-  it('computes UDP checksums, and ports that are the same both ways', () => {
+  it('computes UDP checksums, and uses the same ports in both directions', () => {
     for (const frames of [told.ab, told.ba]) {
       expect(frames.filter((frame) => frame.udpChecksum === 0 || !frame.udpChecksumHolds)).toEqual([]);
     }
@@ -262,7 +266,7 @@ describe('transport mode over IPv6 between the gateways, versions 2 and 3, a coo
   });
 });
 
-describe('transport mode over IPv4 between the gateways, crypt offset 2 and ports out of a list', () => {
+describe('transport mode over IPv4 between the gateways, crypt offset 2 and ports from a list', () => {
   let told: Told;
 
   beforeAll(async () => {
@@ -275,7 +279,7 @@ describe('transport mode over IPv4 between the gateways, crypt offset 2 and port
   });
   afterAll(() => told?.net.close());
 
-  it('shows eight octets of layer 4 and nothing else', () => {
+  it('leaves eight octets of layer 4 readable and nothing else', () => {
     for (const frames of [told.ab, told.ba]) {
       expect(header(frames)).toEqual({ ...plain, hasCookie: [false], headerLength: [16], cryptOffset: [2] });
       expect(distinct(frames, ({ version }) => version)).toEqual([1]);
@@ -285,14 +289,14 @@ describe('transport mode over IPv4 between the gateways, crypt offset 2 and port
           frames.filter((frame) => frame.nextHeader === next && isEcho(frame)),
           ({ body }) => body.readUInt16BE(0),
         );
-      // Type and code of echo requests one way and replies the other.
+      // Type and code of echo requests in one direction and replies in the other.
       const requests = frames === told.ab;
       expect(types(icmp)).toEqual([requests ? 0x0800 : 0]);
       expect(types(icmpv6)).toEqual([requests ? 0x8100 : 0x8000]);
     }
   });
 
-  it('takes source ports out of the list, and several of them', () => {
+  it('takes source ports from the list, and uses several of them', () => {
     const used = distinct(told.ab, ({ udpSource }) => udpSource);
     expect(used.filter((port) => !ports.includes(port))).toEqual([]);
     expect(used.length).toBeGreaterThan(4);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies on the path between two gateways and changes packets, or speaks about them: a wire that takes less than
-// IPv6 asks for, routers that tell of a smaller MTU and strangers who pretend to, routers that mark congestion.
+// Nodes on the path between two gateways that change packets or send messages about them: a wire with an MTU below
+// the IPv6 minimum, routers that report a smaller MTU and attackers who pretend to, routers that mark congestion.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { echo, forgetPaths, learnedMtu } from './host_tools.js';
 import { until } from './namespace.js';
@@ -21,7 +21,7 @@ const congestion = 3;
 
 describe.each([
   { outer: 4 as const, router: '192.0.2.254', own: '192.0.2.1', told: 1000, learned: 1000 },
-  // Never below what every IPv6 link takes.
+  // Never below the minimum MTU of IPv6.
   { outer: 6 as const, router: 'fd00:99::fe', own: 'fd00:99::1', told: 600, learned: leastMtuIpv6 },
 ])('a path of $outer with MTU 1300', ({ outer, router, own, told, learned }) => {
   const room = wireMtu - overheadOf('tunnel', outer);
@@ -58,14 +58,14 @@ describe.each([
     }
   });
 
-  it('takes no longer IPv6 packet: its host is told 1280', async () => {
+  it('does not accept a longer IPv6 packet: its host receives an MTU of 1280', async () => {
     forgetPaths(net.host1.namespace);
     const size = leastMtuIpv6 + 8 - 48;
     expect(await ping(net.host2.v6, { size, discovery: 'do' })).toMatchObject({ told: leastMtuIpv6 });
     expect(learnedMtu(net.host1.namespace, net.host2.v6)).toBe(leastMtuIpv6);
   });
 
-  it('carries TCP over IPv6, each full segment in fragments', async () => {
+  it('carries TCP over IPv6 with each full segment in fragments', async () => {
     const before = await net.a.numbers();
     const bytes = 1 << 20;
     const { equal } = await transfer(net.host1.namespace, net.host2.namespace, net.host2.v6, { bytes });
@@ -79,7 +79,7 @@ describe.each([
       ; add chain netdev congested towards_b { type filter hook ingress device "to-a" priority 0 ; }
       ; add rule netdev congested towards_b ${outer === 4 ? 'ip' : 'ip6'} ecn set ce`.replace(/\s+/g, ' ');
 
-    /** Pings host 2 and says with which ECN the requests arrive. */
+    /** Pings host 2 and returns the ECN field with which the requests arrive. */
     async function arriving(name: string, ecn: number): Promise<{ answered: boolean[]; ecn: number[] }> {
       const at: [Topology['wire'], string] = [net.host2.namespace, hostInterface];
       const arrived = await net.capture(name, { at, filter: 'icmp[0] == 8 or (icmp6 and ip6[40] == 128)' });
@@ -96,13 +96,13 @@ describe.each([
       return { answered, ecn: ecns };
     }
 
-    it('tells the host behind, where the sender knows of congestion', async () => {
+    it('reports it to the receiving host, if the sender supports ECN', async () => {
       expect(await arriving('ect', ect)).toEqual({ answered: [true, true], ecn: [ect, ect] });
       net.wire.run('nft', mark);
       expect(await arriving('ce', ect)).toEqual({ answered: [true, true], ecn: [congestion, congestion] });
     });
 
-    it('drops the packet where it does not, with a reason of its own (RFC 6040 section 4.2)', async () => {
+    it('drops the packet if the sender does not support ECN, with a drop reason of its own (RFC 6040 section 4.2)', async () => {
       const before = await net.b.numbers();
       expect(await arriving('drop', notEct)).toEqual({ answered: [false, false], ecn: [] });
       expect(newDrops(before, await net.b.numbers())).toMatchObject({ 'ingress/congestion_marked': 2 });
@@ -111,7 +111,7 @@ describe.each([
     });
   });
 
-  describe('when somebody on the wire says that a packet was too big', () => {
+  describe('when a node on the wire reports that a packet was too big', () => {
     let ours: PspFrame;
 
     beforeAll(async () => {
@@ -126,7 +126,7 @@ describe.each([
 
     const pathMtu = async () => (await egressFlow(net.a, net.host1.v4, net.host2.v4)).pathMtu;
 
-    /** A router's message about a packet of ours, quoted up to its IV; `spi` in place of the packet's own. */
+    /** A router's message about one of our packets, quoted up to its IV; with `spi` in place of the packet's own. */
     function tooBig(mtu: number, spi = ours.spi): Buffer {
       const quoted = Buffer.from(ours.outer.octets.subarray(0, ours.outer.unfragmentable.length + 24));
       quoted.writeUInt32BE(spi, ours.outer.unfragmentable.length + 12);
@@ -143,7 +143,7 @@ describe.each([
       return frame(to, from, 0x86dd, ipv6({ ...ends, protocol: 58, payload }));
     }
 
-    /** Says it to gateway a until it was heard. */
+    /** Sends it to gateway a until the gateway has received it. */
     async function say(message: Buffer, heard: string): Promise<void> {
       const count = async () => {
         const { drops, values } = await net.a.numbers();
@@ -156,14 +156,14 @@ describe.each([
       });
     }
 
-    it('does not believe a quote under another SPI', async () => {
-      // Not one beside it, which may be that of another flow.
+    it('does not accept a quote under another SPI', async () => {
+      // Not an adjacent SPI, which may belong to another flow.
       await say(tooBig(told, (ours.spi ^ 0x0080_0000) >>> 0), 'ingress/icmp_unproven');
       expect(await pathMtu()).toBe(wireMtu);
       expect((await net.a.numbers()).values.tooBigLearned).toBe(0);
     });
 
-    it('believes the quote of a packet of ours, for that flow alone, and tells the host in turn', async () => {
+    it('accepts a quote of one of our packets, for that flow alone, and reports the MTU to the host', async () => {
       await say(tooBig(told), 'tooBigLearned');
       expect(await pathMtu()).toBe(learned);
       expect((await egressFlow(net.a, net.host1.v6, net.host2.v6)).pathMtu).toBe(wireMtu);
@@ -176,7 +176,7 @@ describe.each([
       expect(await ping(net.host2.v4, { size: more, discovery: 'do' })).toMatchObject({ told: fits });
     });
 
-    it('lets nobody raise what was learned', async () => {
+    it('does not let a message raise a learned MTU', async () => {
       await say(tooBig(learned + 10), 'ingress/icmp_unproven');
       expect(await pathMtu()).toBe(learned);
       expect((await net.a.numbers()).values.tooBigLearned).toBe(1);

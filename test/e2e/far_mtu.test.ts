@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hosts with jumbo frames send to hosts without: gateway b fragments what may be fragmented, and for the rest the kernel
-// of the sending host learns the MTU behind gateway b, as from any router.
+// Hosts with jumbo frames send to hosts without. Gateway b fragments packets that may be fragmented. For all others
+// the kernel of the sending host learns the MTU behind gateway b, as from any router.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { echo, forgetPaths, learnedMtu } from './host_tools.js';
 import { type Namespace, until } from './namespace.js';
@@ -10,7 +10,7 @@ import { hostInterface, type Topology } from './topology.js';
 import { transfer } from './traffic.js';
 
 const [jumbo, far, wireMtu] = [9000, 1500, 9200];
-/** Octets of a whole packet, and of what ping counts of it. */
+/** Octets of a whole packet, and the part that ping counts. */
 const long = 8000;
 const sizeOf = (address: string): number => long - 8 - (address.includes(':') ? 40 : 20);
 
@@ -27,7 +27,8 @@ describe.each(['tunnel', 'transport'] as Mode[])('%s mode, hosts with MTU 9000 a
     net = await createPair({ outer: 4, wireMtu, hostMtu: far, terms: { a: terms, b: terms } });
     net.host1.namespace.ip('link', 'set', hostInterface, 'mtu', `${jumbo}`);
     net.a.namespace.ip('link', 'set', 'veth-host', 'mtu', `${jumbo}`);
-    // TCP would avoid long segments by itself; a host behind another hop of 1500 does not know that it should.
+    // TCP would avoid long segments by itself, because host 2 announces the MSS of its link. A host with another hop of
+    // MTU 1500 in front of it would announce a larger one.
     const { namespace } = net.host2;
     for (const [family, via] of [
       ['-4', '10.2.0.1'],
@@ -46,8 +47,9 @@ describe.each(['tunnel', 'transport'] as Mode[])('%s mode, hosts with MTU 9000 a
       const before = await net.b.numbers();
       const replies = repliesAt(net.host1.namespace);
       const ping = await echo(net.host1.namespace, to, { size: sizeOf(to), discovery: 'do', waitS: 5 });
-      // In transport mode a long IPv6 packet may have come in fragments, so it is delivered all the same. Ping ends with
-      // the ICMP error or with the reply, whichever comes first; the host's kernel counts the reply in both cases.
+      // In transport mode a long IPv6 packet may have come in fragments, so it is delivered all the same. Ping ends
+      // with the ICMP error or with the reply, whichever comes first. The host's kernel counts the reply in both
+      // cases.
       const delivered = mode === 'transport' && family === 6;
       const answers = (count: number) =>
         until(
@@ -60,7 +62,7 @@ describe.each(['tunnel', 'transport'] as Mode[])('%s mode, hosts with MTU 9000 a
       expect(newDrops(before, after)).toEqual(delivered ? {} : { 'ingress/too_big': 1 });
       expect(grew(before, after, 'icmpSent')).toBe(1);
       await until('host 1 has learned the MTU', () => learnedMtu(net.host1.namespace, to) === far);
-      // From now on the host does it by itself.
+      // From now on the host fragments by itself.
       const next = await echo(net.host1.namespace, to, { size: sizeOf(to), discovery: 'want' });
       if (delivered) await answers(2);
       else expect(next).toMatchObject({ answered: true });
@@ -82,7 +84,7 @@ describe.each(['tunnel', 'transport'] as Mode[])('%s mode, hosts with MTU 9000 a
     expect(grew(before, after, 'icmpSent')).toBe(0);
   });
 
-  it.each([4, 6])('TCP over IPv%i carries 16 MiB once its segments were too long', async (family) => {
+  it.each([4, 6])('TCP over IPv%i carries 16 MiB after its segments were too long', async (family) => {
     forgetPaths(net.host1.namespace);
     const before = await net.b.numbers();
     const bytes = 16 << 20;

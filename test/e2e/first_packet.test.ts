@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first packet of a tunnel: held, not lost, whichever side begins, in every family of inner and outer, and
-// with many flows missing at once.
+// The first packet of a tunnel is held and not lost, whichever side begins, with every inner and outer family, and
+// with many flows that miss at once.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Capture } from './capture.js';
 import { until } from './namespace.js';
@@ -9,9 +9,9 @@ import { type Host, hostInterface, Topology } from './topology.js';
 import { Listener, ping, send, transfer } from './traffic.js';
 
 const marker = 'PSP-E2E-MARKER-1';
-/** Of a datagram: behind the headers of Ethernet, IPv4 and UDP. */
+/** Offset in a datagram: after the headers of Ethernet, IPv4 and UDP. */
 const payloadAt = 14 + 20 + 8;
-/** Packets are held for as long as keys take, however slow the machine. */
+/** Packets are held until the key is installed, however slow the machine is. */
 const patient = (_node: string, yaml: string) => `${yaml}engine: { holdMs: 20000 }\n`;
 
 describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer outside', ({ outer }) => {
@@ -45,7 +45,7 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
     expect(newDrops(before, after)).toEqual({});
   });
 
-  it('has asked for each tunnel once, from the side that sent first', async () => {
+  it('has requested each tunnel once, from the side that sent first', async () => {
     const [a, b] = await Promise.all([net.a.numbers(), net.b.numbers()]);
     expect([a.peers.b?.answered, b.peers.a?.answered]).toEqual([1, 1]);
     expect([a.values.keyed, b.values.keyed]).toEqual([2, 2]);
@@ -60,7 +60,7 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
     expect(carried.map(({ equal }) => equal)).toEqual([true, true]);
   });
 
-  it('showed the wire nothing but PSP, ARP and neighbour discovery, and no marker', async () => {
+  it('sent only PSP, ARP and neighbour discovery over the wire, and no marker', async () => {
     await wire.stop();
     const sight = wire.sight([marker]);
     expect(sight).toMatchObject({ others: [], marked: 0, lost: 0 });
@@ -78,12 +78,12 @@ describe('many tunnels', () => {
     net = await Topology.create({ edit: patient });
     net.addAddresses(2 * pairs);
     await net.start();
-    // From now on host 1 knows who takes its packets: until then its kernel would keep no more than some 250.
+    // From now on host 1 has resolved its gateway: before, its kernel would queue no more than about 250 packets.
     expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
   });
   afterAll(() => net?.close());
 
-  /** One row for each pair, from a side; datagrams carry "source destination number". */
+  /** One row per pair, from one side; datagrams contain "source destination number". */
   const plan = (side: 1 | 2, first: number, count: number, from = 0) =>
     Array.from({ length: pairs }, (_, i) => ({
       source: address(side, first + i),
@@ -93,7 +93,7 @@ describe('many tunnels', () => {
       from,
     }));
 
-  /** Hears on one host until the test is over, however that ends. */
+  /** Receives on one host until the test ends, with any result. */
   const listen = async (host: Host): Promise<Listener> => {
     const listener = await Listener.start(host.namespace, port);
     onTestFinished(() => listener.stop());
@@ -102,7 +102,7 @@ describe('many tunnels', () => {
 
   it('opens 50 that miss in the same millisecond, and keeps the order of each', async () => {
     const before = await net.a.numbers();
-    // Released at once they are more than a socket takes in, so a capture counts them where they arrive.
+    // Released at once, they are more than a socket buffers; therefore a capture counts them where they arrive.
     await listen(net.host2);
     const arrived = await net.capture('arrived', {
       filter: `udp dst port ${port}`,
@@ -121,7 +121,7 @@ describe('many tunnels', () => {
     }
   });
 
-  it('opens 50 from both sides at once, and all carry both ways, now and after 10 idle seconds', async () => {
+  it('opens 50 from both sides at once, and all carry traffic in both directions, now and after 10 idle seconds', async () => {
     const left = await listen(net.host1);
     const right = await listen(net.host2);
     const both = (from: number) =>

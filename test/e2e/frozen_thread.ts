@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Holds one thread of a process while its others go on, as a debugger does. The main thread of a dataplane is its
-// JavaScript: without it the polling threads go on alone, and what they have to tell stays in their rings. Without the
-// first polling thread commands stay in theirs, and no packet goes on that another one would leave to it.
+// Stops one thread of a process while its others continue, as a debugger does. The main thread of a dataplane runs
+// its JavaScript: without it the polling threads continue alone, and their events stay in the rings. Without the main
+// lcore, commands stay in their ring, and packets that worker lcores hand off are not processed.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { ended, until } from './namespace.js';
 import { linesOf } from './traffic.js';
 
-/** The number of ptrace among the system calls. */
+/** The system call number of ptrace. */
 const ptrace = process.arch === 'arm64' ? 117 : 101;
 
-/** PTRACE_SEIZE, PTRACE_INTERRUPT, then __WALL; the kernel lets the thread go when the tracer ends. */
+/** PTRACE_SEIZE, PTRACE_INTERRUPT, then __WALL. The kernel releases the thread when the tracer ends. */
 const tracer = `
   my ($ptrace, $thread) = (@ARGV, 0, 0);
   syscall($ptrace, 0x4206, $thread + 0, 0, 0) == 0 or die "seize: $!";
@@ -20,7 +20,7 @@ const tracer = `
   print "held\\n";
   <STDIN>;`;
 
-/** The thread of the first lcore, which starts those of the others. @throws Error when there is none */
+/** The thread of the main lcore, which starts those of the worker lcores. @throws Error if there is none */
 export function pollingThreadOf(pid: number): number {
   const nameOf = (thread: string) => readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').trim();
   const found = readdirSync(`/proc/${pid}/task`).filter((thread) => nameOf(thread) === 'psp polling');
@@ -28,7 +28,10 @@ export function pollingThreadOf(pid: number): number {
   return Math.min(...found.map(Number));
 }
 
-/** Holds a thread, by its number or that of its process for the main one, while `work` is done. @throws Error when it cannot */
+/**
+ * Stops a thread, given by its number or by the process number for the main thread, while `work` runs. @throws Error
+ * if it cannot
+ */
 export async function withThreadHeld<T>(thread: number, work: () => Promise<T>): Promise<T> {
   const args = ['-e', tracer, `${ptrace}`, `${thread}`];
   const child = spawn('perl', args, { stdio: ['pipe', 'pipe', 'pipe'] });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One whole node in a namespace: `psp up` as an operator starts it, asked with `psp status|flows|rotate --json`
-// as an operator asks, or by an operator who stays (operator.ts). Its log and what it prints go to two files beside its node file.
+// One whole node in a namespace: `psp up` as an operator starts it, queried with `psp status|flows|rotate --json` as
+// an operator does, or by a process that stays (operator.ts). Its log and its output go to two files beside its node
+// file.
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,7 @@ import { type Numbers, numbersOf } from './numbers.js';
 import { Operator } from './operator.js';
 
 const psp = fromPackageRoot('dist/cli/psp.js');
-/** Ends a process whose polling threads ask for memory. */
+/** Ends a process whose polling threads allocate memory. */
 const noAllocation = fromPackageRoot('build/native/libno_allocation.so');
 
 export interface GatewayOptions {
@@ -34,7 +35,7 @@ export interface FlowLine {
   destination: string;
   direction: 'egress' | 'ingress';
   state: string;
-  /** 0x and eight hex digits; null while there is none. */
+  /** 0x and eight hex digits; null if there is none. */
   spi: string | null;
   version: number | null;
   packets: number;
@@ -42,10 +43,10 @@ export interface FlowLine {
   liveSpis: number;
 }
 
-/** Changes a node's file before `psp init` takes it. */
+/** Changes a node's file before `psp init` reads it. */
 export type Edit = (node: 'a' | 'b', yaml: string) => string;
 
-/** Makes certificates, secrets and node files for a and b from the example that the documentation shows. */
+/** Creates certificates, secrets and node files for a and b from the example in the documentation. */
 export function initNodes(folder: string, outer: 4 | 6, edit: Edit): void {
   const from = join(folder, 'from');
   mkdirSync(from);
@@ -63,7 +64,7 @@ export class Gateway {
   /** The folder of this node's files. */
   readonly files: string;
   readonly logFile: string;
-  /** What `psp up` printed: "ready", and a JSON line for each sample. */
+  /** The output of `psp up`: "ready", and a JSON line per sample. */
   readonly outFile: string;
   readonly #operator: Operator;
   #child: ChildProcess | undefined;
@@ -76,7 +77,7 @@ export class Gateway {
     this.#operator = new Operator(options.namespace);
   }
 
-  /** Starts `psp up`; `ready` tells when it carries. @param logTo in place of its log file. */
+  /** Starts `psp up`; `ready` resolves when the node is running. @param logTo in place of its log file. */
   launch(logTo = this.logFile): void {
     const { log: level, environment = [] } = this.options;
     const [log, out] = [openSync(logTo, 'a'), openSync(this.outFile, 'w')];
@@ -94,7 +95,7 @@ export class Gateway {
     await this.ready();
   }
 
-  /** Resolves once `psp up` says so. @throws Error with the end of the log when it ended. */
+  /** Resolves once `psp up` prints `ready`. @throws Error with the end of the log if it ended. */
   async ready(timeoutMs = 90_000): Promise<void> {
     try {
       await until(
@@ -113,7 +114,7 @@ export class Gateway {
     }
   }
 
-  /** SIGTERM to `psp up`, which stops all in order; SIGKILL to whatever is left after half a minute. */
+  /** SIGTERM to `psp up`, which stops everything in order; SIGKILL to processes that remain after half a minute. */
   async stop(): Promise<void> {
     await this.#operator.stop();
     const child = this.#child;
@@ -155,19 +156,19 @@ export class Gateway {
     return pid;
   }
 
-  /** `psp -c node.yaml ...` in this gateway's namespace, a process of its own. */
+  /** Runs `psp -c node.yaml ...` in this gateway's namespace, in its own process. */
   psp(...args: string[]): Promise<Result> {
     return this.namespace.try(process.execPath, [psp, '-c', join(this.files, 'node.yaml'), ...args]);
   }
 
-  /** As `psp`, by a process that stays: for what is asked again and again. */
+  /** As `psp`, by a process that stays: for repeated queries. */
   ask(...args: string[]): Promise<Result> {
     return this.#operator.ask(['-c', join(this.files, 'node.yaml'), ...args]);
   }
 
   async #json<T>(...args: [string, ...string[]]): Promise<T> {
     const { code, stdout, stderr } = await this.ask(...args, '--json');
-    // `psp status` tells all that it knows and ends with 1 when a service is silent.
+    // `psp status` prints everything it has and exits with 1 when a service is silent.
     if (code !== 0 && !(args[0] === 'status' && stdout !== ''))
       throw new Error(`psp ${args.join(' ')} ended with ${code}: ${stderr.trim()}`);
     const told = JSON.parse(stdout);
@@ -188,12 +189,12 @@ export class Gateway {
     return (await this.#json<{ generation: number }>('rotate')).generation;
   }
 
-  /** All that this node printed since it was launched. */
+  /** The output of this node since it was started. */
   printed(): string {
     return existsSync(this.outFile) ? readFileSync(this.outFile, 'utf8') : '';
   }
 
-  /** All that this node logged. */
+  /** The log of this node. */
   log(): string {
     return existsSync(this.logFile) ? readFileSync(this.logFile, 'utf8') : '';
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node file may give up, at one gateway of a pair whose other one gives up nothing: traffic that bypass names
-// passes in the clear and nothing beside it, `ingressAcl: false` lets other flows of a peer in, captures keep what
-// failed. Each is told in status, metrics, log and audit for as long as it is so.
+// Options of a node file that give up protection, at one gateway of a pair whose other gateway uses none of them:
+// traffic that bypass names passes in plaintext and no other traffic, `ingressAcl: false` admits other flows of a
+// peer, captures store packets that failed. Each is reported in status, metrics, log and audit while it is in use.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -46,7 +46,7 @@ const numbers = async (): Promise<{ a: Numbers; b: Numbers }> => ({
   b: await net.b.numbers(),
 });
 
-/** What the operator reads of a node: `psp status`, the metrics, its log, its audit. */
+/** The operator's view of a node: `psp status`, the metrics, its log, its audit. */
 async function told(gateway: Gateway) {
   const status = (await gateway.ask('status')).stdout;
   const audit = (await gateway.ask('audit', '--json')).stdout;
@@ -67,7 +67,7 @@ async function sendOnce(namespace: Namespace, port: string, frames: Buffer[]): P
 }
 
 describe('bypass', () => {
-  it('carries what it names in the clear, both ways, and nothing one port beside it', async () => {
+  it('carries the traffic that it names in plaintext in both directions, and nothing one port beside it', async () => {
     const answerers = [named, named + 1].map((port) =>
       net.wire.spawn(process.execPath, [agent('udp_answer'), `${port}`]),
     );
@@ -80,14 +80,14 @@ describe('bypass', () => {
     });
     const before = await numbers();
     const ask = (port: number, count: number) => ({ source: net.host1.v4, destination: far, port, count });
-    // What stands beside it goes first: once the rest has arrived, it will not come any more.
+    // Traffic that must not pass goes first: once the rest has arrived, it will not come any more.
     await send(net.host1.namespace, [ask(named + 1, 3)]);
     await send(net.host1.namespace, [ask(named, 4)]);
     const after = await until('all have passed', async () => {
       const now = await net.a.numbers();
       return now.bypass[rule]?.ingressPackets === 4 && now;
     });
-    // From another port of the far end there is no way back, whatever port it goes to.
+    // From another port of the remote host no packet is accepted, whatever its destination port.
     await send(net.wire, [{ destination: net.host1.v4, port: named, count: 5 }]);
     const last = await until('what came back beside it is dropped', async () => {
       const now = await net.a.numbers();
@@ -109,7 +109,7 @@ describe('bypass', () => {
     expect(texts(host).length).toBe(4);
   });
 
-  it('is a hole in the fence just as wide: the kernel lets out what it names and nothing beside it', async () => {
+  it('opens the fence by exactly as much: the kernel passes what it names and nothing beside it', async () => {
     const wire = await net.capture('fence', { filter: `udp and dst host ${far}` });
     const to = macIn(net.wire, 'wire');
     const own = macIn(net.a.namespace, 'veth-wire');
@@ -134,7 +134,7 @@ describe('bypass', () => {
     expect(wire.frames().map(({ octets }) => octets.readUInt16BE(36))).toEqual([named]);
   });
 
-  it('is empty by default: the other gateway has nothing for that host', async () => {
+  it('is empty by default: the other gateway sends nothing to that host', async () => {
     const before = await net.b.numbers();
     await send(net.host2.namespace, [{ destination: far, port: named, count: 3 }]);
     await until('it is dropped', async () => {
@@ -143,7 +143,7 @@ describe('bypass', () => {
     expect((await net.b.numbers()).bypass).toEqual({});
   });
 
-  it('is told in status, metrics, log and audit', async () => {
+  it('is reported in status, metrics, log and audit', async () => {
     const { status, log, audit } = await told(net.a);
     expect(status).toContain(`note bypass: traffic passes unencrypted, both ways, by bypass: ${rule}`);
     expect(status).toMatch(new RegExp(`PASSED UNENCRYPTED BY.*\n.*${rule}\\s+4\\s+4`));
@@ -163,9 +163,9 @@ describe('bypass', () => {
   });
 });
 
-describe('a packet of another flow under a good SPI', () => {
+describe('a packet of another flow under a valid SPI', () => {
   const port = 7401;
-  /** What a host hears when the peer sends one of another flow, then one of the flow that was agreed. */
+  /** The packets that a host receives when the peer sends one of another flow, then one of the right flow. */
   async function heard(into: 'a' | 'b') {
     const way = await keysInto(net, into);
     const listener = await Listener.start((into === 'a' ? net.host1 : net.host2).namespace, port);
@@ -177,7 +177,7 @@ describe('a packet of another flow under a good SPI', () => {
     return { way, before, after: await way.into.numbers(), heard: listener.heard };
   }
 
-  it('is let in with `ingressAcl: false`, and counted', async () => {
+  it('is admitted with `ingressAcl: false`, and counted', async () => {
     const { way, before, after, heard: datagrams } = await heard('a');
     expect(datagrams).toEqual([
       { from: way.other, text: 'another flow' },
@@ -187,14 +187,14 @@ describe('a packet of another flow under a good SPI', () => {
     expect(dropped(before, after, 'ingress/acl_miss')).toBe(0);
   });
 
-  it('is dropped without', async () => {
+  it('is dropped by default', async () => {
     const { way, before, after, heard: datagrams } = await heard('b');
     expect(datagrams).toEqual([{ from: way.agreed, text: 'agreed' }]);
     expect(grew(before, after, 'aclBypassed')).toBe(0);
     expect(dropped(before, after, 'ingress/acl_miss')).toBe(1);
   });
 
-  it('is told of, as long as it may come, in status, metrics, log and audit', async () => {
+  it('is reported in status, metrics, log and audit while it is possible', async () => {
     const { status, log, audit } = await told(net.a);
     expect(status).toMatch(/^note ingress_acl: ingressAcl is false: /m);
     expect(status).toMatch(/^ingressAcl is false: whatever is authentic is let in$/m);
@@ -216,7 +216,7 @@ describe('captures', () => {
   };
   const count = (text: string, what: string): number => text.split(what).length - 1;
 
-  it('keep a packet that cannot be sealed, with its reason, where they are asked for', async () => {
+  it('store a packet that cannot be sealed, with its reason, if they are enabled', async () => {
     const before = await numbers();
     const marker = 'PSP-CAPTURED-ONE';
     for (const [from, to] of [
@@ -239,7 +239,7 @@ describe('captures', () => {
     expect(net.b.printed()).not.toContain('egress_failed');
   });
 
-  it('keep packets that do not open, so many a second and no more, where they are asked for', async () => {
+  it('store packets that cannot be opened, up to a rate limit, if they are enabled', async () => {
     const forged = 200;
     const before = await numbers();
     const began = performance.now();
@@ -276,7 +276,7 @@ describe('captures', () => {
     expect(net.b.printed()).not.toContain('_failed');
   });
 
-  it('of plaintext are told of in status, log and audit', async () => {
+  it('of plaintext are reported in status, log and audit', async () => {
     const { status, log, audit } = await told(net.a);
     expect(status).toMatch(/^note capture: capture\.egress is true: /m);
     expect(log).toMatch(/"err":"capture\.egress: .*"less protection by configuration"/);

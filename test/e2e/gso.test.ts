@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hosts with all their offloads, and between the gateways no wire that cuts: super-frames all the way. What arrives
-// is what was sent, over TCP and in datagrams, in each mode over each family outside; on a wire that takes less than
-// the hosts' links, too.
+// Hosts with all their offloads, and gateways whose wire does not segment: GSO packets on the whole path. The
+// received data equals the sent data, over TCP and in datagrams, in each mode, over each outer family, also on a wire
+// with a smaller MTU than the hosts' links.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { datagramsOfOneSend } from './host_tools.js';
 import { grew, newDrops } from './numbers.js';
@@ -43,7 +43,7 @@ describe.each([
     const after = await Promise.all([net.a.numbers(), net.b.numbers()]);
     for (const [i, now] of after.entries()) {
       const then = before[i] as typeof now;
-      // Both ways: each octet is cut once and joined once at either gateway, 64 KiB at a time at most.
+      // In both directions, each octet is segmented once and merged once at either gateway, at most 64 KiB at a time.
       const frames = bytes / 65_536;
       expect(grew(then, now, 'gsoPacketsSegmented')).toBeGreaterThan(frames);
       expect(grew(then, now, 'groPacketsMade')).toBeGreaterThan(frames);
@@ -53,16 +53,19 @@ describe.each([
     }
   });
 
-  it.each([4, 6] as const)('carries datagrams of one send (USO) one by one over IPv%s', async (family) => {
-    const to = family === 4 ? net.host2.v4 : net.host2.v6;
-    const heard = await datagramsOfOneSend(net.host1.namespace, net.host2.namespace, to, {
-      size: 1000,
-      length: 20_500,
-      sends: 10,
-    });
-    expect(heard.lengths).toEqual(
-      Array.from({ length: 10 }, () => [...Array.from({ length: 20 }, () => 1000), 500]).flat(),
-    );
-    expect(heard.equal).toBe(true);
-  });
+  it.each([4, 6] as const)(
+    'carries the datagrams of one send (USO) one by one over IPv%s',
+    async (family) => {
+      const to = family === 4 ? net.host2.v4 : net.host2.v6;
+      const heard = await datagramsOfOneSend(net.host1.namespace, net.host2.namespace, to, {
+        size: 1000,
+        length: 20_500,
+        sends: 10,
+      });
+      expect(heard.lengths).toEqual(
+        Array.from({ length: 10 }, () => [...Array.from({ length: 20 }, () => 1000), 500]).flat(),
+      );
+      expect(heard.equal).toBe(true);
+    },
+  );
 });

@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tools that hosts have anyway, as hosts use them: ping at any size, traceroute, iperf3, a copy over TCP whose
-// packets carry IPv6 extension headers, many datagrams by one call, and what the host's kernel has learned of a path.
-// Results come back as values.
+// Standard tools, as hosts use them: ping at any size, traceroute, iperf3, a copy over TCP whose packets have IPv6
+// extension headers, many datagrams in one call, and the path MTU that the host's kernel has learned. Results are
+// returned as values.
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, type Namespace, until } from './namespace.js';
 import { linesOf } from './traffic.js';
 
-/** As long as a slow machine may need for an answer, in seconds. */
+/** Timeout in seconds that suffices on a slow machine. */
 const answerS = 10;
 
 export interface Echo {
   answered: boolean;
-  /** MTU that a gateway told in ICMP; undefined: none did. */
+  /** MTU that a gateway reported in ICMP; undefined if none did. */
   told: number | undefined;
-  /** MTU that the host's own kernel named when it did not send at all. */
+  /** MTU that the host's own kernel reported when it did not send at all. */
   refused: number | undefined;
 }
 
 export interface EchoOptions {
-  /** Octets behind the ICMP header. */
+  /** Octets after the ICMP header. */
   size?: number;
-  /** do: never cut; want: cut by this host once it knows the path; dont: cut anywhere (IPv4). */
+  /** do: never fragment; want: this host fragments once it knows the path; dont: any node may fragment (IPv4). */
   discovery?: 'do' | 'want' | 'dont';
   /** DSCP and ECN. */
   trafficClass?: number;
-  /** At most 16 octets; fills the packet. */
+  /** At most 16 octets; repeated to fill the packet. */
   marker?: string;
-  /** Seconds; less where no answer is expected. */
+  /** Seconds; fewer if no answer is expected. */
   waitS?: number;
 }
 
-/** One echo request, with what came of it. */
+/** One echo request and its result. */
 export async function echo(from: Namespace, to: string, options: EchoOptions = {}): Promise<Echo> {
   const { size = 56, discovery = 'want', trafficClass = 0, marker = '', waitS = answerS } = options;
   const pattern = marker === '' ? [] : ['-p', Buffer.from(marker, 'latin1').toString('hex')];
   const kind = ['-s', `${size}`, '-M', discovery, '-Q', `${trafficClass}`, ...pattern];
-  // The interval is how long ping waits after what it could not send.
+  // The interval is how long ping waits after a packet that it could not send.
   const { stdout, stderr } = await from.try('ping', ['-n', '-c1', '-i0.01', '-W', `${waitS}`, ...kind, to]);
   const received = /1 packets transmitted, (\d) received/.exec(stdout)?.[1];
   if (received === undefined) throw new Error(`ping ${to}: ${stderr.trim() || stdout.trim()}`);
@@ -52,18 +52,18 @@ export async function echo(from: Namespace, to: string, options: EchoOptions = {
   };
 }
 
-/** The MTU that a host has learned of the path to an address; undefined: it knows that of its link alone. */
+/** The path MTU that a host has learned for an address; undefined: it has only the MTU of its link. */
 export function learnedMtu(host: Namespace, address: string): number | undefined {
   const [route] = JSON.parse(host.ip('-json', 'route', 'get', address)) as [{ metrics?: { mtu?: number }[] }];
   return route.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu;
 }
 
-/** Makes a host forget what it has learned of paths. */
+/** Makes a host forget learned path MTUs. */
 export function forgetPaths(host: Namespace): void {
   for (const family of ['-4', '-6']) host.ip(family, 'route', 'flush', 'cache');
 }
 
-/** The nodes on the way, by UDP or ICMP: one address for each hop limit, `*` where nobody answered. */
+/** The nodes on the path, by UDP or ICMP: one address per hop limit, `*` if there was no answer. */
 export async function traceroute(from: Namespace, to: string, by: 'udp' | 'icmp'): Promise<string[]> {
   const probes = [
     '-n',
@@ -89,7 +89,7 @@ export interface Stream {
   received: number;
 }
 
-/** Where iperf3 listens. */
+/** The port on which iperf3 listens. */
 export const iperfPort = 5201;
 
 interface IperfReport {
@@ -111,7 +111,10 @@ export class Iperf {
     });
   }
 
-  /** `bytes` octets over TCP, or over UDP in datagrams of 1000 that fit any path, slowly enough for any machine. */
+  /**
+   * `bytes` octets over TCP, or over UDP in datagrams of 1000 octets that fit any path, slowly enough for any
+   * machine.
+   */
   async carry(from: Namespace, to: string, by: 'tcp' | 'udp', bytes: number): Promise<Stream> {
     const datagrams = by === 'udp' ? ['-u', '-l', '1000', '-b', '50M'] : [];
     const { stdout, stderr } = await from.try('iperf3', ['-c', to, '-J', '-n', `${bytes}`, ...datagrams]);
@@ -126,8 +129,8 @@ export class Iperf {
 }
 
 /**
- * Sends a file over TCP and IPv6. Hop-by-hop and destination options, six octets of padding each, are set for all
- * packets of the socket: IPV6_HOPOPTS and IPV6_DSTOPTS of RFC 3542.
+ * Sends a file over TCP and IPv6. All packets of the socket have hop-by-hop and destination options with six octets
+ * of padding each: IPV6_HOPOPTS and IPV6_DSTOPTS of RFC 3542.
  */
 const sender = `
   use Socket qw(AF_INET6 SOCK_STREAM inet_pton pack_sockaddr_in6);
@@ -184,7 +187,10 @@ const joinedSender = `
     select(undef, undef, undef, 0.02);
   }`;
 
-/** Hears so many datagrams, or those that come within ten seconds. Prints their lengths, then all octets as hex. */
+/**
+ * Receives this many datagrams, or those that arrive within ten seconds. Prints their lengths, then all octets as
+ * hex.
+ */
 const datagramReceiver = `
   use Socket qw(AF_INET6 SOCK_DGRAM pack_sockaddr_in6);
   $| = 1;
@@ -202,7 +208,7 @@ const datagramReceiver = `
   }
   print join(" ", @lengths), "\\n", unpack("H*", $all), "\\n";`;
 
-/** Datagrams of `size` octets, as many as `length` octets make, sent by one call, `sends` times. */
+/** Sends `length` octets as datagrams of `size` octets in one call, `sends` times. */
 export async function datagramsOfOneSend(
   from: Namespace,
   to: Namespace,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interoperation with other people's gRPC, protoc and AES-GCM: a client and a server in Python, generated from the
-// plain definition of the peer protocol, exchange keys and packets with a gateway over mutual TLS.
+// Interoperation with other implementations of gRPC, protoc and AES-GCM: a client and a server in Python, generated
+// from the plain definition of the peer protocol, exchange keys and packets with a gateway over mutual TLS.
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { ended, run, until } from './namespace.js';
 import { Topology } from './topology.js';
 
-/** Debian's own, which has the packages; another one may come first in PATH. */
+/** Debian's Python, which has the packages; another one may come first in PATH. */
 const python = '/usr/bin/python3';
 const stockPeer = fromPackageRoot('test/e2e/agents/stock_peer.py');
 const agent = (name: string) => fromPackageRoot(`dist/test/e2e/agents/${name}.js`);
@@ -26,7 +26,7 @@ beforeAll(async () => {
   net = await Topology.create();
   tls = join(net.b.files, 'tls');
   await net.a.start();
-  // Gateway b's place is taken by test code: its side of the wire is an ordinary interface.
+  // Test code takes gateway b's place: its side of the wire is an ordinary interface.
   const { namespace } = net.b;
   namespace.run('ethtool', '-K', 'veth-wire', 'tx', 'off');
   namespace.ip('address', 'add', '192.0.2.2/24', 'dev', 'veth-wire');
@@ -38,7 +38,7 @@ afterAll(async () => {
 });
 
 describe('a stock gRPC server in Python', () => {
-  it('is asked for a key on a miss, decrypts what a host sends, and its own packet is delivered', async () => {
+  it("receives a request on a miss, decrypts a host's packet, and its own packet is delivered", async () => {
     const server = net.b.namespace.spawn(python, [stockPeer, 'server', tls, stubs]);
     const said = { out: '', err: '' };
     server.stdout?.on('data', (text) => {
@@ -68,7 +68,7 @@ describe('a stock gRPC server in Python', () => {
 });
 
 describe.each([0, 1])('a stock gRPC client in Python, PSP version %i', (version) => {
-  it('accepts our certificate by its host name, is given a key, and exchanges packets with a host', async () => {
+  it('accepts our certificate by its host name, receives a key, and exchanges packets with a host', async () => {
     const answerer = net.host1.namespace.spawn(process.execPath, [agent('udp_answer'), '7777']);
     await until('the host answers', () => answerer.stdout?.readableLength !== 0);
     const client = await net.b.namespace.try(
@@ -93,7 +93,7 @@ describe.each([0, 1])('a stock gRPC client in Python, PSP version %i', (version)
   });
 });
 
-it('the plain definition is the gateway’s own without its added fields', () => {
+it('the plain definition is the gateway’s own without its additional fields', () => {
   const fields = (path: string) =>
     Object.fromEntries(
       [

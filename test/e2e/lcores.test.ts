@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two lcores at both gateways, as hosts and wire see them: what is sent arrives, in the order of each flow, while keys
-// come and while they change, whichever lcore has it; both have some; and no IV leaves twice under one SPI, though both
-// seal for it.
+// Two lcores at both gateways, from the view of hosts and wire: all packets arrive in the order of each flow, while
+// keys are installed and while they change, whichever lcore processes it; both lcores process packets; and no IV is
+// used twice under one SPI, though both lcores seal for it.
 import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Capture, Frame } from './capture.js';
@@ -16,9 +16,9 @@ import { Listener, send, startTransfer, transfer } from './traffic.js';
 const lcores = 2;
 const marker = 'PSP-E2E-LCORES-1';
 const port = 7000;
-/** Shared out by a hash: that one of two lcores gets none of so many is as likely as 2^-63. */
+/** Distributed by a hash: the probability that one of two lcores gets none of this many is 2^-63. */
 const pairs = 64;
-/** Of a datagram: behind the headers of Ethernet, IPv4 and UDP. */
+/** Offset in a datagram: after the headers of Ethernet, IPv4 and UDP. */
 const payloadAt = 14 + 20 + 8;
 
 describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
@@ -28,7 +28,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
 
   beforeAll(async () => {
     const engine = `engine: { lcores: ${lcores}, holdMs: 20000, drainMs: 100 }\n`;
-    // A peer that is held up is waited for, as no second attempt gets past an lcore that is held, too.
+    // The exchange has a long deadline, because a second attempt cannot pass an lcore that is stopped either.
     const patient = (yaml: string) =>
       yaml.replace(/^keyExchange: {/m, '$& exchangeMs: 20000, callMs: 20000,');
     net = await Topology.create({ edit: (_, yaml) => `${patient(yaml)}${engine}` });
@@ -43,7 +43,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     await net?.close();
   });
 
-  /** One row for each pair, from a side; datagrams carry "source destination number". */
+  /** One row per pair, from one side; datagrams contain "source destination number". */
   const plan = (side: 1 | 2, first: number, count: number) =>
     Array.from({ length: pairs }, (_, i) => ({
       source: `10.${side}.0.${100 + first + i}`,
@@ -52,7 +52,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
       count,
     }));
 
-  /** Sees what arrives at a host, where no socket loses any of it. */
+  /** Captures the packets that arrive at a host, where no socket loses any of them. */
   const arrivals = (at: 1 | 2, name: string, ports = `${port}`) =>
     net.capture(`${name}-${at}`, {
       filter: `udp dst portrange ${ports} and src net 10.${3 - at}.0.0/16`,
@@ -78,9 +78,9 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     expect(carried.map(({ equal }) => equal)).toEqual([true, true, true, true]);
   });
 
-  it('hold what comes before the keys, and keep the order of each flow while they come', async () => {
+  it('hold packets that arrive before the keys, and keep the order of each flow while keys are installed', async () => {
     const before = await both();
-    // No more than a lane takes even if all of it came to the other lcore.
+    // No more than a handoff queue holds, even if all of it came to the worker lcore.
     const count = 512 / pairs;
     const arrived = await arrivals(2, 'held');
     expect((await send(net.host1.namespace, plan(1, 0, count), 5)).sent).toBe(pairs * count);
@@ -92,14 +92,14 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     expect(numbersByFlow(arrived.frames())).toEqual(inOrder(plan(1, 0, count)));
   });
 
-  it('keep the order of each flow though keys come while the first lcore is behind', async () => {
+  it('keep the order of each flow though keys are installed while the main lcore is behind', async () => {
     const before = await both();
     const count = 600;
     const arrived = await arrivals(2, 'behind', `${port}-${port + 1}`);
     const peer = net.b.pidOf('keyexchange') as number;
     let sending: Promise<unknown> | undefined;
     await stopped(peer, async () => {
-      // From ports of their own, which go their own ways.
+      // From separate ports, which hash differently.
       await send(
         net.host1.namespace,
         plan(1, pairs, 1).map((row) => ({ ...row, port: port + 1 })),
@@ -119,7 +119,10 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
       });
     });
     await sending;
-    /** Datagrams that were dropped; frames that came while nobody read, a host's own requests among them. */
+    /**
+     * Datagrams that were dropped, and frames that arrived while no thread read them, including a host's own
+     * requests.
+     */
     const lost = async () => {
       const grown = (await both()).map((now, i) => {
         const then = before[i] as Numbers;
@@ -135,7 +138,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     });
     await arrived.stop();
     const { drops, missed } = await lost();
-    // What came to be read has one fate each, to the packet.
+    // Each packet that was read has exactly one fate.
     const after = await both();
     expect(after.map((now, i) => unaccounted(before[i] as Numbers, now))).toEqual([0, 0]);
     expect(grew(before[1], after[1], 'forwardedIngress')).toBe(arrived.frames().length);
@@ -147,7 +150,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     for (const numbers of Object.values(flows)) expect(numbers).toEqual([...numbers].sort((x, y) => x - y));
   });
 
-  it('both carry, at both gateways, and nothing is lost or told wrongly', async () => {
+  it('both carry traffic, at both gateways, and no packet is lost or reported wrongly', async () => {
     const before = await both();
     const count = 40;
     const [left, right] = [await arrivals(1, 'both'), await arrivals(2, 'both')];
@@ -167,7 +170,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
         expect([name, grew(then, after, name)]).toEqual([name, pairs * count]);
       expect(after.lcores.length).toBe(lcores);
       for (const [lcore, { rxPackets, txPackets }] of after.lcores.entries()) {
-        // A flow at the least, which comes and goes.
+        // At least one flow, which appears and disappears.
         expect(rxPackets - (then.lcores[lcore]?.rxPackets ?? 0)).toBeGreaterThanOrEqual(count);
         expect(txPackets - (then.lcores[lcore]?.txPackets ?? 0)).toBeGreaterThanOrEqual(count);
       }
@@ -176,7 +179,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     }
   });
 
-  it('lose nothing while both gateways rotate, time and again', async () => {
+  it('lose nothing while both gateways rotate repeatedly', async () => {
     const settled = () =>
       until('the rotation is over', async () =>
         (await both()).every(({ unansweredFlows, drainLeftMs }) => unansweredFlows + drainLeftMs === 0),
@@ -207,7 +210,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     }
   });
 
-  it('are told of by psp status and by the metrics', async () => {
+  it('are shown by psp status and by the metrics', async () => {
     const { stdout } = await net.a.ask('status');
     expect(stdout).toMatch(/^LCORE +RX PACKETS +TX PACKETS\n +0 +\d+ +\d+\n +1 +\d+ +\d+$/m);
     await until('the metrics say what the status says', async () => {
@@ -220,7 +223,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
     });
   });
 
-  it('showed the wire nothing but PSP, ARP and neighbour discovery, no marker, and no IV twice', async () => {
+  it('sent only PSP, ARP and neighbour discovery over the wire, no marker, and no IV twice', async () => {
     await wire.stop();
     expect(wire.sight([marker, '10.1.0.'])).toMatchObject({ others: [], marked: 0, lost: 0 });
     const sealed = pspFrames(wire.frames()).map(({ source, spi, iv }) => `${source} ${spi} ${iv}`);
@@ -229,7 +232,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
   });
 });
 
-/** The numbers that datagrams carry, in the order in which they arrived, by "source destination port". */
+/** The numbers in datagrams, in the order in which they arrived, by "source destination port". */
 function numbersByFlow(frames: readonly Frame[]): Record<string, number[]> {
   const flows: Record<string, number[]> = {};
   for (const { octets } of frames) {
@@ -241,7 +244,7 @@ function numbersByFlow(frames: readonly Frame[]): Record<string, number[]> {
   return flows;
 }
 
-/** What `numbersByFlow` finds where nothing is lost, twice, or overtaken. */
+/** The result of `numbersByFlow` if no packet is lost, duplicated or reordered. */
 const inOrder = (rows: { source: string; destination: string; port: number; count: number }[]) =>
   Object.fromEntries(
     rows.map(({ source, destination, port, count }) => [

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every ring and queue of a gateway full at least once, while its host sends: those of samples and events, the port's
-// own, that of commands, and the queue in front of a wire that takes nothing. That each was full is read from the
-// gateway's own counters.
+// Fills every ring and queue of a gateway at least once while its host sends: those of samples and events, the port's
+// own, that of commands, and the transmit queue of a blocked wire. The gateway's own counters show that each was
+// full.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import { pollingThreadOf, withThreadHeld } from './frozen_thread.js';
@@ -14,40 +14,43 @@ import { type Host, hostInterface, type Topology } from './topology.js';
 /** How long hosts take to send every kind of packet once. */
 export const roundMs = 150;
 
-/** How often each ring of a gateway was seen to be full while its host sent. */
+/** How often each ring of a gateway was seen full while its host sent. */
 export interface FullRings {
-  /** Samples that found no room. */
+  /** Samples that did not fit. */
   samples: number;
-  /** Attempts to tell the control side of a flow; undefined where it was not tried. */
+  /** Attempts to report a flow to the control side; undefined if this was not tried. */
   events: number | undefined;
-  /** Frames of the host that the port's ring had no room for. */
+  /** Frames of the host that did not fit into the port's ring. */
   receiving: number;
-  /** Commands that found no room, and what came of those that an operator gave, by code. */
+  /** Commands that did not fit, and the results of an operator's commands, by code. */
   commands: number;
   answers: Record<string, number>;
-  /** Sealed packets that the wire's queue had no room for. */
+  /** Sealed packets that did not fit into the wire's transmit queue. */
   sending: number;
 }
 
 export interface Troubled {
   gateway: Gateway;
-  /** Behind it. */
+  /** The host behind it. */
   host: Host;
   peer: Gateway;
-  /** All that its host sends, and what of it is sealed with the least effort. */
+  /** Everything that its host sends, and the part of it that is cheapest to seal. */
   frames: Buffer[];
   small: Buffer[];
-  /** More flows than its ring of events takes; none in a short run. */
+  /** More flows than its event ring holds; none in a short run. */
   newFlows: Buffer[];
 }
 
-/** Of samples, and of events; of commands: native/engine/software/software_engine.cc. */
+/** Capacity of the sample and event rings, and of the command ring: native/engine/software/software_engine.cc. */
 const ringSize = 8192;
 const commandRing = 1024;
-/** More frames than the socket of a port takes, with 8 MiB and more than 512 for each: native/engine/ports/kernel_port.cc. */
+/**
+ * More frames than a port's socket buffers, with 8 MiB and more than 512 for each:
+ * native/engine/ports/kernel_port.cc.
+ */
 const beyondSocket = 16_384;
 
-/** One after the other. @param phase is told when each begins */
+/** One after the other. @param phase is called when each begins */
 export async function fullRings(
   net: Topology,
   troubled: Troubled,
@@ -63,8 +66,8 @@ export async function fullRings(
 }
 
 /**
- * The polling thread goes on without anybody who takes what it has to tell, with every packet sampled; then the whole
- * process stops, and what waits for it when it goes on is more than its ports take.
+ * First the polling thread runs while no thread reads its rings, with every packet sampled. Then the whole process is
+ * stopped, and more frames wait when it continues than its ports buffer.
  */
 async function fullOfUntaken(
   net: Topology,
@@ -74,7 +77,7 @@ async function fullOfUntaken(
   await until('sampling is on', async () => (await gateway.ask('sampling', '0')).code === 0);
   const before = await gateway.numbers();
   const file = `${net.folder}/flood`;
-  // Some of each flow get through its port's ring, again and again; what leaves tells how many.
+  // Some packets of each flow pass its port's ring, repeatedly; the number of sent packets shows how many.
   const mixed = newFlows.length > 0 ? newFlows.flatMap((one) => [one, ...small]) : repeated(small, 256);
   const leaving = newFlows.length > 0 ? 6 * ringSize : 2 * ringSize;
   await withThreadHeld(pid, async () => {
@@ -109,8 +112,8 @@ async function fullOfUntaken(
 }
 
 /**
- * The polling thread stands still; an operator commands and commands, and the peer's new keys need commands, too. Each
- * one is done later or refused.
+ * The polling thread is stopped, an operator sends one command after another, and the peer's new keys need commands,
+ * too. Each one is carried out later or refused.
  */
 async function fullOfCommands(
   pid: number,
@@ -123,7 +126,7 @@ async function fullOfCommands(
     const args = [agent, `${gateway.files}/node.yaml`, `${2 * commandRing}`];
     const answers = gateway.namespace.try(process.execPath, args, 120_000);
     await until('the ring of commands is full', async () => (await refused()) > 0);
-    // Refused while its last one is not over.
+    // Refused while its last one is not complete.
     await peer.rotate().catch(() => undefined);
     await sleep(2 * roundMs);
     return { answers };
@@ -134,8 +137,8 @@ async function fullOfCommands(
 }
 
 /**
- * The wire takes nearly nothing, so packets wait in the kernel and, once it keeps no more of ours, in the port's queue.
- * What waited leaves in the end.
+ * The wire accepts almost nothing, so packets wait in the kernel and, once that is full, in the port's queue. In the
+ * end all of them leave.
  */
 async function fullOfSealed(net: Topology, { gateway, host, frames, small }: Troubled): Promise<number> {
   const before = await gateway.numbers();
@@ -161,10 +164,10 @@ function waitingAt(namespace: Namespace, port: string): number {
   return queue.qlen;
 }
 
-/** The frames over and over, at least so many in all. */
+/** Repeats the frames until there are at least this many. */
 const repeated = (frames: Buffer[], count: number): Buffer[] =>
   Array.from({ length: Math.ceil(count / frames.length) }, () => frames).flat();
 
-/** Once its main thread has caught up with what waited. */
+/** Once its main thread has processed the backlog. */
 const settled = (gateway: Gateway): Promise<Numbers> =>
   until('it tells numbers again', () => gateway.numbers().catch(() => undefined), 90_000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two gateways go through everything that may happen to them while their hosts send every kind of packet, and the wire
-// between them is captured from before the first process until after the last. The kernels of both gateways are
-// tempted: they may forward, and have a route and a neighbour for all that reaches them.
+// Two gateways go through all kinds of faults while their hosts send every kind of packet. The wire between them is
+// captured from before the first process until after the last. The kernels of both gateways could leak: they may
+// forward, and have a route and a neighbour for everything that reaches them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture } from './capture.js';
 import type { Gateway } from './gateway.js';
@@ -19,25 +19,25 @@ export interface LeakOptions {
   mode: 'tunnel' | 'transport';
   /** Of the hosts' links; that of the wire is 100 more. */
   mtu: number;
-  /** Which gateways are in trouble, one after the other. */
+  /** The gateways that have faults, one after the other. */
   troubled: readonly ('a' | 'b')[];
-  /** With the troubles that take long. */
+  /** Includes the faults that take long. */
   long: boolean;
 }
 
 export interface LeakResult {
   /** By port of the wire. */
   wire: Record<'to-a' | 'to-b', Judgement>;
-  /** Frames that the kernel kept from a capture. */
+  /** Frames that the kernel did not deliver to a capture. */
   lost: number;
-  /** Frames that each host sent, and how many kinds. */
+  /** Frames that each host sent, and the number of kinds. */
   sent: number[];
   kinds: number;
-  /** Frames with a marker that reached a host from the other one. */
+  /** Frames with a marker that a host received from the other one. */
   arrived: number;
-  /** Of each gateway that was in trouble. */
+  /** For each gateway that had faults. */
   full: FullRings[];
-  /** When each trouble began, in milliseconds since the epoch. */
+  /** When each fault began, in milliseconds since the epoch. */
   phases: { name: string; from: number }[];
 }
 
@@ -46,7 +46,7 @@ const controlMarker = 'PSP-LEAK-CONTROL';
 export const controls = 2;
 const ports = ['to-a', 'to-b'] as const;
 
-/** Runs it all. @param begun is called with the topology as soon as there is something to take away. */
+/** Runs everything. @param begun is called with the topology as soon as there is something to clean up. */
 export async function runLeak(options: LeakOptions, begun: (net: Topology) => void): Promise<LeakResult> {
   const net = await Topology.create(topologyOf(options));
   begun(net);
@@ -95,8 +95,8 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
 }
 
 /**
- * The faults, each with the trouble in which it came; without those from the control on, which takes a fence away: then
- * the kernel behind it may speak.
+ * The violations, each with the fault during which it occurred. Without those of the control run, which removes a
+ * fence: then the kernel may send in plaintext.
  */
 export function leaksOf({ wire, phases }: LeakResult): string[] {
   const control = phases.findLast(({ name }) => name === 'control')?.from ?? Number.POSITIVE_INFINITY;
@@ -110,7 +110,7 @@ export function leaksOf({ wire, phases }: LeakResult): string[] {
   );
 }
 
-/** How often the control was seen to be in the clear, at each port of the wire. */
+/** How often the control packets were seen in plaintext, at each port of the wire. */
 export const controlsSeen = ({ wire }: LeakResult): number[] => {
   const control = Buffer.from(controlMarker, 'latin1').toString('hex');
   return ports.map(
@@ -119,11 +119,11 @@ export const controlsSeen = ({ wire }: LeakResult): number[] => {
   );
 };
 
-/** Peers that nobody ever hears, with so many addresses that wants for them fill a ring of events. */
+/** Peers that do not exist, with so many addresses that their wants fill an event ring. */
 const absent = ['c', 'd', 'e'];
 const absentPrefix = (i: number) => `10.${100 + i}`;
 
-/** Each gateway prefers another version, so both are on the wire. */
+/** Each gateway prefers a different version, so both are on the wire. */
 function topologyOf({ outer, mode, mtu, long }: LeakOptions): TopologyOptions {
   const absents = absent.map(
     (name, i) => `  ${name}: { endpoint: "198.51.100.9:3000", vips: [${absentPrefix(i)}.0.0/16] }\n`,
@@ -139,7 +139,7 @@ function topologyOf({ outer, mode, mtu, long }: LeakOptions): TopologyOptions {
   };
 }
 
-/** One packet to each of 4096 addresses of every absent peer, as many as may be wanted. */
+/** One packet to each of 4096 addresses of every absent peer, as many as there may be open wants. */
 function floodOf({ namespace, v4 }: Host, gateway: Gateway): Buffer[] {
   const [to, from] = [macIn(gateway.namespace, 'veth-host'), macIn(namespace, hostInterface)];
   return absent.flatMap((_, i) =>
@@ -185,7 +185,7 @@ function kindsOf(net: Topology, { outer, mtu }: LeakOptions, side: 'a' | 'b'): P
 
 const framesOf = (kinds: PacketKind[]): Buffer[] => kinds.flatMap(({ frames }) => frames);
 
-/** Lets the kernel of a gateway do what it would do as a router, if anything reached it and could leave. */
+/** Lets the kernel of a gateway act as a router, if any packet reached it and could leave. */
 function tempt({ namespace }: Gateway): void {
   for (const setting of ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding']) {
     namespace.run('sysctl', '-qw', `${setting}=1`);
@@ -219,7 +219,7 @@ async function startOneAfterTheOther(net: Topology, phase: (name: string) => voi
   await sleep(2 * roundMs);
 }
 
-/** The peer goes down, keys rotate without it, then the other gateway stops too; hosts send all the while. */
+/** The peer goes down, keys rotate without it, then the other gateway stops too, while hosts keep sending. */
 async function end(
   net: Topology,
   senders: RunningFrames[],
@@ -243,8 +243,8 @@ async function markedIn(capture: Capture): Promise<number> {
 }
 
 /**
- * What a leak would look like: from the port of a gateway without its fence, one packet with the marker in the clear,
- * and one whose marker shows only once its two fragments are one packet again.
+ * Simulates a leak from the port of a gateway without its fence: one packet with the marker in plaintext, and one
+ * whose marker appears only after its two fragments are reassembled.
  */
 async function control(net: Topology): Promise<void> {
   const removed = await net.a.psp('fence', 'remove');

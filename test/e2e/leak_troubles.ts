@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may happen to a gateway: its keys rotate, each of its processes dies or hangs, its bus is away, its peer is down,
-// its rings are full (leak_full.ts). Each trouble is over when both gateways carry again.
+// The faults of a gateway: its keys rotate, each of its processes dies or hangs, its bus is down, its peer is down,
+// its rings are full (leak_full.ts). Each fault is over when both gateways carry traffic again.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from './gateway.js';
 import { type FullRings, fullRings, roundMs, type Troubled } from './leak_full.js';
@@ -8,7 +8,7 @@ import { stopped, until } from './namespace.js';
 import type { Topology } from './topology.js';
 import { ping } from './traffic.js';
 
-/** More troubles that take long. */
+/** Also includes the faults that take long. */
 export interface Long {
   long: boolean;
 }
@@ -24,7 +24,7 @@ export const carries = (net: Topology, what: string) =>
     90_000,
   );
 
-/** All of them, one after another. @param phase is told when each begins */
+/** All of them, one after another. @param phase is called when each begins */
 export async function troubles(
   net: Topology,
   troubled: Troubled,

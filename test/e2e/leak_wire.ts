@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Judges what was captured on a wire between two gateways: each frame must be UDP/1000 or a gateway's own ARP or
-// neighbour discovery, none may show a marker, and no IV may come twice under an SPI of one gateway. Fragments are put
-// together first and judged as the packets that they were; nothing here is shared with the gateway's own code.
+// Checks a capture of the wire between two gateways: each frame must be UDP/1000 or a gateway's own ARP or neighbour
+// discovery, none may contain a marker, and no IV may occur twice under an SPI of one gateway. Fragments are
+// reassembled first and checked as whole packets. Nothing here is shared with the gateway's own code.
 import type { Frame } from './capture.js';
 import { octetsOf4, octetsOf6 } from './packet_octets.js';
 
 export interface Fault {
-  /** What is wrong with it. */
+  /** The violation. */
   what: 'not psp' | 'marker' | 'not the gateway' | 'the same IV again';
   /** Milliseconds since the epoch. */
   time: number;
@@ -16,14 +16,14 @@ export interface Fault {
 
 export interface Judgement {
   frames: number;
-  /** UDP/1000, whole or put together. */
+  /** UDP/1000, unfragmented or reassembled. */
   psp: number;
-  /** Packets that came in fragments and were put together. */
+  /** Packets that arrived in fragments and were reassembled. */
   reassembled: number;
-  /** Packets of which not all fragments came, but the first one did. */
+  /** Packets of which the first fragment arrived, but not all. */
   unfinished: number;
   neighbours: number;
-  /** Versions of what is PSP, and its SPIs by the gateway that they lead to. */
+  /** Versions of the PSP packets, and their SPIs by receiving gateway. */
   versions: Set<number>;
   spis: Set<string>;
   faults: Fault[];
@@ -31,15 +31,15 @@ export interface Judgement {
 
 export interface Gatekeeper {
   mac: Buffer;
-  /** Its outer address; ARP and neighbour discovery come from there, or from a link-local address. */
+  /** The gateway's outer address; ARP and neighbour discovery come from there, or from a link-local address. */
   address: string;
 }
 
-/** An IP packet as far as it must be known. */
+/** The fields of an IP packet that the checks need. */
 interface Packet {
-  /** Of layer 4, behind all extension headers that stand before it or before a fragment header. */
+  /** Protocol of layer 4, after all extension headers that may precede it or a fragment header. */
   protocol: number;
-  /** What lies behind the headers before layer 4. */
+  /** The octets after the headers before layer 4. */
   payload: Buffer;
   fragment?: { key: string; offset: number; more: boolean };
 }
@@ -71,7 +71,7 @@ export function judge(
     if (!isPsp(protocol, payload)) return blame('not psp', time, payload);
     result.psp++;
     result.versions.add(((payload[11] ?? 0) >> 2) & 15);
-    // By the gateway that it goes to: the key of an SPI is that of its receiver.
+    // By destination gateway: the key of an SPI is that of its receiver.
     const spi = `${mac} ${payload.toString('hex', 12, 16)}`;
     const nonce = `${spi} ${payload.toString('hex', 16, 24)}`;
     if (seen.has(nonce)) blame('the same IV again', time, payload);
@@ -121,7 +121,7 @@ interface Piece {
 const isPsp = (protocol: number, payload: Buffer): boolean =>
   protocol === 17 && payload.length >= 8 && payload.readUInt16BE(2) === pspPort;
 
-/** The whole payload once nothing is missing between the first piece and the last. */
+/** The whole payload, once no octet between the first and the last piece is missing. */
 function assembled(pieces: Map<number, Piece>): Buffer | undefined {
   const inOrder: Buffer[] = [];
   for (let offset = 0; ; ) {
@@ -152,7 +152,7 @@ function ofIpv4(packet: Buffer): Packet {
   return { protocol, payload, fragment: { key, offset: (word & 0x1fff) * 8, more: (word & 0x2000) !== 0 } };
 }
 
-/** Hop-by-hop options, routing headers and destination options may stand before UDP or before a fragment header. */
+/** Hop-by-hop options, routing headers and destination options may precede UDP or a fragment header. */
 function ofIpv6(packet: Buffer): Packet {
   const end = 40 + packet.readUInt16BE(4);
   let protocol = packet[6] ?? 59;
@@ -176,7 +176,7 @@ const isArp = (frame: Buffer): boolean => frame.length >= 42 && frame.readUInt16
 const isNeighbourTalk = (frame: Buffer, packet: Packet | undefined): boolean =>
   isArp(frame) || (packet?.protocol === 58 && [135, 136].includes(packet.payload[0] ?? 0));
 
-/** Whether ARP or neighbour discovery is the gateway's own, by all that it says of its sender. */
+/** Whether ARP or neighbour discovery is the gateway's own, by all fields that describe its sender. */
 function isFrom(frame: Buffer, { mac, address }: Gatekeeper): boolean {
   if (!frame.subarray(6, 12).equals(mac)) return false;
   if (!isArp(frame)) {

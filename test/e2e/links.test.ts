@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links that change while two gateways run: another MTU, another MAC address, a link that goes down, an interface that
-// is removed and created again. The gateway follows, tells it in log, health and audit, and nothing leaves in the clear.
+// Links that change while two gateways run: another MTU, another MAC address, a link that goes down, an interface
+// that is removed and created again. The gateway follows, reports it in log, health and audit, and nothing leaves in
+// plaintext.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { echo, forgetPaths } from './host_tools.js';
@@ -21,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => net?.close());
 
-/** Both ways, without a loss. */
+/** In both directions, without a loss. */
 async function pings(): Promise<void> {
   for (const [from, to] of [
     [net.host1, net.host2],
@@ -41,7 +42,7 @@ interface Port {
   up: boolean;
 }
 
-/** As `psp status` tells of a's secured port. */
+/** The secured port of a in `psp status`. */
 async function status(): Promise<Port & { health: string[] }> {
   const told = JSON.parse((await net.a.ask('status', '--json')).stdout);
   const found = (told.dataplane?.ports as Port[] | undefined)?.find(({ role }) => role === 'secured');
@@ -49,7 +50,7 @@ async function status(): Promise<Port & { health: string[] }> {
   return { ...found, health: (told.health as { message: string }[]).map(({ message }) => message) };
 }
 
-/** Resolves to the status that shows this. */
+/** Resolves to the status that matches. */
 const shows = (expected: Partial<Port>) =>
   until(`status shows ${JSON.stringify(expected)}`, async () => {
     const now = await status();
@@ -81,7 +82,7 @@ const logged = (): Change[] =>
     .map((line) => JSON.parse(line))
     .filter((line) => line.port === 'secured' && line.interface === port);
 
-/** Does something; resolves once log and audit have exactly these changes more. */
+/** Runs something; resolves once log and audit have exactly these additional changes. */
 async function brings(work: () => unknown, ...changes: Change[]): Promise<void> {
   const [before, loggedBefore] = [(await audited()).length, logged().length];
   await work();
@@ -91,7 +92,7 @@ async function brings(work: () => unknown, ...changes: Change[]): Promise<void> 
   expect(logged().slice(loggedBefore).map(plain)).toEqual(changes);
 }
 
-/** What host 1 is told of a packet of this size that must not be cut; undefined: it was answered. */
+/** The MTU that host 1 receives for a packet of this size that must not be fragmented; undefined: it was answered. */
 async function toldOf(size: number): Promise<number | undefined> {
   forgetPaths(net.host1.namespace);
   const { answered, told } = await echo(net.host1.namespace, net.host2.v4, {
@@ -102,12 +103,12 @@ async function toldOf(size: number): Promise<number | undefined> {
   return told;
 }
 
-/** Of the secured port: 1 where the kernel has no IPv6 there. */
+/** For the secured port: 1 if the kernel has IPv6 disabled there. */
 const ipv6Settings = () =>
   net.a.namespace.run('sh', '-c', `cat /proc/sys/net/ipv6/conf/${port}/disable_ipv6 2>&1 || true`).trim();
 
 describe('another MTU of the wire', () => {
-  it('is that of status, path and ICMP when it is lowered', async () => {
+  it('appears in status, path MTU and ICMP when it is lowered', async () => {
     expect(await toldOf(1500)).toBeUndefined();
     await brings(() => set('mtu', '1400'), { what: 'mtu', from: wireMtu, to: 1400 });
     expect(await shows({ mtu: 1400 })).toMatchObject({ up: true, health: [] });
@@ -123,7 +124,7 @@ describe('another MTU of the wire', () => {
     expect(await toldOf(1500)).toBeUndefined();
   });
 
-  it('above that of the start takes a restart, which health says', async () => {
+  it('above that of the start requires a restart, which health reports', async () => {
     await brings(() => set('mtu', '9000'), { what: 'mtu', from: wireMtu, to: 9000 });
     const needs = async () => (await status()).health.filter((line) => line.startsWith('MTU_NEEDS_RESTART'));
     expect(await needs()).toEqual([expect.stringMatching(/veth-wire has MTU 9000 now, but 1600 is used/)]);
@@ -133,8 +134,8 @@ describe('another MTU of the wire', () => {
     expect(await needs()).toEqual([]);
   });
 
-  it('too small for the outer header is told, and nothing longer is sent', async () => {
-    // Below 1280 the kernel takes IPv6 off the interface, with its settings, and brings it back above.
+  it('too small for the outer header is reported, and nothing longer is sent', async () => {
+    // Below 1280 the kernel removes IPv6 from the interface, with its settings, and restores it above.
     const kernel = await net.capture('mtu', { filter: 'ip6' });
     await brings(() => set('mtu', '500'), { what: 'mtu', from: wireMtu, to: 500 });
     expect((await status()).health).toEqual([expect.stringMatching(/^MTU_TOO_SMALL: .*500.*576/)]);
@@ -150,7 +151,7 @@ describe('another MTU of the wire', () => {
 });
 
 describe('another MAC address', () => {
-  it('is that of frames and answers, and is announced to the peer', async () => {
+  it('is used in frames and answers, and is announced to the peer', async () => {
     const { mac } = await status();
     const wire = await net.capture('mac', { filter: 'arp' });
     await brings(() => set('address', '02:00:00:00:07:07'), {
@@ -159,7 +160,7 @@ describe('another MAC address', () => {
       to: '02:00:00:00:07:07',
     });
     await shows({ mac: '02:00:00:00:07:07' });
-    // The peer asks nobody: it has it from the announcement.
+    // The peer sends no request: it has the address from the announcement.
     expect(await ping(net.host2.namespace, net.host1.v4, { count: 3, intervalMs: 50 })).toMatchObject({
       received: 3,
     });
@@ -173,7 +174,7 @@ describe('another MAC address', () => {
 });
 
 describe('a link that goes down', () => {
-  it('is told; flows go on with their keys when it is up again', async () => {
+  it('is reported; flows continue with their keys when it is up again', async () => {
     const { epoch } = await net.a.numbers();
     const { spi } = await egressFlow(net.a, net.host1.v4, net.host2.v4);
     await brings(() => set('down'), { what: 'state', from: 'up', to: 'down' });
@@ -193,7 +194,7 @@ describe('a link that goes down', () => {
 });
 
 describe('an interface that is removed and created again', () => {
-  it('ends the dataplane with its reason; the new one is fenced before it comes up, and traffic goes on', async () => {
+  it('ends the dataplane with its reason; the new one is fenced before it comes up, and traffic continues', async () => {
     const { epoch } = await net.a.numbers();
     const wire = await net.capture('removal', { at: [net.wire, 'to-b'] });
     const marker = 'PSP-REMOVED-MARK';
@@ -225,7 +226,7 @@ describe('an interface that is removed and created again', () => {
       const now = await net.a.numbers().catch(() => undefined);
       return now !== undefined && now.epoch !== epoch;
     });
-    // Whatever the kernel would say by itself, it would have said as the link came up.
+    // Anything that the kernel sends on its own, it would have sent as the link came up.
     expect((await status()).health.filter((each) => /fence|IPv6/.test(each))).toEqual([]);
     const quiet = net.a.namespace.run('cat', `/proc/sys/net/ipv6/conf/${port}/disable_ipv6`);
     expect(quiet.trim()).toBe('1');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log of a node: JSON lines from the first to the last, nats-server's among them, and a reader that stalls
-// stops nothing.
+// The log of a node consists of JSON lines only, including those of nats-server, and a reader that stalls stops
+// nothing.
 import { closeSync, constants, createReadStream, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => net?.close());
 
-it('a reader that stalls holds up neither the start nor a key, and reads JSON lines once it goes on', async () => {
+it('a reader that stalls delays neither the start nor a key, and reads JSON lines once it continues', async () => {
   const fifo = join(net.folder, 'log');
   run('mkfifo', fifo);
   const held = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
@@ -50,7 +50,7 @@ it('a reader that stalls holds up neither the start nor a key, and reads JSON li
   );
 }, 180_000);
 
-it('holds nothing but JSON lines', async () => {
+it('contains only JSON lines', async () => {
   const lines = net.b.log().trim().split('\n');
   expect(lines.length).toBeGreaterThan(5);
   const services = new Set(lines.map((line) => (JSON.parse(line) as Line).service));
@@ -59,7 +59,7 @@ it('holds nothing but JSON lines', async () => {
   );
 });
 
-/** Comment lines until not an octet more is taken. */
+/** Writes comment lines until the pipe accepts no further octet. */
 function fill(fifo: number): void {
   for (const line of [`#${'x'.repeat(4094)}\n`, '#\n', '\n'])
     try {

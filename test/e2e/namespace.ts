@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One network namespace of a test: made, used to run commands in, and deleted with everything that still runs
-// inside it. Names carry a prefix of the test's own, so that nothing else is ever touched.
+// One network namespace of a test: created, used to run commands in, and deleted with everything that still runs
+// inside it. Names have a prefix of the test's own, so that nothing else is ever affected.
 import { type ChildProcess, execFile, execFileSync, type StdioOptions, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -13,7 +13,7 @@ export interface Result {
   stderr: string;
 }
 
-/** Runs a command outside all namespaces. @throws Error with its stderr when it fails. */
+/** Runs a command outside all namespaces. @throws Error with its stderr if it fails. */
 export function run(command: string, ...args: string[]): string {
   try {
     return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -34,12 +34,12 @@ export class Namespace {
     return run('ip', '-n', this.name, ...args);
   }
 
-  /** Runs a command in here to its end. @throws Error when it fails. */
+  /** Runs a command in the namespace to its end. @throws Error if it fails. */
   run(command: string, ...args: string[]): string {
     return run('ip', 'netns', 'exec', this.name, command, ...args);
   }
 
-  /** Runs a command in here to its end without blocking; its exit status is part of the result. */
+  /** Runs a command in the namespace to its end without blocking; its exit status is part of the result. */
   async try(command: string, args: string[], timeoutMs = 60_000): Promise<Result> {
     try {
       const { stdout, stderr } = await execute('ip', ['netns', 'exec', this.name, command, ...args], {
@@ -55,17 +55,19 @@ export class Namespace {
     }
   }
 
-  /** Starts a command in here. It leads a process group of its own: a Ctrl-C at the terminal is not for it. */
+  /**
+   * Starts a command in the namespace. It leads its own process group: a Ctrl-C at the terminal does not reach it.
+   */
   spawn(command: string, args: string[], stdio: StdioOptions = ['ignore', 'pipe', 'pipe']): ChildProcess {
     return spawn('ip', ['netns', 'exec', this.name, command, ...args], { stdio, detached: true });
   }
 
-  /** Processes that run in here. */
+  /** Processes that run in the namespace. */
   processes(): number[] {
     return run('ip', 'netns', 'pids', this.name).split('\n').filter(Boolean).map(Number);
   }
 
-  /** Ends what still runs in here, then takes the namespace away; its interfaces go with it. */
+  /** Ends all processes in the namespace, then deletes it together with its interfaces. */
   async delete(): Promise<void> {
     for (let attempt = 0; attempt < 50; attempt++) {
       const left = this.processes();
@@ -77,7 +79,7 @@ export class Namespace {
   }
 }
 
-/** Sends a signal; a process that is gone is no fault. */
+/** Sends a signal; it is no error if the process is gone. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
@@ -86,7 +88,7 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Has a process stand still while `work` is done. */
+/** Stops a process while `work` runs. */
 export async function stopped(pid: number, work: () => Promise<void>): Promise<void> {
   signal(pid, 'SIGSTOP');
   try {
@@ -103,8 +105,9 @@ export async function ended(child: ChildProcess): Promise<void> {
 }
 
 /**
- * Asks again every `everyMs` until `probe` gives a value. It waits longer than anything takes on a slow and busy machine.
- * @throws Error that names what was waited for.
+ * Repeats `probe` every `everyMs` until it returns a value. The timeout is longer than anything takes on a slow and
+ * busy machine.
+ * @throws Error that names the condition.
  */
 export async function until<T>(
   what: string | (() => string),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hosts and their gateway are to each other on their own segment: a host pings its gateway, and one that gets
-// another MAC address without a word is found again.
+// Neighbours on the hosts' segment: a host pings its gateway, and a host that changes its MAC address without an
+// announcement is found again.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { echo } from './host_tools.js';
 import { until } from './namespace.js';
@@ -29,7 +29,7 @@ describe('the gateway address', () => {
   });
 });
 
-describe('a host that silently gets another MAC address', () => {
+describe('a host that changes its MAC address silently', () => {
   const port = 5500;
   const moved = '02:00:00:00:02:99';
   let listener: Listener;
@@ -39,7 +39,7 @@ describe('a host that silently gets another MAC address', () => {
   });
   afterAll(() => listener?.stop());
 
-  /** Sends until one of the datagrams of either family arrived. */
+  /** Sends until one of the datagrams of either family has arrived. */
   async function reach(): Promise<void> {
     const known = listener.heard.length;
     const ends = ['10.1.0.2', 'fd00:1::2'];
@@ -51,7 +51,7 @@ describe('a host that silently gets another MAC address', () => {
     });
   }
 
-  it('is probed where it was and then asked for, in both families', async () => {
+  it('is probed at its old address and then resolved anew, in both families', async () => {
     await reach();
     const host = net.host2.namespace;
     const [link] = JSON.parse(host.ip('-json', 'link', 'show', 'dev', hostInterface)) as [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Next hops whose address lies outside the connected prefix. The wire is a router here: two links, each with an address
-// that no gateway has a prefix for, link-local or not. Gateways resolve it, and it resolves them, as on any link.
+// Next hops whose address is outside the connected prefix. The wire is a router here: two links, each with an address
+// that is in no gateway's prefix, link-local or not. Gateways resolve it, and it resolves them, as on any link.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Namespace } from './namespace.js';
 import { Topology } from './topology.js';
@@ -10,7 +10,7 @@ interface Way {
   outer: 4 | 6;
   /** The router's address on both links. */
   router: string;
-  /** Beside the gateway in the node file. */
+  /** Additional keys of the gateway in the node file. */
   keys: string;
   /** Secured addresses of a and b, with the length of their connected prefix. */
   a: string;
@@ -24,10 +24,10 @@ const ways: Way[] = [
   { outer: 6, router: '2001:db8::1', keys: ', onlink: true', a: 'fd00:99::1/64', b: 'fd00:98::2/64' },
 ];
 
-/** Makes a router of the wire's bridge. Its links are unnumbered but for the one address. */
+/** Turns the wire's bridge into a router. Its links are unnumbered except for the one address. */
 function routes(wire: Namespace, { outer, router, a, b }: Way): void {
   wire.ip('link', 'delete', 'wire');
-  // What it sends ARP requests from where its links have no IPv4 address.
+  // The source of its ARP requests if its links have no IPv4 address.
   wire.ip('address', 'add', '198.18.255.1/32', 'dev', 'lo');
   const forwarding = outer === 4 ? 'net.ipv4.ip_forward=1' : 'net.ipv6.conf.all.forwarding=1';
   wire.run(
@@ -41,7 +41,7 @@ function routes(wire: Namespace, { outer, router, a, b }: Way): void {
     ['to-a', a],
     ['to-b', b],
   ] as const) {
-    // It makes no other link-local address; a router needs one, as it solicits neighbours from there.
+    // It has no other link-local address; a router needs one, because it solicits neighbours from it.
     const made = router.startsWith('fe80') ? 1 : 0;
     wire.run(
       'sysctl',
@@ -77,7 +77,7 @@ describe.each(ways)('a next hop $router behind $a', (way) => {
   });
   afterAll(() => net?.close());
 
-  it('carries both ways, and nothing but PSP, ARP and neighbour discovery is on the wire', async () => {
+  it('carries traffic both ways, and only PSP, ARP and neighbour discovery are on the wire', async () => {
     const wire = await net.capture('next-hop', { filter: `ether src ${macOf(net.a.namespace)}` });
     for (const [host, other] of [
       [net.host1, net.host2],
@@ -97,7 +97,7 @@ describe.each(ways)('a next hop $router behind $a', (way) => {
     expect(sight[way.router.includes(':') ? 'nd' : 'arp']).toBeGreaterThan(0);
   });
 
-  it('is resolved anew by the router itself, and answers are ours', async () => {
+  it('is resolved again by the router itself, and our answers are correct', async () => {
     net.wire.ip('neighbour', 'flush', 'all');
     expect(await ping(net.host2.namespace, net.host1.v4, { count: 3, intervalMs: 50 })).toMatchObject({
       received: 3,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node in numbers: `psp status --json` flattened into maps by name, so that a test can take differences.
+// The counters of a node: `psp status --json` flattened into maps by name, so that a test can compute differences.
 
 interface StatusJson {
   health: { part: string; message: string }[];
@@ -49,7 +49,7 @@ export interface BypassNumbers {
 }
 
 export interface Numbers {
-  /** What is wrong, one line each. */
+  /** The faults, one line each. */
   health: string[];
   epoch: string;
   generation: number;
@@ -64,17 +64,19 @@ export interface Numbers {
   exchange: Record<string, number>;
   /** By role: unsecured, secured. */
   ports: Record<string, PortNumbers>;
-  /** By peer: how exchanges of ours ended, and the last code. */
+  /** By peer: the results of our exchanges, and the last code. */
   peers: Record<string, PeerNumbers>;
   /** By entry of bypass, as the node writes it. */
   bypass: Record<string, BypassNumbers>;
-  /** In order, the first lcore first. */
+  /** In order, the main lcore first. */
   lcores: LcoreNumbers[];
   unansweredFlows: number;
   drainLeftMs: number;
 }
 
-/** @throws Error while the dataplane does not answer. */
+/**
+ * @throws Error if the dataplane does not answer.
+ */
 export function numbersOf(status: StatusJson): Numbers {
   const { dataplane, keyExchange } = status;
   if (dataplane === null) throw new Error('the dataplane does not answer');
@@ -103,7 +105,7 @@ export function numbersOf(status: StatusJson): Numbers {
 
 const byName = <T>(rows: [string, T][]): Record<string, T> => Object.fromEntries(rows);
 
-/** Drops of frames that hosts and kernels send by themselves: no traffic of anybody is lost with them. */
+/** Drop reasons of frames that hosts and kernels send on their own: no useful traffic is lost with them. */
 const chatter = new Set([
   'egress/multicast',
   'egress/not_ip',
@@ -122,7 +124,7 @@ export function newDrops(before: Numbers, after: Numbers): Record<string, number
   );
 }
 
-/** How many packets more were dropped for a reason, as "direction/reason". */
+/** How many more packets were dropped for a reason, as "direction/reason". */
 export const dropped = (before: Numbers, after: Numbers, reason: string): number =>
   (after.drops[reason] ?? 0) - (before.drops[reason] ?? 0);
 
@@ -130,7 +132,7 @@ export const dropped = (before: Numbers, after: Numbers, reason: string): number
 export const grew = (before: Numbers, after: Numbers, name: string): number =>
   (after.values[name] ?? 0) - (before.values[name] ?? 0);
 
-/** Frames that came in at a gateway's ports and were neither carried on, kept nor counted as dropped. */
+/** Frames that arrived at a gateway's ports and were neither forwarded, held nor counted as dropped. */
 export function unaccounted(before: Numbers, after: Numbers): number {
   const received = (numbers: Numbers) =>
     (numbers.ports.unsecured?.rxPackets ?? 0) + (numbers.ports.secured?.rxPackets ?? 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An operator who stays in a gateway's namespace: commands of `psp`, one after another, by one process that is
-// started with the first of them (agents/operator.ts).
+// An operator process that stays in a gateway's namespace: it runs `psp` commands one after another and is started
+// with the first of them (agents/operator.ts).
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -20,7 +20,7 @@ export class Operator {
 
   constructor(private readonly namespace: Namespace) {}
 
-  /** Runs `psp ARGS` once those before it have ended. Code -1: no answer, as of a process that was killed. */
+  /** Runs `psp ARGS` after the commands before it have ended. Code -1: no answer, because the process was killed. */
   ask(args: readonly string[]): Promise<Result> {
     const answer = this.#last.then(() => this.#ask(args));
     this.#last = answer;
@@ -47,7 +47,7 @@ export class Operator {
 
   #start(): Standing {
     const child = this.namespace.spawn(process.execPath, [agent], ['pipe', 'pipe', 'inherit']);
-    // It may be gone when a command is written; then its output has ended, too.
+    // It may have ended when a command is written; then its output has ended, too.
     child.stdin?.on('error', () => undefined);
     const input = child.stdout as NonNullable<ChildProcess['stdout']>;
     this.#standing = { child, lines: createInterface({ input })[Symbol.asyncIterator]() };

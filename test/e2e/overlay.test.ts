@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hosts that build a VXLAN overlay of their own, as container networks do, with all their offloads: the kernel hands
-// over GSO packets inside the tunnel. Over both families outside and inside, with and without a UDP checksum outside,
-// what arrives is what was sent.
+// Hosts that build their own VXLAN overlay, as container networks do, with all their offloads: the kernel sends GSO
+// packets inside the tunnel. Over both outer and inner families, with and without an outer UDP checksum, the received
+// data equals the sent data.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { datagramsOfOneSend } from './host_tools.js';
 import { grew, newDrops } from './numbers.js';
@@ -11,7 +11,7 @@ import { transfer } from './traffic.js';
 
 const bytes = 16 << 20;
 
-/** Adds a VXLAN device between the hosts. @returns why the kernel makes none, where it does not. */
+/** Adds a VXLAN device between the hosts. @returns the reason if the kernel cannot create one. */
 async function overlay(one: Host, other: Host, n: number, underlay: 4 | 6, options: string[]) {
   const [local, remote] = underlay === 4 ? [one.v4, other.v4] : [one.v6, other.v6];
   const name = `vx${underlay}`;
@@ -60,14 +60,14 @@ describe.each([
     const after = await Promise.all([net.a.numbers(), net.b.numbers()]);
     for (const [i, now] of after.entries()) {
       const then = before[i] as typeof now;
-      // Of the receiving gateway, whose host sends acknowledgements alone, no GSO packets are expected.
+      // The receiving gateway, whose host only sends acknowledgements, is not expected to receive GSO packets.
       if (i === 0) expect(grew(then, now, 'gsoPacketsSegmented')).toBeGreaterThan(bytes / 65_536);
       expect(grew(then, now, 'framesRefused')).toBe(0);
       expect(Object.keys(newDrops(then, now)).filter((drop) => !drop.endsWith('tx_full'))).toEqual([]);
     }
   });
 
-  it.for([4, 6] as const)('carries datagrams of one send over IPv%s inside', async (family, { skip }) => {
+  it.for([4, 6] as const)('carries the datagrams of one send over IPv%s inside', async (family, { skip }) => {
     if (missing !== undefined) skip(`the kernel makes no VXLAN device: ${missing}`);
     const { namespace } = net.host1;
     const sends = { size: 1000, length: 20_500, sends: 5 };

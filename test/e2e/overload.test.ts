@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two gateways on a machine that eight busy processes share: the re-offers of a large rotation are done, what is held
-// towards a dead peer is freed in time, and the next flow works. With PSP_TEST_LONG each busy process is a session of
-// its own, so that a kernel that divides the processor between sessions gives it as much as a whole gateway.
+// Two gateways on a machine that eight busy processes share: the re-offers of a large rotation complete, packets held
+// towards a dead peer are freed in time, and the next flow works. With PSP_TEST_LONG each busy process is a separate
+// session, so that a kernel that divides the processor between sessions gives it as much as a whole gateway.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -31,7 +31,7 @@ afterAll(async () => {
   await Promise.all([...gone, net?.close()]);
 });
 
-/** Starts processes that do nothing but take time, in one session. */
+/** Starts busy-loop processes in one session. */
 function startBusy(count: number): void {
   const loops = 'while :; do :; done & '.repeat(count);
   busy.push(spawn('sh', ['-c', `${loops} wait`], { stdio: 'ignore', detached: true }));
@@ -43,7 +43,7 @@ const scan = async (prefix: string) => {
   expect(Number((await net.host1.namespace.try(process.execPath, args)).stdout)).toBe(65_536);
 };
 
-/** Undefined where a busy service did not answer in time. */
+/** Undefined if a busy service did not answer in time. */
 const reading = () => net.a.numbers().catch(() => undefined);
 
 it('has 20 000 tunnels from a scan', async () => {
@@ -55,7 +55,7 @@ it('does 20 000 re-offers within 120 s beside eight busy processes', async () =>
   expect(keyed).toBeGreaterThanOrEqual(reoffers);
   for (let left = busyProcesses; left > 0; left -= busyPerSession) startBusy(busyPerSession);
   const startMs = Date.now();
-  // Every flow with a key has its reverse, which is offered anew.
+  // Every flow with a key has its reverse flow, which is offered again.
   const generation = await net.a.rotate();
   let left = Number.POSITIVE_INFINITY;
   await until(
@@ -71,7 +71,7 @@ it('does 20 000 re-offers within 120 s beside eight busy processes', async () =>
   expect((await ping(net.host1.namespace, net.host2.v4, { count: 5, waitS: 5 })).received).toBeGreaterThan(0);
 });
 
-it('holds nothing towards a dead peer twice holdMs after the last packet came', async () => {
+it('holds no packet towards a dead peer longer than twice holdMs after the last one arrived', async () => {
   const stopped = net.b.namespace.processes();
   for (const pid of stopped) signal(pid, 'SIGSTOP');
   try {

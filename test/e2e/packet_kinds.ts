@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One frame, or a few, of every kind that a host may send to its gateway: good packets of all protocols, headers and
-// sizes, fragments, tags, neighbour discovery, and what no good host sends. Every payload is a marker, over and over,
-// so that it can be found wherever it comes out.
+// One frame, or a few, of every kind that a host may send to its gateway: valid packets of all protocols, headers and
+// sizes, fragments, tags, neighbour discovery, and frames that no correct host sends. Every payload is a repeated
+// marker, so that it can be found wherever it leaves.
 import {
   type End,
   type Extensions,
@@ -32,15 +32,15 @@ export interface PacketKind {
 export interface KindsOptions {
   /** The host that sends. */
   from: End;
-  /** A host that a peer stands for. */
+  /** A host behind a peer. */
   to: End;
-  /** The gateway in front of the sender. */
+  /** The gateway of the sender. */
   gateway: End;
-  /** Outer addresses of both gateways, for what pretends to be PSP. */
+  /** Outer addresses of both gateways, for forged PSP packets. */
   outer: { from: string; to: string };
   /** At most 16 octets. */
   marker: string;
-  /** Of the link to the gateway; nothing longer is made. */
+  /** MTU of the link to the gateway; no longer packet is made. */
   mtu: number;
 }
 
@@ -50,7 +50,7 @@ const broadcast = Buffer.alloc(6, 0xff);
 const dontFragment = 0x4000;
 const [hopByHop, routing, options, authentication] = [0, 43, 60, 51];
 
-/** Every kind whose frames the link takes. */
+/** Every kind whose frames fit the link. */
 export function packetKinds(world: KindsOptions): PacketKind[] {
   const { from, gateway, mtu } = world;
   const carried = (type: number, rows: Row[]): Row[] =>
@@ -119,7 +119,7 @@ function ofIpv4({ from, to, outer, marker }: KindsOptions): Row[] {
     towards('to a neighbour', from.v4.replace(/\d+$/, '77')),
     towards('to the loopback', '127.0.0.1'),
     towards('to a link-local address', '169.254.1.1'),
-    as('from a stranger', '10.98.0.1'),
+    as('from an unknown host', '10.98.0.1'),
     as('from nowhere', '0.0.0.0'),
     as('from the far host', to.v4),
     as('from multicast', '224.0.0.1'),
@@ -139,7 +139,7 @@ function ofIpv4({ from, to, outer, marker }: KindsOptions): Row[] {
   ];
 }
 
-/** Ten more addresses beside one. */
+/** Ten more addresses next to one. */
 const newFlows = (address: string): string[] =>
   Array.from({ length: 10 }, (_, i) => address.replace(/\d+$/, `${40 + i}`));
 
@@ -242,7 +242,7 @@ function ofIpv6({ from, to, outer, marker }: KindsOptions): Row[] {
     towards('to nobody6', 'fd00:63::1'),
     towards('to a link-local address6', 'fe80::1'),
     towards('to the loopback6', '::1'),
-    as('from a stranger6', 'fd00:62::1'),
+    as('from an unknown host6', 'fd00:62::1'),
     as('from a link-local address6', 'fe80::2'),
     as('from nowhere6', '::'),
     ...newFlows(to.v6).map((address) => towards(`new flow to ${address}`, address)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames and packets built octet by octet, with right lengths and checksums unless told otherwise: what the kinds of
-// packet_kinds.ts are made of.
+// Builds frames and packets octet by octet, with correct lengths and checksums by default: the building blocks of
+// packet_kinds.ts.
 
 /** One end of a conversation on a link. */
 export interface End {
@@ -16,13 +16,13 @@ export const u8 = (...values: number[]): Buffer => Buffer.from(values);
 export const u16 = (...values: number[]): Buffer =>
   Buffer.from(values.flatMap((v) => [(v >> 8) & 255, v & 255]));
 
-/** `length` octets of `marker`, over and over. */
+/** `length` octets of the repeated `marker`. */
 export const filled = (marker: string, length: number): Buffer =>
   length === 0 ? Buffer.alloc(0) : Buffer.alloc(length, marker, 'latin1');
 
 export const octetsOf4 = (address: string): Buffer => Buffer.from(address.split('.').map(Number));
 
-/** Of any IPv6 address without an IPv4 tail. */
+/** Parses any IPv6 address without an IPv4 tail. */
 export function octetsOf6(address: string): Buffer {
   const [front = '', back] = address.split('::');
   const groups = (text = '') =>
@@ -55,12 +55,12 @@ export interface Ipv4 {
   payload: Buffer;
   /** A multiple of 4 octets. */
   options?: Buffer;
-  /** Flags and offset: 0x4000 is DF, 0x2000 more fragments, the rest counts 8 octets. */
+  /** Flags and offset: 0x4000 is DF, 0x2000 more fragments, the rest counts units of 8 octets. */
   fragment?: number;
   id?: number;
   ttl?: number;
   tos?: number;
-  /** What the header says, when that is not the truth. */
+  /** A length field other than the correct one. */
   length?: number;
 }
 
@@ -80,7 +80,7 @@ export function ipv4(packet: Ipv4): Buffer {
   return Buffer.concat([header, payload]);
 }
 
-/** Cuts the payload of an IPv4 packet at these offsets, which are multiples of 8. */
+/** Fragments the payload of an IPv4 packet at these offsets, which are multiples of 8. */
 export function fragments4(packet: Ipv4, ...offsets: number[]): Buffer[] {
   return [0, ...offsets].map((start, i) => {
     const end = offsets[i] ?? packet.payload.length;
@@ -89,7 +89,7 @@ export function fragments4(packet: Ipv4, ...offsets: number[]): Buffer[] {
   });
 }
 
-/** Extension headers in order: their protocol and their octets, whose first one is filled in. */
+/** Extension headers in order: their protocol and their octets. The first octet is filled in. */
 export type Extensions = [protocol: number, octets: Buffer][];
 
 export interface Ipv6 {
@@ -121,7 +121,7 @@ export function ipv6(packet: Ipv6): Buffer {
   ]);
 }
 
-/** An extension header of options or of segments, `length` octets long in all, a multiple of 8. */
+/** An extension header of options or of segments, `length` octets in total, a multiple of 8. */
 export function extension(protocol: number, length: number, body: Buffer = u8(1, length - 4)): Extensions[0] {
   const octets = Buffer.alloc(length);
   octets.writeUInt8(length / 8 - 1, 1);
@@ -134,7 +134,7 @@ export const fragmentHeader = (offset: number, more: boolean, id = 7): Extension
   Buffer.concat([u8(0, 0), u16(offset | (more ? 1 : 0), 0, id)]),
 ];
 
-/** Cuts the payload of an IPv6 packet behind its extension headers, at offsets that are multiples of 8. */
+/** Fragments the payload of an IPv6 packet after its extension headers, at offsets that are multiples of 8. */
 export function fragments6(packet: Ipv6, ...offsets: number[]): Buffer[] {
   return [0, ...offsets].map((start, i) => {
     const end = offsets[i] ?? packet.payload.length;
@@ -158,7 +158,7 @@ export function tcp(port: number, flags: number, payload: Buffer, addresses: [Bu
   return segment;
 }
 
-/** RFC 792, RFC 4443: the four octets behind the checksum, then the body. ICMPv6 needs addresses. */
+/** RFC 792, RFC 4443: the four octets after the checksum, then the body. ICMPv6 needs addresses. */
 export function icmp(
   type: number,
   code: number,
@@ -171,6 +171,6 @@ export function icmp(
   return message;
 }
 
-/** Over the pseudo-header too (RFC 793, RFC 8200 section 8.1). */
+/** Includes the pseudo-header (RFC 793, RFC 8200 section 8.1). */
 const layer4Checksum = (protocol: number, octets: Buffer, [from, to]: [Buffer, Buffer]): number =>
   checksum(from, to, u16(0, protocol, 0, octets.length), octets);

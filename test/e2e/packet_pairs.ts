@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pairs of gateways under the terms that a test names: node files with keys put into them, links with MTUs.
+// Pairs of gateways with the configuration that a test names: node files with additional keys, links with MTUs.
 import type { FlowLine, Gateway } from './gateway.js';
 import { hostInterface, Topology, type TopologyOptions } from './topology.js';
 
 export type Mode = 'tunnel' | 'transport';
 export type Family = 4 | 6;
 
-/** What stands in one node's file beside the addresses, as YAML flow mappings without braces. */
+/** Additional keys of one node's file, as YAML flow mappings without braces. */
 export interface Terms {
   /** Under `secured`. */
   secured?: string;
   /** Under the one peer. */
   peer?: string;
-  /** Lines of their own. */
+  /** Complete lines. */
   top?: string;
 }
 
@@ -45,7 +45,7 @@ export async function createPair({ hostMtu = 1500, terms = {}, ...links }: PairO
 /** As `psp flows` shows it. */
 export type Flow = FlowLine & { encrypted: boolean | null; mode: Mode | null; pathMtu: number | null };
 
-/** A gateway's egress flow between two hosts. @throws Error while there is none */
+/** A gateway's egress flow between two hosts. @throws Error if there is none */
 export async function egressFlow(gateway: Gateway, source: string, destination: string): Promise<Flow> {
   const flow = (await gateway.flows()).find(
     (row) => row.direction === 'egress' && row.source === source && row.destination === destination,

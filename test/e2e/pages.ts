@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pages of a node's stats service, as somebody in the gateway's namespace gets them.
+// Requests the pages of a node's stats service from within the gateway's namespace.
 import { exposed } from '../adapters/stats/rig.js';
 import type { Gateway } from './gateway.js';
 
@@ -10,7 +10,7 @@ export interface Page {
 
 const usual = '127.0.0.1:9464';
 
-/** Undefined while nobody serves it. */
+/** Undefined if no process serves it. */
 export async function page({ namespace }: Gateway, path: string, listen = usual): Promise<Page | undefined> {
   const script = `fetch('http://${listen}${path}').then(async (answer) => {
     process.stdout.write(JSON.stringify({ status: answer.status, body: await answer.text() }));
@@ -19,7 +19,7 @@ export async function page({ namespace }: Gateway, path: string, listen = usual)
   return code === 0 ? (JSON.parse(stdout) as Page) : undefined;
 }
 
-/** The metrics, by name and labels; none while nobody serves them. */
+/** The metrics, by name and labels; empty if no process serves them. */
 export async function series(gateway: Gateway, listen = usual): Promise<Record<string, number>> {
   const answer = await page(gateway, '/metrics', listen);
   return answer === undefined ? {} : exposed(answer.body).series;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captured frames of the wire as PSP packets, read octet by octet by the reader that the vectors use: outer
-// headers, UDP, the PSP header, and fragments of an outer packet put together again.
+// Parses captured frames of the wire as PSP packets with the parser of the vectors: outer headers, UDP, the PSP
+// header. Reassembles fragments of an outer packet.
 import { type IpPacket, ipPacket, protocol, readIp, udpChecksumHolds } from '../vectors/ip.js';
 import type { Frame } from './capture.js';
 
@@ -9,18 +9,18 @@ const ethernetLength = 14;
 const fixedLength = 16;
 const icvLength = 16;
 
-/** A frame whose outer packet is whole and UDP to port 1000. */
+/** A frame whose outer packet is complete and UDP to port 1000. */
 export interface PspFrame {
   outer: IpPacket;
-  /** Without a dot or colon: 4 or 16 octets as hex. */
+  /** Without separators: 4 or 16 octets as hex. */
   source: string;
   destination: string;
   udpSource: number;
-  /** As it stands in the header, 0 for none. */
+  /** As in the header, 0 for none. */
   udpChecksum: number;
   udpChecksumHolds: boolean;
   nextHeader: number;
-  /** Octets of the whole PSP header. */
+  /** Length of the whole PSP header in octets. */
   headerLength: number;
   reserved: number;
   cryptOffset: number;
@@ -30,7 +30,7 @@ export interface PspFrame {
   hasCookie: boolean;
   spi: number;
   iv: bigint;
-  /** From behind the IV up to the ICV: the cookie, too. */
+  /** From the end of the IV up to the ICV, including the cookie. */
   body: Buffer;
 }
 
@@ -39,7 +39,9 @@ const ipOf = ({ octets }: Frame): IpPacket | undefined => {
   return type === 0x0800 || type === 0x86dd ? readIp(octets.subarray(ethernetLength)) : undefined;
 };
 
-/** @returns undefined for a frame that is no whole PSP packet. @throws Error when lengths or checksums are wrong */
+/**
+ * @returns undefined for a frame that is no complete PSP packet. @throws Error if lengths or checksums are wrong
+ */
 function readPsp(outer: IpPacket): PspFrame | undefined {
   const { length, protocolAt } = outer.unfragmentable;
   if (outer.fragment || outer.octets.readUInt8(protocolAt) !== protocol.udp) return undefined;
@@ -70,7 +72,7 @@ function readPsp(outer: IpPacket): PspFrame | undefined {
   };
 }
 
-/** The PSP packets among captured frames, in order; fragments are left out. */
+/** The PSP packets among captured frames, in order, without fragments. */
 export const pspFrames = (frames: readonly Frame[]): PspFrame[] =>
   frames.flatMap((frame) => {
     const ip = ipOf(frame);
@@ -120,7 +122,7 @@ function readFragment(ip: IpPacket): OuterFragment {
   };
 }
 
-/** Puts the fragments of one outer packet together. @throws Error when one is missing or they are no PSP packet */
+/** Reassembles the fragments of one outer packet. @throws Error if one is missing or they are no PSP packet */
 export function joined(fragments: readonly OuterFragment[]): PspFrame {
   const sorted = [...fragments].sort((left, right) => left.offset - right.offset);
   const [first, last] = [sorted[0], sorted.at(-1)];

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames of any kind, sent from an interface as they are, and the garbage that the gateway must survive: cut
-// off, random, with lengths that lie, fragments, VLAN tags. The random numbers are seeded, so that a failure
-// can be had again.
+// Sends frames of any kind from an interface, and generates the garbage that the gateway must survive: truncated,
+// random, with wrong lengths, fragments, VLAN tags. The random numbers have a seed, so that a failure can be
+// reproduced.
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import type { Namespace, Result } from './namespace.js';
 import { macOf } from './packet_octets.js';
 
 /**
- * Each frame as two octets of length and its octets; then the same again until the time is over or SIGTERM. It pauses in
- * slices: a signal that comes just before a pause does not shorten it.
+ * Each frame as two octets of length and its octets; then the same again until the time is over or SIGTERM. It pauses
+ * in slices: a signal that comes just before a pause does not shorten it.
  */
 const sender = `
   my ($file, $index, $seconds, $pause) = @ARGV;
@@ -29,7 +29,7 @@ const sender = `
   }
   print $sent;`;
 
-/** Sends frames from an interface over and over for some seconds; the result's stdout is how many went out. */
+/** Sends frames from an interface repeatedly for some seconds; the result's stdout is the number sent. */
 export function sendFrames(
   namespace: Namespace,
   port: string,
@@ -41,13 +41,15 @@ export function sendFrames(
   return namespace.try('perl', ['-e', sender, ...args, `${seconds}`], (seconds + 20) * 1000);
 }
 
-/** Frames on their way, over and over. */
+/** A running repeated transmission. */
 export interface RunningFrames {
-  /** @returns how many went out. */
+  /**
+   * @returns the number of frames sent.
+   */
   stop: () => Promise<number>;
 }
 
-/** Sends frames from an interface over and over until stopped, with a pause after each round. */
+/** Sends frames from an interface repeatedly until stopped, with a pause after each round. */
 export function startFrames(
   namespace: Namespace,
   port: string,
@@ -86,7 +88,7 @@ const linkOf = (namespace: Namespace, port: string): { ifindex: number; address:
   return link;
 };
 
-/** Writes the file that the sender reads. @returns its first arguments. */
+/** Writes the file that the sender reads. @returns the sender's first arguments. */
 function written(namespace: Namespace, port: string, frames: readonly Buffer[], file: string): string[] {
   const records = frames.flatMap((frame) => {
     const length = Buffer.alloc(2);
@@ -97,7 +99,7 @@ function written(namespace: Namespace, port: string, frames: readonly Buffer[], 
   return [file, `${linkOf(namespace, port).ifindex}`];
 }
 
-/** xorshift32. @returns a function that draws a whole number below its argument. */
+/** xorshift32. @returns a function that returns a random integer below its argument. */
 function seeded(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -108,7 +110,7 @@ function seeded(seed: number): (below: number) => number {
   };
 }
 
-/** `count` frames to a MAC address made by damaging the given good ones. */
+/** `count` frames to a MAC address, made by damaging the given valid ones. */
 export function garbage(good: readonly Buffer[], count: number, seed: number): Buffer[] {
   const draw = seeded(seed);
   const octets = (length: number) => Buffer.from(Array.from({ length }, () => draw(256)));

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A peer that says no: one code, counted and logged on both sides, what was held is freed, and the next flow
-// works.
+// A peer that refuses: one code, counted and logged on both sides; held packets are freed, and the next flow works.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from './namespace.js';
 import { grew } from './numbers.js';
 import { Topology } from './topology.js';
 import { ping } from './traffic.js';
 
-describe('a VIP that the peer does not grant us', () => {
+describe("a VIP that the peer's node file does not assign to us", () => {
   let net: Topology;
   beforeAll(async () => {
-    // b knows a's IPv4 prefix only.
+    // b's node file has only a's IPv4 prefix.
     net = await Topology.create({
       edit: (node, yaml) => (node === 'b' ? yaml.replace('10.1.0.0/24, "fd00:1::/64"', '10.1.0.0/24') : yaml),
     });
@@ -18,7 +17,7 @@ describe('a VIP that the peer does not grant us', () => {
   });
   afterAll(() => net?.close());
 
-  it('is refused, told by code on both sides, and what was held is freed', async () => {
+  it('is refused, with a code on both sides, and held packets are freed', async () => {
     const before = await net.a.numbers();
     expect((await ping(net.host1.namespace, net.host2.v6, { waitS: 1 })).received).toBe(0);
     const a = await until('what was held is freed', async () => {
@@ -45,13 +44,13 @@ describe('a VIP that the peer does not grant us', () => {
     );
   });
 
-  it('costs other flows of the same peers nothing', async () => {
+  it('does not affect other flows of the same peers', async () => {
     expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
     expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
   });
 });
 
-describe('versions without one in common', () => {
+describe('versions without a common one', () => {
   let net: Topology;
   beforeAll(async () => {
     net = await Topology.create({ edit: (node, yaml) => `${yaml}versions: [${node === 'a' ? 0 : 1}]\n` });
@@ -80,7 +79,7 @@ describe('version 0 alone', () => {
   });
   afterAll(() => net?.close());
 
-  it('is agreed on where one side speaks no other', async () => {
+  it('is used if one side supports no other', async () => {
     expect((await ping(net.host2.namespace, net.host1.v4)).received).toBe(1);
     const flows = await net.b.flows();
     expect(flows.map(({ direction, version }) => [direction, version]).sort()).toEqual([

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotation by command under traffic: no packet is lost, every inbound flow moves to a new SPI, and a second
-// rotation waits its turn.
+// Rotation by command under traffic: no packet is lost, every inbound flow moves to a new SPI, and a second rotation
+// has to wait.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from './namespace.js';
 import { newDrops } from './numbers.js';
@@ -10,7 +10,7 @@ import { ping, startTransfer } from './traffic.js';
 let net: Topology;
 
 beforeAll(async () => {
-  // A drain long enough to ask twice within it.
+  // A drain time long enough for two attempts within it.
   net = await Topology.create({ edit: (_, yaml) => `${yaml}engine: { drainMs: 4000 }\n` });
   await net.start();
   expect((await ping(net.host1.namespace, net.host2.v4)).received).toBe(1);
@@ -23,7 +23,7 @@ const settled = () =>
     return [a, b].every(({ unansweredFlows, drainLeftMs }) => unansweredFlows === 0 && drainLeftMs === 0);
   });
 
-it('loses nothing while both gateways rotate under a transfer, time and again', async () => {
+it('loses nothing while both gateways rotate repeatedly during a transfer', async () => {
   const before = await Promise.all([net.a.numbers(), net.b.numbers()]);
   const spis = async () =>
     (await net.b.flows()).filter(({ direction }) => direction === 'ingress').map(({ spi }) => spi);
@@ -47,7 +47,7 @@ it('loses nothing while both gateways rotate under a transfer, time and again', 
   expect(last.some((spi) => first.includes(spi))).toBe(false);
 });
 
-it('refuses a second rotation with ROTATION_PENDING while the first drains, and tells the wait', async () => {
+it('refuses a second rotation with ROTATION_PENDING during the drain time of the first, and reports the wait', async () => {
   await settled();
   await net.a.rotate();
   const second = await net.a.ask('rotate');
@@ -59,7 +59,7 @@ it('refuses a second rotation with ROTATION_PENDING while the first drains, and 
   expect((await net.a.ask('rotate')).code).toBe(0);
 });
 
-it('moves flows that are idle too, so that a peer sends under a live key afterwards', async () => {
+it('moves idle flows too, so that a peer sends under a live key afterwards', async () => {
   await settled();
   await net.b.rotate();
   await settled();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Samples from end to end: a sampled packet is marked on the wire, opens at the other gateway and is sampled there,
-// too; the rate changes while packets flow; and whatever becomes of the sampler, traffic and misses go on while
-// samples that it does not take are counted and told.
+// Samples from end to end: a sampled packet is marked on the wire, is opened at the other gateway and sampled there,
+// too. The rate changes while packets flow. Whatever happens to the sampler, traffic and misses continue, and samples
+// that it does not accept are counted and reported.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame } from './capture.js';
 import type { Gateway } from './gateway.js';
@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 afterAll(() => net?.close());
 
-/** What a gateway's sampler printed of datagrams to a port. */
+/** The output of a gateway's sampler for datagrams to a port. */
 const linesOf = (gateway: Gateway, port: number): SampleLine[] =>
   gateway
     .printed()
@@ -49,7 +49,7 @@ async function sampling(rate: string): Promise<string> {
 /** Sends datagrams from host 1 to host 2 and waits until all have arrived. */
 async function deliver(count: number, port: number): Promise<void> {
   const listener = await Listener.start(net.host2.namespace, port);
-  // In parts, so that no socket on the way overflows.
+  // In parts, so that no socket on the path overflows.
   const part = 500;
   for (let from = 0; from < count; from += part) {
     const now = Math.min(part, count - from);
@@ -61,11 +61,11 @@ async function deliver(count: number, port: number): Promise<void> {
   await listener.stop();
 }
 
-/** Octet 3 of the PSP header, behind Ethernet, IPv4 and UDP; its top bit is S. */
+/** Octet 3 of the PSP header, after Ethernet, IPv4 and UDP; its top bit is S. */
 const marked = ({ kind, octets }: Frame): boolean => kind === 'psp' && ((octets[45] as number) & 0x80) !== 0;
 
 describe('a sampled packet', () => {
-  it('is marked on the wire, opens at the other gateway and is sampled at both', async () => {
+  it('is marked on the wire, is opened at the other gateway and sampled at both', async () => {
     expect(await sampling('0')).toBe('every packet that leaves is sampled\n');
     const wire = await net.capture('all', { filter: 'udp dst port 1000 and src host 192.0.2.1' });
     await deliver(200, 7100);
@@ -84,7 +84,7 @@ describe('a sampled packet', () => {
     expect(new Set([...(sealed ?? []), ...(opened ?? [])].map(({ spi }) => spi)).size).toBe(1);
   });
 
-  it('is one of 16 after `psp sampling 4`: as many on the wire as at both gateways, and all arrive in order', async () => {
+  it('is one of 16 after `psp sampling 4`: the same number on the wire and at both gateways, and all arrive in order', async () => {
     const wire = await net.capture('some', { filter: 'udp dst port 1000 and src host 192.0.2.1' });
     expect(await sampling('4')).toBe('one of 16 packets that leave is sampled\n');
     const before = await Promise.all([net.a.numbers(), net.b.numbers()]);
@@ -92,7 +92,7 @@ describe('a sampled packet', () => {
     await wire.stop();
     const after = await Promise.all([net.a.numbers(), net.b.numbers()]);
     const onWire = wire.frames().filter(marked).length;
-    // Six standard deviations about 250.
+    // Six standard deviations around 250.
     expect(onWire).toBeGreaterThan(157);
     expect(onWire).toBeLessThan(343);
     for (const i of [0, 1]) {
@@ -119,7 +119,7 @@ describe('a sampled packet', () => {
   });
 });
 
-/** Samples that no sampler took, as far as anybody knows. */
+/** Samples that no sampler accepted, as far as the counters show. */
 const untakenSince = (before: Numbers, after: Numbers): number =>
   grew(before, after, 'samplesDropped') + grew(before, after, 'samplesUnanswered');
 
@@ -128,7 +128,7 @@ describe.each([
   { fault: 'slow (SIGSTOP)', pair: 2 },
   { fault: 'killed (SIGKILL)', pair: 4 },
 ])('a sampler that is $fault', ({ fault, pair }) => {
-  /** Takes the sampler of gateway a away. @returns what brings it back. */
+  /** Stops the sampler of gateway a. @returns a function that restarts it. */
   async function strike(): Promise<() => Promise<void>> {
     const pid = net.a.pidOf('sampler') as number;
     const back = () =>
@@ -144,7 +144,7 @@ describe.each([
       net.a.kill('sampler');
       return async () => void (await back());
     }
-    // So that `psp up` starts no other.
+    // So that `psp up` does not start another one.
     const up = net.a.pid;
     signal(up, 'SIGSTOP');
     signal(pid, 'SIGTERM');
@@ -154,7 +154,7 @@ describe.each([
     };
   }
 
-  it('costs a running transfer and new tunnels nothing; samples are dropped, counted, told, and come again', async () => {
+  it('delays neither a running transfer nor new tunnels; samples are dropped, counted, reported, and resume', async () => {
     await sampling('0');
     const before = await Promise.all([net.a.numbers(), net.b.numbers()]);
     const running = await startTransfer(net.host1.namespace, net.host2.namespace, net.host2.v4, {
@@ -192,14 +192,14 @@ describe.each([
   });
 });
 
-it('leaves no sample unaccounted for', async () => {
+it('accounts for every sample', async () => {
   await sampling('off');
   const { values } = await until('nothing is under way', async () => {
     const now = await net.a.numbers();
     const { samplesTaken, samplesDelivered = 0, samplesDropped = 0, samplesUnanswered = 0 } = now.values;
     return samplesTaken === samplesDelivered + samplesDropped + samplesUnanswered && now;
   });
-  // Every packet of the transfers was drawn; a busy machine may take them slower than they come.
+  // Every packet of the transfers was sampled; a busy machine may accept them more slowly than they arrive.
   expect(Number(values.samplesTaken) + Number(values.samplesLost)).toBeGreaterThan(20_000);
   expect(values.samplesDelivered).toBeGreaterThan(0);
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames of the wire sealed by the implementation that makes the vectors, under keys that a gateway gave to who asked
-// in its peer's name: what an honest peer would never send.
+// Frames of the wire sealed by the implementation that makes the vectors, under keys that a gateway gave to a client
+// with its peer's identity: packets that a correct peer would never send.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -11,16 +11,16 @@ import { frame, octetsOf4 } from './packet_octets.js';
 import { macIn } from './raw_frames.js';
 import type { Topology } from './topology.js';
 
-/** One direction of a pair over IPv4, as who has its keys sees it. */
+/** One direction of a pair over IPv4, from the view of the owner of its keys. */
 export interface Way {
   into: Gateway;
-  /** The addresses of its peer and of itself on the wire, and the port of the wire that leads into it. */
+  /** The addresses of its peer and of itself on the wire, and the port of the wire that leads to it. */
   from: string;
   to: string;
   fromMac: Buffer;
   toMac: Buffer;
   port: 'to-a' | 'to-b';
-  /** Behind the gateway, and behind its peer: the flow that was agreed, and an address beside it. */
+  /** A host behind the gateway, one behind its peer (the agreed flow), and another address. */
   host: string;
   agreed: string;
   other: string;
@@ -29,14 +29,14 @@ export interface Way {
   key: Buffer;
 }
 
-/** What a peer offers for the way back. */
+/** The offers of a peer for the reverse direction. */
 export interface Offer {
   spi: number;
   /** Of version 1. */
   key: Buffer;
 }
 
-/** Asks a gateway for a tunnel in its peer's name, so many times, with these offers in turn. */
+/** Requests a tunnel from a gateway with its peer's identity, several times, with these offers in turn. */
 export async function keysInto(
   net: Topology,
   into: 'a' | 'b',
@@ -79,7 +79,7 @@ export async function keysInto(
 
 let iv = 1n;
 
-/** A frame of the wire with a datagram sealed in it, from an address behind the peer. */
+/** A frame of the wire with a sealed datagram from an address behind the peer. */
 export function sealed(way: Way, source: string, port: number, text: string): Buffer {
   const ends = (from: string, to: string): IpFields => ({
     source: octetsOf4(from),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals that an operator or a log rotation sends by habit: a node must neither open a debugger nor stop.
+// Signals that an operator or a log rotation commonly sends: a node must neither open a debugger nor stop.
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { services } from '../../services/shared/contracts.js';

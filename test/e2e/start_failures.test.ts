@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What cannot start says so in one line that names the remedy, and ends.
+// A node that cannot start reports one line that names the remedy, and ends.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 afterAll(() => net?.close());
 
-/** Starts gateway a, which must fail. @returns its last word, the one line that tells why. */
+/** Starts gateway a, which must fail. @returns its last line, which has the reason. */
 async function fails(code: string, as: string[] = []): Promise<string> {
   const [command = process.execPath, ...before] = [...as, process.execPath];
   const result = await net.a.namespace.try(command, [...before, psp, 'up', '-c', file], 90_000);
@@ -45,7 +45,7 @@ async function fails(code: string, as: string[] = []): Promise<string> {
   return told[0] ?? '';
 }
 
-/** A file system of its own, so small or so mounted that nothing can be written. */
+/** A separate file system, so small or mounted in such a way that nothing can be written. */
 function mountSmall(path: string, options: string): void {
   mkdirSync(path);
   run('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', path);
@@ -73,7 +73,7 @@ async function withListener(address: string, port: number, test: () => Promise<v
   }
 }
 
-describe('psp up says in one line why it cannot start', () => {
+describe('psp up reports in one line why it cannot start', () => {
   it.each([
     ['bus', 4270],
     ['audit', 5270],
@@ -86,7 +86,7 @@ describe('psp up says in one line why it cannot start', () => {
     });
   });
 
-  it('another process has the port of the key exchange', async () => {
+  it('another process listens on the port of the key exchange', async () => {
     await withListener('198.51.100.1', 3000, async () => {
       const result = await net.a.namespace.try(process.execPath, [psp, 'up', '-c', file], 90_000);
       expect(result.code).toBe(1);
@@ -96,7 +96,7 @@ describe('psp up says in one line why it cannot start', () => {
 
   it('it is not root', async () => {
     chmodSync(net.folder, 0o755);
-    // It becomes another user once all is read: the package may lie where only root can read it.
+    // It changes its user after all files are read: the package may be readable only by root.
     const drop = `import(${JSON.stringify(fromPackageRoot('dist/cli/program.js'))}).then(async ({ run }) => {
       process.setgid(65534);
       process.setuid(65534);
@@ -156,7 +156,7 @@ describe('psp up says in one line why it cannot start', () => {
     ));
 
   it.each(['nft', 'ip'])('the program %s is missing', async (program) => {
-    // All programs but one, as another PATH.
+    // All programs except one, as another PATH.
     const folder = join(net.folder, `without-${program}`);
     mkdirSync(folder);
     for (const name of ['nft', 'ip', 'nats-server', 'setpriv', 'ss', 'env'].filter(
@@ -201,7 +201,7 @@ describe('psp up says in one line why it cannot start', () => {
       },
     ));
 
-  it('the node file has faults, and all of them are told at once', () =>
+  it('the node file has faults, and all of them are reported at once', () =>
     withConfig(
       (yaml) =>
         `${yaml.replace('192.0.2.1/24', '192.0.2.300/24').replace('10.1.0.0/24', '10.1.0.1/24')}colour: red\n`,
@@ -220,7 +220,7 @@ describe('psp up says in one line why it cannot start', () => {
     ));
 });
 
-describe('psp config check tells before anything is cut', () => {
+describe('psp config check reports before anything is cut', () => {
   interface Told {
     ok: boolean;
     faults: { path: string; expected: string; received: string }[];
@@ -296,7 +296,7 @@ describe('psp config check tells before anything is cut', () => {
         ]),
     ));
 
-  it('a key exchange on an address that this machine lacks, or that a dedicated port has', async () => {
+  it('a key exchange on an address that this machine lacks, or that belongs to a dedicated port', async () => {
     await withConfig(
       (yaml) => yaml.replace('198.51.100.1:3000', '198.51.100.77:3000'),
       async () =>
@@ -318,7 +318,7 @@ describe('psp config check tells before anything is cut', () => {
     }
   });
 
-  it('a peer whose key exchange is reached by a dedicated port', async () => {
+  it('a peer whose key exchange is reached through a dedicated port', async () => {
     ip('link', 'set', 'veth-wire', 'up');
     ip('route', 'add', '198.51.100.2/32', 'dev', 'veth-wire');
     try {
@@ -351,12 +351,12 @@ describe('psp config check tells before anything is cut', () => {
   });
 });
 
-it('starts once all is as it should be', async () => {
+it('starts once all faults are corrected', async () => {
   await net.a.start();
   await net.a.stop();
 });
 
-it('leaves its fence behind when it is stopped, until it is told to take it away', async () => {
+it('leaves its fence in place when it is stopped, until it is told to remove it', async () => {
   const ruleset = () => net.a.namespace.run('nft', 'list', 'ruleset');
   expect(ruleset()).toContain('veth-wire');
   const { code, stdout, stderr } = await net.a.psp('fence', 'remove', '--json');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gateways start in any order, and a peer that is down costs its own flows only, and them only while it is.
+// Gateways start in any order, and a peer that is down affects only its own flows, and only while it is down.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from './namespace.js';
 import { grew } from './numbers.js';
@@ -19,7 +19,7 @@ describe.each([
   });
   afterAll(() => net?.close());
 
-  it('frees what it held for a peer that is down, and says so once per code', async () => {
+  it('frees the packets held for a peer that is down, and reports it once per code', async () => {
     const before = await net[first].numbers();
     const result = await ping(host(first).namespace, host(second).v4, { waitS: 1 });
     expect(result.received).toBe(0);
@@ -35,7 +35,7 @@ describe.each([
     );
   });
 
-  it('carries once the other is up, from either side, without help', async () => {
+  it('carries traffic once the other is up, from either side, without intervention', async () => {
     await net[second].start();
     const late = await ping(host(second).namespace, host(first).v4);
     expect(late.received).toBe(1);

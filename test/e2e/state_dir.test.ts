@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One `stateDir`, one node: a second one is refused before it touches anything, and whoever died leaves no lock.
+// One `stateDir` belongs to one node: a second node is refused before it changes anything, and a process that died
+// leaves no lock.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -40,7 +41,7 @@ it('a node that was killed leaves no lock, and no other user can hold one', asyn
   const { code, stderr } = await net.a.namespace.try('setpriv', [...as, ...squat]);
   expect(code).not.toBe(0);
   expect(stderr).toContain('Permission denied');
-  // Who may open the folder may lock that, which is nobody's lock.
+  // A user who may open the folder may lock it, but that is not the node's lock.
   const squatter = net.a.namespace.spawn('setpriv', [...as, 'flock', stateDir, 'sleep', '600']);
   await until('the folder is locked', () => net.a.namespace.processes().length > 1);
   await net.a.start();

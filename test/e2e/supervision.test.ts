@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A child that hangs is restarted as one that died, without anybody's hand, and flows that nobody used before are keyed
-// again. SIGSTOP makes a process that accepts connections and answers nothing.
+// A child that hangs is restarted like one that died, without intervention, and unused flows are keyed again. SIGSTOP
+// simulates a process that accepts connections and answers nothing.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Child } from './gateway.js';
 import { signal, until } from './namespace.js';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is killed, and what goes on: the key exchange and the bus may die under a transfer without costing it a
-// single frame; a dead dataplane means silence, and a new one carries again when its own side sends.
+// Processes that are killed, and traffic that continues: the key exchange and the bus may die during a transfer
+// without the loss of a single frame. A dead dataplane means silence, and a new one carries traffic again when its
+// own side sends.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from './namespace.js';
@@ -14,7 +15,7 @@ let net: Topology;
 beforeAll(async () => {
   net = await Topology.create();
   net.addAddresses(8);
-  // The kernel cuts super-frames in front of each link, so that both its ends count the same frames.
+  // The kernel segments GSO packets in front of each link, so that both its ends count the same frames.
   for (const [{ namespace }, gateway] of [
     [net.host1, net.a],
     [net.host2, net.b],
@@ -43,7 +44,7 @@ async function counts(): Promise<Counts> {
   return { a, b, host1: host(net.host1), host2: host(net.host2) };
 }
 
-/** What was sent into each link at one end, and read from it at the other. */
+/** Frames sent into each link at one end, and read from it at the other. */
 const ends = ({ a, b, host1, host2 }: Counts): Record<string, (number | undefined)[]> => ({
   'host 1 to a': [host1.tx, a.ports.unsecured?.rxPackets],
   'a to host 1': [a.ports.unsecured?.txPackets, host1.rx],
@@ -53,7 +54,7 @@ const ends = ({ a, b, host1, host2 }: Counts): Record<string, (number | undefine
   'host 2 to b': [host2.tx, b.ports.unsecured?.rxPackets],
 });
 
-/** Counts between which no frame, not even of idle hosts' chatter, was on its way. */
+/** Counts between which no frame was in flight, not even the chatter of idle hosts. */
 const countsAtRest = () =>
   until('nothing moves', async () => {
     const [first, second] = [await counts(), await counts()];
@@ -61,8 +62,8 @@ const countsAtRest = () =>
   });
 
 /**
- * What did not arrive, by place; empty when every frame that one end of a link sent was read at its other end, and
- * each gateway carried on, or answered, every frame that it read, but the chatter of idle hosts.
+ * Lost frames by place. Empty if every frame that one end of a link sent was read at its other end, and each gateway
+ * forwarded or answered every frame that it read, except the chatter of idle hosts.
  */
 function losses(before: Counts, after: Counts): Record<string, unknown> {
   const old = ends(before);
@@ -78,7 +79,7 @@ function losses(before: Counts, after: Counts): Record<string, unknown> {
   return Object.fromEntries(lost.filter(([, count]) => count !== 0));
 }
 
-/** New tunnels, each by its own addresses. */
+/** New tunnels, each between its own addresses. */
 const opens = async (i: number) => {
   const source = `10.1.0.${100 + i}`;
   return (await ping(net.host1.namespace, `10.2.0.${100 + i}`, { source, waitS: 2 })).received === 1;
@@ -90,9 +91,9 @@ describe.each([
   { child: 'nats-server' as const, gateway: 'a' as const, pair: 2 },
   { child: 'nats-server' as const, gateway: 'b' as const, pair: 3 },
 ])('SIGKILL of $child at gateway $gateway', ({ child, gateway, pair }) => {
-  it('costs a running transfer not one frame, and new tunnels form again without help', async () => {
+  it('does not cost a running transfer a single frame, and new tunnels form again without intervention', async () => {
     const before = await countsAtRest();
-    // Paced to its end: what bursts beyond a port's ring would be TCP's own doing.
+    // Paced to its end: a burst beyond a port's ring would be caused by TCP itself.
     const running = await startTransfer(net.host1.namespace, net.host2.namespace, net.host2.v4, {
       bytes,
       rate: 3 << 20,
@@ -106,7 +107,7 @@ describe.each([
     expect((await running.done).equal).toBe(true);
     let after = before;
     let lost: Record<string, unknown> = {};
-    // Chatter between the readings of two places looks like a loss; the next reading has it right.
+    // Chatter between two readings looks like a loss; the next reading is correct.
     await until(
       'every frame has arrived',
       async () => {
@@ -131,7 +132,7 @@ describe.each([
 });
 
 describe('SIGKILL of the dataplane', () => {
-  it('leaves nothing but silence on the wire, and carries again when its own side sends', async () => {
+  it('leaves only silence on the wire; the new one carries traffic again when its own side sends', async () => {
     const epoch = (await net.a.numbers()).epoch;
     const wire = await net.capture('silence');
     const dead = net.a.kill('dataplane');

@@ -5,9 +5,9 @@
 //                |                 |                    ---- MTU 1500, plaintext
 //                +------ oob ------+
 //
-// The wire is a namespace of its own with a bridge, where a capture sees what a stranger on the wire would see: the
-// kernel cuts the gateways' super-frames in front of it, as a network card would, unless asked not to. Hosts keep all
-// their offloads.
+// The wire is a separate namespace with a bridge, where a capture sees the same frames as an observer on the wire. The
+// kernel segments the gateways' GSO packets before it, as a network card would, unless the test turns that off. All
+// offloads of the hosts stay enabled.
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,9 +20,9 @@ export interface TopologyOptions {
   /** Family of the outer header. */
   outer?: 4 | 6;
   wireMtu?: number;
-  /** Super-frames go over the wire as they are, as between two gateways that no wire parts. */
+  /** The wire carries GSO packets unsegmented, as between two gateways on one veth pair. */
   gsoPackets?: boolean;
-  /** Changes node files before they are made. */
+  /** Changes node files before they are created. */
   edit?: Edit;
   log?: GatewayOptions['log'];
   environment?: readonly string[];
@@ -53,11 +53,11 @@ export class Topology {
 
   private constructor(id: string) {
     this.folder = mkdtempSync(join(tmpdir(), `psp-e2e-${id}-`));
-    // Services drop their rights and must still reach their files.
+    // Services drop their privileges and must still be able to open their files.
     chmodSync(this.folder, 0o755);
   }
 
-  /** Builds links and files; the gateways are not started yet. */
+  /** Creates links and files; the gateways are not started yet. */
   static async create(options: TopologyOptions = {}): Promise<Topology> {
     const id = randomBytes(3).toString('hex');
     const topology = new Topology(id);
@@ -123,7 +123,7 @@ export class Topology {
   get b(): Gateway {
     return this.#built.b;
   }
-  /** Where an observer of the wire sits. */
+  /** The namespace of an observer of the wire. */
   get wire(): Namespace {
     return this.#built.wire;
   }
@@ -132,7 +132,7 @@ export class Topology {
     return this.#parts;
   }
 
-  /** Starts both gateways at once and waits until they carry. */
+  /** Starts both gateways at once and waits until they are ready. */
   async start(): Promise<this> {
     await Promise.all([this.a.start(), this.b.start()]);
     return this;
@@ -159,13 +159,13 @@ export class Topology {
     }
   }
 
-  /** The last lines that each gateway logged: what to show when something failed. */
+  /** The last log lines of each gateway, to show after a failure. */
   logs(lines = 15): string {
     const tail = (gateway: Gateway) => gateway.log().trimEnd().split('\n').slice(-lines).join('\n');
     return `gateway a:\n${tail(this.a)}\ngateway b:\n${tail(this.b)}`;
   }
 
-  /** Ends processes, takes namespaces and files away. Safe to call twice, and from a signal. */
+  /** Ends processes, removes namespaces and files. Safe to call twice, and from a signal handler. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -200,7 +200,7 @@ function up(namespace: Namespace, name: string, ...addresses: string[]): void {
   namespace.ip('link', 'set', name, 'up');
 }
 
-/** The wire: two ports, no address, nothing of its own to say. */
+/** The wire: two ports, without an address, sending nothing on its own. */
 function bridge(namespace: Namespace, mtu: number): void {
   namespace.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
   namespace.ip(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hosts do in a test: ping, carry a file over TCP, send and receive datagrams. Each is a process in the
-// host's namespace; the results come back as values.
+// The traffic of hosts in a test: ping, a file over TCP, datagrams. Each runs as a process in the host's namespace;
+// results are returned as values.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -12,13 +12,13 @@ const agent = (name: string): string => fromPackageRoot(`dist/test/e2e/agents/${
 export interface Ping {
   sent: number;
   received: number;
-  /** Of each reply, in ms, by sequence from 1. */
+  /** The time of each reply, in ms, by sequence number from 1. */
   times: Map<number, number>;
 }
 
 /**
- * Pings `count` times every `intervalMs`; `marker`, at most 16 octets, fills the packets. It ends with the last reply,
- * or `waitS` after the last request: as long as a slow machine may need, less where no reply is expected.
+ * Pings `count` times every `intervalMs`; `marker`, at most 16 octets, fills the packets. It ends with the last
+ * reply, or `waitS` after the last request: long enough for a slow machine, shorter if no reply is expected.
  */
 export async function ping(
   from: Namespace,
@@ -43,7 +43,7 @@ export interface Transfer {
   ms: number;
   sent: string;
   received: string;
-  /** Equal SHA-256 and length at both ends. */
+  /** SHA-256 and length are equal at both ends. */
   equal: boolean;
 }
 
@@ -51,18 +51,18 @@ export interface TransferOptions {
   port?: number;
   bytes: number;
   marker?: string;
-  /** Octets per second to stay below until released. */
+  /** Rate limit in octets per second until released. */
   rate?: number;
 }
 
-/** A transfer on its way. */
+/** A running transfer. */
 export interface RunningTransfer {
-  /** Ends the pace that `rate` set. */
+  /** Removes the limit set by `rate`. */
   release: () => void;
   done: Promise<Transfer>;
 }
 
-/** Carries `bytes` octets from a host to an address of another over one TCP connection. */
+/** Transfers `bytes` octets from a host to an address of another over one TCP connection. */
 export async function transfer(...args: Parameters<typeof startTransfer>): Promise<Transfer> {
   return (await startTransfer(...args)).done;
 }
@@ -94,12 +94,12 @@ export async function startTransfer(
     return { bytes: here.bytes, ms: there.ms, sent: there.sha256, received: here.sha256, equal };
   };
   const done = finish();
-  // Whoever awaits it hears of it; until then it must not end the process.
+  // An awaiting caller receives the rejection; until then it must not end the process.
   done.catch(() => undefined);
   return { release: () => sender.kill('SIGUSR1'), done };
 }
 
-/** Lines of a child's output as they come, stderr among them. */
+/** Lines of a child's output as they arrive, including stderr. */
 export function linesOf(child: ChildProcess): string[] {
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
@@ -113,7 +113,7 @@ export interface Datagram {
   text: string;
 }
 
-/** Hears datagrams on a port of every address of a host. */
+/** Receives datagrams on a port of every address of a host. */
 export class Listener {
   readonly #child: ChildProcess;
   readonly #lines: string[];
@@ -129,7 +129,7 @@ export class Listener {
     return listener;
   }
 
-  /** What arrived so far, in order. */
+  /** The datagrams that arrived so far, in order. */
   get heard(): Datagram[] {
     return this.#lines.slice(1).map((line) => JSON.parse(line) as Datagram);
   }
@@ -150,7 +150,7 @@ export interface Datagrams {
   hex?: string;
 }
 
-/** Sends datagrams as fast as one process can, or waits `everyMs` behind each turn; rows take turns. */
+/** Sends datagrams as fast as one process can, or waits `everyMs` after each turn; rows take turns. */
 export async function send(
   from: Namespace,
   plan: Datagrams[],

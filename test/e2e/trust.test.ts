@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and who may see them: a plain client of the peer protocol gets keys that work, none of their octets ever
-// passes the bus in the open or lands in a sample, neither another user of the bus nor another user of the system
-// reaches more than is his, and no IV comes twice under one.
+// Who can see keys: a plain client of the peer protocol receives keys that work. None of their octets ever passes the
+// bus in plaintext or appears in a sample. Neither another user of the bus nor another user of the system can access
+// more than its permissions allow. No IV is used twice under one key.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ let net: Topology;
 beforeAll(async () => {
   net = await Topology.create({ edit: (_, yaml) => `${yaml}sampling: { egressLog2: 0, snapBytes: 1024 }\n` });
   await net.a.start();
-  // Gateway b's place is taken by test code: its side of the wire is an ordinary interface.
+  // Test code takes gateway b's place: its side of the wire is an ordinary interface.
   const { namespace } = net.b;
   namespace.run('ethtool', '-K', 'veth-wire', 'tx', 'off');
   namespace.ip('address', 'add', '192.0.2.2/24', 'dev', 'veth-wire');
@@ -46,7 +46,7 @@ describe.each([{ version: 0 }, { version: 1 }])(
     let said: Said;
 
     beforeAll(async () => {
-      // All that the bus carries, answers into inboxes too.
+      // All messages on the bus, including replies to inboxes.
       bus = await net.capture(`bus-${version}`, {
         at: [net.a.namespace, 'lo'],
         filter: 'tcp port 4270 or 5270',
@@ -66,20 +66,20 @@ describe.each([{ version: 0 }, { version: 1 }])(
       said = JSON.parse(peer.stdout) as Said;
     });
 
-    it('gets parameters as asked for, with its request id', () => {
+    it('receives parameters as requested, with its request id', () => {
       expect(said.requestId).toBe(42);
       expect(said.given).toMatchObject({ version, ip: '192.0.2.1', cookie: 0 });
       expect(said.given.spi & 0x7fff_ffff).not.toBe(0);
       expect(said.keys[0]?.length).toBe(version === 0 ? 32 : 64);
     });
 
-    it('has its packet delivered, and the answer comes back under the key that it offered', () => {
+    it('has its packet delivered, and receives the answer under the key that it offered', () => {
       expect(said.back).toBe('answer to: a packet made by hand');
       expect(said.backSpi).toBe(0x1234_5678);
       expect(said.backVersion).toBe(version);
     });
 
-    it('leaves no octet of a key on the bus, in no usual spelling', () => {
+    it('leaves no octet of a key on the bus, in any common encoding', () => {
       const octets = Buffer.concat(bus.frames().map((frame) => frame.octets));
       expect(octets.length).toBeGreaterThan(1000);
       for (const subject of ['flow.accept', 'sample.egress']) expect(octets.includes(subject)).toBe(true);
@@ -87,7 +87,7 @@ describe.each([{ version: 0 }, { version: 1 }])(
       expect(net.a.log()).not.toContain(said.keys[0]);
     });
 
-    it('leaves none in what the sampler writes of its packets either', async () => {
+    it("leaves none in the sampler's output either", async () => {
       const folder = join(net.folder, 'state-a', 'samples');
       const written = await until('its packet is in a file and in a line', () => {
         const files = existsSync(folder) ? readdirSync(folder) : [];
@@ -99,7 +99,7 @@ describe.each([{ version: 0 }, { version: 1 }])(
       expectNoKey(written);
     });
 
-    it('leaves none in metrics, health, the audit trail, or anything that the node keeps on disk', async () => {
+    it('leaves none in metrics, health, the audit trail, or anything that the node stores on disk', async () => {
       const fetched = async (page: string) => {
         const script = `process.stdout.write(await (await fetch('http://127.0.0.1:9464${page}')).text())`;
         const node = [process.execPath, '--input-type=module', '-e', script] as const;
@@ -121,7 +121,7 @@ describe.each([{ version: 0 }, { version: 1 }])(
       expectNoKey(Buffer.concat([...told, ...files]));
     });
 
-    /** Any eight octets of a key in a row would be too many. */
+    /** Any eight consecutive octets of a key would be too many. */
     function expectNoKey(octets: Buffer): void {
       for (const key of said.keys.map((hex) => Buffer.from(hex, 'hex'))) {
         for (let at = 0; at + 8 <= key.length; at++)
@@ -150,12 +150,12 @@ describe('the bus', () => {
     return JSON.parse(result.stdout) as { connected: boolean; heard: string[]; refused: string[] };
   };
 
-  it('lets nobody in without the right password', async () => {
+  it('rejects clients without the right password', async () => {
     expect(await listen('operator', 'guess', [])).toMatchObject({ connected: false });
     expect(await listen('', '', [])).toMatchObject({ connected: false });
   });
 
-  it('lets the key exchange hear no command, no inbox but its own, and not everything', async () => {
+  it('gives the key exchange no access to commands, to other inboxes, or to all subjects', async () => {
     const forbidden = [...commands, 'psp.v1.a.>', '>', '_INBOX_dataplane.>', '_INBOX_operator.>', '_INBOX.>'];
     const result = await listen('keyexchange', password('keyexchange'), [
       ...forbidden,
@@ -174,7 +174,7 @@ describe('the bus', () => {
     expect(result.heard).toEqual([`_INBOX_${user}.x`]);
   });
 
-  it('lets the operator hear what is said, but not the inboxes of services', async () => {
+  it('lets the operator subscribe to messages, but not to the inboxes of services', async () => {
     const inboxes = ['_INBOX_dataplane.>', '_INBOX_keyexchange.>', '>'];
     const result = await listen('operator', password('operator'), ['psp.v1.a.>', ...inboxes]);
     expect(result.heard).toEqual(['psp.v1.a.>']);
@@ -193,14 +193,14 @@ describe('files of a node', () => {
     return (await net.a.namespace.try('setpriv', [...as, 'cat', join(net.a.files, file)])).code === 0;
   };
 
-  it('shows the secret to dataplane and keyexchange alone', async () => {
+  it('give only dataplane and keyexchange access to the secret', async () => {
     expect(await readable('bus.secret', accounts.dataplane.uid, [keysGroup])).toBe(true);
     expect(await readable('bus.secret', accounts.keyexchange.uid, [keysGroup])).toBe(true);
     expect(await readable('bus.secret', accounts['nats-server'].uid, [])).toBe(false);
     expect(await readable('bus.secret', 65_534, [])).toBe(false);
   });
 
-  it('shows a password and the private key to their one reader', async () => {
+  it('give a password and the private key to their one reader only', async () => {
     expect(await readable('nats/dataplane.password', accounts.keyexchange.uid, [keysGroup])).toBe(false);
     expect(await readable('nats/operator.password', accounts.keyexchange.uid, [keysGroup])).toBe(false);
     expect(await readable('tls/node.key', accounts.dataplane.uid, [keysGroup])).toBe(false);
@@ -217,13 +217,13 @@ describe('files of a node', () => {
   });
 });
 
-describe('a peer that offers two keys again and again', () => {
-  it('is sent no IV twice under one, across installs and across starts of the dataplane', async () => {
+describe('a peer that repeatedly offers two keys', () => {
+  it('receives no IV twice under one key, across installs and across starts of the dataplane', async () => {
     const [one, other] = [0x2345_6789, 0x2345_678a].map((spi) => ({ spi, key: randomBytes(32) })) as [
       Offer,
       Offer,
     ];
-    // The same twice in a row, and one that comes back after another.
+    // The same key twice in succession, and one that comes back after another.
     const offers = [one, one, other];
     const wire = await net.capture('two-keys', { filter: 'udp dst port 1000 and src host 192.0.2.1' });
     const { host1, a } = net;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tunnels that the node file names: agreed without a packet, asked for until they stand and not afterwards,
-// whatever becomes of other peers.
+// Tunnels in the node file: agreed without a packet, requested until they are established and not afterwards,
+// whatever happens to other peers.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from './namespace.js';
 import { grew, type Numbers } from './numbers.js';
 import { Topology } from './topology.js';
 import { ping } from './traffic.js';
 
-/** Peers that nobody hears: c's address is there and refuses, d's is not there and stays silent. */
+/** Absent peers: c's address exists and refuses connections, d's does not exist and never answers. */
 const deadPeers =
   '  c: { endpoint: "198.51.100.2:3999", vips: [10.3.0.0/24] }\n' +
   '  d: { endpoint: "198.51.100.3:3000", vips: [10.4.0.0/24] }\n';
@@ -32,7 +32,7 @@ describe('tunnels to two dead peers and a live one', () => {
     });
     await net.b.start();
     await net.a.start();
-    // The dead are asked 0, 1, 3, 7 and 15 s after the start, and each time first.
+    // The absent peers are contacted 0, 1, 3, 7 and 15 s after the start, and each time first.
     stands = await until('the tunnel to b stands', async () => {
       const now = await net.a.numbers();
       return now.values.keyed === 1 && now;
@@ -40,7 +40,7 @@ describe('tunnels to two dead peers and a live one', () => {
   });
   afterAll(() => net?.close());
 
-  it('give the live one its tunnel at once and without a packet, while the others are still wanted', async () => {
+  it('establish the tunnel to the live peer at once and without a packet, while the others are still wanted', async () => {
     expect(stands.values).toMatchObject({ missEvents: 0, heldTotal: 0, wants: 2 });
     expect(stands.peers.b).toMatchObject({ answered: 1, failed: 0, lastCode: '' });
     for (const peer of ['c', 'd']) expect(stands.peers[peer]?.answered).toBe(0);
@@ -49,7 +49,7 @@ describe('tunnels to two dead peers and a live one', () => {
     expect((await net.b.numbers()).values).toMatchObject({ keyed: 1, missEvents: 0 });
   });
 
-  it('ask the live one no more, and the dead ones again and again, each with its code', async () => {
+  it('send the live peer no more requests, and repeat those to the dead ones, each with its code', async () => {
     const later = await until('the dead were asked twice more', async () => {
       const now = await net.a.numbers();
       return ['c', 'd'].every((peer) => exchangesWith(now, peer) >= exchangesWith(stands, peer) + 2) && now;
@@ -86,7 +86,7 @@ describe('a tunnel to a peer that starts later', () => {
   });
   afterAll(() => net?.close());
 
-  it('is wanted until then, and comes up by itself', async () => {
+  it('is wanted until then, and is established by itself', async () => {
     const alone = await until('b was asked in vain', async () => {
       const now = await net.a.numbers();
       return (now.peers.b?.failed ?? 0) > 0 && now;

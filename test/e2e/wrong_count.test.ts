@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A peer that answers for too few tunnels, or too many: nothing of its answer is used, what was held is freed
-// and counted, one code says what happened, and the next flow works.
+// A peer that answers for too few or too many tunnels: no part of its answer is used, held packets are freed and
+// counted, one code reports it, and the next flow works.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -40,7 +40,7 @@ describe.each([
     said = linesOf(peer);
     await until('the peer listens', () => said[0] === 'listening');
     await send(net.host1.namespace, [{ destination: destination(), port, count: datagrams }]);
-    // Held until holdMs (3 s) is over: the code leaves open what the peer did, so the want is repeated.
+    // Held until holdMs (3 s) is over: the code leaves the peer's action open, so the want is repeated.
     after = await until('what was held is freed', async () => {
       const now = await net.a.numbers();
       return grew(before, now, 'unanswered') > 0 && now.values.held === 0 && now;
@@ -51,11 +51,11 @@ describe.each([
     sent = wire.sight([]);
   });
 
-  it('was given, to the one flow that was asked for', () => {
+  it('was given for the one requested flow', () => {
     expect(new Set(said.slice(1))).toEqual(new Set([`asked for 1, gave ${gave}`]));
   });
 
-  it('frees every packet that was held, and counts each under one reason', () => {
+  it('frees every held packet, and counts each under one reason', () => {
     expect(grew(before, after, 'heldTotal')).toBe(datagrams);
     expect(after.values).toMatchObject({ held: 0, wanted: 0, wants: 0 });
     const reason = 'egress/no_answer';
@@ -68,7 +68,7 @@ describe.each([
     expect(sent).toMatchObject({ psp: 0, others: [] });
   });
 
-  it('is told as RESPONSE_INVALID by counter, status and log', async () => {
+  it('is reported as RESPONSE_INVALID by counter, status and log', async () => {
     expect(after.exchange.RESPONSE_INVALID ?? 0).toBeGreaterThan(before.exchange.RESPONSE_INVALID ?? 0);
     expect(after.peers.b).toMatchObject({ answered: 0, refused: 0, lastCode: 'RESPONSE_INVALID' });
     expect((await net.a.psp('status')).stdout).toContain('RESPONSE_INVALID');
@@ -80,7 +80,7 @@ describe.each([
 });
 
 describe('the next flow', () => {
-  it('works once the peer counts well, and so do those that failed', async () => {
+  it('works once the peer counts correctly, and so do those that failed', async () => {
     await net.b.start();
     const before = await net.a.numbers();
     expect((await ping(net.host1.namespace, net.host2.v6, { count: 3 })).received).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a case of the packet vectors is, the hosts and gateways in them, and how a case becomes a row. Numbers
-// that a packet only needs to have (SPI, IV, cookie, UDP source port) follow from the case's name, so that a new
-// case changes no other row.
+// The definition of a case of the packet vectors, the hosts and gateways in them, and the conversion of a case to a
+// row. Numbers that a packet only needs to have (SPI, IV, cookie, UDP source port) are derived from the case's name,
+// so that a new case changes no other row.
 import { createHash } from 'node:crypto';
 import { fromMasterKeys } from './derivation.js';
 import { type IpFields, ipPacket, type Payload, udp } from './ip.js';
@@ -38,25 +38,25 @@ export interface Case {
   description: string;
   mode: Mode;
   version: number;
-  /** In the clear. */
+  /** In plaintext. */
   packet: Buffer;
   /** Family of the outer header in tunnel mode; the inner packet's by default. */
   outer?: Family;
   /** Differences from the usual outer header: hop limit 64, DSCP of the inner packet, DF. */
   outerFields?: Partial<IpFields>;
-  /** A DSCP of the outer header's own; without: the inner packet's. */
+  /** The DSCP of the outer header; the inner packet's by default. */
   dscp?: number;
   header?: Partial<PspFields>;
   udpSource?: number;
   udpChecksum?: boolean;
-  /** To be opened alone: a sender of ours makes no such packet. */
+  /** Only to be opened: our sender makes no such packet. */
   openOnly?: boolean;
-  /** Changes the sealed packet. @param psp where the PSP header starts */
+  /** Changes the sealed packet. @param psp offset of the PSP header */
   wire?: (sealed: Buffer, psp: number) => Buffer;
   verdict?: Refusal;
 }
 
-/** Octets that follow from a name. */
+/** Octets derived from a name. */
 const seeded = (name: string): Buffer => createHash('sha256').update(name).digest();
 
 export const cookieOf = (name: string): Buffer => seeded(name).subarray(14, 22);
@@ -75,8 +75,8 @@ export const hostUdp = (family: Family, length: number): Payload =>
 export const usualPacket = (family: Family): Buffer => hostPacket(family, hostUdp(family, 24));
 
 /**
- * Cases for every combination of version, cookie and the crypt offsets worth a packet.
- * @param first what offset 1 leaves in the clear @param further offsets without a cookie, by what they do
+ * Cases for every combination of version, cookie and the relevant crypt offsets.
+ * @param first what offset 1 leaves in plaintext @param further offsets without a cookie, by their effect
  */
 export function combinations(
   prefix: string,
@@ -169,7 +169,7 @@ export function rowOf(one: Case): Row {
   };
 }
 
-/** Where the PSP header starts in a sealed packet without IPv6 extension headers. */
+/** The offset of the PSP header in a sealed packet without IPv6 extension headers. */
 const pspStart = (sealed: Buffer): number => {
   const first = sealed.readUInt8(0);
   return (first >> 4 === 4 ? (first & 15) * 4 : 40) + 8;

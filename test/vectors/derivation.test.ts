@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The derivation that the vectors stand on, against what others published.
+// Compares the key derivation of the vectors with published values.
 import { describe, expect, it } from 'vitest';
 import { cmac, deriveKey, fromMasterKeys } from './derivation.js';
 import { hex, unhex } from './table.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys from master keys, by an implementation of their own: AES-256-CMAC (NIST SP 800-38B) over the AES block
-// of node:crypto, and the counter mode of NIST SP 800-108 as the PSP specification lays it out.
+// An independent implementation of the key derivation from master keys: AES-256-CMAC (NIST SP 800-38B) over the AES
+// block of node:crypto, and the counter mode of NIST SP 800-108 as the PSP specification defines it.
 import { createCipheriv } from 'node:crypto';
 
 const blockLength = 16;
@@ -45,7 +45,7 @@ export function deriveKey(master: Buffer, spi: number, version: number): Buffer 
   return Buffer.concat(blocks);
 }
 
-/** Finds the key of a packet by what its header says. */
+/** Finds the key of a packet from its header. */
 export type KeyOf = (spi: number, version: number) => Buffer;
 
 /** Master keys 0 and 1, as the top bit of the SPI selects them. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPv4, IPv6 and UDP for the vectors, from RFC 791, RFC 8200 and RFC 768 alone: made to be read, not to be
-// fast. Quota no line with the native code.
+// IPv4, IPv6 and UDP for the vectors, from RFC 791, RFC 8200 and RFC 768 alone: written to be readable, not fast.
+// Shares no line with the native code.
 
 export const protocol = {
   hopByHop: 0,
@@ -18,7 +18,7 @@ export const protocol = {
   sctp: 132,
 } as const;
 
-/** Sum of 16-bit words with the carry brought around, not complemented (RFC 1071). */
+/** Sum of 16-bit words with end-around carry, not complemented (RFC 1071). */
 function onesSum(...parts: Buffer[]): number {
   const octets = Buffer.concat(parts);
   let sum = 0;
@@ -41,7 +41,7 @@ export interface IpFields extends Ends {
   trafficClass: number;
   /** TTL of IPv4. */
   hopLimit: number;
-  /** IPv4 alone. */
+  /** IPv4 only. */
   dontFragment?: boolean;
   moreFragments?: boolean;
   /** In octets. */
@@ -49,11 +49,11 @@ export interface IpFields extends Ends {
   identification?: number;
   /** A multiple of 4 octets. */
   options?: Buffer;
-  /** IPv6 alone. */
+  /** IPv6 only. */
   flowLabel?: number;
 }
 
-/** What lies behind an IP header: its protocol number and its octets. */
+/** The payload of an IP header: its protocol number and its octets. */
 export interface Payload {
   protocol: number;
   octets: Buffer;
@@ -91,13 +91,13 @@ function ipv6(fields: IpFields, payload: Payload): Buffer {
   return Buffer.concat([header, fields.source, fields.destination, payload.octets]);
 }
 
-/** Puts an IPv6 extension header in front; its body is a multiple of 8 octets less 2 (RFC 8200 section 4). */
+/** Prepends an IPv6 extension header; its body is a multiple of 8 octets less 2 (RFC 8200 section 4). */
 export function extended(type: number, body: Buffer, behind: Payload): Payload {
   const first = Buffer.of(behind.protocol, (body.length + 2) / 8 - 1);
   return { protocol: type, octets: Buffer.concat([first, body, behind.octets]) };
 }
 
-/** Puts an IPv6 fragment header in front (RFC 8200 section 4.5). @param offset in octets */
+/** Prepends an IPv6 fragment header (RFC 8200 section 4.5). @param offset in octets */
 export function fragmented(offset: number, more: boolean, behind: Payload): Payload {
   const header = Buffer.alloc(8);
   header.writeUInt8(behind.protocol, 0);
@@ -106,7 +106,9 @@ export function fragmented(offset: number, more: boolean, behind: Payload): Payl
   return { protocol: protocol.fragment, octets: Buffer.concat([header, behind.octets]) };
 }
 
-/** UDP checksum of a datagram whose own field is zero; never zero itself (RFC 768, RFC 8200 section 8.1). */
+/**
+ * UDP checksum of a datagram whose checksum field is zero; the result is never zero (RFC 768, RFC 8200 section 8.1).
+ */
 function udpChecksum(ends: Ends, datagram: Buffer): number {
   const pseudo = Buffer.alloc(8);
   pseudo.writeUInt32BE(datagram.length, 0);
@@ -114,7 +116,9 @@ function udpChecksum(ends: Ends, datagram: Buffer): number {
   return 0xffff - onesSum(ends.source, ends.destination, pseudo, datagram) || 0xffff;
 }
 
-/** @param ends whose checksum to compute; without: checksum zero */
+/**
+ * @param ends addresses for the checksum; without them the checksum is zero
+ */
 export function udp(source: number, destination: number, data: Buffer, ends?: Ends): Payload {
   const datagram = Buffer.concat([Buffer.alloc(8), data]);
   datagram.writeUInt16BE(source, 0);
@@ -124,7 +128,7 @@ export function udp(source: number, destination: number, data: Buffer, ends?: En
   return { protocol: protocol.udp, octets: datagram };
 }
 
-/** Whether a datagram carries no checksum or the right one. */
+/** Whether a datagram has no checksum or a correct one. */
 export function udpChecksumHolds(ends: Ends, datagram: Buffer): boolean {
   const given = datagram.readUInt16BE(6);
   if (given === 0) return true;
@@ -134,26 +138,28 @@ export function udpChecksumHolds(ends: Ends, datagram: Buffer): boolean {
 }
 
 export interface IpPacket extends Ends {
-  /** Cut to what the header claims: link padding is gone. */
+  /** Truncated to the length in the header: without link padding. */
   octets: Buffer;
   version: 4 | 6;
   trafficClass: number;
   hopLimit: number;
-  /** A part of a packet; an atomic fragment (RFC 6946) is whole. */
+  /** A fragment of a packet; an atomic fragment (RFC 6946) counts as whole. */
   fragment: boolean;
-  /** The headers that nodes on the way read (RFC 8200 section 4.1, "Unfragmentable part"). */
+  /** The headers that nodes on the path read (RFC 8200 section 4.1, "Unfragmentable part"). */
   unfragmentable: Part;
-  /** These and destination options behind them. */
+  /** These and the destination options after them. */
   all: Part;
 }
 
-/** The front of a packet up to `length`, and what follows it, as the octet at `protocolAt` says. */
+/** The front of a packet up to `length`; the octet at `protocolAt` names the protocol that follows. */
 export interface Part {
   length: number;
   protocolAt: number;
 }
 
-/** @throws Error when the octets are no IP packet. */
+/**
+ * @throws Error if the octets are no IP packet.
+ */
 export function readIp(octets: Buffer): IpPacket {
   const version = octets.readUInt8(0) >> 4;
   if (version === 4) return readIpv4(octets);
@@ -161,7 +167,7 @@ export function readIp(octets: Buffer): IpPacket {
   throw new Error(`IP version ${version}`);
 }
 
-/** The octets of a packet that says how long it is. */
+/** The octets of a packet up to the length in its header. */
 function cut(octets: Buffer, total: number, least: number): Buffer {
   if (total < least || total > octets.length) throw new Error(`${total} octets, ${octets.length} are there`);
   return octets.subarray(0, total);
@@ -213,7 +219,7 @@ function readIpv6(octets: Buffer): IpPacket {
   };
 }
 
-/** The front of a packet before another payload: protocol, lengths and header checksum made right. */
+/** The front of a packet for another payload: protocol, lengths and header checksum corrected. */
 export function withPayload(packet: IpPacket, part: Part, payload: Payload): Buffer {
   const whole = Buffer.concat([packet.octets.subarray(0, part.length), payload.octets]);
   whole.writeUInt8(payload.protocol, part.protocolAt);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the vector files: `node dist/test/vectors/make.js`. A test compares what it would write with what is
-// committed.
+// Writes the vector files: `node dist/test/vectors/make.js`. A test compares its output with the committed files.
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';

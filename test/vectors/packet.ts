@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A second implementation of what a PSP gateway does to whole IP packets, in transport and tunnel mode, from
-// the PSP specification and node:crypto alone: it shares no line with the native code and is made to be read,
-// not to be fast. Makes the vectors, and opens what was captured on a wire.
+// A second implementation of a PSP gateway's processing of whole IP packets, in transport and tunnel mode, from the
+// PSP specification and node:crypto alone. It shares no line with the native code and is written to be readable, not
+// fast. It makes the vectors, and opens packets captured on a wire.
 import type { KeyOf } from './derivation.js';
 import {
   type IpFields,
@@ -24,7 +24,7 @@ const tunnelled = { 4: protocol.ipv4, 6: protocol.ipv6 };
 export interface Sealing {
   key: Buffer;
   header: Omit<PspFields, 'nextHeader'> & {
-    /** Without: the number that the packet asks for. */
+    /** By default the number that the packet needs. */
     nextHeader?: number;
   };
   udpSource: number;
@@ -34,7 +34,7 @@ export interface Sealing {
   outer?: IpFields;
 }
 
-/** Seals a whole IP packet. @throws Error when transport mode cannot carry it. */
+/** Seals a whole IP packet. @throws Error if transport mode cannot carry it. */
 export function sealPacket(packet: Buffer, how: Sealing): Buffer {
   const sealed = (nextHeader: number, payload: Buffer): Buffer =>
     sealPsp({ ...how.header, nextHeader: how.header.nextHeader ?? nextHeader }, how.key, payload);
@@ -53,20 +53,20 @@ export function sealPacket(packet: Buffer, how: Sealing): Buffer {
 }
 
 export interface Opened {
-  /** The IP packet in the clear, as the sender's host made it. */
+  /** The plaintext IP packet, as the sender's host made it. */
   packet: Buffer;
   header: PspFields;
-  /** What the wire carried: the outer header in tunnel mode. */
+  /** The outer header on the wire in tunnel mode. */
   outer: IpPacket;
   udpSource: number;
-  /** As it stood there; zero is legal (RFC 6935, RFC 6936). */
+  /** As in the packet; zero is valid (RFC 6935, RFC 6936). */
   udpChecksum: number;
 }
 
 /**
- * Opens a whole PSP packet, from its first octet of IP; octets behind its end are ignored. The mode is what
- * the two ends agreed on.
- * @throws Refused when a receiver must drop it.
+ * Opens a whole PSP packet, from its first octet of IP; octets after its end are ignored. The mode is the one that
+ * both ends agreed on.
+ * @throws Refused if a receiver must drop it.
  */
 export function openPacket(octets: Buffer, keyOf: KeyOf, mode: Mode): Opened {
   const outer = readWire(octets);
@@ -83,13 +83,13 @@ export function openPacket(octets: Buffer, keyOf: KeyOf, mode: Mode): Opened {
   };
 }
 
-/** The UDP datagram of a packet, cut to what it claims. */
+/** The UDP datagram of a packet, truncated to its length field. */
 function datagramOf(outer: IpPacket): Buffer {
   const all = outer.octets.subarray(outer.all.length);
   return all.subarray(0, all.readUInt16BE(4));
 }
 
-/** The packet on the wire, known to hold one datagram to the port of PSP. */
+/** The packet on the wire, which contains one datagram to the PSP port. */
 function readWire(octets: Buffer): IpPacket {
   const outer = attempt('udp', () => readIp(octets));
   const there = outer.octets.length - outer.all.length;
@@ -112,11 +112,11 @@ function innerOf(nextHeader: number, payload: Buffer): Buffer {
   return payload;
 }
 
-/** Addresses of ::ffff:0:0/96 stand for IPv4 inside a machine and are not for the wire. */
+/** Addresses of ::ffff:0:0/96 represent IPv4 inside a machine and must not appear on the wire. */
 const isMapped = (address: Buffer): boolean =>
   address.length === 16 && address.toString('hex').startsWith('00000000000000000000ffff');
 
-/** Transport mode: the packet as it was before UDP and PSP were put into it, a whole one. */
+/** Transport mode: the whole packet as it was before UDP and PSP were inserted. */
 function restored(outer: IpPacket, nextHeader: number, payload: Buffer): Buffer {
   if (nextHeader === protocol.ipv4 || nextHeader === protocol.ipv6)
     throw new Refused('trailer', `next header ${nextHeader} in transport mode`);

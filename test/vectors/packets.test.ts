@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packets of tunnel.txt and transport.txt, sealed and opened by the implementation in TypeScript from what
-// a row says alone. test/native/psp/vectors_test.cc does the same with the native one.
+// Seals and opens the packets of tunnel.txt and transport.txt with the TypeScript implementation, from the cells of a
+// row alone. test/native/psp/vectors_test.cc does the same with the native one.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -23,7 +23,7 @@ const modeOf = (row: Row): Mode => (cell(row, 'mode') === 'tunnel' ? 'tunnel' : 
 const keyOf = (row: Row): KeyOf => fromMasterKeys([octets(row, 'master0'), octets(row, 'master1')]);
 const spiOf = (row: Row): number => Number.parseInt(cell(row, 'spi'), 16);
 
-/** What a row asks for, as a sender would be told. */
+/** The options of a row, as a sender would receive them. */
 function sealed(row: Row): Buffer {
   const clear = octets(row, 'clear');
   const inner = (clear.readUInt8(0) >> 4 === 4 ? clear.readUInt8(1) : clear.readUInt16BE(0) >> 4) & 0xff;
@@ -58,7 +58,7 @@ function sealed(row: Row): Buffer {
   });
 }
 
-/** The verdict on a packet: `opened`, or why it was refused. */
+/** The verdict on a packet: `opened`, or the reason for the refusal. */
 function verdictOn(packet: Buffer, key: KeyOf, mode: Mode): string {
   try {
     openPacket(packet, key, mode);
@@ -96,14 +96,14 @@ describe('the packet vectors', () => {
     expect(wanted.filter((name) => !combinations.has(name))).toEqual([]);
   });
 
-  it('have names and SPIs of their own', () => {
+  it('have unique names and SPIs', () => {
     for (const key of ['name', 'spi']) {
       const values = rows.map((row) => cell(row, key));
       expect(values.filter((value, at) => values.indexOf(value) !== at)).toEqual([]);
     }
   });
 
-  it('say in their cells what their packets are', () => {
+  it('describe their packets correctly in their cells', () => {
     for (const row of sent) {
       const clear = octets(row, 'clear');
       const wire = octets(row, 'sealed');
@@ -120,7 +120,7 @@ describe('the packet vectors', () => {
 });
 
 describe('the PSP header', () => {
-  it('is laid out as the specification draws it', () => {
+  it('has the layout of the specification', () => {
     const header = pspHeader({
       nextHeader: 41,
       cryptOffset: 13,
@@ -179,18 +179,18 @@ describe('opening', () => {
     });
   });
 
-  it('meets a UDP checksum that would be zero as ffff', () => {
+  it('replaces a UDP checksum of zero with ffff', () => {
     const row = rows.find((one) => one.name === 'tunnel_v4_in_v6_0_udp_checksum_ffff') as Row;
     expect(openPacket(octets(row, 'sealed'), keyOf(row), modeOf(row)).udpChecksum).toBe(0xffff);
   });
 
-  it('needs no master key where the key of the SA is known', () => {
+  it('needs no master key if the key of the SA is known', () => {
     const row = sent[0] as Row;
     const { packet } = openPacket(octets(row, 'sealed'), () => octets(row, 'key'), modeOf(row));
     expect(hex(packet)).toBe(cell(row, 'clear'));
   });
 
-  it('in the other mode refuses what holds no packet of that mode', () => {
+  it('in the other mode refuses a payload that is no packet of that mode', () => {
     for (const row of sent) {
       const other: Mode = modeOf(row) === 'tunnel' ? 'transport' : 'tunnel';
       expect(verdictOn(octets(row, 'sealed'), keyOf(row), other), cell(row, 'name')).toBe('trailer');
@@ -198,7 +198,7 @@ describe('opening', () => {
   });
 });
 
-describe('a packet that was cut off or whose outer headers are wrong', () => {
+describe('a packet that is truncated or has wrong outer headers', () => {
   it('gets a verdict like any other', () => {
     const verdicts = new Set<string>();
     for (const row of [...sent.slice(0, 40), ...rows.filter((one) => one.name?.includes('outer_options'))]) {
@@ -211,7 +211,7 @@ describe('a packet that was cut off or whose outer headers are wrong', () => {
         verdicts.add(verdictOn(wrong, keyOf(row), modeOf(row)));
       }
     }
-    expect(verdicts).toContain('opened'); // the hop limit of IPv6 is nobody's to check
+    expect(verdicts).toContain('opened'); // no one verifies the hop limit of IPv6
     expect(verdicts).toContain('udp');
   });
 });

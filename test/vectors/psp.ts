@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PSP header, payload and ICV, sealed and opened by node:crypto alone, from the PSP specification ("PSP Packet
-// Format", "Packet Encryption"). Knows nothing of IP.
+// PSP header, payload and ICV, sealed and opened with node:crypto alone, from the PSP specification ("PSP Packet
+// Format", "Packet Encryption"). Independent of IP.
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { KeyOf } from './derivation.js';
 
@@ -8,7 +8,7 @@ const fixedLength = 16;
 const cookieLength = 8;
 const icvLength = 16;
 
-/** Why a packet is refused, by the names that the vectors use. */
+/** The reasons for a refusal, by the names of the vectors. */
 export type Refusal = 'truncated' | 'malformed' | 'version' | 'crypt_offset' | 'icv' | 'trailer' | 'udp';
 
 export class Refused extends Error {
@@ -34,9 +34,9 @@ export interface PspFields {
   iv: bigint;
   /** The virtualization cookie, 8 octets; present: V is set. */
   cookie: Buffer | undefined;
-  /** Opaque octets behind the cookie, a multiple of 8. */
+  /** Opaque octets after the cookie, a multiple of 8. */
   extension: Buffer;
-  /** The two R bits, zero as sent by us. */
+  /** The two R bits; we send zero. */
   reserved: number;
 }
 
@@ -60,7 +60,7 @@ export function pspHeader(fields: PspFields): Buffer {
   return Buffer.concat([fixed, fields.cookie ?? Buffer.alloc(0), fields.extension]);
 }
 
-/** Authenticates the octets, a header and its payload, and encrypts those from `clear` on. Adds the ICV. */
+/** Authenticates a header and its payload, and encrypts the octets from `clear` on. Appends the ICV. */
 function seal(version: number, key: Buffer, octets: Buffer, clear: number): Buffer {
   const cipher = createCipheriv(algorithmOf(version), key, octets.subarray(4, 16));
   cipher.setAAD(octets.subarray(0, clear));
@@ -83,7 +83,7 @@ export interface OpenedPsp {
 
 /**
  * Opens the payload of a UDP datagram.
- * @throws Refused when it is no PSP packet, or its ICV does not match.
+ * @throws Refused if it is no PSP packet, or its ICV does not match.
  */
 export function openPsp(sealed: Buffer, keyOf: KeyOf): OpenedPsp {
   const end = sealed.length - icvLength;
@@ -120,7 +120,7 @@ export function openPsp(sealed: Buffer, keyOf: KeyOf): OpenedPsp {
   };
 }
 
-/** The octets in the clear, without the ICV. */
+/** The plaintext octets, without the ICV. */
 function decrypt(version: number, key: Buffer, sealed: Buffer, clear: number): Buffer {
   const nonce = sealed.subarray(4, 16);
   try {

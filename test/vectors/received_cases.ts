@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets that a sender of ours never makes and a receiver meets all the same: what others may send and must
-// open, and what must be refused (name ends in _err). Their rows stand behind those of their mode.
+// Packets that our sender never makes but a receiver can get: packets that others may send and that must be opened,
+// and packets that must be refused (name ends in _err). Their rows follow those of their mode.
 import { type Case, cookieOf, families, hostPacket, hostUdp, pattern, usualPacket } from './cases.js';
 import {
   checksum,
@@ -18,7 +18,7 @@ import { unhex } from './table.js';
 
 const modes: Mode[] = ['tunnel', 'transport'];
 
-/** What a case of either mode begins with: the name's front, and v4 with version 0 or v6 with version 1. */
+/** The beginning of a case of either mode: the front of its name, and v4 with version 0 or v6 with version 1. */
 const base = {
   tunnel: { v4: 'tunnel_v4_in_v4_0', v6: 'tunnel_v6_in_v6_1' },
   transport: { v4: 'transport_v4_0', v6: 'transport_v6_1' },
@@ -84,7 +84,7 @@ const headers = inBoth((mode) => [
   },
 ]);
 
-/** Puts octets behind the end of the IP packet, as a link does with short frames. */
+/** Appends octets to the IP packet, as a link does with short frames. */
 const padded = (sealed: Buffer): Buffer => Buffer.concat([sealed, Buffer.alloc(9, 0x55)]);
 
 /** Makes the IP packet longer than the UDP datagram in it. */
@@ -97,7 +97,7 @@ function surplus(sealed: Buffer): Buffer {
   });
 }
 
-/** Puts IPv6 extension headers in front of UDP. */
+/** Inserts IPv6 extension headers before UDP. */
 function withOuterOptions(sealed: Buffer): Buffer {
   const packet = readIp(sealed);
   const datagram = { protocol: protocol.udp, octets: packet.octets.subarray(40) };
@@ -133,14 +133,14 @@ const wires: Case[] = [
   ),
 ];
 
-/** A copy in which bits of one octet are turned. */
+/** A copy with bits of one octet flipped. */
 function flip(sealed: Buffer, at: number, bits: number): Buffer {
   const copy = Buffer.from(sealed);
   copy.writeUInt8(copy.readUInt8(at) ^ bits, at);
   return copy;
 }
 
-/** Leaves octets of UDP payload and makes the lengths right again. */
+/** Removes octets of the UDP payload and corrects the lengths. */
 function shortened(sealed: Buffer, left: number): Buffer {
   const packet = readIp(sealed);
   const datagram = packet.octets.subarray(packet.all.length);
@@ -148,7 +148,7 @@ function shortened(sealed: Buffer, left: number): Buffer {
   return withPayload(packet, packet.all, payload);
 }
 
-/** A refusal for what one octet of the PSP header says. */
+/** A refusal because of one octet of the PSP header. */
 const said = (at: number, bits: number, verdict: Case['verdict']): Partial<Case> => ({
   ...(verdict ? { verdict } : {}),
   wire: (sealed, psp) => flip(sealed, psp + at, bits),
@@ -199,7 +199,7 @@ const refused = inBoth((mode) => [
   ),
 ]);
 
-/** IPv4 with another total length and its header checksum made right again. */
+/** IPv4 with another total length and a corrected header checksum. */
 function claiming(packet: Buffer, change: number): Buffer {
   const copy = Buffer.from(packet);
   copy.writeUInt16BE(packet.length + change, 2);

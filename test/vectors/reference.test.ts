@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captures of google/psp, where vectors are kept beside the repository (../shared/vectors), against the
-// implementation in TypeScript: it opens them, and seals to the same octets from the PSP header to the ICV.
-// test/native/psp/reference_vectors_test.cc does it with the native one.
+// Checks the TypeScript implementation with captures of google/psp, if these are available beside the repository
+// (../shared/vectors): it opens them, and seals to the same octets from the PSP header to the ICV.
+// test/native/psp/reference_vectors_test.cc does the same with the native one.
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
@@ -31,7 +31,7 @@ interface Configuration {
   spi: number;
   mode: Mode;
   version: number;
-  /** Of transport mode, of an IPv4 and of an IPv6 tunnel. */
+  /** Transport mode, an IPv4 tunnel and an IPv6 tunnel. */
   offsets: readonly [number, number, number];
   cookie: Buffer | undefined;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cases of seal.txt: seals of the bus with all that they bind, by an implementation of their own from
+// The cases of seal.txt: bus seals with their associated data, by an independent implementation from
 // docs/contracts.md ("Seals").
 import { createCipheriv, createHmac } from 'node:crypto';
 import { absent, hex, type Row, unhex } from './table.js';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The form of the vector files: blocks of `key: value` lines, one empty line between blocks, lines that begin
-// with # are for people. C++ reads the same files (test/native/psp/vector_table.h).
+// The format of the vector files: blocks of `key: value` lines, separated by one empty line. Lines that begin with #
+// are comments. C++ reads the same files (test/native/psp/vector_table.h).
 
 export type Row = Readonly<Record<string, string>>;
 
-/** What stands for a value that is absent. */
+/** The value that represents an absent one. */
 export const absent = '-';
 
 export function writeTable(heading: string, rows: readonly Row[]): string {
@@ -13,7 +13,9 @@ export function writeTable(heading: string, rows: readonly Row[]): string {
   return [comment, ...blocks].map((lines) => lines.join('')).join('\n');
 }
 
-/** @throws Error on a line that is neither comment, nor empty, nor `key: value`. */
+/**
+ * @throws Error for a line that is neither comment, nor empty, nor `key: value`.
+ */
 export function readTable(text: string): Row[] {
   return text
     .split('\n\n')
@@ -28,7 +30,9 @@ function readLine(line: string): [string, string] {
   return [line.slice(0, colon), line.slice(colon + 2)];
 }
 
-/** @throws Error when the row lacks the key. */
+/**
+ * @throws Error if the row lacks the key.
+ */
 export function cell(row: Row, key: string): string {
   const value = row[key];
   if (value === undefined) throw new Error(`${row.name ?? 'a row'} lacks ${key}`);

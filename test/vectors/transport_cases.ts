@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cases of transport.txt, named by axes: transport_<family>_<version>, _vc with a virtualization cookie,
-// _offset<crypt offset>; then what else is special.
+// _offset<crypt offset>; then other special features.
 import {
   type Case,
   combinations,
@@ -114,7 +114,7 @@ const carried: Case[] = (
 );
 
 const hopByHop = (behind: Payload): Payload => extended(protocol.hopByHop, unhex('050200000100'), behind);
-/** Type 4 with no segments left (RFC 8754): the destination of the packet is the final one. */
+/** Type 4 with no segments left (RFC 8754): the packet's destination is the final one. */
 const routing = (behind: Payload): Payload =>
   extended(protocol.routing, Buffer.concat([unhex('040000000000'), hosts.v6.destination]), behind);
 const destinationOptions = (behind: Payload): Payload =>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cases of tunnel.txt, named by axes: tunnel_<inner>_in_<outer>_<version>, _vc with a virtualization cookie,
-// _offset<crypt offset>; then what else is special.
+// _offset<crypt offset>; then other special features.
 import {
   type Case,
   combinations,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The committed vector files against their maker, and the bus seals of TypeScript against theirs. Packets have
-// a test of their own beside this one; the same files run in test/native/psp.
+// Compares the committed vector files with the output of their maker, and the bus seals of TypeScript with the
+// vectors. Packets have a separate test; test/native/psp uses the same files.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { unmapped } from '../../services/shared/address.js';
@@ -65,7 +65,7 @@ describe('seal vectors', () => {
     }
   });
 
-  it('tells an absent number from zero', () => {
+  it('distinguishes an absent number from zero', () => {
     const context = contextOf(rows[0] as Row);
     const own = { start: new Uint8Array(32), counter: 1n };
     expect(associatedData({ ...context, peerEpoch: 0n }, own)).not.toEqual(
