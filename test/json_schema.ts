@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Holds what was printed against the schema that docs/schemas promises: docs/schemas/<name>.json, where the name
-// of a command has _ for its spaces. Schemas allow no other keys, so that what is added without being told is found.
+// Validates output against its schema docs/schemas/<name>.json, where the name of a command has _ for its spaces.
+// Schemas allow no other keys, so that undocumented additions are found.
 import { readFileSync } from 'node:fs';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import { fromPackageRoot } from '../services/shared/process/package_root.js';
@@ -8,7 +8,9 @@ import { fromPackageRoot } from '../services/shared/process/package_root.js';
 const ajv = new Ajv2020({ strict: true, strictTypes: false, allErrors: true });
 const compiled = new Map<string, ValidateFunction>();
 
-/** @throws Error when there is no such schema, or it is none. */
+/**
+ * @throws Error if there is no such schema, or it is invalid.
+ */
 export function schemaOf(name: string): ValidateFunction {
   const known = compiled.get(name);
   if (known) return known;
@@ -18,7 +20,9 @@ export function schemaOf(name: string): ValidateFunction {
   return validate;
 }
 
-/** @throws Error with every fault that `value` has by the schema. */
+/**
+ * @throws Error with every fault of `value` against the schema.
+ */
 export function expectSchema(name: string, value: unknown): void {
   const validate = schemaOf(name);
   if (validate(value)) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether stories are told at their full length: `npm run test:long`. Every statement is proved without it, too;
-// the long form repeats more often what might go wrong once in a while.
+// Whether end-to-end tests run at full length: `npm run test:long`. The short form checks the same statements; the
+// long form repeats more often what fails rarely.
 
 export const long = process.env.PSP_TEST_LONG === '1';

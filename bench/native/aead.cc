@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the libraries seal and open on one core, both key sizes, by their own calls and by our interface over
-// them; one line for each case. With OCTETS as argument: our interface alone, sealing packets of that length,
-// for other benches.
+// The rates at which the libraries encrypt and decrypt on one core, for both key sizes, by direct calls and
+// through our interface; one line per case. With OCTETS as argument it measures only our interface encrypting
+// packets of that length, for other benches.
 //   cmake --build build/native --target aead_bench && build/native/aead_bench [OCTETS]
 #include "psp/aead.h"
 
@@ -11,9 +11,9 @@ namespace psp {
 namespace {
 
 constexpr int kRounds = 15;
-constexpr double kRoundNs = 4e6;  // of one measurement, about
+constexpr double kRoundNs = 4e6;  // of one measurement, approximately
 
-// The interface that the engine uses, measured as the libraries are.
+// The engine's interface, measured like the libraries.
 class Ours final : public RawAead {
  public:
   explicit Ours(std::unique_ptr<Aead> aead) : aead_(std::move(aead)) {
@@ -41,7 +41,7 @@ class Ours final : public RawAead {
 struct Way {
   RawAead* library;
   std::string name;
-  uint64_t ahead;  // packets, of the headers
+  uint64_t ahead;  // number of packets by which headers are written ahead
 };
 
 void compare(const std::vector<Way>& ways, bool long_key, bool seals, size_t octets) {

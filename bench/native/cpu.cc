@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an engine costs that has nothing to do, and how late it sees a packet then: the whole engine with its
-// thread on two kernel interfaces, frames put on the far end of one and awaited at the far end of the other.
-// Prints the share of a core that the idle polling thread takes, and round by round the microseconds from
+// The idle CPU use of an engine, and how late it then receives a packet. The whole engine with its thread
+// runs on two kernel interfaces; frames are sent from the far end of one and awaited at the far end of the
+// other. Prints the share of a core that the idle polling thread uses, and per round the microseconds from
 // send to receipt.
 //   cpu_bench busy|adaptive UNSECURED SECURED HOST WIRE (interfaces: the engine's two, then their far ends)
 #include <linux/if_packet.h>
@@ -28,7 +28,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int kPackets = 300;
 constexpr auto kBetween = std::chrono::milliseconds(10);
 constexpr auto kIdle = std::chrono::seconds(5);
-// Longer than a busy machine keeps a thread waiting for its turn.
+// Longer than the scheduling delay of a thread on a busy machine.
 constexpr auto kPatience = std::chrono::seconds(10);
 
 int open_interface(const char* name) {
@@ -43,7 +43,7 @@ int open_interface(const char* name) {
   return descriptor;
 }
 
-// Processor time of all threads but this one, in nanoseconds.
+// Processor time of all threads except this one, in nanoseconds.
 double others_ns() {
   double sum = 0;
   const std::string own = std::to_string(gettid());
@@ -55,7 +55,7 @@ double others_ns() {
   return sum;
 }
 
-// Microseconds until a sealed frame of the wire's far end; negative: none came.
+// Microseconds until a sealed frame arrives at the far end of the wire; negative: none arrived.
 double there_after(int host, int wire, const Frame& frame) {
   uint8_t seen[2048];
   while (recv(wire, seen, sizeof seen, 0) > 0) {

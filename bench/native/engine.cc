@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's whole way in both directions without I/O: a worker between two ports in memory, beside the
-// library's own AEAD on packets of the same length. What the ports alone take, which make and free the
-// frames, is measured in every round too, and taken off where the lines are read.
-// Among many flows also what memory alone takes; and as that depends on where tables come to lie, they are
-// made anew for every few rounds.
-//   engine_bench [flows...]                                        one line for each case
+// The complete engine in both directions without I/O: an lcore between two ports in memory, compared with the
+// library's AEAD on packets of the same length. Each round also measures the ports alone, which make and free
+// the frames; the reader of the lines subtracts that. With many flows it also measures memory access alone.
+// Because that depends on the location of the tables, they are created again every few rounds.
+//   engine_bench [flows...]                                        one line per case
 //   engine_bench profile encrypt|decrypt VERSION OCTETS FLOWS      one case until it is ended, for a profiler
 #include <algorithm>
 
@@ -20,11 +19,11 @@ constexpr int kRounds = 11, kRoundsOfATable = 4, kTables = 3;
 constexpr uint32_t kTurns = 400;
 constexpr uint64_t kPackets = uint64_t{kTurns} * kBurst;
 constexpr size_t kSizes[] = {64, 256, 512, 1420};
-// So many flows that no cache holds what packets need of them.
+// So many flows that no cache holds the data that packets need of them.
 constexpr uint32_t kManyFlows = 100'000;
 
-// Lines of an expanded key that the AEAD reads: round keys, and a power of the hash key for each block up to
-// 48, three of them for what is authenticated beside the packet's octets.
+// Cache lines of an expanded key that the AEAD reads: round keys, and a power of the hash key per block up to
+// 48, three of them for the additional authenticated data.
 uint32_t key_lines(uint8_t version, size_t octets) {
   const size_t rounds = key_length(version) == 16 ? 11 : 15;
   const size_t powers = std::min<size_t>(octets / 16 + 3, 48);
@@ -38,7 +37,7 @@ double ports_alone(Mill& from, Mill& to) {
   });
 }
 
-// Several times through all flows, so that none of them is new and the key of each has its place.
+// Several passes over all flows, so that none of them is new and the key of each is cached.
 void meet_all(Plant& plant, uint32_t flows) {
   const uint32_t turns = 10 + 12 * flows / kBurst;
   for (uint32_t turn = 0; turn < turns; ++turn) {
@@ -57,7 +56,7 @@ struct Case {
   uint32_t flows;
 };
 
-// Nanoseconds for a packet, round by round.
+// Nanoseconds per packet, round by round.
 struct Measured {
   std::vector<double> engine, ports, aead, alone;
   uint64_t packets = 0, missed = 0;
@@ -129,7 +128,7 @@ void measure_all(RawAead& raw, uint8_t version, uint32_t flows) {
   for (const auto& [of, measured] : cases) print(of, measured);
 }
 
-// A line when it is under way, then nanoseconds for each packet, those of the ports included, round by round.
+// A line when the case is running, then nanoseconds per packet including the ports, round by round.
 [[noreturn]] void run_on(bool egress, uint8_t version, size_t octets, uint32_t flows) {
   Plant plant(flows, version);
   std::unique_ptr<FromWire> wire;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What flows cost by number: memory and time to install ten million, look-ups among them beside plain reads
-// of as much memory, flows replaced while packets of others fly, and the memory of a million offers. One
-// worker, no threads; memory is what the process has resident.
+// The cost of many flows: memory and time to install ten million, look-ups compared with plain reads of as
+// much memory, flows replaced while others send packets, and the memory of a million offers. One lcore, no
+// threads; memory is the resident memory of the process.
 //   cmake --build build/native --target flows_bench && build/native/flows_bench [flows]
 #include <unistd.h>
 
@@ -24,7 +24,7 @@ double resident() {
   return pages * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
-// Commands are made before the clock starts: they are the control side's.
+// Commands are created before the clock starts: they are work of the control side.
 void measure_install(Plant& plant, uint32_t flows) {
   const double before = resident();
   std::vector<double> ns;
@@ -68,7 +68,7 @@ void measure_look_ups(Plant& plant, uint32_t flows, double table_octets) {
   Line("flows").text("what", "look-up").number("flows", flows).numbers("ns", ns).numbers("readNs", read_ns);
 }
 
-// A thousand flows send; each turn others are removed and installed anew.
+// A thousand flows send; in each turn others are removed and installed again.
 void measure_changes(Plant& plant, uint32_t flows) {
   constexpr uint32_t kSending = 1000, kTurns = 2000, kChanged = 16;
   std::vector<double> with, without;

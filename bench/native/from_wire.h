@@ -8,7 +8,7 @@
 
 namespace psp {
 
-// Sealed frames for our host of each flow, made by a library of our own.
+// Sealed frames of each flow for our host, made by a separate library.
 class FromWire {
  public:
   FromWire(const Aead& aead, size_t octets, uint32_t flows, uint8_t version) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two lcores over one set of tables, each between ports in memory of its own, against the first of them
-// alone. Both draw from all flows, as no device would let them. By turns within each round; the time is that
-// of each thread's processor while both run. Prints nothing on one core.
+// Two lcores that share a set of tables, each between its own ports in memory, compared with the main lcore
+// alone. Both use all flows, which a device would not allow. They are measured in alternation within each
+// round; the time is the processor time of each thread while both run. Prints nothing on a machine with one
+// core.
 //   cmake --build build/native --target lcores_bench && build/native/lcores_bench [flows...]
 #include <atomic>
 #include <memory>
@@ -23,7 +24,7 @@ struct Second {
   explicit Second(Plant& plant)
       : plant(plant), worker(*plant.worker, 0, unsecured, secured, counters, samples, kSeed + 1) {}
   void turn() { worker.run_once(now_ns += 3'000); }
-  // As another thread does beside a polling one.
+  // As the thread beside a polling one does.
   void grow_keys() {
     while (worker.grow_memory()) {
     }
@@ -44,17 +45,17 @@ double ns_of(Turns& lcore) {
   });
 }
 
-// Nanoseconds for a packet of either while both run: half the harmonic mean of theirs.
+// Nanoseconds per packet of either lcore while both run: half the harmonic mean of the two.
 double ns_of_both(Plant& first, Second& second) {
   std::atomic<int> ready{0}, done{0};
   double ns[2];
   const auto run = [&](auto& lcore, double* each) {
-    // A thread begins on a core that has nothing of this at hand.
+    // The thread starts on a core whose caches hold none of the data.
     for (uint32_t turn = 0; turn < kTurns; ++turn) lcore.turn();
     for (++ready; ready != 2;) {
     }
     *each = ns_of(lcore);
-    // Who is through first goes on, so that the other is never alone.
+    // The thread that finishes first continues, so that the other one never runs alone.
     for (++done; done != 2;) lcore.turn();
   };
   std::thread thread([&] {
@@ -78,7 +79,8 @@ void measure(Plant& plant, Second& second, bool egress, uint8_t version, size_t 
     second.now_ns = plant.now_ns;
     from(plant).fill = egress ? from_hosts(octets, flows) : wire->fill();
     from(second).fill = egress ? from_hosts(octets, flows) : wire->fill();
-    // Several times through all flows, so that none of them is new and each key that has a place has it.
+    // Several passes over all flows, so that none of them is new and each key that has a cache entry is in
+    // it.
     for (uint32_t left = round == 0 ? 10 + 12 * flows / kBurst : 1; left > 0; --left) {
       plant.turn();
       second.turn();
@@ -91,7 +93,7 @@ void measure(Plant& plant, Second& second, bool egress, uint8_t version, size_t 
     const uint64_t before = to(plant).taken + to(second).taken;
     two.push_back(ns_of_both(plant, second));
     from(plant).fill = from(second).fill = nullptr;
-    // What the second left to the first.
+    // Packets that the worker lcore handed off to the main lcore.
     while (!second.worker.other->lanes.empty()) plant.turn();
     plant.take_events();
     const uint64_t sent = to(plant).taken + to(second).taken - before;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the native benches measure: processor time of the calling thread, so that other programs on the machine
-// cost less of the truth, in rounds whose numbers are printed raw, one JSON object a line. What is to be
-// compared is measured by turns within each round; medians and noise are taken where the lines are read
+// affect the result less, in rounds whose numbers are printed raw, one JSON object per line. Things to be
+// compared are measured in alternation within each round; the reader of the lines computes medians and noise
 // (bench/shared).
 #pragma once
 
@@ -20,7 +20,7 @@ inline double thread_ns() {
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
-// Nanoseconds of `work` for each of the `count` things that it does.
+// Nanoseconds per item of `work` for `count` items.
 template <typename Work>
 double ns_per(uint64_t count, Work&& work) {
   const double before = thread_ns();
@@ -28,7 +28,7 @@ double ns_per(uint64_t count, Work&& work) {
   return (thread_ns() - before) / static_cast<double>(count);
 }
 
-// One line of output.
+// Prints one line of output.
 class Line {
  public:
   explicit Line(const std::string& bench) : text_("{\"bench\":\"" + bench + "\"") {}

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What memory alone takes for the cache lines that a packet needs of one flow among so many that no cache
-// holds them. Burst by burst, in the steps in which an engine must ask, because each tells where the next
-// one's lines lie: the slot of the index, the record, the expanded key. All lines of a step are asked for
-// before any is read.
+// The time of memory access alone for the cache lines that a packet needs of one flow among so many that no
+// cache holds them. It proceeds burst by burst in the same dependent steps as an engine: the slot of the
+// index, the record, the expanded key. All lines of a step are prefetched before any of them is read.
 #pragma once
 
 #include "engine/ports/packet.h"
@@ -16,7 +15,7 @@ class MemoryAlone {
  public:
   explicit MemoryAlone(uint32_t flows) : flows_(flows) {}
 
-  // Nanoseconds for a packet whose AEAD reads so many lines of its key, over `count` of them.
+  // Nanoseconds per packet whose AEAD reads this many lines of its key, over `count` packets.
   double ns(uint32_t key_lines, uint64_t count) {
     Shuffle shuffle(flows_);
     return ns_per(count, [&] {
@@ -31,16 +30,16 @@ class MemoryAlone {
   }
 
  private:
-  // Lines of each flow: eight slots of an index of which every fourth is taken share one; a record, or those
-  // of an SPI and its flow, has two; a key sixteen.
+  // Lines per flow: eight slots of an index that is a quarter full share one; a record, or those of an SPI
+  // and its flow, has two; a key sixteen.
   class Table {
    public:
     Table(uint32_t flows, double lines_each)
         : apart_(lines_each), lines_(static_cast<size_t>(flows * lines_each) + 1) {
-      // Memory that was never written is one page of zeros.
+      // Memory that was never written maps to one page of zeros.
       for (size_t i = 0; i <= static_cast<size_t>(flows * lines_each); ++i) lines_[i].word = i;
     }
-    // The first so many lines of each number's.
+    // The first lines of each number's record.
     void read(const std::array<uint32_t, kBurst>& numbers, uint32_t needed) {
       for (const uint32_t number : numbers) {
         for (uint32_t i = 0; i < needed; ++i) __builtin_prefetch(line_of(number) + i);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A gateway between two mills, ports in memory that hand out frames for ever and swallow what they are given,
-// and the traffic that the benches send through it: UDP of any number of flows in random order.
+// A gateway between two mills, ports in memory that endlessly produce frames and discard the frames they are
+// given, and the traffic that the benches send through it: UDP of any number of flows in random order.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace psp {
 
-// Frames come from a pool, and `fill` writes them; those that leave are counted and freed.
+// Frames come from a pool, and `fill` writes them. Frames that leave are counted and freed.
 class Mill : public Port {
  public:
   using Fill = std::function<void(rte_mbuf** packets, uint16_t count)>;
@@ -38,8 +38,8 @@ class Mill : public Port {
   Pool pool_;
 };
 
-// Flow n goes from one of a thousand hosts in 10.1.0.0/16 to one in 10.2.0.0/16.
-// The first of them is not the gateway itself.
+// Flow n goes from one of a thousand hosts in 10.1.0.0/16 to one in 10.2.0.0/16. The first host is not the
+// gateway itself.
 inline constexpr uint32_t kHosts = 1000, kFirstHost = 2;
 inline Address host_address(uint8_t net, uint32_t host) {
   const uint8_t octets[4] = {10, net, static_cast<uint8_t>(host >> 8), static_cast<uint8_t>(host)};
@@ -59,7 +59,7 @@ inline EgressKey nth_egress_key(uint32_t n, uint8_t version) {
   return key;
 }
 
-// Numbers in random order, the same ones in every run.
+// Numbers in random order, the same in every run.
 class Shuffle {
  public:
   explicit Shuffle(uint32_t bound) : bound_(bound) {}
@@ -72,15 +72,15 @@ class Shuffle {
   uint64_t bound_, state_ = 88172645463325252;
 };
 
-// Whole frames, copied.
+// Copies whole frames.
 inline void write_frame(rte_mbuf* packet, const uint8_t* frame, size_t length) {
   packet->data_len = static_cast<uint16_t>(length);
   packet->pkt_len = static_cast<uint32_t>(length);
   std::memcpy(rte_pktmbuf_mtod(packet, void*), frame, length);
 }
 
-// Packets of `octets` from hosts, of flows drawn at random: headers are written anew, payloads are what the
-// buffer held last.
+// Packets of `octets` from hosts, of random flows: headers are written for each packet; payloads are the
+// previous contents of the buffer.
 inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
   constexpr size_t kHeaders = 42, kChecksum = 24, kSource = 26, kDestination = 30, kUdp = 34,
                    kUdpChecksum = 40;
@@ -105,10 +105,10 @@ inline Mill::Fill from_hosts(size_t octets, uint32_t flows) {
   };
 }
 
-// A worker between two mills.
+// An lcore between two mills.
 class Plant {
  public:
-  // With room for so many flows; none of them is there yet.
+  // With capacity for this many flows, none of which is installed yet.
   explicit Plant(uint32_t max_flows, uint32_t lcores = 1)
       : aead(fastest()), config(plant_config(max_flows, lcores)) {
     worker =
@@ -117,7 +117,7 @@ class Plant {
                                  counters, events, samples, kSeed);
     turn();
   }
-  // The first `flows` flows are keyed both ways.
+  // The first `flows` flows have keys in both directions.
   Plant(uint32_t flows, uint8_t version, uint32_t lcores = 1) : Plant(flows, lcores) {
     constexpr uint32_t kAtOnce = 1000;
     for (uint32_t first = 0; first < flows; first += kAtOnce) {
@@ -156,7 +156,7 @@ class Plant {
     worker->carry_out(command, all);
   }
   void turn() { worker->run_once(now_ns += 3'000); }
-  // All hosts speak, so that they stay known.
+  // All hosts send, so that the gateway keeps them as neighbours.
   void know_hosts() {
     for (uint32_t host = kFirstHost; host < kFirstHost + kHosts; host += kBurst) {
       unsecured.fill = [host](rte_mbuf** packets, uint16_t count) {
@@ -172,7 +172,7 @@ class Plant {
     unsecured.fill = nullptr;
     take_events();
   }
-  // As another thread does beside a polling one.
+  // As the thread beside a polling one does.
   void grow_keys() {
     while (worker->grow_memory()) {
     }

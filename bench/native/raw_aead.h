@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-GCM by the libraries' own calls, with nothing of ours around them: the limit of what a gateway can do
-// on this core. Packets in rotation, each sealed or opened in place under one key with a nonce of its own and
-// the 16 octets of a PSP header as associated data. A header is written 32 packets before it is used: a
-// library that reads what was stored a moment ago waits for it, which costs about as much as a short packet.
+// AES-GCM by direct calls of the libraries: the limit for any gateway on this core. Packets in rotation are
+// encrypted or decrypted in place under one key, each with its own nonce and the 16 octets of a PSP header as
+// associated data. A header is written 32 packets before it is used: a library that reads data that was just
+// stored waits for that store, which costs about as much as a short packet.
 #pragma once
 
 #ifdef PSP_HAVE_IPSEC_MB
@@ -28,7 +28,7 @@ class RawAead {
   virtual void seal(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t* tag) = 0;
   virtual void open(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t* tag) = 0;
 
-  // Nanoseconds for one packet of `octets`, over `count` of them; headers are written so many packets ahead.
+  // Nanoseconds per packet of `octets`, over `count` packets; headers are written this many packets ahead.
   double measure(bool seals, size_t octets, uint64_t count, uint64_t ahead = 32) {
     constexpr size_t kPackets = 64, kStride = 2048, kAad = 16;
     if (memory_ == nullptr) memory_.reset(static_cast<uint8_t*>(std::aligned_alloc(64, kPackets * kStride)));
@@ -74,7 +74,7 @@ class RawIpsecMb final : public RawAead {
       IMB_AES128_GCM_ENC(manager_, &key_, &context_, data, data, length, nonce, aad, 16, tag, 16);
     }
   }
-  // The library compares no tags.
+  // The library does not compare tags.
   void open(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t*) override {
     uint8_t computed[16];
     if (long_key_) {
@@ -105,7 +105,7 @@ class RawOpenssl final : public RawAead {
     run(1, nonce, aad, data, length, tag);
     EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, 16, tag);
   }
-  // The tag is wrong, which costs no less.
+  // The tag is wrong, which costs the same.
   void open(const uint8_t* nonce, const uint8_t* aad, uint8_t* data, size_t length, uint8_t* tag) override {
     run(0, nonce, aad, data, length, tag);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What sampling costs on the packet path: packets of one flow through a worker between two ports in memory,
-// with sampling off and on by turns, so that both meet the same machine. Prints nanoseconds per packet, the
-// median of all rounds. Nothing is measured of JavaScript or the bus.
+// The cost of sampling on the packet path: packets of one flow through an lcore between two ports in memory,
+// with sampling off and on in alternation, so that both run under the same conditions. Prints nanoseconds per
+// packet, the median of all rounds. JavaScript and the bus are not measured.
 //   cmake --build build/native --target sampling_bench && build/native/sampling_bench
 #include <algorithm>
 #include <chrono>
@@ -30,7 +30,7 @@ void measure(size_t inner_octets) {
       const auto before = std::chrono::steady_clock::now();
       for (int turn = 0; turn < kTurns; ++turn) {
         plant.turn();
-        // As the control side would: the ring is never full.
+        // As the control side does: the ring is never full.
         if (turn % 8 == 0) {
           for (Sample sample; plant.samples.pop(&sample);) {
           }

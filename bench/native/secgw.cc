@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our side of the comparison with DPDK's ipsec-secgw: a worker between the same two virtual devices, frames
-// from a file over and over and out into nothing. One direction of one flow, tunnel mode, version 0.
+// Our side of the comparison with DPDK's ipsec-secgw: an lcore between the same two virtual devices; frames
+// are read from a file in a loop and discarded on output. One direction of one flow, tunnel mode, version 0.
 //   secgw_bench make FOLDER                writes the files: {clear,sealed}-{64,imix,1420}.pcap
-//   secgw_bench encrypt|decrypt FILE       prints nanoseconds of this thread for each packet sent, by rounds
+//   secgw_bench encrypt|decrypt FILE       prints nanoseconds of this thread per packet sent, by rounds
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -17,7 +17,7 @@ namespace {
 constexpr int kRounds = 9;
 constexpr double kRoundNs = 2e8;
 constexpr uint32_t kSpi = 0x10005;
-// What DPDK's pcap driver calls itself.
+// The name of DPDK's pcap driver.
 constexpr MacAddress kPcapMac = {2, 0x70, 0x63, 0x61, 0x70, 0};
 
 void write_pcap(const std::string& path, const std::vector<Frame>& frames) {
@@ -33,7 +33,7 @@ void write_pcap(const std::string& path, const std::vector<Frame>& frames) {
   }
 }
 
-// Lengths of IP packets; IMIX is seven short ones, four middling and a long one, spread evenly.
+// Lengths of IP packets; IMIX is seven short ones, four medium ones and a long one, spread evenly.
 std::vector<size_t> lengths_of(const std::string& mix) {
   if (mix == "imix") return {64, 576, 64, 64, 576, 64, 1420, 64, 576, 64, 64, 576};
   return {std::stoul(mix)};
@@ -88,7 +88,7 @@ int run(bool egress, const std::string& file) {
   worker.carry_out(admit, worker.budget);
   std::vector<double> rounds;
   for (int round = -1; round < kRounds; ++round) {
-    // Nobody answers for the host.
+    // No host answers.
     worker.hosts.seed(address("10.1.0.5"), kHostMac, monotonic_ns() / 1'000'000);
     const uint64_t sent_before = sent.value();
     const double start = thread_ns();

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long single turns of a polling lcore take among a million flows, both ports full: without commands,
-// while a thousand flows at a time are installed, removed and offered anew, and while a rotation's dead SPIs
-// are cleared. A turn is a burst of either port, timers, and commands, as the engine's own loop does them.
-// Its length is processor time of the thread: work of the kernel for it, such as clearing pages, is in it,
-// time of other threads is not; what interrupts and a hypervisor take during the turn is. Timers run by that
-// time.
+// The duration of single turns of a polling lcore with a million flows and both ports saturated: without
+// commands, while a thousand flows at a time are installed, removed and offered again, and while a rotation's
+// dead SPIs are cleared. A turn is a burst from each port, timers, and commands, as in the engine's own loop.
+// Its duration is processor time of the thread: kernel work on its behalf, such as clearing pages, is
+// included, and so are interrupts and the hypervisor; time of other threads is not. Timers run by that time.
 //   cmake --build build/native --target turns_bench && build/native/turns_bench [flows]
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +18,7 @@ namespace {
 
 constexpr int kRounds = 7;
 constexpr uint32_t kAtOnce = 1000, kOctets = 64;
-// SPIs of the other slot, for offers made anew.
+// SPIs of the other slot, for repeated offers.
 constexpr uint32_t kOtherSlot = 0x80000000;
 
 class Turns {
@@ -30,19 +29,19 @@ class Turns {
     meet_all();
   }
 
-  // So many turns without a command.
+  // Runs this many turns without a command.
   std::vector<double> alone(uint32_t turns) {
     std::vector<double> ns;
     for (uint32_t i = 0; i < turns; ++i) ns.push_back(turn());
     return ns;
   }
-  // Turns until all of these are carried out.
+  // Runs turns until all of these commands are carried out.
   std::vector<double> with(std::deque<std::unique_ptr<Command>> commands) {
     std::vector<double> ns;
     while (!commands.empty()) ns.push_back(turn(&commands));
     return ns;
   }
-  // A rotation into the slot and turns until nothing of the dead key is left.
+  // A rotation into the slot, and turns until no SPI of the dead key is left.
   std::vector<double> rotation(uint8_t slot) {
     std::deque<std::unique_ptr<Command>> commands;
     RotateCommand rotate;
@@ -87,7 +86,7 @@ class Turns {
     }
     return commands;
   }
-  // Installs and admits again every flow that removals took away.
+  // Installs and admits again every flow that was removed.
   void mend() {
     for (uint32_t first = 0; first < flows_; first += kAtOnce) {
       const uint32_t end = std::min(flows_, first + kAtOnce);
@@ -107,7 +106,7 @@ class Turns {
 
   double turn(std::deque<std::unique_ptr<Command>>* commands = nullptr) {
     Worker& worker = *plant_.worker;
-    done_.clear();  // the control side's to free
+    done_.clear();  // the control side frees them
     done_.reserve(Budget::kTurn);
     const double before = thread_ns();
     worker.run_once(plant_.now_ns);
@@ -123,7 +122,7 @@ class Turns {
     }
     return ns;
   }
-  // So that keys that are used have their places.
+  // So that the keys in use are cached.
   void meet_all() {
     plant_.unsecured.fill = from_hosts(kOctets, flows_);
     plant_.secured.fill = wire_.fill();
@@ -138,7 +137,8 @@ class Turns {
   uint64_t turns_ = 0;
 };
 
-// One round's turns: of each phase the median, what one of 10 000 turns exceeds, and the longest.
+// The turns of one round: per phase the median, the duration that one of 10 000 turns exceeds, and the
+// longest.
 struct Phase {
   const char* what;
   std::vector<double> median{}, most{}, longest{};
@@ -161,7 +161,7 @@ void measure(uint32_t flows) {
   for (int round = 0; round < kRounds; ++round) {
     alone.add(turns.alone(20'000));
     installs.add(turns.with(turns.installs(commands)));
-    // The SPIs that packets use are of slot 0, and live on; those of slot 1 end with the next round's
+    // The SPIs that packets use belong to slot 0 and stay; those of slot 1 end with the next round's
     // rotation.
     rotation.add(turns.rotation(1));
     offers.add(turns.with(turns.offers(kOtherSlot)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the benches judge what they measured: medians, noise, ratios that are better when greater, and goals.
+// How the benches evaluate measurements: medians, noise, ratios that are better when greater, and goals.
 import { describe, expect, it } from 'vitest';
 import { goals, judge } from '../../bench/document/goals.js';
 import { exact, figure, row } from '../../bench/shared/figure.js';
@@ -39,7 +39,7 @@ describe('a ratio', () => {
     expect(row({}, exact(3), exact(6), { costs: true }).ratio).toBe(2);
   });
 
-  it('is as noisy as both figures together', () => {
+  it('has the sum of the noise of both figures', () => {
     const noisy = (noisePercent: number) => ({ median: 1, noisePercent, rounds: 3 });
     expect(row({}, noisy(2), noisy(3)).ratioNoisePercent).toBe(5);
   });
@@ -52,7 +52,7 @@ describe('a goal', () => {
       reach: 0.75,
     });
 
-  it('is reached when its least row reaches it', () => {
+  it('is reached if its smallest row reaches it', () => {
     if (goal === undefined) throw new Error('no such goal');
     expect(judge(goal, recorded('engine', [way(0.75), way(0.9)]))).toMatchObject({
       reached: true,
@@ -61,7 +61,7 @@ describe('a goal', () => {
     expect(judge(goal, recorded('engine', [way(0.74), way(0.9)]))).toMatchObject({ reached: false });
   });
 
-  it('looks at its own rows alone', () => {
+  it('considers its own rows only', () => {
     if (goal === undefined) throw new Error('no such goal');
     const others = [
       way(0.1, { octets: 64 }),
@@ -75,7 +75,7 @@ describe('a goal', () => {
     });
   });
 
-  it('says that and why it was not measured', () => {
+  it('reports that it was not measured, and why', () => {
     if (goal === undefined) throw new Error('no such goal');
     const judged = judge(goal, recorded('engine', [], 'no such library'));
     expect(judged.figure).toBe('not measured: no such library');
@@ -84,7 +84,7 @@ describe('a goal', () => {
 });
 
 describe('a bench that ends by its goals', () => {
-  it('exits with 1 when a ratio is missed, and only then', () => {
+  it('exits with 1 if a ratio is missed, and only then', () => {
     const before = process.exitCode;
     const codeOf = (ours: number, reach?: number) => {
       process.exitCode = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What monitoring sees of two real nodes: the fast path and no loss in numbers, two stats replicas that agree, a
+// Monitoring of two real nodes: the fast path and the absence of losses in numbers, two stats replicas that agree, a
 // peer that is idle and one that is down, and pages that come back with their service.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ const startingWith = (values: Record<string, number>, start: string): number | u
 const connected = async () => startingWith(await series(net.a), 'psp_peer_connected{peer="b"');
 
 describe('monitoring', () => {
-  it('finds an idle node well, its peer connected although nothing was ever sent to it', async () => {
+  it('finds an idle node healthy, its peer connected although no packet was ever sent to it', async () => {
     const health = await until('all is well', async () => {
       const answer = await page(net.a, '/healthz');
       return answer?.status === 200 && answer;
@@ -39,12 +39,12 @@ describe('monitoring', () => {
     expect(values['psp_service_events_total{service="dataplane",name="forwardedEgress"}']).toBe(0);
   });
 
-  it('sees the fast path: hits, no drops of what was sent, the last packets, how long the exchange took', async () => {
+  it('shows the fast path: hits, no drops of the sent packets, the last packets, the duration of the exchange', async () => {
     const packets = 20;
     const beforeSeconds = Date.now() / 1000;
     const sent = await ping(net.host1.namespace, net.host2.v4, { count: packets, intervalMs: 20 });
     expect(sent.received).toBe(packets);
-    // Each service tells once a second, each at a moment of its own.
+    // Each service reports once a second, at different moments.
     const values = await until('the words of that second came', async () => {
       const now = await series(net.a);
       const hits = (pipe: string) => now[`psp_pipe_packets_total{pipe="${pipe}",outcome="hit"}`] ?? 0;
@@ -72,7 +72,7 @@ describe('monitoring', () => {
     expect([told.status, `${told.stdout}${told.stderr}`]).toEqual([0, '']);
   });
 
-  it('is told the same by two stats replicas', async () => {
+  it('gets the same values from two stats replicas', async () => {
     const main = fromPackageRoot('dist/services/stats/main.js');
     const other = net.a.namespace.spawn(
       'env',
@@ -102,11 +102,11 @@ describe('monitoring', () => {
       'it is restarted and knows the node again',
       async () => (await page(net.a, '/readyz'))?.status === 200,
     );
-    // Each service is heard once a second: the link's may come behind those that make it ready.
+    // Each service reports once a second: the report of the link may arrive after those that make the node ready.
     await until('it knows the link again', async () => (await connected()) === 1);
   });
 
-  it('sees that a peer is down within seconds, and that it is back', async () => {
+  it('shows that a peer is down within seconds, and that it is back', async () => {
     await net.b.stop();
     await until('the peer counts as down', async () => (await connected()) === 0);
     const health = JSON.parse((await page(net.a, '/healthz'))?.body ?? '');
@@ -127,7 +127,7 @@ describe('monitoring', () => {
       await ping(net.host1.namespace, `10.2.0.${host++}`, { waitS: 1 });
       return (await fault()).breaker !== 'closed';
     });
-    // Traffic does not make the fault any younger.
+    // Traffic does not reset the start time of the fault.
     expect((await fault()).sinceMs).toBe(idle.sinceMs);
     await net.b.start();
     await until('the peer counts as connected', async () => (await connected()) === 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs in a gateway's namespace: connects to its bus as one user and subscribes to each subject given, then
-// says which of them it may hear. Arguments: user, password, subjects. Prints one JSON line:
-// { connected, heard: [subject], refused: [subject] }.
+// Runs in a gateway's namespace: connects to its bus as one user, subscribes to each given subject, and reports which
+// subscriptions are permitted. Arguments: user, password, subjects. Prints one JSON line: { connected, heard:
+// [subject], refused: [subject] }.
 import { connect, type NatsConnection } from 'nats';
 
 const [user, pass, ...subjects] = process.argv.slice(2) as [string, string, ...string[]];
@@ -10,7 +10,7 @@ let connection: NatsConnection | undefined;
 try {
   connection = await connect({ servers: '127.0.0.1:4270', user, pass, reconnect: false, timeout: 2000 });
 } catch {
-  // Said below.
+  // Reported below.
 }
 for (const subject of subjects) {
   connection?.subscribe(subject, {

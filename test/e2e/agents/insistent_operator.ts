@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs in a gateway's namespace: an operator who gives one command many times at once and takes every answer. The
-// command changes nothing: sampling is off, and off it shall be. Arguments: node file, how many times. Prints one JSON
-// line: how often each code was the answer, '' where it was done.
+// Runs in a gateway's namespace: an operator that sends one command many times at once and collects every answer. The
+// command changes nothing: it turns off sampling, which is off. Arguments: node file, number of times. Prints one
+// JSON line: the number of answers by code, '' for success.
 import { asOperator } from '../../../cli/operator.js';
 import { contracts } from '../../../services/shared/contracts.js';
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A peer that cannot count. It listens in gateway b's place with b's certificate and gives good parameters, but
-// for so many tunnels more, or fewer, than it was asked for. Arguments: folder of the certificates, where to
-// listen, how many more. Prints "listening" once it does, then a line for each request: how many tunnels it was
-// asked for and how many it gave.
+// A peer that miscounts. It listens in gateway b's place with b's certificate and returns valid parameters, but for
+// more or fewer tunnels than requested. Arguments: folder of the certificates, listen address, difference. Prints
+// "listening" once it listens, then a line per request with the number of requested tunnels and of returned ones.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

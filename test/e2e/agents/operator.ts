@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs in a gateway's namespace: the operator's tool in a process that stays, so that a test which asks a hundred
-// times loads it once. Each line of stdin is one command line, a JSON array of what stands behind "psp"; each is
-// answered with one JSON line on stdout: { code, stdout, stderr }. It ends when stdin does.
+// Runs in a gateway's namespace: the operator's tool in a process that stays, so that a test with a hundred queries
+// loads it once. Each line of stdin is one command line, a JSON array of the arguments after "psp". Each is answered
+// with one JSON line on stdout: { code, stdout, stderr }. It ends when stdin ends.
 import { createInterface } from 'node:readline';
 import { run } from '../../../cli/program.js';
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a transfer carries: blocks of random octets, each with its number in front so that no two are alike, and
-// a marker every 64 octets, so that any frame that travels in the open shows at least one.
+// The payload of a transfer: blocks of random octets, each starting with its number so that no two are equal, with a
+// marker every 64 octets, so that any plaintext frame contains at least one.
 import { randomBytes } from 'node:crypto';
 
 export const blockLength = 65_536;
 const markerEvery = 64;
 
-/** Yields blocks until `bytes` are reached; the buffer is the caller's only until the next one. */
+/** Yields blocks until `bytes` are reached. A buffer is valid only until the next one. */
 export function* blocks(bytes: number, marker: string): Generator<Buffer> {
   const pattern = randomBytes(blockLength);
   for (let at = 8; at + marker.length <= blockLength; at += markerEvery) pattern.write(marker, at, 'latin1');

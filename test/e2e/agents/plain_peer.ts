@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A peer made by hand: it knows proto/psp_gateway.proto and the packet format, and nothing of this gateway. In
-// the namespace of gateway b, with b's certificate, it asks gateway a for a tunnel, seals one datagram with the
-// key it is given, sends it from the wire, and opens the answer with the key it offered itself.
-// Arguments: folder of the certificates, a's endpoint, PSP version. Prints one JSON line. For tests only: it
-// prints keys.
+// A minimal peer that uses only proto/psp_gateway.proto and the packet format, and no code of this gateway. In the
+// namespace of gateway b, with b's certificate, it requests a tunnel from gateway a, seals one datagram with the key
+// that it receives, sends it from the wire, and opens the answer with the key that it offered. Arguments: folder of
+// the certificates, a's endpoint, PSP version. Prints one JSON line. For tests only: it prints keys.
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -52,7 +51,7 @@ function opened(packet: Buffer, key: Uint8Array): Buffer {
   return Buffer.concat([decipher.update(packet.subarray(16, -16)), decipher.final()]);
 }
 
-/** IPv4 and UDP around a text; a UDP checksum of 0 says that there is none. */
+/** IPv4 and UDP around a text; the UDP checksum is 0 (none). */
 function datagram(source: string, destination: string, port: number, text: string): Buffer {
   const packet = Buffer.alloc(28 + text.length);
   packet.writeUInt8(0x45, 0);
@@ -77,7 +76,7 @@ socket.bind(1000, own.address);
 await once(socket, 'listening');
 const inner = datagram(own.inner, '10.1.0.2', udpPort, question);
 socket.send(sealed(given.spi, given.encryptionKey, inner), 1000, given.ipAddr);
-// The host behind a answers on its own; the first packet back is enough.
+// The host behind a answers by itself; the first packet back is enough.
 const [back] = (await once(socket, 'message')) as [Buffer];
 socket.close();
 process.stdout.write(

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# A peer made of other people's software: gRPC's C core, protoc and OpenSSL through Debian's Python packages, with
-# the plain definition of the peer protocol and nothing of this gateway. It runs in the namespace of gateway b with
-# b's certificate, once as the client of an exchange and once as the server. Either way one datagram passes in each
-# direction, encrypted under the exchanged keys, and one JSON line on stdout reports both. For tests only.
+# A peer that consists of other projects' software: gRPC's C core, protoc and OpenSSL through Debian's Python
+# packages, with the plain definition of the peer protocol and no code of this gateway. It runs in the namespace of
+# gateway b with b's certificate, once as the client of an exchange and once as the server. In both cases one datagram
+# passes in each direction, encrypted under the exchanged keys, and one JSON line on stdout reports both. For tests
+# only.
 #   stock_peer.py client TLS_FOLDER STUBS VERSION
 #   stock_peer.py server TLS_FOLDER STUBS
 import importlib
@@ -111,7 +112,7 @@ def receive(wire, offer):
 def client(version):
     """Asks the gateway for a tunnel, sends into it, and receives the host's answer."""
     offer = Offer(version)
-    # The default check of the host name stays in place: the certificate must hold DNS:a.
+    # The default check of the host name stays enabled: the certificate must contain DNS:a.
     channel = grpc.secure_channel(
         GATEWAY,
         grpc.ssl_channel_credentials(read("ca.crt"), read("node.key"), read("node.crt")),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: takes one TCP connection and says what arrived. Arguments: address, port.
-// Prints "listening" once it does, and ends after the connection.
+// Runs on a host of the test network: accepts one TCP connection and reports the received data. Arguments: address,
+// port. Prints "listening" once it listens, and ends after the connection.
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: sends so many octets over one TCP connection and says what it sent.
-// Arguments: address, port, octets, marker, and optionally octets per second to stay below until SIGUSR1 comes.
+// Runs on a host of the test network: sends a number of octets over one TCP connection and reports the sent data.
+// Arguments: address, port, octets, marker, and optionally a rate limit in octets per second until SIGUSR1 arrives.
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';

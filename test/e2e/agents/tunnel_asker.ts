@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks a gateway for one tunnel in the name of its peer, so many times, with its offers in turn, and prints what it was
-// given last as one JSON line: { spi, version, key }, the key in hex. For tests only: it prints a key. Argument: as JSON
-// a TunnelRequest with `offers`, keys in hex, and `times`.
+// Requests one tunnel from a gateway with its peer's identity, several times, with its offers in turn, and prints the
+// last result as one JSON line: { spi, version, key }, the key in hex. For tests only: it prints a key. Argument: as
+// JSON a TunnelRequest with `offers`, keys in hex, and `times`.
 import { requestTunnel, type TunnelRequest } from './tunnel_request.js';
 
 type Argument = Omit<TunnelRequest, 'spi' | 'key'> & {

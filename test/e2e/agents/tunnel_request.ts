@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How agents ask a gateway for a tunnel as its peer does: one request of proto/psp_gateway.proto over mutual TLS,
-// with an offer for the way back.
+// How agents request a tunnel from a gateway as its peer does: one request of proto/psp_gateway.proto over mutual
+// TLS, with an offer for the reverse direction.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
@@ -11,15 +11,15 @@ import {
 } from '../../../proto/gen/psp_gateway.js';
 
 export interface TunnelRequest {
-  /** Folder of the certificates of the peer that asks. */
+  /** Folder with the certificates of the requesting peer. */
   tls: string;
-  /** Where the gateway that is asked listens. */
+  /** Listen address of the gateway. */
   endpoint: string;
   version: number;
-  /** Inner addresses: behind the peer that asks, behind the gateway. */
+  /** Inner addresses: behind the requesting peer, behind the gateway. */
   source: string;
   destination: string;
-  /** The offer for the way back, which leads to this outer address of the wire. */
+  /** The offer for the reverse direction, to this outer address on the wire. */
   address: string;
   mac: string;
   spi: number;
@@ -28,7 +28,9 @@ export interface TunnelRequest {
 
 export const requestId = 42n;
 
-/** @returns what the gateway gives for the way to it. */
+/**
+ * @returns the gateway's offer.
+ */
 export async function requestTunnel(
   asked: TunnelRequest,
 ): Promise<{ requestId: bigint; given: TunnelParameters }> {

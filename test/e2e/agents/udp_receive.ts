@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: listens for datagrams on a port of every address and prints each as it
-// comes, one JSON line: { from, text }. The first line is "listening". Ends on SIGTERM. Argument: port.
+// Runs on a host of the test network: receives datagrams on a port of every address and prints each as one JSON line:
+// { from, text }. The first line is "listening". Ends on SIGTERM. Argument: port.
 import { createSocket } from 'node:dgram';
 
 const socket = createSocket({ type: 'udp6', recvBufferSize: 4 << 20 });

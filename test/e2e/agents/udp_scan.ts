@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: sends one datagram to each of the 65 536 addresses of an IPv4 /16, in the
-// order of their numbers. Argument: the prefix's two octets, as in "10.9". Prints how many it sent.
+// Runs on a host of the test network: sends one datagram to each of the 65 536 addresses of an IPv4 /16, in ascending
+// order. Argument: the prefix's two octets, as in "10.9". Prints the number of datagrams sent.
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 

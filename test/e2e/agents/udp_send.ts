@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a host of the test network: sends datagrams as fast as it can, in the order of its plan. Arguments: the
-// plan, as JSON: [{ source, destination, port, count, from?, hex? }], whose rows take turns, and optionally how many
-// milliseconds to wait behind each turn. A datagram's text is "source destination number", or the octets of hex.
+// Runs on a host of the test network: sends datagrams at full speed in the order of its plan. Arguments: the plan, as
+// JSON: [{ source, destination, port, count, from?, hex? }], whose rows take turns, and optionally the number of
+// milliseconds to wait after each turn. The text of a datagram is "source destination number", or the octets of hex.
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
