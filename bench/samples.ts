@@ -91,8 +91,7 @@ interface Run {
 /** Feeds samples at a fixed rate to running samplers. */
 async function run(samplers: number, perS: number, seconds: number): Promise<Run> {
   const before = await takenBySamplers(samplers);
-  const way = new Sampler(['b']);
-  way.useBus(dataplane);
+  const way = new Sampler(dataplane, ['b']);
   let fed = 0;
   const startMs = performance.now();
   const startCpu = process.cpuUsage();
@@ -142,7 +141,7 @@ async function takenBySamplers(expected: number): Promise<Taken[]> {
       return {
         id,
         taken: sum('samplesTaken'),
-        dropped: sum('linesDropped', 'packetsDropped', 'overrun', 'malformed'),
+        dropped: sum('linesDropped', 'packetsDropped', 'busOverrun', 'busMalformed', 'batchesMalformed'),
         waiting: sum('linesWaitingBytes', 'packetsWaitingBytes'),
       };
     });

@@ -4,9 +4,9 @@
 import { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 
+const service = { description: 'a bench', version: '0.1.0' };
 const [server = '', password = ''] = process.argv.slice(2);
-const bus = await Bus.connect({ node: 'a', server, user: 'sampler', password });
-await bus.announce('a bench', '0.1.0');
+const bus = await Bus.connect({ node: 'a', server, user: 'sampler', password, service });
 const opaque = {
   encode: (octets: Uint8Array) => ({ finish: () => octets }),
   decode: (octets: Uint8Array) => octets,

@@ -7,7 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { renderAuditConfig, renderBusConfig, serverName } from '../../services/shared/bus/nats_config.js';
 import { readPassword } from '../../services/shared/bus/secret.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
-import { type BusServer, type BusUser, busUsers, services } from '../../services/shared/contracts.js';
+import {
+  type BusServer,
+  type BusUser,
+  busUsers,
+  serviceRow,
+  services,
+} from '../../services/shared/contracts.js';
 import { PspError } from '../../services/shared/errors.js';
 import { accounts } from '../../services/shared/process/privileges.js';
 import { nodeOptions } from '../../services/shared/process/signals.js';
@@ -77,7 +83,7 @@ export function childrenOf(config: NodeConfig): ChildSpec[] {
       silentProbes: silentProbes.service,
       firstAnswerMs: firstAnswerMs.other,
       channel: true,
-      stdout: service === 'sampler' ? 'stdout' : 'stderr',
+      stdout: serviceRow(service).ownsStdout ? 'stdout' : 'stderr',
     }),
   );
   return [...servers, ...programs];

@@ -33,13 +33,7 @@ interface InitOptions extends SharedOptions {
 
 const root = 0;
 const authorityFolder = 'ca';
-const readerOf: Record<BusUser, number> = {
-  dataplane: accounts.dataplane.gid,
-  keyexchange: accounts.keyexchange.gid,
-  sampler: accounts.sampler.gid,
-  stats: accounts.stats.gid,
-  operator: root,
-};
+const readerOf = (user: BusUser): number => (user === 'operator' ? root : accounts[user].gid);
 
 const nodeName = (name: string, before: string[] | undefined): string[] => {
   if (!isNodeName(name)) throw new InvalidArgumentError('a name of a-z, 0-9 and - is expected');
@@ -132,6 +126,6 @@ async function writeNode(
   secret.fill(0);
   for (const user of busUsers) {
     const password = randomBytes(32).toString('hex');
-    files.put(passwordFileOf(beside.passwords, user), password, { mode: 0o640, group: readerOf[user] });
+    files.put(passwordFileOf(beside.passwords, user), password, { mode: 0o640, group: readerOf(user) });
   }
 }

@@ -78,7 +78,8 @@ export async function keepAudit(
   const kept = BusStream.connect({
     ...loginOf(config),
     server: config.audit.listen,
-    onState: (connected) => connected && connects.tell(),
+    // The first connect is reported by `then`.
+    onState: (connected) => connected && stream !== undefined && connects.tell(),
     signal,
   }).then(
     (made) => {

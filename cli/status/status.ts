@@ -4,43 +4,32 @@
 // [{ name, id, version, startedMs }], dataplane, keyExchange: [...], sampler: [...], stats: [...] } with the fields
 // of proto/bus.proto in camelCase; dataplane is null while it does not answer (docs/schemas/status.json).
 import type { Command } from 'commander';
-import type {
-  DataplaneStatus,
-  Health,
-  KeyExchangeStatus,
-  ServiceStatus,
-  StatusQuery,
-} from '../../proto/gen/bus.js';
+import type { Health, ServiceStatus, StatusQuery } from '../../proto/gen/bus.js';
 import type { Bus, Discovered } from '../../services/shared/bus/bus.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
 import { certificateHealth, certificateOf } from '../../services/shared/config/node_certificate.js';
-import { contracts, type RequestContract, type Service, services } from '../../services/shared/contracts.js';
+import {
+  type Contract,
+  contracts,
+  type RequestContract,
+  type Service,
+  serviceRow,
+  services,
+  statusContracts,
+} from '../../services/shared/contracts.js';
 import { PspError } from '../../services/shared/errors.js';
 import { unixMs } from '../../services/shared/process/clock.js';
 import { answerMs, asOperator, auditOf, type SharedOptions } from '../operator.js';
 import { formatEpoch, print, printJson, Reported } from '../output.js';
 import { modeName } from '../terms.js';
+import type { Answers, NodeStatus } from './node_status.js';
 import { asText } from './status_text.js';
 
 /** How long replicas are waited for, and the first one of a service that hears but is slow. */
 const gatherMs = 400;
 const patienceMs = 2000;
 
-/** A service that answered, since when it runs. */
-export interface Running extends Discovered {
-  startedMs: bigint | null;
-}
-
-export interface NodeStatus {
-  name: string;
-  /** What is wrong, silent services first. */
-  health: Health[];
-  services: Running[];
-  dataplane: DataplaneStatus | undefined;
-  keyExchange: KeyExchangeStatus[];
-  sampler: ServiceStatus[];
-  stats: ServiceStatus[];
-}
+const replicated = services.filter((service) => serviceRow(service).hasReplicas);
 
 interface StatusOptions extends SharedOptions {
   counters?: true;
@@ -80,14 +69,15 @@ async function auditTrouble(config: NodeConfig): Promise<Health[]> {
 async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
   const name = config.node;
   const awaited = new Set<string>(services);
-  const allOf = async <R>(service: Service, contract: RequestContract<StatusQuery, R>): Promise<R[]> => {
-    const replicas = await bus.requestAll(contract, {}, gatherMs, patienceMs);
-    if (replicas.length === 0) awaited.delete(service);
-    return replicas;
+  const allOf = async (service: Service) => {
+    const contract = statusContracts[service] as Contract as RequestContract<StatusQuery, ServiceStatus>;
+    const answers = await bus.requestAll(contract, {}, gatherMs, patienceMs);
+    if (answers.length === 0) awaited.delete(service);
+    return [service, answers] as const;
   };
   const areAllFound = (found: readonly Discovered[]) =>
     [...awaited].every((service) => found.some(({ name }) => name === service));
-  const [found, dataplane, keyExchange, sampler, stats] = await Promise.all([
+  const [found, dataplane, replicas] = await Promise.all([
     bus.discover(gatherMs, patienceMs, areAllFound),
     bus.request(contracts.dataplaneStatus, {}, answerMs).catch((error: unknown) => {
       if (error instanceof PspError && ['SERVICE_DOWN', 'SERVICE_TIMEOUT'].includes(error.code)) {
@@ -96,20 +86,18 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
       }
       throw error;
     }),
-    allOf('keyexchange', contracts.keyExchangeStatus),
-    allOf('sampler', contracts.samplerStatus),
-    allOf('stats', contracts.statsStatus),
+    Promise.all(replicated.map(allOf)),
   ]);
-  const answers = { dataplane, keyExchange, sampler, stats };
-  const replicas = [...keyExchange, ...sampler, ...stats];
+  const answers = { dataplane, replicas: new Map(replicas) };
+  const all = replicas.flatMap(([, each]) => each);
   const startedOf = ({ name, id }: Discovered) =>
-    name === 'dataplane' ? dataplane?.startedMs : replicas.find((replica) => replica.id === id)?.startedMs;
+    name === 'dataplane' ? dataplane?.startedMs : all.find((replica) => replica.id === id)?.startedMs;
   const silent = silentServices(answers).map((service) => ({
     part: service,
     message: `${service} does not answer; see its log, \`psp up\` restarts it`,
     sinceMs: 0n,
   }));
-  const told = [...(dataplane?.health ?? []), ...replicas.flatMap(({ health }) => health)];
+  const told = [...(dataplane?.health ?? []), ...all.flatMap(({ health }) => health)];
   const isCertificateTold = told.some(({ part }) => part === 'certificate');
   return {
     name,
@@ -129,19 +117,16 @@ function filesHealth(config: NodeConfig): Health[] {
   }
 }
 
-type Answers = Pick<NodeStatus, 'dataplane' | 'keyExchange' | 'sampler' | 'stats'>;
-
-function silentServices({ dataplane, keyExchange, sampler, stats }: Answers): Service[] {
-  const silent: Record<Service, boolean> = {
-    dataplane: dataplane === undefined,
-    keyexchange: keyExchange.length === 0,
-    sampler: sampler.length === 0,
-    stats: stats.length === 0,
-  };
-  return services.filter((service) => silent[service]);
+function silentServices({ dataplane, replicas }: Answers): Service[] {
+  const answered = (service: Service) =>
+    service === 'dataplane' ? dataplane !== undefined : (replicas.get(service) ?? []).length > 0;
+  return services.filter((service) => !answered(service));
 }
 
-function asJson({ name, health, services, dataplane, keyExchange, sampler, stats }: NodeStatus) {
+/** Where the name of a service in JSON is not its own. */
+const jsonNames: Partial<Record<Service, string>> = { keyexchange: 'keyExchange' };
+
+function asJson({ name, health, services, dataplane, replicas }: NodeStatus) {
   return {
     node: name,
     ok: health.length === 0,
@@ -160,8 +145,8 @@ function asJson({ name, health, services, dataplane, keyExchange, sampler, stats
               samplingLog2: samplingLog2 ?? null,
             })),
           },
-    keyExchange,
-    sampler,
-    stats,
+    ...Object.fromEntries(
+      replicated.map((service) => [jsonNames[service] ?? service, replicas.get(service)]),
+    ),
   };
 }

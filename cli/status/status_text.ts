@@ -6,7 +6,7 @@ import type { Counter, DataplaneStatus, PeerStatus } from '../../proto/gen/bus.j
 import { specCounters } from '../../services/shared/spec_counters.js';
 import { formatAge, formatEpoch, table } from '../output.js';
 import { modeName, protection } from '../terms.js';
-import type { NodeStatus } from './status.js';
+import { keyExchangeOf, type NodeStatus } from './node_status.js';
 
 type Age = (unixMs: bigint) => string;
 
@@ -118,9 +118,10 @@ const peerHead = [
   'LAST FAILURE',
 ];
 
-function peerRows({ dataplane, keyExchange }: NodeStatus, age: Age) {
+function peerRows(node: NodeStatus, age: Age) {
+  const { dataplane } = node;
   const ago = (ms: bigint | undefined) => (ms === undefined || ms === 0n ? '-' : `${age(ms)} ago`);
-  const known = keyExchange.flatMap(({ peers }) => peers);
+  const known = keyExchangeOf(node).flatMap(({ peers }) => peers);
   const traffic = new Map(dataplane?.traffic.map((row) => [row.name, row]));
   const names = new Set([...known.map(({ name }) => name), ...traffic.keys()]);
   return Array.from(names, (name) => {
@@ -182,7 +183,7 @@ function specText({ dataplane }: NodeStatus): string[] {
   return rows.length === 0 ? [] : [`Counters of the PSP specification\n${table(['COUNTER', 'VALUE'], rows)}`];
 }
 
-function countersText({ dataplane, keyExchange, sampler, stats }: NodeStatus): string {
+function countersText({ dataplane, replicas }: NodeStatus): string {
   const of = (service: string, replicas: readonly { id: string; counters: Counter[] }[]) =>
     replicas.flatMap(({ id, counters }) =>
       counters
@@ -191,9 +192,7 @@ function countersText({ dataplane, keyExchange, sampler, stats }: NodeStatus): s
     );
   const rows = [
     ...of('dataplane', dataplane === undefined ? [] : [{ id: '', counters: dataplane.counters }]),
-    ...of('keyexchange', keyExchange),
-    ...of('sampler', sampler),
-    ...of('stats', stats),
+    ...[...replicas].flatMap(([service, each]) => of(service, each)),
   ];
   return rows.length === 0 ? 'nothing was counted' : table(['SERVICE', 'COUNTER', 'VALUE'], rows);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
-// are read once, before rights are given up.
+// are read once, before privileges are dropped.
 import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon/engine.js';
 import { Mode } from '../../proto/gen/bus.js';
 import {
@@ -13,16 +13,16 @@ import {
   parseAddress,
   parsePrefix,
 } from '../shared/address.js';
-import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { auditSliceOf } from '../shared/audit/trail.js';
 import { readBusSecret, readPassword } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
+import type { ServiceConfig } from '../shared/service/service_runtime.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
 
-export interface DataplaneConfig {
-  node: string;
+export interface DataplaneConfig extends ServiceConfig {
   engine: EngineSettings;
   /** Names by peer number. */
   peers: readonly string[];
@@ -35,12 +35,6 @@ export interface DataplaneConfig {
   /** Flows wanted from the start. */
   configured: readonly Miss[];
   times: { holdMs: number; exchangeMs: number; drainMs: number; rotateGraceMs: number };
-  bus: {
-    /** host:port of nats-server. */
-    server: string;
-    password: string;
-  };
-  audit: AuditSlice;
   /** 32 octets; the engine takes them over and wipes them. */
   busSecret: Buffer;
 }

@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the key exchange needs, and the small files beside it. All of them are read
-// once, before rights are given up.
+// once, before privileges are dropped.
 import { Mode } from '../../proto/gen/bus.js';
 import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
-import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { auditSliceOf } from '../shared/audit/trail.js';
 import { readBusSecret, readPassword } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
+import type { ServiceConfig } from '../shared/service/service_runtime.js';
 import type { Rules } from './core/rules.js';
 import { type Owner, ourselves, VipTable } from './core/vip_table.js';
 
-export interface KeyExchangeConfig {
+export interface KeyExchangeConfig extends ServiceConfig {
   rules: Rules;
   /** The URI that our own certificate must hold. */
   identity: string;
   /** host:port on which peers reach us. */
   listen: string;
-  audit: AuditSlice;
   tls: Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
-  bus: {
-    /** host:port of nats-server. */
-    server: string;
-    password: string;
+  bus: ServiceConfig['bus'] & {
     /** The node's bus secret, 32 octets. */
     secret: Buffer;
   };
@@ -58,6 +55,7 @@ export function rulesOf(config: NodeConfig): Rules {
 /** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
 export function sliceOf(config: NodeConfig): KeyExchangeConfig {
   return {
+    node: config.node,
     rules: rulesOf(config),
     identity: identityOf(config.trustDomain, config.node),
     listen: config.keyExchange.listen,

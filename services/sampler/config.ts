@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the sampler needs, and the limits that no file changes. The file beside it is
-// read once, before rights are given up.
+// read once, before privileges are dropped.
 import { join } from 'node:path';
-import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { auditSliceOf } from '../shared/audit/trail.js';
 import { readPassword } from '../shared/bus/secret.js';
 import type { NodeConfig } from '../shared/config/config.js';
 import { accounts } from '../shared/process/privileges.js';
+import type { ServiceConfig } from '../shared/service/service_runtime.js';
 
-export interface SamplerConfig {
-  node: string;
+export interface SamplerConfig extends ServiceConfig {
   files: {
     /** Where they lie; all replicas share it. */
     folder: string;
@@ -22,12 +22,6 @@ export interface SamplerConfig {
     snapBytes: number;
   };
   limits: Limits;
-  audit: AuditSlice;
-  bus: {
-    /** host:port of nats-server. */
-    server: string;
-    password: string;
-  };
 }
 
 export interface Limits {

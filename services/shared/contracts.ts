@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may travel on a node's bus: the one table of subjects, kinds, senders, receivers and payloads. Nothing
-// else names a subject, and the rights that nats-server grants each user are rendered from here. A row is
-// built when something consumes it. Two servers carry it: audit has one of its own, so that the one with everything
-// else keeps nothing on disk and no disk that is full or hangs can hold up a key.
+// The contracts of a node: its services, and what may travel between them on the bus. The table of services has one row
+// for each; what all services have alike follows from it (accounts, bus users and their rights, status, stats, audit). The
+// table of contracts has subjects, kinds, senders, receivers and payloads. Nothing else names a subject, and the rights
+// that nats-server grants each user are rendered from here. Two servers carry the messages: audit has one of its own, so
+// that the bus keeps nothing on disk and no disk that is full or hangs can delay a key.
 import {
   DataplaneStarted,
   DataplaneStatus,
@@ -27,18 +28,6 @@ import {
   StatusQuery,
 } from '../../proto/gen/bus.js';
 
-/** The services of a node. */
-export const services = ['dataplane', 'keyexchange', 'sampler', 'stats'] as const;
-export type Service = (typeof services)[number];
-
-/** The servers of a node, each a nats-server: `bus` has no disk; `audit` has JetStream and nothing else. */
-export const busServers = ['bus', 'audit'] as const;
-export type BusServer = (typeof busServers)[number];
-
-/** Who has an account on the bus: every service, and the operator's tools. */
-export const busUsers = [...services, 'operator'] as const;
-export type BusUser = (typeof busUsers)[number];
-
 /** The half of a ts-proto message that the bus needs. */
 export interface Codec<T> {
   encode(message: T): { finish(): Uint8Array };
@@ -46,6 +35,91 @@ export interface Codec<T> {
   /** With enums by their names. */
   toJSON?(message: T): unknown;
 }
+
+/** One service of a node. */
+export interface ServiceRow {
+  /** As the NATS services protocol shows it. */
+  description: string;
+  /** User and group that its process runs as; no other process may have it (process/privileges.ts). */
+  uid: number;
+  /** Whether it may read the node's bus secret, so that it can open seals. */
+  readsBusSecret: boolean;
+  /** Whether a node may have several of it; the dataplane owns ports and keys. */
+  hasReplicas: boolean;
+  /** Whether its standard output is that of `psp up`. */
+  ownsStdout?: true;
+  /** Its counters that may fall again (docs/operations.md). */
+  gauges: readonly string[];
+  /** What it answers to `query.<service>.status`: at least the fields of ServiceStatus. */
+  status: Codec<unknown>;
+}
+
+/** The services of a node, in the order of their start. */
+const serviceTable = {
+  dataplane: {
+    description: 'Moves packets and arbitrates flows and keys',
+    uid: 70_001,
+    readsBusSecret: true,
+    hasReplicas: false,
+    gauges: [
+      'held',
+      'wanted',
+      'keyed',
+      'inboundFlows',
+      'receiveSpis',
+      'fragmentsWaiting',
+      'neighbours',
+      'neighbourQueued',
+      'missesWaiting',
+      'unlockedBytes',
+      'wants',
+      'heldDownFlows',
+      'exchangesRemembered',
+      'unansweredFlows',
+    ],
+    status: DataplaneStatus,
+  },
+  keyexchange: {
+    description: 'Exchanges keys with other gateways',
+    uid: 70_002,
+    readsBusSecret: true,
+    hasReplicas: true,
+    gauges: [],
+    status: KeyExchangeStatus,
+  },
+  sampler: {
+    description: 'Writes sampled packets as lines and files',
+    uid: 70_003,
+    readsBusSecret: false,
+    hasReplicas: true,
+    ownsStdout: true,
+    gauges: ['linesWaitingBytes', 'packetsWaitingBytes'],
+    status: ServiceStatus,
+  },
+  stats: {
+    description: 'Serves counters and health to monitoring',
+    uid: 70_004,
+    readsBusSecret: false,
+    hasReplicas: true,
+    gauges: ['replicas'],
+    status: ServiceStatus,
+  },
+} as const satisfies Record<string, ServiceRow>;
+
+export type Service = keyof typeof serviceTable;
+export const services = Object.keys(serviceTable) as Service[];
+export const serviceRow = (service: Service): ServiceRow => serviceTable[service];
+/** What a service answers to a query of its status. */
+export type StatusOf<S extends Service> =
+  (typeof serviceTable)[S]['status'] extends Codec<infer Status> ? Status : never;
+
+/** The servers of a node, each a nats-server: `bus` has no disk; `audit` has JetStream and nothing else. */
+export const busServers = ['bus', 'audit'] as const;
+export type BusServer = (typeof busServers)[number];
+
+/** Who has an account on the bus: every service, and the operator's tools. */
+export type BusUser = Service | 'operator';
+export const busUsers: readonly BusUser[] = [...services, 'operator'];
 
 interface Row<Service extends BusUser> {
   /** Below `psp.v1.<node>.`; with `perSender` one token, the sender's id, follows. Audit: see AuditContract. */
@@ -85,19 +159,48 @@ const cloudEvent: Codec<unknown> = {
   decode: (octets) => JSON.parse(Buffer.from(octets).toString()) as unknown,
 };
 
-const audit = (service: Service): AuditContract => ({
+const event = <T>(row: Omit<EventContract<T>, 'kind'>): EventContract<T> => ({ kind: 'event', ...row });
+const request = <T, R>(row: Omit<RequestContract<T, R>, 'kind'>): RequestContract<T, R> => ({
+  kind: 'request',
+  ...row,
+});
+
+const perService = <Rows>(rowOf: (service: Service) => Contract): Rows =>
+  Object.fromEntries(services.map((service) => [service, rowOf(service)])) as Rows;
+
+/** The rows that every service has, by service. */
+export const statusContracts = perService<{ [S in Service]: RequestContract<StatusQuery, StatusOf<S>> }>(
+  (service) =>
+    request({
+      subject: `query.${service}.status`,
+      from: ['operator'],
+      to: [service],
+      queue: !serviceRow(service).hasReplicas,
+      payload: StatusQuery,
+      reply: serviceRow(service).status,
+    }),
+);
+export const statsContracts = perService<Record<Service, EventContract<ServiceStats>>>((service) =>
+  event({
+    subject: `stats.${service}`,
+    from: [service],
+    to: ['stats'],
+    queue: false,
+    perSender: true,
+    payload: ServiceStats,
+  }),
+);
+export const auditContracts = perService<Record<Service, AuditContract>>((service) => ({
   kind: 'audit',
   subject: `audit.${service}`,
   from: [service],
   to: [],
   queue: false,
   payload: cloudEvent,
-});
-const event = <T>(row: Omit<EventContract<T>, 'kind'>): EventContract<T> => ({ kind: 'event', ...row });
-const request = <T, R>(row: Omit<RequestContract<T, R>, 'kind'>): RequestContract<T, R> => ({
-  kind: 'request',
-  ...row,
-});
+}));
+
+const named = <Rows>(rows: Record<Service, Contract>, what: string): Rows =>
+  Object.fromEntries(services.map((service) => [`${service}${what}`, rows[service]])) as Rows;
 
 export const contracts = {
   flowMissed: event({
@@ -187,14 +290,6 @@ export const contracts = {
     payload: SampleBatch,
     reply: SamplesTaken,
   }),
-  dataplaneStatus: request({
-    subject: 'query.dataplane.status',
-    from: ['operator'],
-    to: ['dataplane'],
-    queue: true,
-    payload: StatusQuery,
-    reply: DataplaneStatus,
-  }),
   dataplaneFlows: request({
     subject: 'query.dataplane.flows',
     from: ['operator'],
@@ -203,75 +298,10 @@ export const contracts = {
     payload: FlowsQuery,
     reply: FlowsPage,
   }),
-  keyExchangeStatus: request({
-    subject: 'query.keyexchange.status',
-    from: ['operator'],
-    to: ['keyexchange'],
-    queue: false,
-    payload: StatusQuery,
-    reply: KeyExchangeStatus,
-  }),
-  samplerStatus: request({
-    subject: 'query.sampler.status',
-    from: ['operator'],
-    to: ['sampler'],
-    queue: false,
-    payload: StatusQuery,
-    reply: ServiceStatus,
-  }),
-  statsStatus: request({
-    subject: 'query.stats.status',
-    from: ['operator'],
-    to: ['stats'],
-    queue: false,
-    payload: StatusQuery,
-    reply: ServiceStatus,
-  }),
-  dataplaneStats: event({
-    subject: 'stats.dataplane',
-    from: ['dataplane'],
-    to: ['stats'],
-    queue: false,
-    perSender: true,
-    payload: ServiceStats,
-  }),
-  keyExchangeStats: event({
-    subject: 'stats.keyexchange',
-    from: ['keyexchange'],
-    to: ['stats'],
-    queue: false,
-    perSender: true,
-    payload: ServiceStats,
-  }),
-  samplerStats: event({
-    subject: 'stats.sampler',
-    from: ['sampler'],
-    to: ['stats'],
-    queue: false,
-    perSender: true,
-    payload: ServiceStats,
-  }),
-  statsStats: event({
-    subject: 'stats.stats',
-    from: ['stats'],
-    to: ['stats'],
-    queue: false,
-    perSender: true,
-    payload: ServiceStats,
-  }),
-  dataplaneAudit: audit('dataplane'),
-  keyExchangeAudit: audit('keyexchange'),
-  samplerAudit: audit('sampler'),
-  statsAudit: audit('stats'),
+  ...named<{ [S in Service as `${S}Status`]: (typeof statusContracts)[S] }>(statusContracts, 'Status'),
+  ...named<{ [S in Service as `${S}Stats`]: EventContract<ServiceStats> }>(statsContracts, 'Stats'),
+  ...named<{ [S in Service as `${S}Audit`]: AuditContract }>(auditContracts, 'Audit'),
 } as const;
-
-/** The row under which a service tells the auditors. */
-export const auditContractOf = {
-  dataplane: contracts.dataplaneAudit,
-  keyexchange: contracts.keyExchangeAudit,
-  sampler: contracts.samplerAudit,
-  stats: contracts.statsAudit,
-} as const satisfies Record<Service, AuditContract>;
 
 /** The server that carries a row. */
 export const serverOf = ({ kind }: Contract): BusServer => (kind === 'audit' ? 'audit' : 'bus');

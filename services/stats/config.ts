@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the stats service needs. It holds no secret but its password of the bus.
-import { type AuditSlice, auditSliceOf } from '../shared/audit/trail.js';
+import { auditSliceOf } from '../shared/audit/trail.js';
 import { readPassword } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import type { NodeConfig } from '../shared/config/config.js';
+import type { ServiceConfig } from '../shared/service/service_runtime.js';
 
-export interface StatsConfig {
-  node: string;
+export interface StatsConfig extends ServiceConfig {
   /** Names of the peers: the only ones that become labels. */
   peers: readonly string[];
   /** Entries of `bypass`, which become labels too. */
   bypass: readonly string[];
   /** host:port of the pages. */
   listen: string;
-  audit: AuditSlice;
-  bus: {
-    /** host:port of nats-server. */
-    server: string;
-    password: string;
-  };
 }
 
 /** @throws PspError FILE_UNREADABLE when the password beside the node file is missing. */

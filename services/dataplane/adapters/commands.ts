@@ -25,7 +25,7 @@ import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import type { EgressKey } from '../core/facts.js';
-import type { Auditor } from './audit_report.js';
+import type { AuditReport } from './audit_report.js';
 import type { Engine } from './engine.js';
 import type { Executor } from './executor.js';
 
@@ -44,7 +44,7 @@ export class Commands {
     private readonly arbiter: Arbiter,
     private readonly engine: Engine,
     private readonly executor: Executor,
-    private readonly auditor: Auditor,
+    private readonly auditor: AuditReport,
     private readonly log: Logger,
   ) {}
 

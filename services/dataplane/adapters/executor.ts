@@ -13,7 +13,7 @@ import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import type { DataplaneConfig } from '../config.js';
 import { type Arbiter, tickMs } from '../core/arbiter.js';
 import type { Action, Fact, Replies, RequestFact } from '../core/facts.js';
-import type { Auditor } from './audit_report.js';
+import type { AuditReport } from './audit_report.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
 const retryMs = 20;
@@ -40,7 +40,6 @@ const wants = {
 } as const;
 
 export class Executor {
-  #bus: Bus | undefined;
   #ticks: NodeJS.Timeout | undefined;
   #stopped = false;
   /** Messages of exchanges whose offers were made in this turn. */
@@ -53,7 +52,8 @@ export class Executor {
     private readonly config: Pick<DataplaneConfig, 'peers' | 'terms'>,
     private readonly arbiter: Arbiter,
     private readonly engine: Engine,
-    private readonly auditor: Auditor,
+    private readonly auditor: AuditReport,
+    private readonly bus: Pick<Bus, 'publish'>,
   ) {}
 
   /** Called once the engine runs. */
@@ -69,15 +69,8 @@ export class Executor {
     for (const request of this.#requests.keys()) this.#end(request).reject(new PspError('ENGINE_BUSY'));
   }
 
-  /** Exchanges are published here from now on, as long as it is connected. */
-  useBus(bus: Bus): void {
-    this.#bus = bus;
-    this.busState(bus.connected);
-  }
-
   busState(connected: boolean): void {
-    if (this.#bus === undefined) return;
-    if (connected) this.#bus.publish(contracts.dataplaneStarted, { epoch: this.arbiter.epoch });
+    if (connected) this.bus.publish(contracts.dataplaneStarted, { epoch: this.arbiter.epoch });
     this.on({ type: 'bus', connected });
   }
 
@@ -167,7 +160,7 @@ export class Executor {
     const unpublished = this.#unpublished.get(exchange);
     if (unpublished === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
     const want = { ...unpublished.want, publishedNs: monotonicNs(), timeoutMs };
-    this.#bus?.publish(wants[unpublished.reason].contract, want);
+    this.bus.publish(wants[unpublished.reason].contract, want);
   }
 
   #offerInReturn({ request }: ActionOf<'offerInReturn'>): Promise<void> {

@@ -4,23 +4,17 @@
 // before it is reported here.
 import type { LinkChange, PortInfo } from '../../../native/addon/engine.js';
 import { formatMac, unmapped } from '../../shared/address.js';
-import type { AuditData } from '../../shared/audit/event.js';
 import { PspError } from '../../shared/errors.js';
 import type { Logger } from '../../shared/process/log.js';
+import type { FaultList } from '../../shared/service/fault_list.js';
 import type { DataplaneConfig } from '../config.js';
+import type { AuditReport } from './audit_report.js';
 import type { EngineInfo } from './engine.js';
 
 export type Role = 'unsecured' | 'secured';
 
 /** A port's link: with the MTU of its interface, and the one that is used. */
 export type Link = Omit<LinkChange, 'port'>;
-
-/** Where changes go. */
-export interface LinkSink {
-  record(data: AuditData['link.changed']): void;
-  wrong(part: string, message: string): void;
-  well(part: string): void;
-}
 
 /** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/ip/oversize.h. */
 const leastMtu = { 4: 576, 6: 1280 } as const;
@@ -36,7 +30,8 @@ export class Links {
   constructor(
     private readonly config: Pick<DataplaneConfig, 'engine'>,
     private readonly log: Logger,
-    private readonly sink: LinkSink,
+    private readonly audit: Pick<AuditReport, 'linkChanged'>,
+    private readonly faults: FaultList,
     private readonly onRemoved: (error: PspError) => void,
   ) {}
 
@@ -70,7 +65,7 @@ export class Links {
       if (from === to) return;
       const code = to === 'down' ? 'LINK_DOWN' : to === 'removed' ? 'INTERFACE_REMOVED' : undefined;
       this.log.warn({ ...this.#fields(port), what, from, to, ...(code && { code }) }, 'link changed');
-      this.sink.record({ port, interface: this.#name(port), what, from, to });
+      this.audit.linkChanged({ port, interface: this.#name(port), what, from, to });
     };
     tell('state', stateOf(before), stateOf(link));
     if (!link.present) {
@@ -104,8 +99,8 @@ export class Links {
   }
 
   #say(part: string, fault: PspError | undefined): void {
-    if (fault === undefined) this.sink.well(part);
-    else this.sink.wrong(part, `${fault.code}: ${fault.message}`);
+    if (fault === undefined) this.faults.clear(part);
+    else this.faults.set(part, `${fault.code}: ${fault.message}`);
   }
 }
 

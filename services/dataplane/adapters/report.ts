@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator sees of the dataplane: status with what is wrong first, and the counters that go out each
-// second. Numbers come from the engine and the arbiter when they are asked for; only what is wrong is
-// remembered here, with the time since when.
-import type {
-  Counter,
-  DataplaneStatus,
-  Health,
-  PeerTerms,
-  PeerTraffic,
-  PortStatus,
-  ServiceStats,
-} from '../../../proto/gen/bus.js';
+// What an operator sees of the dataplane: what is wrong, and its counters. Numbers come from the engine and the arbiter
+// when they are read; only what is wrong is kept, with the time since when.
+import type { Counter, PeerTerms, PeerTraffic, PortStatus } from '../../../proto/gen/bus.js';
 import { formatMac } from '../../shared/address.js';
-import type { AuditTrail } from '../../shared/audit/trail.js';
-import type { Bus } from '../../shared/bus/bus.js';
-import { monotonicMs, unixMs, unixUsAt } from '../../shared/process/clock.js';
-import { logCounters } from '../../shared/process/log.js';
-import { version } from '../../shared/process/version.js';
+import { countersOf } from '../../shared/counters.js';
+import { monotonicMs, unixUsAt } from '../../shared/process/clock.js';
+import type { FaultList } from '../../shared/service/fault_list.js';
+import type { OwnReport } from '../../shared/service/service_runtime.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import { Losses } from '../core/losses.js';
@@ -25,13 +15,37 @@ import type { Fenced } from './fence.js';
 import type { Links } from './links.js';
 import type { Sampler } from './sampler_client.js';
 
+/** What the report reads. */
+export interface Sources {
+  arbiter: Arbiter;
+  engine: Engine;
+  /** The engine as it started. */
+  info: EngineInfo;
+  sampler: Pick<Sampler, 'counters'>;
+  links: Pick<Links, 'of'>;
+  startedMs: number;
+}
+
+/** What was found wrong with the fences when they were set. */
+export function reportFences(fences: readonly Fenced[], faults: FaultList): void {
+  for (const { name, wasOpen, unwritable } of fences) {
+    if (wasOpen) {
+      faults.set(
+        `fence ${name}`,
+        'the link was up without a fence before this start; bring it up only through the gateway',
+      );
+    }
+    if (unwritable.length > 0) {
+      faults.set(
+        `ipv6 ${name}`,
+        `IPv6 may configure itself there: set net.ipv6.conf.${name}.disable_ipv6=1 (not writable: ${unwritable.join(', ')})`,
+      );
+    }
+  }
+}
+
 export class Report {
-  readonly #startedMs = BigInt(unixMs());
-  readonly #wrong = new Map<string, Health>();
-  #info: EngineInfo | undefined;
-  #links: Pick<Links, 'of'> | undefined;
-  #bus: Pick<Bus, 'counters'> | undefined;
-  #audit: Pick<AuditTrail, 'counters' | 'health'> | undefined;
+  readonly #startedMs: bigint;
   readonly #eventsLost = new Losses();
   readonly #samplesLost = new Losses();
   readonly #samplesDropped = new Losses();
@@ -42,89 +56,30 @@ export class Report {
       DataplaneConfig,
       'node' | 'engine' | 'peers' | 'terms' | 'bypass' | 'warnings'
     >,
-    private readonly arbiter: Arbiter,
-    private readonly engine: Engine,
-    private readonly sampler: Pick<Sampler, 'counters'>,
-  ) {}
-
-  /** Something is wrong until `well` is said of the same part; the message also says what to do. */
-  wrong(part: string, message: string): void {
-    const sinceMs = this.#wrong.get(part)?.sinceMs ?? BigInt(unixMs());
-    this.#wrong.set(part, { part, message, sinceMs });
+    private readonly sources: Sources,
+    private readonly faults: FaultList,
+  ) {
+    this.#startedMs = BigInt(sources.startedMs);
   }
 
-  well(part: string): void {
-    this.#wrong.delete(part);
-  }
-
-  /** What it counts is published, too. */
-  useBus(bus: Pick<Bus, 'counters'>): void {
-    this.#bus = bus;
-  }
-
-  /** What it has to tell of itself, too. */
-  useAudit(audit: Pick<AuditTrail, 'counters' | 'health'>): void {
-    this.#audit = audit;
-  }
-
-  started(info: EngineInfo, links: Pick<Links, 'of'>, fences: readonly Fenced[]): void {
-    this.#info = info;
-    this.#links = links;
-    for (const { name, wasOpen, unwritable } of fences) {
-      if (wasOpen) {
-        this.wrong(
-          `fence ${name}`,
-          'the link was up without a fence before this start; bring it up only through the gateway',
-        );
-      }
-      if (unwritable.length > 0) {
-        this.wrong(
-          `ipv6 ${name}`,
-          `IPv6 may configure itself there: set net.ipv6.conf.${name}.disable_ipv6=1 (not writable: ${unwritable.join(', ')})`,
-        );
-      }
-    }
-  }
-
-  status(): DataplaneStatus {
-    const counts = this.engine.counters();
-    const wait = this.arbiter.rotationWait(monotonicMs());
-    this.#judge(counts, wait?.unanswered ?? 0);
+  read(): OwnReport<'dataplane'> {
+    const { arbiter, engine, info } = this.sources;
+    const counts = engine.counters();
+    const wait = arbiter.rotationWait(monotonicMs());
+    const unansweredFlows = wait?.unanswered ?? 0;
+    this.#judge(counts, unansweredFlows);
+    const both = { generation: arbiter.generation, crypto: info.crypto, ...this.#tables(counts) };
     return {
-      node: this.config.node,
-      epoch: this.arbiter.epoch,
-      generation: this.arbiter.generation,
-      startedMs: this.#startedMs,
-      crypto: this.#info?.crypto ?? '',
-      health: [...this.#wrong.values(), ...(this.#audit?.health() ?? [])],
-      ...this.#tables(counts),
+      health: this.faults.list(),
       counters: this.#counters(counts),
-      unansweredFlows: wait?.unanswered ?? 0,
-      drainLeftMs: wait?.drainLeftMs ?? 0,
+      status: { ...both, epoch: arbiter.epoch, unansweredFlows, drainLeftMs: wait?.drainLeftMs ?? 0 },
+      stats: both,
     };
   }
 
-  stats(id: string): ServiceStats {
-    const counts = this.engine.counters();
-    this.#judge(counts, this.arbiter.rotationWait(monotonicMs())?.unanswered ?? 0);
-    return {
-      service: 'dataplane',
-      id,
-      startedMs: this.#startedMs,
-      version,
-      crypto: this.#info?.crypto ?? '',
-      generation: this.arbiter.generation,
-      health: [...this.#wrong.values(), ...(this.#audit?.health() ?? [])],
-      ...this.#tables(counts),
-      counters: this.#counters(counts),
-      peers: [],
-      histograms: [],
-    };
-  }
-
-  /** What status and stats have in common and has a place of its own. */
+  /** Fields that status and stats have in common. */
   #tables(counts: EngineCounters) {
-    const { rotatedMs } = this.arbiter;
+    const { rotatedMs } = this.sources.arbiter;
     return {
       notices: openings(this.config).map((opening) => ({ ...opening, sinceMs: this.#startedMs })),
       ports: counts.ports.map((port) => this.#port(port)),
@@ -132,7 +87,7 @@ export class Report {
       drops: counts.drops,
       lcores: counts.lcores,
       traffic: counts.peers.map((peer, number) => this.#traffic(peer, number)),
-      samplingLog2: this.engine.samplingLog2(),
+      samplingLog2: this.sources.engine.samplingLog2(),
       bypass: counts.bypass.map((rule, i) => ({ rule: this.config.bypass[i] ?? '', ...rule })),
       terms: this.config.peers.map((name, peer) => this.#terms(name, peer)),
       ingressAcl: this.config.engine.ingressAcl,
@@ -142,7 +97,7 @@ export class Report {
 
   #terms(name: string, peer: number): PeerTerms {
     const { mode, authOnly, cookie, cryptOffset, mtu } = this.config.terms[peer] as Terms;
-    const samplingLog2 = this.engine.samplingLog2(peer);
+    const samplingLog2 = this.sources.engine.samplingLog2(peer);
     return { name, mode, authOnly, cookie, cryptOffset, mtu, samplingLog2 };
   }
 
@@ -153,20 +108,24 @@ export class Report {
       ...counts,
       lastEgressMs: unixMsAt(lastEgressMs),
       lastIngressMs: unixMsAt(lastIngressMs),
-      lastKeyMs: unixMsAt(BigInt(this.arbiter.newestKeyMs(number) ?? 0)),
+      lastKeyMs: unixMsAt(BigInt(this.sources.arbiter.newestKeyMs(number) ?? 0)),
     };
   }
 
   /** What the numbers say by themselves. */
   #judge(counts: EngineCounters, unanswered: number): void {
     const check = (part: string, isWrong: boolean, message: string) =>
-      isWrong ? this.wrong(part, message) : this.well(part);
+      isWrong ? this.faults.set(part, message) : this.faults.clear(part);
     check(
       'rotation',
       unanswered > 0,
       `${unanswered} inbound flows have not answered the last rotation; see their peers`,
     );
-    check('offers', this.arbiter.exhausted, 'the active master key has no SPI left; run `psp rotate`');
+    check(
+      'offers',
+      this.sources.arbiter.exhausted,
+      'the active master key has no SPI left; run `psp rotate`',
+    );
     const nowMs = monotonicMs();
     const { eventsLost = 0n, missesWaiting = 0n, samplesLost = 0n } = counts.values;
     check(
@@ -179,7 +138,8 @@ export class Report {
       this.#eventsLost.recent(eventsLost, nowMs) > 0n,
       `${eventsLost} receive SPIs ended before their first packet could be told; the dataplane is overloaded`,
     );
-    const { samplesDropped, samplesUnanswered, capturesDropped, capturesUnanswered } = this.sampler.counters;
+    const { samplesDropped, samplesUnanswered, capturesDropped, capturesUnanswered } =
+      this.sources.sampler.counters;
     const untaken = this.#samplesDropped.recent(BigInt(samplesDropped + samplesUnanswered), nowMs);
     const uncaptured = this.#capturesDropped.recent(BigInt(capturesDropped + capturesUnanswered), nowMs);
     check(
@@ -203,28 +163,16 @@ export class Report {
     );
   }
 
-  /** The engine's, by their names, then the arbiter's and those of the bus: docs/operations.md. */
+  /** The engine's, by their names, then the arbiter's and those of samples: docs/operations.md. */
   #counters({ values }: EngineCounters): Counter[] {
-    const { wants, heldDownFlows, exchangesRemembered, unansweredFlows } = this.arbiter.gauges();
-    const ours = {
-      wants,
-      heldDownFlows,
-      exchangesRemembered,
-      unansweredFlows,
-      ...this.arbiter.counters,
-      ...this.sampler.counters,
-      ...this.#bus?.counters,
-    };
-    return [
-      ...Object.entries(values).map(([name, value]) => ({ name, value })),
-      ...Object.entries(ours).map(([name, value]) => ({ name, value: BigInt(value) })),
-      ...logCounters(),
-      ...(this.#audit?.counters() ?? []),
-    ];
+    const { arbiter, sampler } = this.sources;
+    const { wants, heldDownFlows, exchangesRemembered, unansweredFlows } = arbiter.gauges();
+    const gauges = { wants, heldDownFlows, exchangesRemembered, unansweredFlows };
+    return countersOf({ ...values, ...gauges, ...arbiter.counters, ...sampler.counters });
   }
 
   #port({ role, ...counts }: EngineCounters['ports'][number]): PortStatus {
-    const link = this.#links?.of(role);
+    const link = this.sources.links.of(role);
     return {
       role,
       name: this.config.engine[role].device,

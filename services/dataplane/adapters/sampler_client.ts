@@ -35,7 +35,6 @@ export interface SampleCounters {
 }
 
 export class Sampler {
-  #bus: Pick<Bus, 'request'> | undefined;
   #finishing = false;
   readonly #sending = new Set<Promise<void>>();
   readonly #ways: readonly Way[] = [
@@ -51,14 +50,10 @@ export class Sampler {
 
   /** @param peers names by peer number. @param reasons why packets are dropped, by number: "ingress/icv_failure". */
   constructor(
+    private readonly bus: Pick<Bus, 'request'>,
     private readonly peers: readonly string[],
     private readonly reasons: readonly string[] = [],
   ) {}
-
-  /** Samples go here from now on. */
-  useBus(bus: Pick<Bus, 'request'>): void {
-    this.#bus = bus;
-  }
 
   /** What became of samples so far. */
   get counters(): SampleCounters {
@@ -110,9 +105,8 @@ export class Sampler {
   }
 
   async #outcome(contract: Way['contract'], samples: Sample[]): Promise<BatchOutcome> {
-    if (this.#bus === undefined) return 'absent';
     try {
-      await this.#bus.request(contract, { samples }, answerMs);
+      await this.bus.request(contract, { samples }, answerMs);
       return 'taken';
     } catch (error) {
       if (!(error instanceof PspError)) throw error;

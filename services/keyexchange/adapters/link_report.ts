@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the links to peers come and go, as lines for operators and events for auditors. Lines of one peer and state come
 // at most once a second; events of a link that flaps are joined.
-import type { Auditor } from '../../shared/audit/trail.js';
+import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
 import { monotonicMs } from '../../shared/process/clock.js';
@@ -23,7 +23,7 @@ export class LinkReport implements LinkListener {
 
   constructor(
     private readonly rules: Rules,
-    private readonly audit: Auditor,
+    private readonly audit: AuditRecorder,
     private readonly log: Logger,
   ) {}
 

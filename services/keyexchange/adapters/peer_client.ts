@@ -47,6 +47,7 @@ export interface LinkListener {
 export class PeerClient {
   readonly #breaker: Breaker;
   readonly #link = new PeerLink((before) => this.#changed(before));
+  /** Connected from `connect` on. */
   #channel: Client;
   #channelSinceMs = monotonicMs();
   #heardMs = 0;
@@ -63,7 +64,13 @@ export class PeerClient {
     private readonly listener: LinkListener,
   ) {
     this.#breaker = new Breaker(peer.name);
-    this.#channel = this.#open();
+    this.#channel = this.#newChannel();
+  }
+
+  /** Begins to keep the channel connected. */
+  connect(): void {
+    this.#channelSinceMs = monotonicMs();
+    this.#link.follow(this.#channel.getChannel());
   }
 
   get link(): Link {
@@ -123,10 +130,8 @@ export class PeerClient {
     this.#channel.close();
   }
 
-  #open(): Client {
-    const client = new Client(this.peer.endpoint, this.credentials, channelOptions);
-    this.#link.follow(client.getChannel());
-    return client;
+  #newChannel(): Client {
+    return new Client(this.peer.endpoint, this.credentials, channelOptions);
   }
 
   #call(request: MultiTunnelRequest, timeoutMs: number): Promise<MultiTunnelResponse> {
@@ -224,8 +229,8 @@ export class PeerClient {
 
   #replace(): void {
     const old = this.#channel;
-    this.#channelSinceMs = monotonicMs();
-    this.#channel = this.#open();
+    this.#channel = this.#newChannel();
+    this.connect();
     old.close();
   }
 }

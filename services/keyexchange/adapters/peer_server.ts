@@ -22,15 +22,12 @@ import { monotonicNs } from '../../shared/process/clock.js';
 import { foreignText } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { atOnce, type Peer } from '../core/rules.js';
-import type { Call } from './answerer.js';
+import type { Answerer } from './answerer.js';
 import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import type { Refusals } from './refusals.js';
 import type { Report } from './report.js';
 import { TlsDoor } from './tls_door.js';
-
-/** Answers a request of an authenticated peer. */
-export type Answer = (peer: Peer, request: MultiTunnelRequest, call: Call) => Promise<MultiTunnelResponse>;
 
 const certificatesRemembered = 1024;
 
@@ -49,12 +46,10 @@ export class PeerServer {
   readonly #byIdentity: ReadonlyMap<string, Peer>;
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
-  #answer: Answer = async () => {
-    throw new PspError('SERVICE_DOWN', { service: 'dataplane' });
-  };
 
   constructor(
     peers: Iterable<Peer>,
+    private readonly answerer: Pick<Answerer, 'answer'>,
     private readonly report: Report,
     private readonly refusals: Pick<Refusals, 'given'>,
   ) {
@@ -71,11 +66,8 @@ export class PeerServer {
     });
   }
 
-  /**
-   * Listens; until `serve` every request ends with SERVICE_DOWN.
-   * @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE.
-   */
-  bind(listen: string, certificate: NodeCertificate): Promise<number> {
+  /** @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
+  listen(listen: string, certificate: NodeCertificate): Promise<number> {
     this.#door = new TlsDoor(certificate, {
       onPeer: (socket) => {
         const { raw } = socket.getPeerX509Certificate() ?? {};
@@ -90,10 +82,6 @@ export class PeerServer {
       },
     });
     return this.#door.listen(listen);
-  }
-
-  serve(answer: Answer): void {
-    this.#answer = answer;
   }
 
   /** Takes no more calls; those in flight may end until the deadline, then they are cut. */
@@ -116,7 +104,7 @@ export class PeerServer {
       const { epoch } = call.request;
       const shared = epoch && this.report.epochUsed(peer.name, epoch, call.getPeer());
       if (shared) this.refusals.given(shared, peer.name);
-      const response = await this.#answer(peer, call.request, {
+      const response = await this.answerer.answer(peer, call.request, {
         timeoutMs: Number(call.getDeadline()) - Date.now(),
         isCancelled: () => call.cancelled,
       });

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tells the auditors of the refusals that we give to peers, as far as the ledger lets them through.
-import type { Auditor } from '../../shared/audit/trail.js';
+import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
 import { RefusalLedger, type Told } from '../core/refusal_ledger.js';
 
 export class Refusals {
   readonly #ledger = new RefusalLedger();
-  #trail: Auditor | undefined;
-  /** Before there is a trail: no more than the ledger's buckets hold. */
-  #early: Told[] = [];
 
-  useTrail(trail: Auditor): void {
-    this.#trail = trail;
-    this.#tell(this.#early);
-    this.#early = [];
-  }
+  constructor(private readonly audit: AuditRecorder) {}
 
   given(error: PspError, peer: string | undefined): void {
     const { code, message } = error;
@@ -28,15 +21,11 @@ export class Refusals {
   }
 
   #tell(events: readonly Told[]): void {
-    if (this.#trail === undefined) {
-      this.#early.push(...events);
-      return;
-    }
     for (const { type, code, peer, detail, count, firstMs, lastMs } of events) {
       const firstTime = new Date(firstMs).toISOString();
       const joined = { code, detail, count, firstTime, lastTime: new Date(lastMs).toISOString() };
-      if (type === 'peer.stranger') this.#trail.record(type, { ...joined, peer: peer ?? null });
-      else this.#trail.record(type, { ...joined, by: 'us', peer: peer ?? '' });
+      if (type === 'peer.stranger') this.audit.record(type, { ...joined, peer: peer ?? null });
+      else this.audit.record(type, { ...joined, by: 'us', peer: peer ?? '' });
     }
   }
 }

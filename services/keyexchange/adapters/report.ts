@@ -2,15 +2,7 @@
 // What the operator is told: a line and a count for each failure that was decided, the answer to a status
 // query, counters once a second. Lines of one peer and code come at most once a second and say how many were
 // kept back.
-import {
-  type Counter,
-  type Health,
-  type KeyExchangeStatus,
-  type PeerStatus,
-  ServiceStats,
-} from '../../../proto/gen/bus.js';
-import type { AuditTrail } from '../../shared/audit/trail.js';
-import type { BusCounters } from '../../shared/bus/bus.js';
+import type { Health, PeerStatus } from '../../../proto/gen/bus.js';
 import {
   certificateHealth,
   certificateUnusable,
@@ -19,8 +11,8 @@ import {
 import { PspError } from '../../shared/errors.js';
 import { LineGate } from '../../shared/line_gate.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
-import { type Logger, logCounters } from '../../shared/process/log.js';
-import { version } from '../../shared/process/version.js';
+import type { Logger } from '../../shared/process/log.js';
+import type { OwnReport } from '../../shared/service/service_runtime.js';
 import { EpochWatch } from '../core/epoch_watch.js';
 import { LastingFaults } from '../core/lasting_faults.js';
 import type { Link } from '../core/link.js';
@@ -38,8 +30,8 @@ export interface About {
   ms: number;
 }
 
-/** How the way to a peer stands. */
-export interface WayToPeer {
+/** The state of the client of one peer. */
+export interface ClientState {
   breakerState: string;
   link: Link;
   /** Why there is no connection, as far as it is known. */
@@ -53,10 +45,6 @@ const identity = 'identity';
 export class Report {
   readonly tally: Tally;
   readonly #gate = new LineGate();
-  readonly #startedMs = BigInt(unixMs());
-  #bus: Readonly<BusCounters> = { unsent: 0, overrun: 0, malformed: 0 };
-  #ways: ReadonlyMap<string, WayToPeer> = new Map();
-  #audit: Pick<AuditTrail, 'counters' | 'health'> | undefined;
   readonly #faults = new LastingFaults();
   readonly #epochs = new EpochWatch();
   #certificateFault: string | undefined;
@@ -64,6 +52,7 @@ export class Report {
   constructor(
     private readonly rules: Rules,
     private readonly certificate: Pick<NodeCertificate, 'faults' | 'expiredSinceMs'>,
+    private readonly clients: ReadonlyMap<string, ClientState>,
     private readonly log: Logger,
   ) {
     this.tally = new Tally(rules.peers.keys());
@@ -122,7 +111,7 @@ export class Report {
 
   /** To be called once a second: notices what is over, and when our certificate ends. */
   tick(): void {
-    for (const [peer, { breakerState, link }] of this.#ways) {
+    for (const [peer, { breakerState, link }] of this.clients) {
       if (breakerState === 'closed' && link.state === 'connected') this.tally.well(peer, unixMs());
     }
     const faults = this.certificate.faults(unixMs());
@@ -134,56 +123,20 @@ export class Report {
     this.#certificateFault = error?.message;
   }
 
-  /** Shows the counters of our bus beside our own. */
-  useBus(counters: Readonly<BusCounters>): void {
-    this.#bus = counters;
-  }
-
-  /** Shows what it reports of itself. */
-  useAudit(audit: Pick<AuditTrail, 'counters' | 'health'>): void {
-    this.#audit = audit;
-  }
-
-  /** Shows how the ways to peers stand, by name. */
-  usePeers(ways: ReadonlyMap<string, WayToPeer>): void {
-    this.#ways = ways;
-  }
-
-  busState(connected: boolean): void {
-    if (connected) this.log.info('bus connected');
-    else this.log.warn('bus lost');
-  }
-
-  status(id: string): KeyExchangeStatus {
+  read(): OwnReport<'keyexchange'> {
     const peers = this.#peers();
     return {
-      node: this.rules.node,
-      id,
-      startedMs: this.#startedMs,
       health: this.#health(peers),
-      peers,
-      counters: this.#counters(),
+      counters: this.tally.counters(),
+      status: { peers },
+      stats: { peers, histograms: this.tally.histograms() },
     };
-  }
-
-  stats(id: string): ServiceStats {
-    const peers = this.#peers();
-    return ServiceStats.fromPartial({
-      service: 'keyexchange',
-      id,
-      startedMs: this.#startedMs,
-      version,
-      health: this.#health(peers),
-      counters: this.#counters(),
-      peers,
-      histograms: this.tally.histograms(),
-    });
   }
 
   #peers(): PeerStatus[] {
     return Array.from(this.rules.peers.values(), ({ name, endpoint }) => {
       const tally = this.tally.peer(name);
-      const way = this.#ways.get(name);
+      const way = this.clients.get(name);
       return {
         name,
         endpoint,
@@ -205,7 +158,6 @@ export class Report {
     return [
       ...certificateHealth(this.certificate, unixMs()),
       ...peers.flatMap((peer) => [...this.#linkHealth(peer), ...this.#faultsOf(peer.name)]),
-      ...(this.#audit?.health() ?? []),
     ];
   }
 
@@ -218,7 +170,7 @@ export class Report {
       if (breaker === 'closed') return [];
       return [{ part, message: `${tally?.lastCode}: ${tally?.lastDetail}`, sinceMs: failingSinceMs }];
     }
-    const reason = this.#ways.get(name)?.reason;
+    const reason = this.clients.get(name)?.reason;
     const why = reason === undefined ? 'it does not answer' : `${reason.code}: ${reason.message}`;
     const remedy =
       reason === undefined || reason.code === 'PEER_DOWN' || reason.code === 'PEER_TIMEOUT'
@@ -243,16 +195,5 @@ export class Report {
         sinceMs: BigInt(since.unixMs),
       };
     });
-  }
-
-  #counters(): Counter[] {
-    const { unsent, overrun, malformed } = this.#bus;
-    const bus = { busUnsent: unsent, busOverrun: overrun, busMalformed: malformed };
-    return [
-      ...this.tally.counters(),
-      ...logCounters(),
-      ...(this.#audit?.counters() ?? []),
-      ...Object.entries(bus).map(([name, value]) => ({ name, value: BigInt(value) })),
-    ];
   }
 }

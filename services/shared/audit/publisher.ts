@@ -10,7 +10,7 @@ import type { Stored } from '../bus/stream.js';
 import { idOf, readEvent, tailOf } from './event.js';
 import type { AuditSource } from './leftovers.js';
 
-/** What the publisher needs of the stream (bus_stream.ts). */
+/** What the publisher needs of the stream (bus/stream.ts). */
 export interface StreamDoor {
   store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined>;
   last(subject: string): Promise<Stored | undefined>;
@@ -51,7 +51,6 @@ export class AuditPublisher {
   /** Why nothing could be published lately, and since when (unix milliseconds). */
   trouble: { detail: string; sinceMs: number } | undefined;
   readonly #sources = new Map<AuditSource, Progress>();
-  #stream: StreamDoor | undefined;
   #connected = false;
   #stopped = false;
   #lost: (error: Error) => void = () => undefined;
@@ -63,7 +62,11 @@ export class AuditPublisher {
   #waitMs = firstWaitMs;
   readonly #running: Promise<void>;
 
-  constructor(private readonly options: PublisherOptions) {
+  /** @param stream disconnected until `serverState` says otherwise. */
+  constructor(
+    private readonly stream: StreamDoor,
+    private readonly options: PublisherOptions,
+  ) {
     this.#running = this.#run();
   }
 
@@ -87,11 +90,6 @@ export class AuditPublisher {
     for (const [source, { at }] of this.#sources)
       sum += Math.max(0, source.last - Math.max(at, source.first - 1));
     return sum;
-  }
-
-  useStream(stream: StreamDoor, connected: boolean): void {
-    this.#stream = stream;
-    this.serverState(connected);
   }
 
   /** Whatever was under way when a connection ends is over, and where the stream stands is asked for again. */
@@ -139,15 +137,14 @@ export class AuditPublisher {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       this.#woken = false;
-      const stream = this.#stream;
-      if (stream === undefined || !this.#connected) {
+      if (!this.#connected) {
         this.#troubled('the audit server is away');
         await this.#idle();
         continue;
       }
       try {
         let done = 0;
-        for (const [source, progress] of this.#sources) done += await this.#publish(stream, source, progress);
+        for (const [source, progress] of this.#sources) done += await this.#publish(source, progress);
         this.trouble = undefined;
         this.#waitMs = firstWaitMs;
         if (done === 0) await this.#idle();
@@ -162,9 +159,9 @@ export class AuditPublisher {
   }
 
   /** One round for one producer. @returns how many events were stored. */
-  async #publish(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<number> {
+  async #publish(source: AuditSource, progress: Progress): Promise<number> {
     if (!progress.known && (await progress.isNew?.())) progress.known = true;
-    if (!progress.known) await this.#resume(stream, source, progress);
+    if (!progress.known) await this.#resume(source, progress);
     if (progress.at >= source.last) return 0;
     const lines = await source.read(progress.at);
     let done = 0;
@@ -174,7 +171,7 @@ export class AuditPublisher {
       const id = idOf(line.incarnation, line.sequence);
       const { isNew } = progress;
       progress.isNew = undefined;
-      const place = await this.#during(stream.store(subject, line.octets, id));
+      const place = await this.#during(this.stream.store(subject, line.octets, id));
       if (place === undefined) {
         progress.isNew = isNew;
         throw new Error('there is no audit stream');
@@ -189,10 +186,12 @@ export class AuditPublisher {
   }
 
   /** Finds out what the stream holds of a producer. */
-  async #resume(stream: StreamDoor, source: AuditSource, progress: Progress): Promise<void> {
-    const newest = await this.#during(stream.last(this.options.storedSubjectOf(`${source.incarnation}.>`)));
+  async #resume(source: AuditSource, progress: Progress): Promise<void> {
+    const newest = await this.#during(
+      this.stream.last(this.options.storedSubjectOf(`${source.incarnation}.>`)),
+    );
     const held = (newest && readEvent(newest.octets)?.sequence) ?? 0;
-    if (held < progress.at && (await this.#wentBack(stream, source, progress))) {
+    if (held < progress.at && (await this.#wentBack(source, progress))) {
       source.rewind(held);
       if (held + 1 < source.first) this.options.onUnfillable(source, held + 1, source.first - 1);
       progress.at = held;
@@ -206,13 +205,13 @@ export class AuditPublisher {
   }
 
   /** Whether the stream lost what it had acknowledged, rather than dropped it because it was full. */
-  async #wentBack(stream: StreamDoor, source: AuditSource, { at, place }: Progress): Promise<boolean> {
-    const there = await this.#during(stream.at(place));
+  async #wentBack(source: AuditSource, { at, place }: Progress): Promise<boolean> {
+    const there = await this.#during(this.stream.at(place));
     if (there !== undefined) {
       const event = readEvent(there.octets);
       return event === undefined || event.id !== idOf(source.incarnation, at);
     }
-    const newest = await this.#during(stream.last(this.options.everySubject));
+    const newest = await this.#during(this.stream.last(this.options.everySubject));
     return newest === undefined || newest.place < place;
   }
 

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The audit of one service: `record` and nothing else for whoever has something to tell. Behind it an event goes
-// into the spool of this start (audit_spool.ts) and from there into the stream (audit_publisher.ts), whenever the
-// audit server is there; what earlier starts left goes the same way (audit_leftovers.ts). Recording never waits and
-// never fails: what finds no room is counted, and told later. The connection to the audit server is the trail's own,
-// so that nothing else of a service depends on it.
+// The audit of one service: the rest of the service only calls `record`. An event goes into the spool of this start
+// (spool.ts) and from there into the stream (publisher.ts) whenever the audit server is connected; events that earlier
+// starts left behind go the same way (leftovers.ts). A trail exists from the start of its service on: until `begin` its
+// events wait in memory. Recording never waits and never fails: an event that finds no space is counted, and the loss is
+// recorded later. The trail has a connection of its own to the audit server, so that nothing else of a service depends
+// on it.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Counter, Health } from '../../../proto/gen/bus.js';
 import { readPassword } from '../bus/secret.js';
 import { BusStream } from '../bus/stream.js';
 import type { NodeConfig } from '../config/config.js';
-import { anyNode, auditContractOf, auditSubjectsOf, type Service, subjectOf } from '../contracts.js';
+import { anyNode, auditContracts, auditSubjectsOf, type Service, subjectOf } from '../contracts.js';
+import { countersOf } from '../counters.js';
 import { PspError } from '../errors.js';
 import { monotonicMs, unixMs } from '../process/clock.js';
 import { ensureFolder } from '../process/folders.js';
 import { accounts } from '../process/privileges.js';
-import { version } from '../process/version.js';
 import { within } from '../process/within.js';
 import { type AuditData, type AuditType, envelopeOf, type Producer } from './event.js';
 import { Leftovers } from './leftovers.js';
@@ -38,6 +39,9 @@ export interface AuditOptions {
   /** Of this service, made by `makeAuditFolder`. */
   folder: string;
   spoolBytes: number;
+  /** host:port of the audit server, and the service's password there. */
+  server: string;
+  password: string;
   /** How long events stay that the stream holds: longer than a server may take to sync them. */
   keepMs?: number;
   /** A folder whose owner is silent for so long was left. */
@@ -45,8 +49,8 @@ export interface AuditOptions {
   tendMs?: number;
 }
 
-/** What recording needs; a service's other rooms see no more of it. */
-export interface Auditor {
+/** All that the rest of a service needs of the audit. */
+export interface AuditRecorder {
   record<T extends AuditType>(type: T, data: AuditData[T]): void;
 }
 
@@ -113,38 +117,43 @@ function gistOf(config: NodeConfig): AuditData['config.loaded'] {
   };
 }
 
-export class AuditTrail implements Auditor {
+/** The stream, with its connection. */
+type Stream = StreamDoor & Pick<BusStream, 'connect' | 'close'>;
+
+export class AuditTrail implements AuditRecorder {
+  readonly producer: Producer;
+  readonly #stream: Stream;
   readonly #spool: AuditSpool;
   readonly #publisher: AuditPublisher;
-  readonly #tending: NodeJS.Timeout;
+  readonly #leftovers: Leftovers;
+  #folderTried: () => void = () => undefined;
+  #tending: NodeJS.Timeout | undefined;
   #tended: Promise<void> = Promise.resolve();
-  readonly #leaving = new AbortController();
-  #leave: Promise<() => Promise<void>> = Promise.resolve(async () => undefined);
   #closed = false;
   /** Why the last round failed. */
   #failure: string | undefined;
 
-  private constructor(
-    readonly producer: Producer,
+  /** @param stream in place of the audit server, for tests. */
+  constructor(
     private readonly options: AuditOptions,
-    private readonly leftovers: Leftovers,
-    publisher: AuditPublisher,
-    spool: AuditSpool,
+    stream?: Stream,
   ) {
-    this.#publisher = publisher;
-    this.#spool = spool;
-    this.#tending = setInterval(() => this.#tend(), options.tendMs ?? defaultTendMs);
-    this.#tend();
-  }
-
-  /** Begins a new incarnation. Call it as the user that the service runs as. @throws PspError FILE_UNWRITABLE */
-  static async open(options: AuditOptions): Promise<AuditTrail> {
-    const { node, service, folder, spoolBytes } = options;
+    const { node, service, folder, spoolBytes, server, password } = options;
     const keepMs = options.keepMs ?? defaultKeepMs;
-    const producer = { node, service, incarnation: randomBytes(8).toString('hex') };
-    const { incarnation } = producer;
-    const contract = auditContractOf[service];
-    const publisher: AuditPublisher = new AuditPublisher({
+    const incarnation = randomBytes(8).toString('hex');
+    const producer = { node, service, incarnation };
+    this.producer = producer;
+    this.#stream =
+      stream ??
+      new BusStream({
+        node,
+        server,
+        user: service,
+        password,
+        onState: (connected) => this.streamState(connected),
+      });
+    const contract = auditContracts[service];
+    this.#publisher = new AuditPublisher(this.#stream, {
       subjectOf: (tail) => subjectOf(node, contract, tail),
       storedSubjectOf: (tail) => subjectOf(anyNode, contract, tail),
       everySubject: auditSubjectsOf(anyNode),
@@ -154,7 +163,7 @@ export class AuditTrail implements Auditor {
         if (source.incarnation === incarnation) spool.tellRollback(first, last);
       },
     });
-    const leftovers = new Leftovers({
+    this.#leftovers = new Leftovers({
       folder,
       incarnation,
       keepMs,
@@ -163,35 +172,27 @@ export class AuditTrail implements Auditor {
       unixMs,
       lossEvent: (incarnation, sequence, data, name = node) =>
         envelopeOf({ service, node: name, incarnation }, sequence, 'audit.lost', data, unixMs()),
-      onTaken: (leftover) => publisher.add(leftover),
-      onLeft: (leftover) => publisher.remove(leftover),
+      onTaken: (leftover) => this.#publisher.add(leftover),
+      onLeft: (leftover) => this.#publisher.remove(leftover),
       onRetaken: async () => {
         await spool.renew();
-        publisher.resync();
+        this.#publisher.resync();
       },
     });
-    const begun = leftovers.begin();
-    try {
-      await within(startMs, begun);
-    } catch (cause) {
-      const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-      const remedy = 'give the folder to the user that the service runs as';
-      // Without a folder events are lost, counted and told once there is one.
-      if (!isDiskTrouble(cause) && detail !== 'ENOENT') {
-        throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
-      }
-    }
-    const spool: AuditSpool = new AuditSpool({
-      folder: leftovers.own,
+    const spool = new AuditSpool({
+      folder: this.#leftovers.own,
       node,
-      ready: begun.catch(() => undefined),
+      ready: new Promise<void>((resolve) => {
+        this.#folderTried = resolve;
+      }),
       limitBytes: spoolBytes,
-      othersBytes: () => leftovers.othersBytes,
+      othersBytes: () => this.#leftovers.othersBytes,
       keepMs,
       envelope: (sequence, type, data) => envelopeOf(producer, sequence, type, data, unixMs()),
       monotonicMs,
-      onRecorded: () => publisher.wake(),
+      onRecorded: () => this.#publisher.wake(),
     });
+    this.#spool = spool;
     const own = {
       incarnation,
       get first() {
@@ -205,43 +206,31 @@ export class AuditTrail implements Auditor {
       rewind: (sequence: number) => spool.rewind(sequence),
       resumed: (held: number) => spool.tellGone(held),
     };
-    publisher.add(own, () => leftovers.isOursAlone());
-    return new AuditTrail(producer, options, leftovers, publisher, spool);
+    this.#publisher.add(own, () => this.#leftovers.isOursAlone());
   }
 
-  /** The first events of every service. @param about what a service adds to `service.started`. */
-  static async begin(
-    node: string,
-    service: Service,
-    folder: string,
-    { spoolBytes, gist, server, password }: AuditSlice,
-    about: { epoch?: string } = {},
-  ): Promise<AuditTrail> {
-    const trail = await AuditTrail.open({ node, service, folder, spoolBytes });
-    trail.record('service.started', { version, ...about });
-    trail.record('config.loaded', gist);
-    trail.join(server, password);
-    return trail;
-  }
-
-  /** Connects to the audit server whenever it is there; events go into the stream from then on. Does not wait. */
-  join(server: string, password: string): void {
-    const { node, service } = this.options;
-    const joined = BusStream.connect({
-      node,
-      server,
-      user: service,
-      password,
-      onState: (connected) => this.streamState(connected),
-      signal: this.#leaving.signal,
+  /**
+   * Begins to write to disk, and to publish as soon as the audit server can be reached, for which it does not wait. Call
+   * it once, as the user that the service runs as. @throws PspError FILE_UNWRITABLE
+   */
+  async begin(): Promise<void> {
+    const begun = this.#leftovers.begin();
+    void begun.catch(() => undefined).then(this.#folderTried);
+    try {
+      await within(startMs, begun);
+    } catch (cause) {
+      const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
+      const remedy = 'give the folder to the user that the service runs as';
+      // Without a folder events are lost, counted and told once there is one.
+      if (!isDiskTrouble(cause) && detail !== 'ENOENT') {
+        throw new PspError('FILE_UNWRITABLE', { file: this.options.folder, detail, remedy }, { cause });
+      }
+    }
+    this.#tending = setInterval(() => this.#tend(), this.options.tendMs ?? defaultTendMs);
+    this.#tend();
+    this.#stream.connect().catch((error: unknown) => {
+      if (!this.#closed) throw error;
     });
-    this.#leave = joined.then(
-      (stream) => {
-        this.useStream(stream);
-        return () => stream.close();
-      },
-      () => async () => undefined,
-    );
   }
 
   /** The last event of a service, and its end. */
@@ -254,11 +243,7 @@ export class AuditTrail implements Auditor {
     if (!this.#closed) this.#spool.record(type, data);
   }
 
-  /** Events go into the stream from now on, as long as its server is there. */
-  useStream(stream: StreamDoor & { connected: boolean }): void {
-    this.#publisher.useStream(stream, stream.connected);
-  }
-
+  /** The audit server was connected, or lost. */
   streamState(connected: boolean): void {
     this.#publisher.serverState(connected);
   }
@@ -270,13 +255,12 @@ export class AuditTrail implements Auditor {
 
   /** auditBacklog is a gauge. */
   counters(): Counter[] {
-    const values = {
+    return countersOf({
       auditRecorded: this.#spool.counters.recorded,
       auditPublished: this.#publisher.counters.published,
       auditLost: this.#spool.counters.lost,
       auditBacklog: this.#publisher.backlog,
-    };
-    return Object.entries(values).map(([name, value]) => ({ name, value: BigInt(value) }));
+    });
   }
 
   health(): Health[] {
@@ -288,13 +272,13 @@ export class AuditTrail implements Auditor {
     if (unwritten !== undefined) tell(`events cannot be written to ${this.options.folder} (${unwritten})`);
     if (writingMs > patienceMs)
       tell(`the disk of ${this.options.folder} does not answer; events wait for it`);
-    if (this.leftovers.failure !== undefined) {
-      tell(`events of an earlier start cannot be taken over: ${this.leftovers.failure}`);
+    if (this.#leftovers.failure !== undefined) {
+      tell(`events of an earlier start cannot be taken over: ${this.#leftovers.failure}`);
     }
     if (loss !== undefined) {
       tell(`the spool is full and events are lost since number ${loss.first}; see to the disk of stateDir`);
     } else if (
-      2 * (bytes + this.leftovers.othersBytes) > this.options.spoolBytes &&
+      2 * (bytes + this.#leftovers.othersBytes) > this.options.spoolBytes &&
       this.#publisher.backlog > 0
     ) {
       tell(`the spool is more than half full; see to the disk of stateDir or raise audit.spoolBytes`);
@@ -311,12 +295,13 @@ export class AuditTrail implements Auditor {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#tending);
+    // Without a folder nothing can be written; the spool does not wait for one any more.
+    this.#folderTried();
     await this.#spool.close();
     await this.#publisher.finish(deadlineMs);
-    this.#leaving.abort();
-    await (await this.#leave)();
+    await this.#stream.close();
     await this.#tended;
-    await this.leftovers.end().catch(() => undefined);
+    await this.#leftovers.end().catch(() => undefined);
   }
 
   /** One round at a time; a folder that cannot be read now is tried again in the next. */
@@ -324,8 +309,8 @@ export class AuditTrail implements Auditor {
     this.#spool.sweep();
     this.#tended = this.#tended
       .then(async () => {
-        if (this.#spool.loss !== undefined) await this.leftovers.makeRoom();
-        await this.leftovers.tend(this.#publisher.connected);
+        if (this.#spool.loss !== undefined) await this.#leftovers.makeRoom();
+        await this.#leftovers.tend(this.#publisher.connected);
         this.#failure = undefined;
       })
       .catch((error: NodeJS.ErrnoException) => {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The room that knows the `nats` package, with bus_link.ts and bus_stream.ts. A service speaks in contracts: publish,
-// request, respond, hear. Clients wait for the first connect, reconnect for ever and, on close, let handlers finish
-// within a deadline.
-// What cannot be sent or handled at once is dropped and counted, never queued without bound: every message here
-// is repeated by its sender or missed by nobody.
+// The node's bus, in the terms of the contract table: publish, request, respond, hear. With link.ts and stream.ts this is
+// the only module that uses the `nats` package. A bus exists disconnected: handlers are registered at any time, `connect`
+// connects it as soon as the server can be reached, it reconnects for ever and, on close, lets handlers finish within a
+// deadline. A message that cannot be sent or handled at once is dropped and counted, never queued without bound: its
+// sender repeats it, or no receiver depends on it.
 import {
   Empty,
   ErrorCode,
@@ -15,6 +15,7 @@ import {
   type QueuedIterator,
   type ServiceMsg,
   type Subscription,
+  type SubscriptionOptions,
 } from 'nats';
 import { type Codec, type EventContract, queueOf, type RequestContract, subjectOf } from '../contracts.js';
 import { isErrorCode, PspError } from '../errors.js';
@@ -22,6 +23,8 @@ import { BusLink, type LinkOptions } from './link.js';
 
 export interface BusOptions extends LinkOptions {
   node: string;
+  /** Of a service: announced in the NATS services protocol at the first connect. */
+  service?: { description: string; version: string };
   /** What a handler threw although handlers must not (a PspError is an answer, not a fault). */
   onFault?: (subject: string, error: unknown) => void;
 }
@@ -64,40 +67,60 @@ export interface Overheard {
 
 export class Bus {
   readonly counters: BusCounters = { unsent: 0, overrun: 0, malformed: 0 };
+  readonly #link: BusLink;
   #settled: Promise<void> | undefined;
   #service: NatsService | undefined;
+  /** What is registered at the first connect; undefined from then on. */
+  #registrations: ((connection: NatsConnection) => void)[] | undefined = [];
   readonly #subscriptions: Subscription[] = [];
   readonly #inFlight = new Set<Promise<void>>();
-  private readonly connection: NatsConnection;
 
-  private constructor(
-    private readonly link: BusLink,
-    private readonly options: BusOptions,
-  ) {
-    this.connection = link.connection;
+  constructor(private readonly options: BusOptions) {
+    this.#link = new BusLink(options);
   }
 
-  /** @throws PspError BUS_UNAVAILABLE, only with waitOnFirstConnect false or when `signal` ended the wait. */
+  /** A bus that is connected. @throws PspError as `connect`. */
   static async connect(options: BusOptions): Promise<Bus> {
-    return new Bus(await BusLink.connect(options), options);
+    const bus = new Bus(options);
+    await bus.connect();
+    return bus;
+  }
+
+  /**
+   * Connects; call it once. Resolves once connected.
+   * @throws PspError BUS_UNAVAILABLE with waitOnFirstConnect false, or when `signal` or `close` ended the wait.
+   */
+  connect(): Promise<void> {
+    return this.#link.connect(async (connection) => {
+      const { service, user } = this.options;
+      if (service) this.#service = await connection.services.add({ name: user, ...service });
+      for (const register of this.#registrations ?? []) register(connection);
+      this.#registrations = undefined;
+    });
   }
 
   get connected(): boolean {
-    return this.link.connected;
+    return this.#link.connected;
+  }
+
+  /** Id of this instance in the NATS services protocol; empty until the first connect. */
+  get id(): string {
+    return this.#service?.info().id ?? '';
   }
 
   /** Sends an event; false and counted when there is no connection, it is being closed, or the event is too long for it. `id` for contracts that are perSender. */
   publish<T>(contract: EventContract<T>, message: T, id?: string): boolean {
-    if (!this.link.connected || this.connection.isClosed() || this.connection.isDraining()) {
+    const connection = this.#usable;
+    if (connection === undefined || connection.isDraining()) {
       this.counters.unsent++;
       return false;
     }
     const payload = contract.payload.encode(message).finish();
-    if (payload.length > (this.connection.info?.max_payload ?? payload.length)) {
+    if (payload.length > (connection.info?.max_payload ?? payload.length)) {
       this.counters.unsent++;
       return false;
     }
-    this.connection.publish(subjectOf(this.options.node, contract, id), payload);
+    connection.publish(subjectOf(this.options.node, contract, id), payload);
     return true;
   }
 
@@ -108,10 +131,11 @@ export class Bus {
   async request<T, R>(contract: RequestContract<T, R>, message: T, timeoutMs: number): Promise<R> {
     const subject = subjectOf(this.options.node, contract);
     const service = contract.to.join();
-    if (!this.link.connected) throw new PspError('SERVICE_DOWN', { service });
+    const connection = this.#usable;
+    if (connection === undefined) throw new PspError('SERVICE_DOWN', { service });
     let answer: Msg;
     try {
-      answer = await this.connection.request(subject, contract.payload.encode(message).finish(), {
+      answer = await connection.request(subject, contract.payload.encode(message).finish(), {
         timeout: timeoutMs,
       });
     } catch (cause) {
@@ -136,7 +160,6 @@ export class Bus {
   ): Promise<R[]> {
     const subject = subjectOf(this.options.node, contract);
     const service = contract.to.join();
-    if (!this.link.connected) throw new PspError('SERVICE_DOWN', { service });
     const answers: R[] = [];
     const payload = contract.payload.encode(message).finish();
     for (const answer of await this.#gather(subject, payload, service, { waitMs, patienceMs })) {
@@ -168,7 +191,7 @@ export class Bus {
   hear<T>(contract: EventContract<T>, handler: (message: T) => void | Promise<void>): void {
     const subject = subjectOf(this.options.node, contract);
     const gate = { inFlight: 0 };
-    const subscription = this.connection.subscribe(subject, {
+    this.#subscribe(subject, {
       ...(contract.queue ? { queue: queueOf(this.options.user) } : {}),
       callback: (error, message) => {
         if (error) return this.options.onFault?.(subject, error);
@@ -176,7 +199,6 @@ export class Bus {
         if (payload !== undefined) this.#admit(subject, gate, async () => handler(payload));
       },
     });
-    this.#subscriptions.push(subscription);
   }
 
   /**
@@ -186,19 +208,19 @@ export class Bus {
   listen(subject: string, handler: (message: Overheard) => void): void {
     const callback = (error: Error | null, { subject, data }: Msg) =>
       error ? this.options.onFault?.(subject, error) : handler({ subject, octets: data });
-    this.#subscriptions.push(this.connection.subscribe(subject, { callback }));
+    this.#subscribe(subject, { callback });
   }
 
   /**
    * Answers a request. Shared ones become endpoints of this service in the NATS services protocol, so that
-   * `nats micro ls|info|stats` sees them; call `announce` first. A PspError that the handler throws is the answer;
+   * `nats micro ls|info|stats` shows them. A PspError that the handler throws is the answer;
    * anything else is a fault, answered ENGINE_FAILED.
    */
   respond<T, R>(contract: RequestContract<T, R>, handler: (message: T) => R | Promise<R>): void {
     const subject = subjectOf(this.options.node, contract);
     const gate = { inFlight: 0 };
     const send = (answer: () => unknown) => {
-      if (this.link.connected && !this.connection.isClosed()) answer();
+      if (this.#usable !== undefined) answer();
       else this.counters.unsent++;
     };
     const answer = (message: Msg | ServiceMsg) => {
@@ -221,34 +243,29 @@ export class Bus {
     };
     const callback = (error: Error | null, message: Msg | ServiceMsg) =>
       error ? this.options.onFault?.(subject, error) : answer(message);
-    if (contract.queue) {
-      if (this.#service === undefined) throw new Error('announce the service before it responds');
-      const name = contract.subject.replaceAll('.', '-');
-      this.#service.addEndpoint(name, { subject, queue: queueOf(this.options.user), handler: callback });
-    } else {
-      this.#subscriptions.push(this.connection.subscribe(subject, { callback }));
+    if (!contract.queue) {
+      this.#subscribe(subject, { callback });
+      return;
     }
-  }
-
-  /** Joins the NATS services protocol. @returns the instance's id. */
-  async announce(description: string, version: string): Promise<string> {
-    this.#service = await this.connection.services.add({ name: this.options.user, version, description });
-    return this.#service.info().id;
+    if (this.options.service === undefined) throw new Error('only a service responds to shared requests');
+    const name = contract.subject.replaceAll('.', '-');
+    const endpoint = { subject, queue: queueOf(this.options.user), handler: callback };
+    this.#register(() => this.#service?.addEndpoint(name, endpoint));
   }
 
   /** Waits until what was published and subscribed so far has reached the server, or the connection is lost. */
   flush(): Promise<void> {
-    return this.link.flush();
+    return this.#link.flush();
   }
 
   /** Whether the server answers within the deadline. */
   answers(deadlineMs: number): Promise<boolean> {
-    return this.link.answers(deadlineMs);
+    return this.#link.answers(deadlineMs);
   }
 
-  /** Takes no more messages and lets handlers finish, if there is a connection; what we send still goes. */
+  /** Receives no more messages and lets handlers finish, if there is a connection; what we send still goes. */
   async settle(): Promise<void> {
-    if (!this.link.connected || this.connection.isClosed()) return;
+    if (this.#usable === undefined) return;
     this.#settled ??= this.#settle();
     await this.#settled;
   }
@@ -260,7 +277,22 @@ export class Bus {
 
   /** Takes no more messages, lets handlers finish, sends what is queued, leaves; all of it within two seconds. */
   close(): Promise<void> {
-    return this.link.close(() => this.settle());
+    return this.#link.close(() => this.settle());
+  }
+
+  /** The connection while messages can be sent. */
+  get #usable(): NatsConnection | undefined {
+    return this.#link.connected && !this.#link.isClosed ? this.#link.connection : undefined;
+  }
+
+  #subscribe(subject: string, options: SubscriptionOptions): void {
+    this.#register((connection) => this.#subscriptions.push(connection.subscribe(subject, options)));
+  }
+
+  /** Registers now, or at the first connect; the client repeats it at each later one. */
+  #register(work: (connection: NatsConnection) => void): void {
+    if (this.#registrations !== undefined) this.#registrations.push(work);
+    else work(this.#link.connection as NatsConnection);
   }
 
   /** Starts work unless too much is in flight already: then false, and counted. */
@@ -287,11 +319,13 @@ export class Bus {
     service: string,
     { waitMs, patienceMs, isEnough = ({ length }) => length > 0 }: Patience,
   ): Promise<Msg[]> {
+    const connection = this.#usable;
+    if (connection === undefined) throw new PspError('SERVICE_DOWN', { service });
     const answers: Msg[] = [];
     let isDue = false;
     let due: NodeJS.Timeout | undefined;
     try {
-      const replies = await this.connection.requestMany(subject, payload, { maxWait: patienceMs });
+      const replies = await connection.requestMany(subject, payload, { maxWait: patienceMs });
       due = setTimeout(() => {
         isDue = true;
         if (isEnough(answers)) (replies as QueuedIterator<Msg>).stop();

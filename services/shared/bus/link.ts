@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection to a server of the node, for whoever speaks over it (bus.ts, bus_stream.ts): made at the first
-// chance, made again for ever, and closed with a deadline.
+// One connection to a server of the node, for bus.ts and stream.ts. A link exists disconnected; `connect` connects it as
+// soon as the server can be reached, it reconnects for ever, and `close` ends it with a deadline.
 import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises';
 import { connect, ErrorCode, Events, type NatsConnection, type NatsError } from 'nats';
 import { type BusUser, inboxPrefixOf } from '../contracts.js';
@@ -11,7 +11,7 @@ export interface LinkOptions {
   server: string;
   user: BusUser;
   password: string;
-  /** Called when the connection comes and goes. */
+  /** Called at each change, the first connect among them. */
   onState?: (connected: boolean) => void;
   /** false: fail at once when the server cannot be reached (tools); default: wait for it (services). */
   waitOnFirstConnect?: boolean;
@@ -25,45 +25,51 @@ export interface LinkOptions {
 const firstConnectWaitMs = 100;
 /** How long one attempt to connect may take. A server that dies in the middle of one costs this time, too. */
 const dialMs = 2000;
-/** How long close waits for whoever speaks here and for the server. */
+/** How long `close` waits for handlers and for the server. */
 const closeMs = 2000;
 
 export class BusLink {
-  #connected = true;
+  #connection: NatsConnection | undefined;
+  /** Whether the client has a connection to the server. */
+  #isUp = false;
+  /** As reported by onState: up, and prepared. */
+  #connected = false;
   #closing: Promise<void> | undefined;
+  readonly #closed = new AbortController();
 
-  private constructor(
-    readonly connection: NatsConnection,
-    private readonly options: LinkOptions,
-  ) {}
+  constructor(private readonly options: LinkOptions) {}
 
-  /** @throws PspError BUS_UNAVAILABLE, only with waitOnFirstConnect false or when `signal` ended the wait. */
-  static async connect(options: LinkOptions): Promise<BusLink> {
-    for (let reported = ''; ; ) {
-      try {
-        const link = new BusLink(await dial(options), options);
-        void link.#watch();
-        return link;
-      } catch (cause) {
-        const reason = unavailable(options, cause);
-        if (options.waitOnFirstConnect === false || options.signal?.aborted) throw reason;
-        if (reason.message !== reported) options.onWaiting?.(reason);
-        reported = reason.message;
-        await delay(firstConnectWaitMs, undefined, {
-          ...(options.signal && { signal: options.signal }),
-        }).catch(() => {
-          throw reason;
-        });
-      }
-    }
+  /**
+   * Connects; call it once. Resolves once connected.
+   * @param prepare what has to be done on the connection before it counts as connected.
+   * @throws PspError BUS_UNAVAILABLE with waitOnFirstConnect false, or when `signal` or `close` ended the wait.
+   */
+  async connect(
+    prepare: (connection: NatsConnection) => Promise<void> = async () => undefined,
+  ): Promise<void> {
+    const connection = await this.#firstConnection();
+    this.#connection = connection;
+    this.#isUp = true;
+    let isPrepared = false;
+    void this.#watch(connection, () => isPrepared && this.#report());
+    await prepare(connection);
+    isPrepared = true;
+    this.#report();
   }
 
+  /** Whether messages can be sent now. */
   get connected(): boolean {
     return this.#connected;
   }
 
+  /** Undefined until the first connect. */
+  get connection(): NatsConnection | undefined {
+    return this.#connection;
+  }
+
+  /** `close` was called, or the client gave up. */
   get isClosed(): boolean {
-    return this.connection.isClosed();
+    return this.#closed.signal.aborted || (this.#connection?.isClosed() ?? false);
   }
 
   /**
@@ -71,32 +77,36 @@ export class BusLink {
    * what was subscribed is subscribed anew with the next one.
    */
   async flush(): Promise<void> {
-    await this.connection.flush().catch((error: NatsError) => {
+    await this.#connection?.flush().catch((error: NatsError) => {
       if (error.code !== ErrorCode.Disconnect) throw error;
     });
   }
 
   /** Whether the server answers on this connection within the deadline: a server that accepts connections may hang. */
   async answers(deadlineMs: number): Promise<boolean> {
-    if (!this.#connected || this.isClosed) return false;
-    const answered = this.connection.flush().then(
+    if (this.#connection === undefined || !this.#connected || this.isClosed) return false;
+    const answered = this.#connection.flush().then(
       () => true,
       () => false,
     );
     return answeredIn(deadlineMs, answered);
   }
 
-  /** Sends what is queued and leaves, within closeMs. @param settle what has to end before. */
+  /** Sends what is queued and disconnects, within closeMs. @param settle what has to end before. */
   close(settle: () => Promise<void> = () => Promise.resolve()): Promise<void> {
     this.#closing ??= this.#close(settle);
     return this.#closing;
   }
 
   async #close(settle: () => Promise<void>): Promise<void> {
-    if (this.isClosed) return;
+    const connection = this.#connection;
+    if (connection === undefined || connection.isClosed()) {
+      this.#closed.abort();
+      return;
+    }
     const leave = async () => {
       await settle();
-      await this.connection.drain();
+      await connection.drain();
     };
     const late = new AbortController();
     if (this.#connected) {
@@ -104,7 +114,30 @@ export class BusLink {
       await Promise.race([leave().catch(() => undefined), deadline]);
     }
     late.abort();
-    await this.connection.close();
+    this.#closed.abort();
+    await connection.close();
+  }
+
+  async #firstConnection(): Promise<NatsConnection> {
+    const { options } = this;
+    const ends = AbortSignal.any([this.#closed.signal, ...(options.signal ? [options.signal] : [])]);
+    for (let reported = ''; ; ) {
+      let reason: PspError;
+      try {
+        const connection = await dial(options);
+        if (!ends.aborted) return connection;
+        await connection.close();
+        reason = unavailable(options, 'the wait for it ended');
+      } catch (cause) {
+        reason = unavailable(options, cause);
+      }
+      if (options.waitOnFirstConnect === false || ends.aborted) throw reason;
+      if (reason.message !== reported) options.onWaiting?.(reason);
+      reported = reason.message;
+      await delay(firstConnectWaitMs, undefined, { signal: ends }).catch(() => {
+        throw reason;
+      });
+    }
   }
 
   /**
@@ -112,25 +145,28 @@ export class BusLink {
    * that for the loss of the connection in use: it dials anew and leaves the old one open beside. The server would
    * send half of all requests there, and their answers, which come by the new one, would be nobody's to give.
    */
-  async #watch(): Promise<void> {
-    let inUse = transportOf(this.connection);
-    for await (const status of this.connection.status()) {
+  async #watch(connection: NatsConnection, report: () => void): Promise<void> {
+    let inUse = transportOf(connection);
+    for await (const status of connection.status()) {
       if (status.type === Events.Disconnect) {
         await inUse.close();
-        this.#state(false);
+        this.#isUp = false;
+        report();
       }
       if (status.type === Events.Reconnect) {
-        inUse = transportOf(this.connection);
-        this.#state(true);
+        inUse = transportOf(connection);
+        this.#isUp = true;
+        report();
       }
     }
-    if (this.#closing === undefined) this.#state(false);
+    this.#isUp = false;
+    if (this.#closing === undefined) report();
   }
 
-  #state(connected: boolean): void {
-    if (this.#connected === connected) return;
-    this.#connected = connected;
-    this.options.onState?.(connected);
+  #report(): void {
+    if (this.#connected === this.#isUp) return;
+    this.#connected = this.#isUp;
+    this.options.onState?.(this.#isUp);
   }
 }
 

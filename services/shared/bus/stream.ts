@@ -17,6 +17,7 @@ import {
   type JetStreamManager,
   type Msg,
   type MsgRequest,
+  type NatsConnection,
   type NatsError,
   nanos,
   ReplayPolicy,
@@ -67,19 +68,26 @@ export interface StreamOptions extends LinkOptions {
 }
 
 export class BusStream {
-  readonly #client: JetStreamClient;
+  private readonly link: BusLink;
+  private readonly node: string;
+  #client: JetStreamClient | undefined;
   #manager: Promise<JetStreamManager> | undefined;
 
-  private constructor(
-    private readonly link: BusLink,
-    private readonly node: string,
-  ) {
-    this.#client = link.connection.jetstream({ timeout: answerMs });
+  constructor({ node, ...options }: StreamOptions) {
+    this.link = new BusLink(options);
+    this.node = node;
   }
 
-  /** @throws PspError BUS_UNAVAILABLE, only with waitOnFirstConnect false or when `signal` ended the wait. */
+  /** A stream whose server is connected. @throws PspError as `connect`. */
   static async connect(options: StreamOptions): Promise<BusStream> {
-    return new BusStream(await BusLink.connect(options), options.node);
+    const stream = new BusStream(options);
+    await stream.connect();
+    return stream;
+  }
+
+  /** @throws PspError BUS_UNAVAILABLE with waitOnFirstConnect false, or when `signal` or `close` ended the wait. */
+  connect(): Promise<void> {
+    return this.link.connect();
   }
 
   get connected(): boolean {
@@ -104,7 +112,7 @@ export class BusStream {
   listen(subject: string, handler: (message: { subject: string; octets: Uint8Array }) => void): void {
     const callback = (error: Error | null, { subject, data }: Msg) =>
       void (error ?? handler({ subject, octets: data }));
-    this.link.connection.subscribe(subject, { callback });
+    this.#connection.subscribe(subject, { callback });
   }
 
   /** Waits until what was subscribed so far has reached the server, or the connection is lost. */
@@ -128,7 +136,7 @@ export class BusStream {
   store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined> {
     return this.#attempt(async () => {
       const expect = { streamName: auditStream };
-      const stored = this.#client.publish(subject, octets, { msgID: id, expect });
+      const stored = this.#jetStream.publish(subject, octets, { msgID: id, expect });
       return stored.then(
         ({ seq }) => seq,
         (error: NatsError) => {
@@ -228,7 +236,7 @@ export class BusStream {
         inactive_threshold: nanos(forgottenMs),
         ...startOf(next, sinceMs),
       });
-      return this.#client.consumers.getPullConsumerFor(info);
+      return this.#jetStream.consumers.getPullConsumerFor(info);
     });
   }
 
@@ -295,8 +303,20 @@ export class BusStream {
   }
 
   #managed(): Promise<JetStreamManager> {
-    this.#manager ??= this.link.connection.jetstreamManager({ timeout: answerMs, checkAPI: false });
+    this.#manager ??= this.#connection.jetstreamManager({ timeout: answerMs, checkAPI: false });
     return this.#manager;
+  }
+
+  get #jetStream(): JetStreamClient {
+    this.#client ??= this.#connection.jetstream({ timeout: answerMs });
+    return this.#client;
+  }
+
+  /** Every call waits for the first connect: see `#attempt`. */
+  get #connection(): NatsConnection {
+    const { connection } = this.link;
+    if (connection === undefined) throw new Error('the audit stream was never connected');
+    return connection;
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The users that services run as, by number, so that no account need exist, and how a service that was started
-// as root becomes its own for good. A service loads and opens what needs root first, then drops; no way leads
-// back. psp-keys is the group that may read a node's bus secret.
+// The users that services run as, by number, so that no account need exist, and how a service that was started as root
+// drops its privileges for good. A service first loads and opens what needs root. psp-keys is the group that may read a
+// node's bus secret.
+import { type Service, serviceRow, services } from '../contracts.js';
 import { PspError } from '../errors.js';
 
 /** Group of those who may read the bus secret. */
@@ -14,22 +15,24 @@ export interface Account {
   groups: readonly number[];
 }
 
+export type AccountName = Service | 'nats-server';
+
+const accountOf = (service: Service): [Service, Account] => {
+  const { uid, readsBusSecret } = serviceRow(service);
+  return [service, { uid, gid: uid, groups: readsBusSecret ? [keysGroup] : [] }];
+};
+
 /** One system user for each process of a node; user and group have the same number. */
-export const accounts = {
-  dataplane: { uid: 70_001, gid: 70_001, groups: [keysGroup] },
-  keyexchange: { uid: 70_002, gid: 70_002, groups: [keysGroup] },
-  sampler: { uid: 70_003, gid: 70_003, groups: [] },
-  stats: { uid: 70_004, gid: 70_004, groups: [] },
+export const accounts: Readonly<Record<AccountName, Account>> = {
+  ...(Object.fromEntries(services.map(accountOf)) as Record<Service, Account>),
   'nats-server': { uid: 70_005, gid: 70_005, groups: [] },
-} as const satisfies Record<string, Account>;
+};
 
-export type AccountName = keyof typeof accounts;
-
-/** What became of the rights; `reason` says why nothing was dropped. */
+/** Whether privileges were dropped; `reason` says why not. */
 export type Dropped = { dropped: true } | { dropped: false; reason: string };
 
 /**
- * Gives up root for good: groups first, then the user, all three ids of each.
+ * Drops root for good: groups first, then the user, all three ids of each.
  * @throws PspError RIGHTS_MISSING when the kernel refuses; Error when root is still within reach. Either way the
  * process must end.
  */

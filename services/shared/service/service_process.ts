@@ -16,12 +16,14 @@ const lastLinesMs = 500;
 
 /** A service that runs. */
 export interface RunningService {
+  /** Resolves once the bus is connected and has every handler. */
+  joined: Promise<void>;
   /** Resolves to why it ended by itself; absent where it never does. */
   failed?: Promise<PspError>;
   stop(): Promise<void>;
 }
 
-/** @param drop gives up root for good; to be called once nothing is left that needs it. @throws PspError */
+/** @param drop drops privileges for good; called once nothing is left that needs them. @throws PspError */
 export type StartService = (node: NodeConfig, log: Logger, drop: () => Dropped) => Promise<RunningService>;
 
 /** Runs a service until it is told to stop; then the process ends. Call it once, from main. */

@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every service tells alike: that it is there, what is wrong, and its counters by name. What stands for now
-// rather than for ever is a level; the table below says which those are.
-import type { Service } from '../../shared/contracts.js';
+// What every service reports alike: that it is there, what is wrong, and its counters by name. The table of services says
+// which counters may fall again: those are gauges.
+import { type Service, serviceRow } from '../../shared/contracts.js';
 import { specCounters } from '../../shared/spec_counters.js';
 import type { Word } from './latest_reports.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
 
-/** Counters of docs/operations.md that may fall again, of one service and of all. */
-const levels: Readonly<Record<Service, readonly string[]>> = {
-  dataplane: [
-    'held',
-    'wanted',
-    'keyed',
-    'inboundFlows',
-    'receiveSpis',
-    'fragmentsWaiting',
-    'neighbours',
-    'neighbourQueued',
-    'missesWaiting',
-    'unlockedBytes',
-    'wants',
-    'heldDownFlows',
-    'exchangesRemembered',
-    'unansweredFlows',
-  ],
-  keyexchange: [],
-  sampler: ['linesWaitingBytes', 'packetsWaitingBytes'],
-  stats: ['replicas'],
-};
-const levelsOfAll = ['auditBacklog'];
+/** Gauges that every service has. */
+const gaugesOfAll = ['auditBacklog'];
 
 const isLevel = (service: Service, name: string): boolean =>
-  levels[service].includes(name) || levelsOfAll.includes(name);
+  serviceRow(service).gauges.includes(name) || gaugesOfAll.includes(name);
 
 /** It has a metric of its own: spec_metrics.ts. */
 const hasOwn = (service: Service, name: string): boolean =>

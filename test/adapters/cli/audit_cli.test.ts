@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../../cli/program.js';
 import type { AuditData, AuditType } from '../../../services/shared/audit/event.js';
 import { auditTypes, envelopeOf, tailOf } from '../../../services/shared/audit/event.js';
-import { auditContractOf, subjectOf } from '../../../services/shared/contracts.js';
+import { auditContracts, subjectOf } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
 import { AuditRig } from '../shared/audit_rig.js';
 
@@ -98,7 +98,7 @@ async function forge(incarnation: string, sequence: number, lost?: [number, numb
   const loss = lost && { first: lost[0], last: lost[1], count: 1 + lost[1] - lost[0], reason: 'spoolFull' };
   const producer = { node: 'a', service: 'dataplane', incarnation } as const;
   const json = envelopeOf(producer, sequence, type, (loss ?? { reason: 'asked' }) as never, Date.now());
-  const subject = subjectOf('a', auditContractOf.dataplane, tailOf({ incarnation, type }));
+  const subject = subjectOf('a', auditContracts.dataplane, tailOf({ incarnation, type }));
   await connection.jetstream().publish(subject, json);
   await connection.close();
 }
@@ -242,7 +242,7 @@ describe('psp audit verify', () => {
     const incarnation = '00000000000000aa';
     const producer = { node: 'a', service: 'dataplane', incarnation } as const;
     const json = envelopeOf(producer, 1, 'service.stopped', { reason: 'asked' }, Date.now());
-    const subject = subjectOf('a', auditContractOf.sampler, tailOf({ incarnation, type: 'service.stopped' }));
+    const subject = subjectOf('a', auditContracts.sampler, tailOf({ incarnation, type: 'service.stopped' }));
     await connection.jetstream().publish(subject, json);
     await connection.close();
     const { code, stdout } = await psp('audit', 'verify', '--json');
@@ -258,7 +258,7 @@ describe('psp audit verify', () => {
     const tail = tailOf({ ...producer, type: 'service.started' });
     const stream = await rig.nats.stream('dataplane');
     const written = JSON.stringify(JSON.parse(json), undefined, 2);
-    await stream.store(subjectOf('a', auditContractOf.dataplane, tail), Buffer.from(written), 'x');
+    await stream.store(subjectOf('a', auditContracts.dataplane, tail), Buffer.from(written), 'x');
     await stream.close();
     const { lines } = await psp('audit');
     expect(lines).toHaveLength(1);

@@ -24,7 +24,7 @@ import type { Bus } from '../../../services/shared/bus/bus.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
 import { Authority, writeTls } from '../keyexchange/certificates.js';
-import { AuditServer, NatsServer } from '../shared/nats_server.js';
+import { AuditServer, asService, NatsServer } from '../shared/nats_server.js';
 
 let server: NatsServer;
 let dir: string;
@@ -96,9 +96,8 @@ async function dataplane(answers: {
   sampling?: (message: SamplingSet) => SamplingState;
   flows?: (query: FlowsQuery) => FlowsPage;
 }): Promise<void> {
-  const bus = await server.connect('dataplane');
+  const bus = await server.connect('dataplane', asService);
   services.push(bus);
-  await bus.announce('a test', '0.1.0');
   const status = { node: 'a', ingressAcl: true, ...answers.status };
   bus.respond(contracts.dataplaneStatus, () => DataplaneStatus.fromPartial(status));
   bus.respond(contracts.keysRotate, () => KeysRotated.fromPartial({ ...answers.rotated }));
@@ -120,10 +119,10 @@ async function dataplane(answers: {
   await bus.flush();
 }
 async function keyexchange(status: Parameters<typeof KeyExchangeStatus.fromPartial>[0]): Promise<void> {
-  const bus = await server.connect('keyexchange');
+  const bus = await server.connect('keyexchange', asService);
   services.push(bus);
-  const id = await bus.announce('a test', '0.1.0');
-  bus.respond(contracts.keyExchangeStatus, () => KeyExchangeStatus.fromPartial({ ...status, id }));
+  const { id } = bus;
+  bus.respond(contracts.keyexchangeStatus, () => KeyExchangeStatus.fromPartial({ ...status, id }));
   await bus.flush();
 }
 /** A service that says no more than that it is there. */
@@ -132,9 +131,9 @@ async function plain(
   status: Partial<ServiceStatus> = {},
   afterMs = 0,
 ): Promise<void> {
-  const bus = await server.connect(name);
+  const bus = await server.connect(name, asService);
   services.push(bus);
-  const id = await bus.announce('a test', '0.1.0');
+  const { id } = bus;
   const contract = name === 'sampler' ? contracts.samplerStatus : contracts.statsStatus;
   bus.respond(contract, async () => {
     await delay(afterMs);

@@ -32,7 +32,7 @@ import {
   numbersOf,
   octetsOf,
 } from '../sampler/rig.js';
-import { AuditServer, NatsServer, nobody } from '../shared/nats_server.js';
+import { AuditServer, asService, NatsServer, nobody } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 
 let compiled: string;
@@ -48,8 +48,7 @@ beforeAll(async () => {
   server = await NatsServer.start('a');
   audit = await AuditServer.start('a');
   dataplane = await server.connect('dataplane');
-  sampler = await server.connect('sampler');
-  await sampler.announce('a test', '0.1.0');
+  sampler = await server.connect('sampler', asService);
   sampler.respond(contracts.sampleEgress, () => ({}));
   sampler.respond(contracts.sampleIngress, () => ({}));
   await sampler.flush();

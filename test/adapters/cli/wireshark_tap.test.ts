@@ -11,7 +11,7 @@ import { contracts } from '../../../services/shared/contracts.js';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
 import { compile } from '../dataplane/compiled.js';
 import { batchOf, nodeFolder } from '../sampler/rig.js';
-import { NatsServer } from '../shared/nats_server.js';
+import { asService, NatsServer } from '../shared/nats_server.js';
 
 let compiled: string;
 let server: NatsServer;
@@ -24,8 +24,7 @@ beforeAll(async () => {
   symlinkSync(fromPackageRoot('docs'), join(compiled, 'docs'));
   server = await NatsServer.start('a');
   dataplane = await server.connect('dataplane');
-  sampler = await server.connect('sampler');
-  await sampler.announce('a test', '0.1.0');
+  sampler = await server.connect('sampler', asService);
   sampler.respond(contracts.sampleEgress, () => ({}));
   await sampler.flush();
 });

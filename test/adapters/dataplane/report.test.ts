@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the dataplane says of itself when its numbers change: passing trouble is told for a while, not for ever.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Engine } from '../../../services/dataplane/adapters/engine.js';
+import type { Engine, EngineInfo } from '../../../services/dataplane/adapters/engine.js';
 import { Report } from '../../../services/dataplane/adapters/report.js';
 import { Sampler } from '../../../services/dataplane/adapters/sampler_client.js';
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
+import { FaultList } from '../../../services/shared/service/fault_list.js';
 
 const times = { holdMs: 3000, exchangeMs: 1000, drainMs: 500, rotateGraceMs: 3_600_000 };
 
@@ -17,13 +18,16 @@ function reportOf() {
   const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times });
   const lists = { peers: [], terms: [], bypass: [], warnings: [] };
   const config = { node: 'a', engine: { ingressAcl: true }, ...lists } as unknown as Config;
-  const report = new Report(
-    config,
+  const sources = {
     arbiter,
-    { counters, samplingLog2 } as unknown as Engine,
-    new Sampler([]),
-  );
-  const health = () => report.status().health.map(({ part, message }) => `${part}: ${message.split(';')[0]}`);
+    engine: { counters, samplingLog2 } as unknown as Engine,
+    info: { crypto: 'test' } as EngineInfo,
+    sampler: new Sampler({ request: () => expect.unreachable() }, []),
+    links: { of: () => undefined },
+    startedMs: 1,
+  };
+  const report = new Report(config, sources, new FaultList());
+  const health = () => report.read().health.map(({ part, message }) => `${part}: ${message.split(';')[0]}`);
   return { values, report, health };
 }
 
@@ -35,7 +39,7 @@ describe('a loss of events', () => {
     const { values, report, health } = reportOf();
     expect(health()).toEqual([]);
     values.eventsLost = 3n;
-    report.stats('id');
+    report.read();
     vi.advanceTimersByTime(59_000);
     expect(health()).toEqual(['events: 3 receive SPIs ended before their first packet could be told']);
     values.eventsLost = 4n;

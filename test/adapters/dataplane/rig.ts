@@ -17,13 +17,14 @@ import {
   type Offer,
   type Seal,
 } from '../../../proto/gen/bus.js';
-import { type Dataplane, startDataplane } from '../../../services/dataplane/service.js';
+import { startDataplane } from '../../../services/dataplane/service.js';
 import { flowKeyOf, mapped, parseAddress } from '../../../services/shared/address.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
 import type { BusStream } from '../../../services/shared/bus/stream.js';
 import { checkConfig } from '../../../services/shared/config/config.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { keyLengthOf, Opener, type SealContext, Sealer } from '../../../services/shared/seal.js';
+import type { RunningService } from '../../../services/shared/service/service_process.js';
 import { until } from '../../e2e/namespace.js';
 import { AuditServer, NatsServer } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
@@ -33,7 +34,7 @@ export const theirs = 900n;
 
 export interface Rig {
   engine: FakeEngine;
-  dataplane: Dataplane;
+  dataplane: RunningService;
   nats: NatsServer;
   audit: AuditServer;
   /** The audit stream as the operator reads it. */

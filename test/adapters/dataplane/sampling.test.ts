@@ -8,6 +8,7 @@ import { readEvent } from '../../../services/shared/audit/event.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { until } from '../../e2e/namespace.js';
+import { asService } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 import { missed, type Rig, startRig } from './rig.js';
 import { sampleColumns } from './sample_columns.js';
@@ -43,9 +44,8 @@ class TestSampler {
 }
 
 async function sampler(): Promise<TestSampler> {
-  const made = new TestSampler(await rig.nats.connect('sampler'));
+  const made = new TestSampler(await rig.nats.connect('sampler', asService));
   samplers.push(made);
-  await made.bus.announce('a test', '0.1.0');
   const ways = {
     egress: contracts.sampleEgress,
     ingress: contracts.sampleIngress,

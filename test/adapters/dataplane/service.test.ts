@@ -309,7 +309,7 @@ describe('the dataplane', () => {
     expect(stats.traffic.map(({ name }) => name)).toEqual(['b']);
     const names = new Map(counters.map(({ name, value }) => [name, value]));
     expect([names.get('held'), names.get('samplesDropped'), names.get('wants')]).toEqual([8n, 0n, 0n]);
-    expect(['unsent', 'overrun', 'malformed'].map((name) => names.get(name))).toEqual([0n, 0n, 0n]);
+    expect(['busUnsent', 'busOverrun', 'busMalformed'].map((name) => names.get(name))).toEqual([0n, 0n, 0n]);
   });
 
   it('tells what moves between us and a peer, and since when its newest key and the master key are', async () => {

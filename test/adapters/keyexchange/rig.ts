@@ -33,7 +33,7 @@ import {
 import { contracts, type EventContract } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
 import { keyLengthOf, Opener, Sealer } from '../../../services/shared/seal.js';
-import { freePort, NatsServer, nobody } from '../shared/nats_server.js';
+import { asService, freePort, NatsServer, nobody } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 import { type Authority, type KeyPair, writeTls } from './certificates.js';
 
@@ -77,7 +77,6 @@ export class StandIn {
   }
 
   async start(): Promise<void> {
-    await this.bus.announce('stand-in', '0.0.0');
     this.bus.respond(contracts.flowAccept, (message) => this.#accept(message));
     this.bus.respond(contracts.flowInstall, (message) => this.#install(message));
     this.bus.respond(contracts.flowRefuse, (message) => {
@@ -309,14 +308,16 @@ export async function startNode(name: string, authority: Authority, options: Nod
     },
   });
   const dataplaneBus = await nats.connect('dataplane', {
+    ...asService,
     onFault: (_subject, error) => lines.push({ error }),
   });
   const dataplane = new StandIn(dataplaneBus, name, made.secret);
   await dataplane.start();
   const operator = await nats.connect('operator');
   const service: KeyExchange = await startKeyExchange(sliceOf(made.config), pino({ level: 'debug' }, sink));
+  await service.joined;
   const status = async (): Promise<KeyExchangeStatus> => {
-    const answers = await operator.requestAll(contracts.keyExchangeStatus, {}, 200, longMs);
+    const answers = await operator.requestAll(contracts.keyexchangeStatus, {}, 200, longMs);
     return answers[0] as KeyExchangeStatus;
   };
   return {

@@ -2,13 +2,15 @@
 // What keeps the key exchange from starting: one error each, with the file or key that it is about.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { Refusals } from '../../../services/keyexchange/adapters/refusals.js';
 import { sliceOf } from '../../../services/keyexchange/config.js';
 import { startKeyExchange } from '../../../services/keyexchange/service.js';
+import { AuditTrail, makeAuditFolder } from '../../../services/shared/audit/trail.js';
 import type { NodeConfig } from '../../../services/shared/config/config.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { NatsServer } from '../shared/nats_server.js';
@@ -140,31 +142,37 @@ it('an authority that has expired', async () => {
   await expect(start()).rejects.toMatchObject(unusable(config.files.ca, 'expired on '));
 });
 
-it('keeps strangers in mind who come before there is an audit', () => {
-  const told: unknown[] = [];
-  const trail = { record: (type: string, data: object) => told.push({ type, ...data }) };
-  const refusals = new Refusals();
+it('records refusals that are given before the audit can be written', async () => {
+  const { node, audit } = sliceOf(config);
+  const folder = makeAuditFolder(audit.stateDir, 'keyexchange');
+  const trail = new AuditTrail({ ...audit, node, service: 'keyexchange', folder });
+  const refusals = new Refusals(trail);
   refusals.given(new PspError('PEER_UNKNOWN', { identity: 'x' }), undefined);
-  refusals.useTrail(trail);
+  expect(readdirSync(folder)).toEqual([]);
+  await trail.begin();
   refusals.given(new PspError('VIP_NOT_OURS', { vip: '10.1.0.1' }), 'b');
-  expect(told).toMatchObject([
-    { type: 'peer.stranger', code: 'PEER_UNKNOWN', count: 1 },
-    { type: 'tunnel.refused', code: 'VIP_NOT_OURS', count: 1 },
-  ]);
+  await eventually(() => expect(trail.counters()).toContainEqual({ name: 'auditRecorded', value: 2n }));
+  const [producer = ''] = readdirSync(folder);
+  const spooled = readFileSync(join(folder, producer, '0000000001.log'), 'utf8');
+  expect(spooled).toMatch(/PEER_UNKNOWN.*\n.*VIP_NOT_OURS/);
+  await trail.close(0);
 });
 
-it('is told in lines while it goes on: rights that are kept, a bus that is not there yet', async () => {
+it('logs what does not keep it from starting: privileges that are kept, a bus that is not there yet', async () => {
   const nats = await NatsServer.create('a');
   const lines: Record<string, unknown>[] = [];
   const told = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
   const slice = sliceOf(config);
   const bus = { ...slice.bus, server: nats.listen, password: nats.passwords.keyexchange };
-  const starting = startKeyExchange({ ...slice, bus }, told, () => ({ dropped: false, reason: 'user 7' }));
+  const service = await startKeyExchange({ ...slice, bus }, told, () => ({
+    dropped: false,
+    reason: 'user 7',
+  }));
   await eventually(() => expect(lines).toContainEqual(expect.objectContaining({ code: 'BUS_UNAVAILABLE' })));
-  expect(lines[0]).toMatchObject({ msg: 'rights kept', reason: 'user 7' });
-  expect(lines.map(({ msg }) => msg)).toEqual(['rights kept', 'waiting for the bus']);
+  expect(lines[0]).toMatchObject({ msg: 'privileges kept', reason: 'user 7' });
+  expect(lines.map(({ msg }) => msg)).toEqual(['privileges kept', 'waiting for the bus']);
   await nats.start();
-  const service = await starting;
+  await service.joined;
   expect(lines.map(({ msg }) => msg)).toContain('bus connected');
   await service.stop();
   await nats.remove();

@@ -8,13 +8,14 @@ import { connect, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SampleBatch, SamplesTaken, type ServiceStats, type ServiceStatus } from '../../../proto/gen/bus.js';
 import { type SamplerConfig, sliceOf } from '../../../services/sampler/config.js';
-import { type Sampler, startSampler } from '../../../services/sampler/service.js';
+import { startSampler } from '../../../services/sampler/service.js';
 import type { Chunk } from '../../../services/shared/backlog.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
 import { loadConfig } from '../../../services/shared/config/config.js';
 import { contracts, subjectOf } from '../../../services/shared/contracts.js';
 import { createLogger } from '../../../services/shared/process/log.js';
 import { Gone, type Outlet } from '../../../services/shared/process/outlet.js';
+import type { RunningService } from '../../../services/shared/service/service_process.js';
 import { NatsServer } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 import {
@@ -33,7 +34,7 @@ let config: SamplerConfig;
 let dataplane: Bus;
 let operator: Bus;
 let raw: NatsConnection;
-let running: Sampler[] = [];
+let running: RunningService[] = [];
 beforeAll(async () => {
   server = await NatsServer.start('a');
   dataplane = await server.connect('dataplane');
@@ -74,10 +75,11 @@ class Reader implements Outlet {
   }
 }
 
-async function start(stdout: Outlet, limits = config.limits): Promise<Sampler> {
+async function start(stdout: Outlet, limits = config.limits): Promise<RunningService> {
   const log = createLogger('sampler', 'a', 'silent');
   const sampler = await startSampler({ ...config, limits }, log, () => ({ dropped: true }), stdout);
   running.push(sampler);
+  await sampler.joined;
   return sampler;
 }
 
@@ -125,7 +127,8 @@ describe('a sampler', () => {
     await expect(take(faulty)).rejects.toMatchObject({ code: 'PAYLOAD_INVALID' });
     expect(await take(batchOf(3, 1))).toEqual(SamplesTaken.fromPartial({}));
     await expect.poll(() => numbersOf(reader.text)).toEqual([3]);
-    expect([await count('malformed'), await count('samplesTaken')]).toEqual([4, 1]);
+    const names = ['busMalformed', 'batchesMalformed', 'samplesTaken'];
+    expect(await Promise.all(names.map(count))).toEqual([3, 1, 1]);
   });
 
   it('answers the services protocol and tells its counters once a second', async () => {

@@ -55,16 +55,15 @@ describe('the audit', () => {
   });
 
   it('asks nothing of a stream before it holds the first event: that may be the moment in which it is made', async () => {
-    const producer = await rig.producer('stats', { onBus: false });
-    producer.record(3);
     const calls: string[] = [];
-    const stream: StreamDoor & { connected: boolean } = {
-      connected: true,
+    const stream: StreamDoor = {
       store: async (_subject, _octets, id) => (calls.push(id) > 2 ? calls.length : undefined),
       last: async () => void calls.push('last'),
       at: async () => void calls.push('at'),
     };
-    producer.trail.useStream(stream);
+    const producer = await rig.producer('stats', { onBus: false, stream });
+    producer.record(3);
+    producer.trail.streamState(true);
     await expect.poll(() => producer.counter('auditPublished')).toBe(3);
     const id = (sequence: number) => `${producer.incarnation}-${sequence}`;
     expect(calls).toEqual([id(1), id(1), id(1), id(2), id(3)]);

@@ -4,13 +4,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AuditEvent, readEvent } from '../../../services/shared/audit/event.js';
+import type { StreamDoor } from '../../../services/shared/audit/publisher.js';
 import {
   type AuditOptions,
   type AuditSlice,
   AuditTrail,
   makeAuditFolder,
 } from '../../../services/shared/audit/trail.js';
-import type { BusStream } from '../../../services/shared/bus/stream.js';
+import { BusStream } from '../../../services/shared/bus/stream.js';
 import type { Service } from '../../../services/shared/contracts.js';
 import { until } from '../../e2e/namespace.js';
 import { AuditServer } from './nats_server.js';
@@ -58,22 +59,27 @@ export class AuditRig {
     return file;
   }
 
-  /** A start of a service. @param options `onBus: false` leaves the bus out. */
+  /**
+   * A start of a service.
+   * @param options `onBus: false` leaves the audit server out until `join`; `stream` stands in its place.
+   */
   async producer(
     service: Service,
-    options: Partial<AuditOptions> & { onBus?: boolean } = {},
+    options: Partial<AuditOptions> & { onBus?: boolean; stream?: StreamDoor } = {},
   ): Promise<Producer> {
-    const { onBus = true, ...rest } = options;
-    const trail = await AuditTrail.open({
+    const { onBus = true, stream, ...rest } = options;
+    const producer = new Producer(this.nats, stream, {
       node: this.nats.node,
       service,
       folder: this.folder(service),
       spoolBytes: 1024 * 1024,
+      server: this.nats.listen,
+      password: this.nats.passwords[service],
       tendMs: 50,
       silentMs: 500,
       ...rest,
     });
-    const producer = new Producer(service, trail, this.nats);
+    await producer.trail.begin();
     this.#producers.push(producer);
     if (onBus) await producer.join();
     return producer;
@@ -103,25 +109,45 @@ export class AuditRig {
   }
 }
 
+/** Connects when the test says so. */
+class LateStream extends BusStream {
+  join: () => void = () => undefined;
+  readonly #joined = new Promise<void>((resolve) => {
+    this.join = resolve;
+  });
+
+  override async connect(): Promise<void> {
+    await this.#joined;
+    await super.connect();
+  }
+}
+
 export class Producer {
-  #stream: BusStream | undefined;
+  readonly trail: AuditTrail;
+  readonly service: Service;
+  readonly #stream: LateStream;
   #recorded = 0;
 
-  constructor(
-    readonly service: Service,
-    readonly trail: AuditTrail,
-    private readonly nats: AuditServer,
-  ) {}
+  constructor(nats: AuditServer, stream: StreamDoor | undefined, options: AuditOptions) {
+    this.service = options.service;
+    this.#stream = new LateStream({
+      node: nats.node,
+      server: nats.listen,
+      user: options.service,
+      password: nats.passwords[options.service],
+      onState: (connected) => this.trail.streamState(connected),
+    });
+    const still = { connect: async () => undefined, close: async () => undefined };
+    this.trail = new AuditTrail(options, stream ? { ...stream, ...still } : this.#stream);
+  }
 
   get incarnation(): string {
     return this.trail.producer.incarnation;
   }
 
   async join(): Promise<void> {
-    this.#stream = await this.nats.stream(this.service, {
-      onState: (connected) => this.trail.streamState(connected),
-    });
-    this.trail.useStream(this.#stream);
+    this.#stream.join();
+    await until('the audit server is connected', () => this.#stream.connected);
   }
 
   /** Records so many events. */
@@ -144,7 +170,6 @@ export class Producer {
 
   async leave(): Promise<void> {
     await this.trail.close(500);
-    await this.#stream?.close();
   }
 }
 

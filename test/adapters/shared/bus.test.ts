@@ -15,7 +15,7 @@ import {
 import type { Bus, BusOptions } from '../../../services/shared/bus/bus.js';
 import { type BusUser, contracts, subjectOf } from '../../../services/shared/contracts.js';
 import { PspError } from '../../../services/shared/errors.js';
-import { NatsServer } from './nats_server.js';
+import { asService, NatsServer } from './nats_server.js';
 import { longMs } from './waiting.js';
 
 let server: NatsServer;
@@ -36,9 +36,7 @@ async function join(user: BusUser, options: Partial<BusOptions> = {}): Promise<B
 }
 /** The service that answers, ready to. */
 async function serve(user: 'dataplane' | 'keyexchange', options: Partial<BusOptions> = {}): Promise<Bus> {
-  const bus = await join(user, options);
-  await bus.announce('a test', '0.1.0');
-  return bus;
+  return join(user, { ...asService, ...options });
 }
 async function raw(user: BusUser): Promise<NatsConnection> {
   const connection = await connect({
@@ -62,14 +60,14 @@ describe('events', () => {
     const stats = await join('stats');
     const keyexchange = await join('keyexchange');
     const heard: string[] = [];
-    stats.hear(contracts.keyExchangeStats, ({ id }) => void heard.push(id));
+    stats.hear(contracts.keyexchangeStats, ({ id }) => void heard.push(id));
     await stats.flush();
     const health = [{ part: 'peer b', message: 'x'.repeat(1024 * 1024), sinceMs: 0n }];
     const word = (id: string, change: Partial<ServiceStats> = {}) =>
       ServiceStats.fromPartial({ service: 'keyexchange', id, ...change });
-    expect(keyexchange.publish(contracts.keyExchangeStats, word('long', { health }), 'long')).toBe(false);
+    expect(keyexchange.publish(contracts.keyexchangeStats, word('long', { health }), 'long')).toBe(false);
     expect(keyexchange.counters.unsent).toBe(1);
-    expect(keyexchange.publish(contracts.keyExchangeStats, word('short'), 'short')).toBe(true);
+    expect(keyexchange.publish(contracts.keyexchangeStats, word('short'), 'short')).toBe(true);
     await expect.poll(() => heard).toEqual(['short']);
   });
 
@@ -261,21 +259,21 @@ describe('requests', () => {
 
   it('to all gather every replica, leave out malformed and refused answers, and give [] when nobody is there', async () => {
     const operator = await join('operator');
-    expect(await operator.requestAll(contracts.keyExchangeStatus, {}, 100)).toEqual([]);
+    expect(await operator.requestAll(contracts.keyexchangeStatus, {}, 100)).toEqual([]);
     for (const id of ['1', '2', '3']) {
       const replica = await serve('keyexchange');
-      replica.respond(contracts.keyExchangeStatus, () => {
+      replica.respond(contracts.keyexchangeStatus, () => {
         if (id === '3') throw new PspError('OVERLOADED');
         return KeyExchangeStatus.create({ id });
       });
       await replica.flush();
     }
     const liar = await raw('keyexchange');
-    liar.subscribe(subjectOf('a', contracts.keyExchangeStatus), {
+    liar.subscribe(subjectOf('a', contracts.keyexchangeStatus), {
       callback: (_, message) => message.respond(Uint8Array.of(0x0a, 0x7f)),
     });
     await liar.flush();
-    const answers = await operator.requestAll(contracts.keyExchangeStatus, {}, 1500);
+    const answers = await operator.requestAll(contracts.keyexchangeStatus, {}, 1500);
     expect(answers.map(({ id }) => id).sort()).toEqual(['1', '2']);
     expect(operator.counters.malformed).toBe(1);
   });
@@ -285,8 +283,9 @@ describe('discovery', () => {
   it('finds services by the NATS services protocol, with their endpoints and counts', async () => {
     const operator = await join('operator');
     expect(await operator.discover(100)).toEqual([]);
-    const dataplane = await join('dataplane');
-    const id = await dataplane.announce('moves packets', '0.1.0');
+    const service = { description: 'moves packets', version: '0.1.0' };
+    const dataplane = await join('dataplane', { service });
+    const { id } = dataplane;
     dataplane.respond(contracts.dataplaneStatus, () => DataplaneStatus.create({ node: 'a' }));
     await serve('keyexchange');
     await dataplane.flush();
@@ -359,12 +358,12 @@ describe('the connection', () => {
     expect(dataplane.publish(contracts.flowMissed, wanted(1n))).toBe(false);
     expect(dataplane.counters.unsent).toBe(1);
     expect((await failure(operator.request(contracts.keysRotate, {}, longMs))).code).toBe('SERVICE_DOWN');
-    expect((await failure(operator.requestAll(contracts.keyExchangeStatus, {}, 100))).code).toBe(
+    expect((await failure(operator.requestAll(contracts.keyexchangeStatus, {}, 100))).code).toBe(
       'SERVICE_DOWN',
     );
     await delay(3000);
     await server.start();
-    await expect.poll(() => states).toEqual([false, true]);
+    await expect.poll(() => states).toEqual([true, false, true]);
     await expect.poll(() => operator.connected).toBe(true);
     await expect.poll(() => keyexchange.connected).toBe(true);
     dataplane.publish(contracts.flowMissed, wanted(2n));
@@ -414,10 +413,10 @@ describe('a server that is slow to take a connection', () => {
     const operator = await join('operator');
     isSlow = true;
     for (const socket of sockets) socket.destroy();
-    await expect.poll(() => states).toEqual([false, true]);
+    await expect.poll(() => states).toEqual([true, false, true]);
     // The server ends a connection that says nothing.
     late();
-    await expect.poll(() => states.slice(0, 3)).toEqual([false, true, false]);
+    await expect.poll(() => states.slice(0, 4)).toEqual([true, false, true, false]);
     await expect.poll(() => [sockets.size, dataplane.connected]).toEqual([1, true]);
     await dataplane.flush();
     for (let i = 0; i < 30; i++) {

@@ -27,7 +27,7 @@ beforeEach(async () => {
   });
   manager = await connection.jetstreamManager({ checkAPI: false });
   stream = await rig.nats.stream('operator');
-  const reading = (stream as unknown as { link: BusLink }).link.connection;
+  const reading = (stream as unknown as { link: BusLink }).link.connection as NatsConnection;
   consumers = [];
   isDeaf = false;
   const publish = reading.publish.bind(reading);

@@ -28,7 +28,7 @@ beforeEach(() => {
   writeFileSync(
     join(dir, 'agent.mjs'),
     `import { writeFileSync, renameSync } from 'node:fs';
-     import { createLogger, flushLog, logCounters } from '${compiled}/services/shared/log.js';
+     import { createLogger, flushLog, logCounters } from '${compiled}/services/shared/process/log.js';
      const log = createLogger('agent', 'a', 'info');
      let n = 0;
      const timer = setInterval(() => {

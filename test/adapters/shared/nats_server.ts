@@ -133,6 +133,9 @@ export class NatsServer {
   }
 }
 
+/** What a service announces. */
+export const asService = { service: { description: 'a test', version: '0.1.0' } } as const;
+
 export class AuditServer extends NatsServer {
   static override async create(node = 'a'): Promise<AuditServer> {
     return new AuditServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));

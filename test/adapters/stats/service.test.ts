@@ -11,10 +11,15 @@ import type { ServiceStats, ServiceStatus } from '../../../proto/gen/bus.js';
 import { sliceOf as keyExchangeSlice } from '../../../services/keyexchange/config.js';
 import { startKeyExchange } from '../../../services/keyexchange/service.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
-import { contracts, type EventContract } from '../../../services/shared/contracts.js';
+import {
+  contracts,
+  type EventContract,
+  type Service,
+  services,
+  statsContracts,
+} from '../../../services/shared/contracts.js';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
 import { connectionMs, HttpServer, maxConnections } from '../../../services/stats/adapters/http_server.js';
-import { wordsOf } from '../../../services/stats/adapters/listener.js';
 import { dataplaneWord, keyExchangeWord, plainWord } from '../../core/stats/words.js';
 import { until } from '../../e2e/namespace.js';
 import { expectSchema } from '../../json_schema.js';
@@ -26,13 +31,13 @@ import { exposed, type Served, startServed } from './rig.js';
 
 let nats: NatsServer;
 let operator: Bus;
-const speakers = {} as Record<keyof typeof wordsOf, Bus>;
+const speakers = {} as Record<Service, Bus>;
 let closing: (() => unknown)[] = [];
 
 beforeAll(async () => {
   nats = await NatsServer.start('a');
   operator = await nats.connect('operator');
-  for (const service of Object.keys(wordsOf) as (keyof typeof wordsOf)[]) {
+  for (const service of services) {
     speakers[service] = await nats.connect(service);
   }
 });
@@ -52,8 +57,8 @@ async function served(...args: Parameters<typeof startServed> extends [unknown, 
   return one;
 }
 const say = async (word: ServiceStats): Promise<void> => {
-  const service = word.service as keyof typeof wordsOf;
-  speakers[service].publish(wordsOf[service], word, word.id);
+  const service = word.service as Service;
+  speakers[service].publish(statsContracts[service], word, word.id);
   await speakers[service].flush();
 };
 const sayAll = async () => {
