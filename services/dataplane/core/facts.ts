@@ -113,7 +113,7 @@ export interface RotationReply {
   generation: number;
   /** Why the rotation has to wait; undefined when it was done. */
   wait: RotationWait | undefined;
-  /** Inbound flows that had no proof of the previous generation when it was rotated out. */
+  /** Inbound flows that still needed the proof which the previous rotation required. */
   unanswered: number;
   /** Inbound flows that need a new offer. */
   reoffered: number;

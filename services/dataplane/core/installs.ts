@@ -72,7 +72,7 @@ export class Installs {
     return this.#send(install, [...install.decisions.keys()]);
   }
 
-  /** The engine is less busy now. */
+  /** The pause after a failed attempt is over. */
   retry(request: number): Action[] {
     const install = this.#install(request);
     for (const row of install.rows) install.results[row] = INSTALL_RESULT_SUPERSEDED;
