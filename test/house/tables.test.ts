@@ -4,8 +4,11 @@
 import { describe, expect, it } from 'vitest';
 import { ways } from '../../cli/status/pipeline.js';
 import { loadAddon } from '../../native/addon/load.js';
+import { docTables, generated, keysOf } from '../../scripts/doc_tables.js';
 import { auditTypes } from '../../services/shared/audit/event.js';
+import { flag, section } from '../../services/shared/config/values.js';
 import { contracts } from '../../services/shared/contracts.js';
+import { type ErrorHelp, errorHelp } from '../../services/shared/error_help.js';
 import { errorCodes } from '../../services/shared/errors.js';
 import { files, read } from './sources.js';
 
@@ -21,17 +24,6 @@ describe('subjects', () => {
       );
     expect(named).toEqual([]);
   });
-
-  it('are each told in docs/contracts.md, and no others', () => {
-    const told = [
-      ...read('docs/contracts.md').matchAll(/^\| `((?:evt|cmd|query|stats|sample|capture|audit)\.[a-z.]+)/gm),
-    ].map(([, s]) => s);
-    expect(told.sort()).toEqual(
-      Object.values(contracts)
-        .map(({ subject }) => subject)
-        .sort(),
-    );
-  });
 });
 
 describe('audit events', () => {
@@ -42,19 +34,14 @@ describe('audit events', () => {
 });
 
 describe('error codes', () => {
-  const sections = [
-    ...read('docs/errors.md').matchAll(/^### `([A-Z_]+)`\n\n([\s\S]*?)(?=\n### |\n## |$(?![\s\S]))/gm),
-  ];
-
-  it('are each told in docs/errors.md in the order of the table, and no others', () => {
-    expect(sections.map(([, code]) => code)).toEqual([...errorCodes]);
-  });
-
-  it('each have a cause and a remedy', () => {
-    const lacking = sections.filter(
-      ([, , text]) => !/Cause: \S/.test(text ?? '') || !/Remedy: \S/.test(text ?? ''),
+  it('have a cause and a remedy each, in the order of errors.ts', () => {
+    const documented = Object.values<Record<string, ErrorHelp>>(errorHelp).flatMap((codes) =>
+      Object.entries(codes),
     );
-    expect(lacking.map(([, code]) => code)).toEqual([]);
+    expect(documented.map(([code]) => code)).toEqual([...errorCodes]);
+    expect(documented.filter(([, { cause, remedy }]) => !/\.$/.test(cause) || !/\.$/.test(remedy))).toEqual(
+      [],
+    );
   });
 
   it('that the native side raises are in the table', () => {
@@ -68,30 +55,6 @@ describe('error codes', () => {
 });
 
 describe('drop reasons', () => {
-  /** Rows of docs/drops.md: direction (by section), name, cause, remedy. */
-  const told = () => {
-    const rows: { name: string; direction: string; cause: string; remedy: string }[] = [];
-    let direction = '';
-    for (const line of read('docs/drops.md').split('\n')) {
-      direction = /^## .*\((egress|ingress)\)/.exec(line)?.[1] ?? direction;
-      const row = /^\| `([a-z_]+)` \| (.+?) \| (.+?) \|$/.exec(line);
-      if (row)
-        rows.push({ name: row[1] as string, direction, cause: row[2] as string, remedy: row[3] as string });
-    }
-    return rows;
-  };
-
-  it('are told in docs/drops.md word for word as the engine has them, with cause and remedy', () => {
-    expect(told()).toEqual(
-      loadAddon().dropReasons.map(({ name, direction, cause, remedy }) => ({
-        name,
-        direction,
-        cause,
-        remedy,
-      })),
-    );
-  });
-
   it('are unique in each direction', () => {
     const names = loadAddon().dropReasons.map(({ name, direction }) => `${direction}/${name}`);
     expect(new Set(names).size).toBe(names.length);
@@ -118,22 +81,21 @@ describe('the ways of `psp pipeline`', () => {
   });
 });
 
-describe('configuration', () => {
-  it('tells every key in docs/config.md with what a change takes', () => {
-    const keys = [
-      ...read('services/shared/config/schema.ts').matchAll(
-        /\/\*\* (?:[^*]|\*(?!\/))*?\b(reload|restart)\b[^*]*\*\/\s+(\w+)[:,]/g,
-      ),
-    ].map(([, takes, key]) => ({ key: key as string, takes: takes as string }));
-    expect(keys.length).toBeGreaterThan(20);
-    const rows = read('docs/config.md')
-      .split('\n')
-      .filter((line) => line.startsWith('| `'));
-    const lacking = keys.filter(
-      ({ key, takes }) =>
-        !rows.some((row) => new RegExp(`[.\`]${key}(\\[\\])?\``).test(row) && row.includes(takes)),
-    );
-    expect(lacking).toEqual([]);
+describe('generated tables of the documentation', () => {
+  const documents = [...new Set(docTables.map(({ document }) => document))];
+
+  it.each(documents)('%s is up to date (npm run docs)', (document) => {
+    expect(generated(document, read(document))).toBe(read(document));
+  });
+
+  it('have a row for every key of the node file', () => {
+    const paths = keysOf().map(({ path }) => path);
+    expect(paths).toEqual(expect.arrayContaining(['node', 'peers.X.vips', 'bypass', 'log.level']));
+    expect(new Set(paths).size).toBe(paths.length);
+  });
+
+  it('refuse a key without a meaning', () => {
+    expect(() => keysOf(section({ silent: flag.default(false) }))).toThrow(/^silent needs its meaning/);
   });
 });
 

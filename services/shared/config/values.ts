@@ -92,3 +92,26 @@ export const countOr = <Word extends string>(low: number, high: number, word: Wo
   const error = `a whole number from ${low} to ${high}, or ${word}`;
   return z.union([count(low, high, error), z.literal(word, { error })], { error });
 };
+
+/** What docs/config.md says about a key. */
+export interface KeyDocument {
+  meaning: string;
+  /** The default, where it is not the one that the schema shows. */
+  shownDefault?: string;
+  /** What applies a change of the key. */
+  takes: 'restart';
+}
+
+/**
+ * A key of which a change takes a restart.
+ * @param meaning in Markdown.
+ * @param shownDefault the default in words, where the schema's own says too little.
+ */
+export const restart = <T extends z.ZodType>(type: T, meaning: string, shownDefault?: string): T => {
+  const document: KeyDocument = {
+    meaning,
+    takes: 'restart',
+    ...(shownDefault !== undefined && { shownDefault }),
+  };
+  return type.meta({ document });
+};

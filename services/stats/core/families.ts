@@ -25,10 +25,18 @@ export function familiesOf(words: LatestReports, now: Moment): Family[] {
   ];
 }
 
-const upFamily = (words: LatestReports, now: Moment): Family => ({
+/** Not of one report, as the other metrics are: a service that does not report has the value 0. */
+export const upMetric = {
   name: 'psp_service_replicas',
   type: 'gauge',
+  labels: ['service'],
   help: 'Replicas of a service that were heard within the last 5 seconds; 0: it is down.',
+} as const;
+
+const upFamily = (words: LatestReports, now: Moment): Family => ({
+  name: upMetric.name,
+  type: upMetric.type,
+  help: upMetric.help,
   samples: services.map((service) => ({
     suffix: '',
     labels: { service },
