@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
--- A Wireshark dissector for the PSP Security Protocol: header, what travels in clear, what is encrypted, ICV. It has
--- no keys and decrypts nothing; what is wholly in clear is handed on to Wireshark's own dissectors. Its name is
--- psp_sec, because other dissectors of this protocol call themselves psp, and both may be installed.
--- From the PSP Architecture Specification, "PSP Packet Format"; for Wireshark 4.0 and later (Lua 5.2 to 5.4).
+-- A Wireshark dissector for the PSP Security Protocol: header, plaintext part, encrypted part, ICV. It has no keys and
+-- decrypts nothing. A payload that is entirely in plaintext is passed to Wireshark's own dissectors. Its name is
+-- psp_sec, because other dissectors of this protocol are named psp, and both may be installed.
+-- Based on the PSP Architecture Specification, "PSP Packet Format"; for Wireshark 4.0 and later (Lua 5.2 to 5.4).
 --
 --   UDP (dst 1000) | PSP header: 16 octets, cookie if V, extension | payload | ICV
 --                                ^ the crypt offset counts from here
@@ -13,7 +13,7 @@ psp.prefs.port = Pref.uint("UDP port", 1000, "Destination port of PSP packets; 0
 local FIXED = 16 -- octets up to the end of the IV
 local COOKIE = 8
 local ICV = 16
--- A packet may hold a packet that holds another; who nests deeper than this only means to keep us busy.
+-- A packet may contain a packet that contains another. Deeper nesting than this is not dissected, to limit the work.
 local MAX_DEPTH = 4
 
 local versions = { [0] = "AES-GCM-128", "AES-GCM-256", "AES-GMAC-128", "AES-GMAC-256" }
@@ -24,14 +24,14 @@ local next_headers = {
   [43] = "IPv6 routing", [44] = "IPv6 fragment", [47] = "GRE", [50] = "ESP", [51] = "AH", [58] = "ICMPv6",
   [59] = "none", [60] = "IPv6 destination options", [132] = "SCTP",
 }
--- Those that stand without what Wireshark's IP dissectors hand to their callees.
+-- Protocols whose dissectors need no data from Wireshark's IP dissectors.
 local dissectors = { [1] = "icmp", [4] = "ip", [6] = "tcp", [17] = "udp", [41] = "ipv6", [132] = "sctp" }
 
 local yes_no = { "Yes", "No" }
 local set_or_not = { "Set", "Not set" }
 local f = {
   next_header = ProtoField.uint8("psp_sec.next_header", "Next Header", base.DEC, next_headers),
-  hdr_ext_len = ProtoField.uint8("psp_sec.hdr_ext_len", "Hdr Ext Len", base.DEC, nil, nil, "8-octet units behind the first 8 octets"),
+  hdr_ext_len = ProtoField.uint8("psp_sec.hdr_ext_len", "Hdr Ext Len", base.DEC, nil, nil, "8-octet units after the first 8 octets"),
   header_length = ProtoField.uint16("psp_sec.header_length", "Header length (octets)", base.DEC),
   reserved = ProtoField.uint8("psp_sec.reserved", "R", base.DEC, nil, 0xc0, "Zero on send, ignored on receipt"),
   crypt_offset = ProtoField.uint8("psp_sec.crypt_offset", "Crypt Offset", base.DEC, nil, 0x3f, "4-octet units from the end of the IV"),
@@ -59,28 +59,28 @@ psp.fields = f
 local group, severity = expert.group, expert.severity
 local function fault(name, text, of, how) return ProtoExpert.new("psp_sec." .. name, text, of, how) end
 local e = {
-  truncated = fault("truncated", "Truncated: no room for what the header tells and the ICV", group.MALFORMED, severity.ERROR),
+  truncated = fault("truncated", "Truncated: too short for the header and the ICV", group.MALFORMED, severity.ERROR),
   header_short = fault("hdr_ext_len.short", "Hdr Ext Len is too small for the IV or the cookie", group.MALFORMED, severity.ERROR),
   version = fault("version.reserved", "The version is reserved: receivers discard the packet", group.PROTOCOL, severity.ERROR),
   always_1 = fault("always_1.clear", "The lowest bit of octet 3 is zero: receivers discard the packet", group.MALFORMED, severity.ERROR),
   spi = fault("spi.zero", "The low 31 bits of the SPI are zero", group.PROTOCOL, severity.ERROR),
-  past_payload = fault("crypt_offset.past_payload", "The crypt offset lies past the payload", group.MALFORMED, severity.ERROR),
+  past_payload = fault("crypt_offset.past_payload", "The crypt offset is past the payload", group.MALFORMED, severity.ERROR),
   offset_unused = fault("crypt_offset.unused", "This version has no crypt offset: zero on send, ignored on receipt", group.PROTOCOL, severity.NOTE),
   reserved = fault("reserved.set", "R is not zero; receivers ignore it", group.PROTOCOL, severity.NOTE),
   not_encrypted = fault("not_encrypted", "Not encrypted: this version authenticates only", group.SECURITY, severity.WARN),
   clear = fault("clear.left", "A part of the payload is not encrypted", group.SECURITY, severity.NOTE),
-  cut = fault("cut", "The capture does not hold the whole packet", group.UNDECODED, severity.NOTE),
-  nested = fault("nested", "PSP in PSP too often, not looked into", group.UNDECODED, severity.WARN),
+  cut = fault("cut", "The capture contains only a part of the packet", group.UNDECODED, severity.NOTE),
+  nested = fault("nested", "PSP in PSP, nested too deeply: not dissected", group.UNDECODED, severity.WARN),
 }
 psp.experts = e
 
--- The octets from..to of the packet as far as the capture has them; nil: none of them.
+-- The octets from..to of the packet, as far as they were captured; nil: none of them.
 local function captured(tvb, from, to)
   local last = math.min(to, tvb:captured_len())
   if last > from then return tvb(from, last - from) end
 end
 
--- Octets without a form of their own.
+-- Octets without a structure.
 local function add_octets(tree, field, tvb, from, to)
   local range = captured(tvb, from, to)
   if not range then return nil end
@@ -89,7 +89,7 @@ local function add_octets(tree, field, tvb, from, to)
   return item
 end
 
--- The first 16 octets, as far as they were captured. Returns what else depends on.
+-- The first 16 octets, as far as they were captured. Returns the fields that later parts depend on.
 local function add_fixed(tree, tvb)
   local have = tvb:captured_len()
   local h = {}
@@ -131,7 +131,7 @@ local function add_fixed(tree, tvb)
   return h
 end
 
--- " (encrypted)" for octets from..to, where those from `clear` on are.
+-- A suffix for the octets from..to, which are encrypted from `clear` on.
 local function encrypted_text(from, to, clear)
   if clear <= from then return " (encrypted)" end
   if clear < to then return string.format(" (encrypted from octet %d on)", clear - from) end
@@ -154,7 +154,7 @@ end
 
 local depth = 0
 
--- Hands on a payload that is wholly in clear and captured. Nothing of this packet is touched afterwards.
+-- Passes on a payload that is entirely plaintext and captured. Nothing is added to this packet afterwards.
 local function dissect_payload(tvb, pinfo, root, tree, h, stop)
   local name = dissectors[h.next_header]
   if not name or stop <= h.length or stop > tvb:captured_len() then return end
@@ -176,7 +176,7 @@ function psp.dissector(tvb, pinfo, root)
   pinfo.cols.info = ""
   local tree = root:add(psp, tvb())
   if tvb:captured_len() < total then
-    tree:add_proto_expert_info(e.cut, string.format("The capture holds %d of %d octets", tvb:captured_len(), total))
+    tree:add_proto_expert_info(e.cut, string.format("The capture contains %d of %d octets", tvb:captured_len(), total))
   end
   local h = add_fixed(tree, tvb)
   if h.spi then

@@ -141,7 +141,7 @@ describe('a payload', () => {
       octets = sealed({ version: 2 }, ipPacket(gateways[4], udp(0xc001, 1000, octets)));
     const [row] = fieldsOf(capture([frameOf(octets)]), ['psp_sec.spi', '_ws.expert.message']);
     expect(row?.['psp_sec.spi']?.split(',')).toHaveLength(5);
-    expect(row?.['_ws.expert.message']).toContain('PSP in PSP too often');
+    expect(row?.['_ws.expert.message']).toContain('PSP in PSP, nested too deeply');
   });
 });
 
@@ -164,14 +164,14 @@ describe('a fault is told', () => {
     [
       'an offset one unit past the payload',
       changed(2, inner[4].length / 4 + 1),
-      'The crypt offset lies past the payload',
+      'The crypt offset is past the payload',
     ],
     ['a header too short for the IV', changed(1, 0), 'Hdr Ext Len is too small for the IV or the cookie'],
     ['a header too short for the cookie', changed(3, 3), 'Hdr Ext Len is too small for the IV or the cookie'],
     [
       'a header longer than the packet',
       changed(1, 255),
-      'Truncated: no room for what the header tells and the ICV',
+      'Truncated: too short for the header and the ICV',
     ],
     ['R', changed(2, 0x40), 'R is not zero; receivers ignore it'],
     ['a part in clear', frameOf(sealed({ cryptOffset: 5 })), 'A part of the payload is not encrypted'],

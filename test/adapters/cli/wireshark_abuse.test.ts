@@ -28,7 +28,7 @@ describe('a capture that holds a part of each packet', () => {
     ]);
     expect(Object.values(row ?? {})).toEqual([
       ...['1', octets.subarray(58, 82).toString('hex'), '408', ''],
-      'The capture holds 40 of 440 octets',
+      'The capture contains 40 of 440 octets',
     ]);
     expect(tshark(capture([cut]), '-O', 'psp_sec')).toContain('(the first 24 of 408 octets)');
   });
@@ -41,7 +41,7 @@ describe('a capture that holds a part of each packet', () => {
       const { octets } = frameOf(sealed({ ...fields, extension: Buffer.alloc(16) }));
       const cuts = Array.from({ length: octets.length - 42 }, (_, i) => octets.subarray(0, 42 + i));
       const told = expertsOf(cuts.map((part) => ({ octets: part, length: octets.length })));
-      expect(told.slice(1).every((message) => message.includes('The capture holds'))).toBe(true);
+      expect(told.slice(1).every((message) => message.includes('The capture contains'))).toBe(true);
     }
   }, 120_000);
 
