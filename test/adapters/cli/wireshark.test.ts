@@ -168,11 +168,7 @@ describe('a fault is told', () => {
     ],
     ['a header too short for the IV', changed(1, 0), 'Hdr Ext Len is too small for the IV or the cookie'],
     ['a header too short for the cookie', changed(3, 3), 'Hdr Ext Len is too small for the IV or the cookie'],
-    [
-      'a header longer than the packet',
-      changed(1, 255),
-      'Truncated: too short for the header and the ICV',
-    ],
+    ['a header longer than the packet', changed(1, 255), 'Truncated: too short for the header and the ICV'],
     ['R', changed(2, 0x40), 'R is not zero; receivers ignore it'],
     ['a part in clear', frameOf(sealed({ cryptOffset: 5 })), 'A part of the payload is not encrypted'],
     ['version 2', frameOf(sealed({ version: 2 })), 'Not encrypted: this version authenticates only'],
