@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { AuditReport } from '../../../services/dataplane/adapters/audit_report.js';
 import { Executor } from '../../../services/dataplane/adapters/executor.js';
 import type { DataplaneConfig } from '../../../services/dataplane/config.js';
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
@@ -31,10 +32,8 @@ function started() {
     configured: [],
   });
   const engine = new FakeEngine(config, { onFact: () => {}, onSamples: () => {}, onLink: () => {} });
-  const audit = { tell: () => {} };
-  const bus = { connected: true, publish: () => true };
-  const parts = [config, arbiter, engine.wrapped(), audit, bus] as unknown;
-  const executor = new Executor(...(parts as ConstructorParameters<typeof Executor>));
+  const audit = new AuditReport(['b'], { record: () => {} });
+  const executor = new Executor(config, arbiter, engine.wrapped(), audit, { publish: () => true });
   return { engine, executor };
 }
 
