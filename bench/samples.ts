@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SampleBatch } from '../proto/gen/bus.js';
-import { Sampler } from '../services/dataplane/adapters/sampler_client.js';
-import { sampleReader } from '../services/dataplane/adapters/samples.js';
+import { sampleReader } from '../services/dataplane/adapters/sample_rows.js';
+import { SamplerClient } from '../services/dataplane/adapters/sampler_client.js';
 import type { Bus } from '../services/shared/bus/bus.js';
 import { contracts } from '../services/shared/contracts.js';
 import { fromPackageRoot } from '../services/shared/process/package_root.js';
@@ -91,7 +91,7 @@ interface Run {
 /** Feeds samples at a fixed rate to running samplers. */
 async function run(samplers: number, perS: number, seconds: number): Promise<Run> {
   const before = await takenBySamplers(samplers);
-  const way = new Sampler(dataplane, ['b']);
+  const way = new SamplerClient(dataplane, ['b']);
   let fed = 0;
   const startMs = performance.now();
   const startCpu = process.cpuUsage();

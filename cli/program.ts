@@ -34,9 +34,9 @@ const commands: Readonly<Record<string, [description: string, load: () => Promis
   tap: ['print the messages on the bus as JSON lines until Ctrl-C', () => import('./tap/tap.js')],
   fence: [
     'manage the nftables rules that keep plaintext off the wire while no gateway runs',
-    () => import('./node/fence.js'),
+    () => import('./node/fence_remove.js'),
   ],
-  config: ['check the node file', () => import('./node/config.js')],
+  config: ['check the node file', () => import('./node/config_check.js')],
   audit: ['print the audit trail of this node, oldest event first', () => import('./audit/audit.js')],
   pcap: ['encrypt or decrypt capture files without a node', () => import('./capture/pcap.js')],
   pipeline: [

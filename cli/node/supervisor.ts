@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import type { DroppedLines, LatestReports } from '../../services/shared/process/parent.js';
+import type { DroppedLines, StartFailure } from '../../services/shared/process/parent.js';
 import { within } from '../../services/shared/process/within.js';
 import { LineReader } from '../line_reader.js';
 
@@ -41,7 +41,7 @@ export interface Ended {
   /** The command could not even be run. */
   error?: Error;
   /** What it told us through its channel before it ended. */
-  latestReports?: LatestReports;
+  startFailure?: StartFailure;
 }
 
 /** What a probe of a child found: an answer, none although it was reached, or nobody to ask. */
@@ -168,9 +168,9 @@ export class Supervisor {
     const running = spawn(command, args, { detached: true, stdio });
     child.process = running;
     child.wasRead = Promise.all([running.stdout, running.stderr].map((stream) => this.#read(child, stream)));
-    let latestReports: LatestReports | undefined;
+    let startFailure: StartFailure | undefined;
     running.on('message', (words) => {
-      latestReports = words as LatestReports;
+      startFailure = words as StartFailure;
     });
     let over = false;
     const end = (ended: Ended) => {
@@ -180,7 +180,7 @@ export class Supervisor {
       this.#ended(child, ended);
     };
     running.once('exit', (code, signal) =>
-      end({ name: child.spec.name, code, signal, ...(latestReports && { latestReports }) }),
+      end({ name: child.spec.name, code, signal, ...(startFailure && { startFailure }) }),
     );
     running.once('error', (error) => {
       if (running.pid === undefined) end({ name: child.spec.name, code: null, signal: null, error });

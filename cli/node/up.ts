@@ -68,8 +68,8 @@ async function up({ config: file }: SharedOptions): Promise<void> {
 }
 
 /** The closing line after a child could not start. */
-function whyOf({ name, error, latestReports }: Ended): string {
-  if (latestReports) return `${latestReports.code}: ${latestReports.message}`;
+function whyOf({ name, error, startFailure }: Ended): string {
+  if (startFailure) return `${startFailure.code}: ${startFailure.message}`;
   return `FAILED: ${name} cannot start${error ? ` (${error.message})` : '; its last lines above say why'}`;
 }
 

@@ -8,7 +8,7 @@ import { BusStream } from '../../services/shared/bus/stream.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
 import { type Service, services } from '../../services/shared/contracts.js';
 import type { Logger } from '../../services/shared/process/log.js';
-import { Connects, keepStream } from '../audit/stream.js';
+import { Connects, keepStream } from '../audit/stream_keeper.js';
 import { loginOf } from '../operator.js';
 import { print } from '../output.js';
 import { auditServer, busServer } from './children.js';

@@ -18,7 +18,7 @@ import { isWhole, LineWriter, packetOf, samplesHeader } from '../../services/sha
 import { asOperator, auditOf, type SharedOptions } from '../operator.js';
 import { Reported } from '../output.js';
 import { tapped } from './message.js';
-import { TapOutput } from './output.js';
+import { TapOutput } from './tap_output.js';
 import { Wireshark } from './wireshark.js';
 
 interface TapOptions extends SharedOptions {

@@ -199,7 +199,7 @@ export interface SealFields {
   box: Uint8Array;
 }
 
-/** What a seal binds beside flows and offers: services/shared/seal.ts. */
+/** What a seal binds beside flows and offers: services/shared/bus/seal.ts. */
 export interface SealBinding {
   contract: string;
   epoch: bigint;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dataplane's half of the bus seals: byte for byte what services/shared/seal.ts makes and opens
+// The dataplane's half of the bus seals: byte for byte what services/shared/bus/seal.ts makes and opens
 // (docs/contracts.md, "Seals"). One thread.
 #pragma once
 

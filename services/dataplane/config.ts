@@ -13,12 +13,11 @@ import {
   parseAddress,
   parsePrefix,
 } from '../shared/address.js';
-import { auditSliceOf } from '../shared/audit/trail.js';
-import { readBusSecret, readPassword } from '../shared/bus/secret.js';
+import { readBusSecret } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
-import type { ServiceConfig } from '../shared/service/service_runtime.js';
+import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
 
@@ -167,7 +166,7 @@ export function engineSettings(config: NodeConfig): EngineSettings {
 export function sliceOf(config: NodeConfig): DataplaneConfig {
   const { engine, peers, files } = config;
   return {
-    node: config.node,
+    ...serviceConfigOf(config, 'dataplane'),
     engine: engineSettings(config),
     peers: Object.keys(peers),
     terms: Object.values(peers).map((peer) => termsOf(peer, config.versions)),
@@ -180,11 +179,6 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
       drainMs: engine.drainMs,
       rotateGraceMs: engine.rotateGraceMs,
     },
-    bus: {
-      server: config.bus.listen,
-      password: readPassword(files.passwords, 'dataplane'),
-    },
-    audit: auditSliceOf(config, 'dataplane'),
     busSecret: readBusSecret(files.busSecret),
   };
 }

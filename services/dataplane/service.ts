@@ -3,7 +3,7 @@
 // for which nothing waits. Stop: in reverse, each step with a deadline.
 import { randomBytes } from 'node:crypto';
 import type { NodeConfig } from '../shared/config/config.js';
-import { formatPath } from '../shared/config/rules.js';
+import { formatPath } from '../shared/config/cross_rules.js';
 import type { PspError } from '../shared/errors.js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
@@ -17,9 +17,9 @@ import { Commands } from './adapters/commands.js';
 import { dropReasons, type Engine, type EngineListener, openEngine } from './adapters/engine.js';
 import { Executor } from './adapters/executor.js';
 import { setFence } from './adapters/fence.js';
-import { Links } from './adapters/links.js';
+import { PortLinks } from './adapters/port_links.js';
 import { Report, reportFences } from './adapters/report.js';
-import { Sampler } from './adapters/sampler_client.js';
+import { SamplerClient } from './adapters/sampler_client.js';
 import { type DataplaneConfig, sliceOf } from './config.js';
 import { Arbiter } from './core/arbiter.js';
 
@@ -60,7 +60,7 @@ export async function startDataplane(
   });
   const { audit, bus, startedMs } = runtime;
   const auditReport = new AuditReport(config.peers, audit);
-  const sampler = new Sampler(bus, config.peers, dropReasons());
+  const sampler = new SamplerClient(bus, config.peers, dropReasons());
   const engine: Engine = open(config, epoch, {
     onFact: (fact) => executor.on(fact),
     onSamples: (samples) => sampler.take(samples),
@@ -68,7 +68,7 @@ export async function startDataplane(
   });
   const executor = new Executor(config, arbiter, engine, auditReport, bus);
   const faults = new FaultList();
-  const links = new Links(config, log, auditReport, faults, (error) => fail(error));
+  const links = new PortLinks(config, log, auditReport, faults, (error) => fail(error));
   serve(bus, { commands: new Commands(config, arbiter, engine, executor, auditReport, log), engine });
 
   const fences = await setFence(node);

@@ -3,10 +3,9 @@
 // once, before privileges are dropped.
 import { Mode } from '../../proto/gen/bus.js';
 import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
-import { auditSliceOf } from '../shared/audit/trail.js';
-import { readBusSecret, readPassword } from '../shared/bus/secret.js';
+import { readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
-import type { ServiceConfig } from '../shared/service/service_runtime.js';
+import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Rules } from './core/rules.js';
 import { type Owner, ourselves, VipTable } from './core/vip_table.js';
 
@@ -54,17 +53,13 @@ export function rulesOf(config: NodeConfig): Rules {
 
 /** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
 export function sliceOf(config: NodeConfig): KeyExchangeConfig {
+  const common = serviceConfigOf(config, 'keyexchange');
   return {
-    node: config.node,
+    ...common,
     rules: rulesOf(config),
     identity: identityOf(config.trustDomain, config.node),
     listen: config.keyExchange.listen,
-    audit: auditSliceOf(config, 'keyexchange'),
     tls: config.files,
-    bus: {
-      server: config.bus.listen,
-      password: readPassword(config.files.passwords, 'keyexchange'),
-      secret: readBusSecret(config.files.busSecret),
-    },
+    bus: { ...common.bus, secret: readBusSecret(config.files.busSecret) },
   };
 }

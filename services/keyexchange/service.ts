@@ -10,7 +10,7 @@ import { within } from '../shared/process/within.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { Answerer } from './adapters/answerer.js';
-import { Dataplane } from './adapters/dataplane_client.js';
+import { DataplaneClient } from './adapters/dataplane_client.js';
 import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
 import { PeerCredentials } from './adapters/peer_credentials.js';
@@ -55,7 +55,7 @@ export async function startKeyExchange(
     ]),
   );
   const report = new Report(rules, certificate, clients, log);
-  const dataplane = new Dataplane(bus, rules.node, config.bus.secret);
+  const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret);
   const answerer = new Answerer(rules, dataplane, report.tally);
   const requester = new Requester(rules, dataplane, clients, report);
   const server = new PeerServer(rules.peers.values(), answerer, report, refusals);

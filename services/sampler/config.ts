@@ -2,11 +2,9 @@
 // The slice of the node file that the sampler needs, and the limits that no file changes. The file beside it is
 // read once, before privileges are dropped.
 import { join } from 'node:path';
-import { auditSliceOf } from '../shared/audit/trail.js';
-import { readPassword } from '../shared/bus/secret.js';
 import type { NodeConfig } from '../shared/config/config.js';
 import { accounts } from '../shared/process/privileges.js';
-import type { ServiceConfig } from '../shared/service/service_runtime.js';
+import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 
 export interface SamplerConfig extends ServiceConfig {
   files: {
@@ -38,9 +36,9 @@ export const samplesFolder = (stateDir: string): string => join(stateDir, 'sampl
 
 /** @throws PspError FILE_UNREADABLE when the password file is missing. */
 export function sliceOf(config: NodeConfig): SamplerConfig {
-  const { node, stateDir, sampling, bus, files } = config;
+  const { stateDir, sampling } = config;
   return {
-    node,
+    ...serviceConfigOf(config, 'sampler'),
     files: {
       folder: samplesFolder(stateDir),
       owner: accounts.sampler,
@@ -49,7 +47,5 @@ export function sliceOf(config: NodeConfig): SamplerConfig {
       snapBytes: sampling.snapBytes,
     },
     limits,
-    audit: auditSliceOf(config, 'sampler'),
-    bus: { server: bus.listen, password: readPassword(files.passwords, 'sampler') },
   };
 }

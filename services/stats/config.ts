@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the stats service needs. It holds no secret but its password of the bus.
-import { auditSliceOf } from '../shared/audit/trail.js';
-import { readPassword } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import type { NodeConfig } from '../shared/config/config.js';
-import type { ServiceConfig } from '../shared/service/service_runtime.js';
+import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 
 export interface StatsConfig extends ServiceConfig {
   /** Names of the peers: the only ones that become labels. */
@@ -17,13 +15,11 @@ export interface StatsConfig extends ServiceConfig {
 
 /** @throws PspError FILE_UNREADABLE when the password beside the node file is missing. */
 export function sliceOf(config: NodeConfig): StatsConfig {
-  const { node, peers, metrics, bus, files } = config;
+  const { peers, metrics } = config;
   return {
-    node,
+    ...serviceConfigOf(config, 'stats'),
     peers: Object.keys(peers),
     bypass: config.bypass.map(bypassRule),
     listen: metrics.listen,
-    audit: auditSliceOf(config, 'stats'),
-    bus: { server: bus.listen, password: readPassword(files.passwords, 'stats') },
   };
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wires the stats service and orders its life. Start: listen, drop privileges, join the bus, receive reports; the pages
 // answer from the first moment, whether or not there is a bus. Stop: in reverse, each step with a deadline.
+import { moment } from '../shared/process/clock.js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { HttpServer } from './adapters/http_server.js';
 import { listen } from './adapters/listener.js';
-import { moment, pagesOf } from './adapters/pages.js';
+import { pagesOf } from './adapters/pages.js';
 import { reportOf } from './adapters/report.js';
 import type { StatsConfig } from './config.js';
 import { LatestReports } from './core/latest_reports.js';

@@ -36,6 +36,24 @@ describe('source files', () => {
     ).toEqual([]);
   });
 
+  it('share no name, except the parts that every service has', () => {
+    const parts = ['config.ts', 'main.ts', 'report.ts', 'service.ts'];
+    const names = sources
+      .filter((path) => /^(services|cli)\/.*\.ts$/.test(path))
+      .map((path) => path.split('/').at(-1) ?? '');
+    const shared = names.filter((name, i) => names.indexOf(name) !== i && !parts.includes(name));
+    expect(shared).toEqual([]);
+  });
+
+  it('of services export no two classes or types of one name, except the parts that every service has', () => {
+    const exported = sources
+      .filter((path) => /^services\/.*\.ts$/.test(path))
+      .flatMap((path) => [...read(path).matchAll(/^export (?:class|interface|type) (\w+)/gm)])
+      .map(([, name]) => name);
+    const shared = exported.filter((name, i) => exported.indexOf(name) !== i && name !== 'Report');
+    expect(shared).toEqual([]);
+  });
+
   it('are in no folder without a clear purpose', () => {
     expect(
       sources.filter((path) => /(^|\/)(utils?|helpers?|common|managers?|handlers?)(\/|\.|_)/.test(path)),

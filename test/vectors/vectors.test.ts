@@ -4,9 +4,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { unmapped } from '../../services/shared/address.js';
+import { associatedData, Opener, type SealContext } from '../../services/shared/bus/seal.js';
 import { PspError } from '../../services/shared/errors.js';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
-import { associatedData, Opener, type SealContext } from '../../services/shared/seal.js';
 import { vectorFiles } from './make.js';
 import { mappedHex } from './seal_cases.js';
 import { absent, cell, hex, type Row, readTable, unhex } from './table.js';

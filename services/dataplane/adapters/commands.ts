@@ -19,8 +19,8 @@ import type {
 import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
-import { LineGate } from '../../shared/line_gate.js';
 import { monotonicMs } from '../../shared/process/clock.js';
+import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';

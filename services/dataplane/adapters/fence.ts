@@ -82,14 +82,14 @@ const fenceStands = (node: string, name: string, index: number): Promise<boolean
 /** What the fence needs of a node file. */
 type FencedNode = Pick<NodeConfig, 'node' | 'unsecured' | 'secured' | 'vips' | 'peers' | 'bypass'>;
 
-interface Link {
+interface IpLink {
   ifindex: number;
   flags: string[];
 }
 
-async function linkOf({ name, key }: Side): Promise<Link> {
+async function linkOf({ name, key }: Side): Promise<IpLink> {
   try {
-    const [link] = JSON.parse(await run('ip', ['-json', 'link', 'show', 'dev', name])) as Link[];
+    const [link] = JSON.parse(await run('ip', ['-json', 'link', 'show', 'dev', name])) as IpLink[];
     if (link !== undefined) return link;
   } catch (cause) {
     if (cause instanceof PspError) throw cause;

@@ -12,17 +12,17 @@ import type { Arbiter } from '../core/arbiter.js';
 import { Losses } from '../core/losses.js';
 import type { Engine, EngineCounters, EngineInfo } from './engine.js';
 import type { Fenced } from './fence.js';
-import type { Links } from './links.js';
-import type { Sampler } from './sampler_client.js';
+import type { PortLinks } from './port_links.js';
+import type { SamplerClient } from './sampler_client.js';
 
 /** What the report reads. */
-export interface Sources {
+export interface ReportSources {
   arbiter: Arbiter;
   engine: Engine;
   /** The engine as it started. */
   info: EngineInfo;
-  sampler: Pick<Sampler, 'counters'>;
-  links: Pick<Links, 'of'>;
+  sampler: Pick<SamplerClient, 'counters'>;
+  links: Pick<PortLinks, 'of'>;
   startedMs: number;
 }
 
@@ -56,7 +56,7 @@ export class Report {
       DataplaneConfig,
       'node' | 'engine' | 'peers' | 'terms' | 'bypass' | 'warnings'
     >,
-    private readonly sources: Sources,
+    private readonly sources: ReportSources,
     private readonly faults: FaultList,
   ) {
     this.#startedMs = BigInt(sources.startedMs);

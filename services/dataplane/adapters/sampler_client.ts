@@ -10,7 +10,7 @@ import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { type BatchOutcome, SampleWindow } from '../core/sample_window.js';
 import { type SampleColumns, samplePoints } from './engine.js';
-import { rowsAt, sampleReader } from './samples.js';
+import { rowsAt, sampleReader } from './sample_rows.js';
 
 /** A batch without an answer after so long is given up. */
 export const answerMs = 1500;
@@ -34,7 +34,7 @@ export interface SampleCounters {
   capturesUnanswered: number;
 }
 
-export class Sampler {
+export class SamplerClient {
   #finishing = false;
   readonly #sending = new Set<Promise<void>>();
   readonly #ways: readonly Way[] = [

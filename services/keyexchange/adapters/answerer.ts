@@ -9,7 +9,7 @@ import { monotonicMs } from '../../shared/process/clock.js';
 import { acceptanceOf, responseOf } from '../core/acceptance.js';
 import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
 import type { Tally } from '../core/tally.js';
-import type { Dataplane } from './dataplane_client.js';
+import type { DataplaneClient } from './dataplane_client.js';
 import { InFlight } from './in_flight.js';
 
 /** The call that a request came in. */
@@ -25,7 +25,7 @@ export class Answerer {
 
   constructor(
     private readonly rules: Rules,
-    private readonly dataplane: Pick<Dataplane, 'accept'>,
+    private readonly dataplane: Pick<DataplaneClient, 'accept'>,
     private readonly tally: Tally,
   ) {}
 

@@ -3,12 +3,12 @@
 // epoch that was seen last; epochs have no order, so the last word counts, and 0 stands for not known yet.
 import type { FlowAccept, FlowWanted, InstallResult, Offer } from '../../../proto/gen/bus.js';
 import type { Bus } from '../../shared/bus/bus.js';
+import { Opener, type SealContext, Sealer } from '../../shared/bus/seal.js';
 import { contracts } from '../../shared/contracts.js';
 import { type ErrorCode, isErrorCode, PspError } from '../../shared/errors.js';
-import { Opener, type SealContext, Sealer } from '../../shared/seal.js';
 import type { Acceptance } from '../core/acceptance.js';
-import type { Egress } from '../core/client.js';
 import { pairUp } from '../core/parameters.js';
+import type { Egress } from '../core/peer_request.js';
 
 export type WantContract = typeof contracts.flowMissed | typeof contracts.flowStale;
 
@@ -17,7 +17,7 @@ export type Accepted =
   | { stale: false; epoch: bigint; offers: Offer[]; keys: Buffer[] }
   | { stale: true; epoch: bigint };
 
-export class Dataplane {
+export class DataplaneClient {
   #epoch = 0n;
   readonly #sealer: Sealer;
   readonly #opener: Opener;

@@ -3,8 +3,8 @@
 // at most once a second; events of a link that flaps are joined.
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
-import { LineGate } from '../../shared/line_gate.js';
 import { monotonicMs } from '../../shared/process/clock.js';
+import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import { type Link, LinkRecorder } from '../core/link.js';
 import type { Rules } from '../core/rules.js';

@@ -5,9 +5,9 @@
 // be gone by then: a connection is passed on only after `peerFault` has found nothing.
 import { createSecureContext, type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
+import { soleIdentityOf } from '../../shared/config/identity.js';
 import { clockFault, type NodeCertificate } from '../../shared/config/node_certificate.js';
 import type { PspError } from '../../shared/errors.js';
-import { soleIdentityOf } from '../../shared/identity.js';
 import { unixMs } from '../../shared/process/clock.js';
 import {
   alertOf,

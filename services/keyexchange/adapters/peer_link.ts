@@ -3,12 +3,10 @@
 // happens and reported once; `look` once a second keeps gRPC from letting an unused channel rest. It touches neither
 // calls nor the breaker.
 import { type Client, connectivityState } from '@grpc/grpc-js';
-import { monotonicMs, unixMs } from '../../shared/process/clock.js';
-import { type ChannelState, type Link, linkAfter, type Moment, newLink } from '../core/link.js';
+import { moment } from '../../shared/process/clock.js';
+import { type ChannelState, type Link, linkAfter, newLink } from '../core/link.js';
 
 type Channel = ReturnType<Client['getChannel']>;
-
-export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
 
 const stateNames: Partial<Record<connectivityState, ChannelState>> = {
   [connectivityState.IDLE]: 'idle',

@@ -15,9 +15,9 @@ import type {
   MultiTunnelRequest,
   MultiTunnelResponse,
 } from '../../../proto/gen/psp_gateway.js';
+import { soleIdentityOf } from '../../shared/config/identity.js';
 import type { NodeCertificate } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
-import { soleIdentityOf } from '../../shared/identity.js';
 import { monotonicNs } from '../../shared/process/clock.js';
 import { foreignText } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';

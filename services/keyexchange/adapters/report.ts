@@ -9,8 +9,8 @@ import {
   type NodeCertificate,
 } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
-import { LineGate } from '../../shared/line_gate.js';
-import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { moment, monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { OwnReport } from '../../shared/service/service_runtime.js';
 import { EpochWatch } from '../core/epoch_watch.js';
@@ -19,7 +19,6 @@ import type { Link } from '../core/link.js';
 import { isLasting, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
-import { moment } from './peer_link.js';
 
 /** What a failure is about. */
 export interface About {

@@ -6,6 +6,7 @@ import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
 import { formatFlow } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs, unixMs } from '../../shared/process/clock.js';
+import { isRefusal } from '../core/outcome.js';
 import {
   callTimeoutMs,
   commandTimeoutMs,
@@ -14,11 +15,10 @@ import {
   isFresh,
   peerOf,
   requestOf,
-} from '../core/client.js';
-import { isRefusal } from '../core/outcome.js';
+} from '../core/peer_request.js';
 import type { Peer, Rules } from '../core/rules.js';
 import type { CounterName } from '../core/tally.js';
-import type { Dataplane, WantContract } from './dataplane_client.js';
+import type { DataplaneClient, WantContract } from './dataplane_client.js';
 import { InFlight } from './in_flight.js';
 import type { PeerClient } from './peer_client.js';
 import type { Report } from './report.js';
@@ -38,7 +38,7 @@ export class Requester {
 
   constructor(
     private readonly rules: Rules,
-    private readonly dataplane: Dataplane,
+    private readonly dataplane: DataplaneClient,
     private readonly clients: ReadonlyMap<string, PeerClient>,
     private readonly report: Report,
   ) {}

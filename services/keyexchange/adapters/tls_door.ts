@@ -6,9 +6,9 @@ import { constants } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { parseEndpoint } from '../../shared/address.js';
+import { soleIdentityOf } from '../../shared/config/identity.js';
 import type { NodeCertificate } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
-import { soleIdentityOf } from '../../shared/identity.js';
 import { alertOf, peerAt } from '../core/handshake.js';
 import { peerFault } from './peer_credentials.js';
 

@@ -3,7 +3,7 @@
 // refused, a certificate. A fault is over when it was said to be, or when nobody has seen it for a minute, which is
 // twice as long as the dataplane waits before it asks again.
 import type { PspError } from '../../shared/errors.js';
-import type { Moment } from './link.js';
+import type { Moment } from '../../shared/moment.js';
 
 export const lastsMs = 60_000;
 /** Remembered for one peer; more of one kind say nothing new. */

@@ -3,6 +3,7 @@
 // could not be made until it is connected again, however often it is tried meanwhile; "connecting" only before
 // the first outcome, and not for long: an address that swallows packets is a failure too. Changes are recorded for
 // auditors, but a link that flaps cannot fill the audit.
+import type { Moment } from '../../shared/moment.js';
 import { TokenBucket } from './token_bucket.js';
 
 export type LinkState = 'connected' | 'connecting' | 'failed';
@@ -12,12 +13,6 @@ export type ChannelState = 'idle' | 'connecting' | 'ready' | 'failed';
 
 /** A first attempt that takes longer than this has failed. */
 export const patienceMs = 3000;
-
-/** One moment, on the clock that ages are counted on and on the one that people read. */
-export interface Moment {
-  monotonicMs: number;
-  unixMs: number;
-}
 
 export interface Link {
   readonly state: LinkState;

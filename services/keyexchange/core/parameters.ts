@@ -19,7 +19,7 @@ import {
   unmapped,
 } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { keyLengthOf } from '../../shared/seal.js';
+import { keyLengthOf } from '../../shared/psp_version.js';
 import type { Peer, Rules } from './rules.js';
 
 /** Why parameters are not taken. */

@@ -19,9 +19,9 @@ import {
 } from 'nats';
 import { type Codec, type EventContract, queueOf, type RequestContract, subjectOf } from '../contracts.js';
 import { isErrorCode, PspError } from '../errors.js';
-import { BusLink, type LinkOptions } from './link.js';
+import { BusConnection, type ConnectionOptions } from './connection.js';
 
-export interface BusOptions extends LinkOptions {
+export interface BusOptions extends ConnectionOptions {
   node: string;
   /** Of a service: announced in the NATS services protocol at the first connect. */
   service?: { description: string; version: string };
@@ -67,7 +67,7 @@ export interface Overheard {
 
 export class Bus {
   readonly counters: BusCounters = { unsent: 0, overrun: 0, malformed: 0 };
-  readonly #link: BusLink;
+  readonly #link: BusConnection;
   #settled: Promise<void> | undefined;
   #service: NatsService | undefined;
   /** What is registered at the first connect; undefined from then on. */
@@ -76,7 +76,7 @@ export class Bus {
   readonly #inFlight = new Set<Promise<void>>();
 
   constructor(private readonly options: BusOptions) {
-    this.#link = new BusLink(options);
+    this.#link = new BusConnection(options);
   }
 
   /** A bus that is connected. @throws PspError as `connect`. */

@@ -28,7 +28,7 @@ import {
 import { auditStream, auditSubjectsOf } from '../contracts.js';
 import { PspError } from '../errors.js';
 import { monotonicMs } from '../process/clock.js';
-import { answeredIn, BusLink, type LinkOptions } from './link.js';
+import { answeredIn, BusConnection, type ConnectionOptions } from './connection.js';
 
 /** A message that the stream holds. */
 export interface Stored {
@@ -63,18 +63,18 @@ const stallMs = 10_000;
 /** The server forgets a reader that asks for nothing for so long. */
 const forgottenMs = 30_000;
 
-export interface StreamOptions extends LinkOptions {
+export interface StreamOptions extends ConnectionOptions {
   node: string;
 }
 
 export class BusStream {
-  private readonly link: BusLink;
+  private readonly link: BusConnection;
   private readonly node: string;
   #client: JetStreamClient | undefined;
   #manager: Promise<JetStreamManager> | undefined;
 
   constructor({ node, ...options }: StreamOptions) {
-    this.link = new BusLink(options);
+    this.link = new BusConnection(options);
     this.node = node;
   }
 

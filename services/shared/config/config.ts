@@ -9,7 +9,7 @@ import { type Document, LineCounter, parseDocument, Scalar, YAMLMap } from 'yaml
 import type { z } from 'zod';
 import { formatPrefix, networkOf, parseEndpoint, parsePrefix } from '../address.js';
 import { PspError } from '../errors.js';
-import { crossFaults, type Finding, formatPath, isMap, type Path } from './rules.js';
+import { crossFaults, type Finding, formatPath, isMap, type Path } from './cross_rules.js';
 import { type Schema, schema } from './schema.js';
 import { warningsOf } from './warnings.js';
 

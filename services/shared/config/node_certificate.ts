@@ -6,8 +6,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Health } from '../../../proto/gen/bus.js';
 import { PspError } from '../errors.js';
-import { soleIdentityOf } from '../identity.js';
 import { identityOf, type NodeConfig, type NodeFiles } from './config.js';
+import { soleIdentityOf } from './identity.js';
 import { readNodeFile, readSecretFile } from './node_file.js';
 
 export type TlsFiles = Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;

@@ -4,7 +4,7 @@
 import { contains, familyOf, networkOf, type Prefix, parsePrefix } from '../address.js';
 import { bypassRule } from './bypass.js';
 import type { NodeConfig, PeerConfig } from './config.js';
-import type { Path } from './rules.js';
+import type { Path } from './cross_rules.js';
 
 export interface ConfigWarning {
   kind: 'cryptOffset' | 'authOnly' | 'ingressAcl' | 'bypass' | 'samplingPlain' | 'captureEgress';

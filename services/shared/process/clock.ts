@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clocks by purpose. A node is one machine, so CLOCK_MONOTONIC compares between its processes.
+import type { Moment } from '../moment.js';
 
 /** CLOCK_MONOTONIC in nanoseconds: ages and deadlines, also across the processes of one node. */
 export const monotonicNs = (): bigint => process.hrtime.bigint();
@@ -9,6 +10,9 @@ export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_
 
 /** Unix milliseconds: only for what people read. */
 export const unixMs = (): number => Date.now();
+
+/** Now, on both clocks. */
+export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
 
 /** Beyond this the system's clock was set, and what people read follows it. */
 const setUs = 5000n;

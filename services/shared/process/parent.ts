@@ -36,12 +36,12 @@ export function onDroppedLines(take: (lines: number) => void): void {
 }
 
 /** Why a service cannot start, as `psp up` prints it. */
-export interface LatestReports {
+export interface StartFailure {
   code: string;
   message: string;
 }
 
 /** Tells the parent, if there is one that listens, why this process ends with exit code 1 now. */
-export function tellParent({ code, message }: LatestReports): void {
-  if (process.connected) process.send?.({ code, message } satisfies LatestReports);
+export function tellParent({ code, message }: StartFailure): void {
+  if (process.connected) process.send?.({ code, message } satisfies StartFailure);
 }

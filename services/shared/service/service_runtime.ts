@@ -9,7 +9,7 @@ import {
   type ServiceStatus,
   type StatusQuery,
 } from '../../../proto/gen/bus.js';
-import { type AuditSlice, AuditTrail, makeAuditFolder } from '../audit/trail.js';
+import { AuditTrail, makeAuditFolder } from '../audit/trail.js';
 import { Bus } from '../bus/bus.js';
 import {
   type RequestContract,
@@ -20,23 +20,13 @@ import {
   statusContracts,
 } from '../contracts.js';
 import { countersOf } from '../counters.js';
-import { LineGate } from '../line_gate.js';
 import { monotonicMs, unixMs } from '../process/clock.js';
+import { LineGate } from '../process/line_gate.js';
 import { type Logger, logCounters } from '../process/log.js';
 import type { Dropped } from '../process/privileges.js';
 import { version } from '../process/version.js';
 import { within } from '../process/within.js';
-
-/** What every service's slice of the node file holds. */
-export interface ServiceConfig {
-  node: string;
-  audit: AuditSlice;
-  bus: {
-    /** host:port of nats-server. */
-    server: string;
-    password: string;
-  };
-}
+import type { ServiceConfig } from './service_config.js';
 
 /** What a service reports of its own at one moment, beside what all services report. */
 export interface OwnReport<S extends Service> {

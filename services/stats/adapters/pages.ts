@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The four pages. /livez: this process answers. /readyz: it hears the node, so its metrics are true. /healthz:
 // how every service fares. /metrics: for Prometheus.
-import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { moment } from '../../shared/process/clock.js';
 import { familiesOf } from '../core/families.js';
-import type { LatestReports, Moment } from '../core/latest_reports.js';
+import type { LatestReports } from '../core/latest_reports.js';
 import { nodeHealthOf } from '../core/node_health.js';
 import { expositionOf, expositionType } from './exposition.js';
 import type { Page, Pages } from './http_server.js';
 import { ownProcessFamilies } from './own_process.js';
 
-export interface Sources {
+export interface PageSources {
   node: string;
   words: LatestReports;
   startedMs: number;
   isBusConnected(): boolean;
 }
-
-export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
 
 const text = (status: number, body: string): Page => ({
   status,
@@ -24,7 +22,7 @@ const text = (status: number, body: string): Page => ({
   body: `${body}\n`,
 });
 
-export function pagesOf({ node, words, startedMs, isBusConnected }: Sources): Pages {
+export function pagesOf({ node, words, startedMs, isBusConnected }: PageSources): Pages {
   return {
     '/livez': () => text(200, 'ok'),
     '/readyz': () => {

@@ -2,10 +2,10 @@
 // What an operator sees of the stats service itself: how many reports it received and how many pages it served.
 import { services } from '../../shared/contracts.js';
 import { countersOf } from '../../shared/counters.js';
+import { moment } from '../../shared/process/clock.js';
 import type { OwnReport } from '../../shared/service/service_runtime.js';
 import type { LatestReports } from '../core/latest_reports.js';
 import type { HttpServer } from './http_server.js';
-import { moment } from './pages.js';
 
 export function reportOf(words: LatestReports, http: Pick<HttpServer, 'counters'>): OwnReport<'stats'> {
   const { heard, strangers, replicasRefused, rowsLeftOut } = words.counters;

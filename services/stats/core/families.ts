@@ -2,9 +2,10 @@
 // All metrics of a node at one moment, from the last words alone: two stats replicas that heard the same say the
 // same.
 import { services } from '../../shared/contracts.js';
+import type { Moment } from '../../shared/moment.js';
 import { dataplaneMetrics } from './dataplane_metrics.js';
 import { keyExchangeMetrics } from './keyexchange_metrics.js';
-import type { LatestReports, Moment } from './latest_reports.js';
+import type { LatestReports } from './latest_reports.js';
 import { type Family, familyOf } from './metric.js';
 import { serviceMetrics } from './service_metrics.js';
 import { specMetrics } from './spec_metrics.js';

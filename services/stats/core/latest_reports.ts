@@ -4,13 +4,8 @@
 // whichever spoke last is it. Every stats replica hears the same words and so knows the same.
 import type { ServiceStats } from '../../../proto/gen/bus.js';
 import type { Service } from '../../shared/contracts.js';
+import type { Moment } from '../../shared/moment.js';
 import { bounded, isFrom, type Named } from './bounds.js';
-
-/** One moment, on the clock that ages are counted on and on the one that people read. */
-export interface Moment {
-  monotonicMs: number;
-  unixMs: number;
-}
 
 export interface Word {
   service: Service;

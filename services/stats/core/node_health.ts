@@ -4,7 +4,8 @@
 import type { Health } from '../../../proto/gen/bus.js';
 import type { Service } from '../../shared/contracts.js';
 import { services } from '../../shared/contracts.js';
-import type { LatestReports, Moment } from './latest_reports.js';
+import type { Moment } from '../../shared/moment.js';
+import type { LatestReports } from './latest_reports.js';
 
 export interface Wrong {
   part: string;

@@ -153,7 +153,7 @@ describe('the supervisor', () => {
     supervise({ ...shell('wordy', ''), command: process.execPath, args: ['-e', script], channel: true });
     await expect
       .poll(() => failed)
-      .toEqual([{ name: 'wordy', code: 1, signal: null, latestReports: { code: 'X', message: 'y' } }]);
+      .toEqual([{ name: 'wordy', code: 1, signal: null, startFailure: { code: 'X', message: 'y' } }]);
   });
 
   it('reports a command that cannot be run', async () => {

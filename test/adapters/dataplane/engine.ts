@@ -17,7 +17,8 @@ import { columnsOf, flowsIn, offersIn, sealOf } from '../../../services/dataplan
 import { Engine, type EngineListener, ratesOf, tell } from '../../../services/dataplane/adapters/engine.js';
 import type { DataplaneConfig } from '../../../services/dataplane/config.js';
 import { flowOf, mapped, parseAddress } from '../../../services/shared/address.js';
-import { type KeyRole, keyLengthOf, Opener, Sealer } from '../../../services/shared/seal.js';
+import { type KeyRole, Opener, Sealer } from '../../../services/shared/bus/seal.js';
+import { keyLengthOf } from '../../../services/shared/psp_version.js';
 
 const failure = (code: string) => Object.assign(new Error(code), { code, data: {} });
 

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Engine, EngineInfo } from '../../../services/dataplane/adapters/engine.js';
 import { Report } from '../../../services/dataplane/adapters/report.js';
-import { Sampler } from '../../../services/dataplane/adapters/sampler_client.js';
+import { SamplerClient } from '../../../services/dataplane/adapters/sampler_client.js';
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
 import { FaultList } from '../../../services/shared/service/fault_list.js';
 
@@ -22,7 +22,7 @@ function reportOf() {
     arbiter,
     engine: { counters, samplingLog2 } as unknown as Engine,
     info: { crypto: 'test' } as EngineInfo,
-    sampler: new Sampler({ request: () => expect.unreachable() }, []),
+    sampler: new SamplerClient({ request: () => expect.unreachable() }, []),
     links: { of: () => undefined },
     startedMs: 1,
   };

@@ -20,10 +20,11 @@ import {
 import { startDataplane } from '../../../services/dataplane/service.js';
 import { flowKeyOf, mapped, parseAddress } from '../../../services/shared/address.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
+import { Opener, type SealContext, Sealer } from '../../../services/shared/bus/seal.js';
 import type { BusStream } from '../../../services/shared/bus/stream.js';
 import { checkConfig } from '../../../services/shared/config/config.js';
 import { contracts } from '../../../services/shared/contracts.js';
-import { keyLengthOf, Opener, type SealContext, Sealer } from '../../../services/shared/seal.js';
+import { keyLengthOf } from '../../../services/shared/psp_version.js';
 import type { RunningService } from '../../../services/shared/service/service_process.js';
 import { until } from '../../e2e/namespace.js';
 import { AuditServer, NatsServer } from '../shared/nats_server.js';

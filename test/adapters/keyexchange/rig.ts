@@ -24,6 +24,7 @@ import { sliceOf } from '../../../services/keyexchange/config.js';
 import { type KeyExchange, startKeyExchange } from '../../../services/keyexchange/service.js';
 import { parseAddress, parseMac } from '../../../services/shared/address.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
+import { Opener, Sealer } from '../../../services/shared/bus/seal.js';
 import {
   checkConfig,
   filesBeside,
@@ -32,7 +33,7 @@ import {
 } from '../../../services/shared/config/config.js';
 import { contracts, type EventContract } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
-import { keyLengthOf, Opener, Sealer } from '../../../services/shared/seal.js';
+import { keyLengthOf } from '../../../services/shared/psp_version.js';
 import { asService, freePort, NatsServer, nobody } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 import { type Authority, type KeyPair, writeTls } from './certificates.js';

@@ -24,8 +24,8 @@ import {
 import { loadAddon } from '../../../native/addon/load.js';
 import { Mode, type Offer } from '../../../proto/gen/bus.js';
 import { mapped, parseAddress, unmapped } from '../../../services/shared/address.js';
+import { Opener, type SealContext, Sealer } from '../../../services/shared/bus/seal.js';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
-import { Opener, type SealContext, Sealer } from '../../../services/shared/seal.js';
 import { pollingThreadOf, withThreadHeld } from '../../e2e/frozen_thread.js';
 import { longMs } from '../shared/waiting.js';
 

@@ -4,7 +4,7 @@
 import { connect, type JetStreamManager, type NatsConnection } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readEvent } from '../../../services/shared/audit/event.js';
-import type { BusLink } from '../../../services/shared/bus/link.js';
+import type { BusConnection } from '../../../services/shared/bus/connection.js';
 import type { BusStream } from '../../../services/shared/bus/stream.js';
 import { auditStream } from '../../../services/shared/contracts.js';
 import { AuditRig, upTo } from './audit_rig.js';
@@ -27,7 +27,7 @@ beforeEach(async () => {
   });
   manager = await connection.jetstreamManager({ checkAPI: false });
   stream = await rig.nats.stream('operator');
-  const reading = (stream as unknown as { link: BusLink }).link.connection as NatsConnection;
+  const reading = (stream as unknown as { link: BusConnection }).link.connection as NatsConnection;
   consumers = [];
   isDeaf = false;
   const publish = reading.publish.bind(reading);

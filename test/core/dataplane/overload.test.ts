@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import type { FlowWanted } from '../../../proto/gen/bus.js';
 import { TimerQueue } from '../../../services/dataplane/core/timer_queue.js';
-import { callTimeoutMs, isFresh } from '../../../services/keyexchange/core/client.js';
+import { callTimeoutMs, isFresh } from '../../../services/keyexchange/core/peer_request.js';
 import type { Rules } from '../../../services/keyexchange/core/rules.js';
 import type { FlowKey } from '../../../services/shared/address.js';
 import { Desk, flow, type Published, theirs } from './desk.js';

@@ -5,22 +5,22 @@ import { describe, expect, it } from 'vitest';
 import { type FlowWanted, Mode } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, TunnelParameters } from '../../../proto/gen/psp_gateway.js';
 import { acceptanceOf, responseOf } from '../../../services/keyexchange/core/acceptance.js';
+import { errorOf, foreignText, isRefusal } from '../../../services/keyexchange/core/outcome.js';
+import { parametersOf, readAddress, readOffer } from '../../../services/keyexchange/core/parameters.js';
 import {
   callTimeoutMs,
   egressOf,
   isFresh,
   peerOf,
   requestOf,
-} from '../../../services/keyexchange/core/client.js';
-import { errorOf, foreignText, isRefusal } from '../../../services/keyexchange/core/outcome.js';
-import { parametersOf, readAddress, readOffer } from '../../../services/keyexchange/core/parameters.js';
+} from '../../../services/keyexchange/core/peer_request.js';
 import type { Peer, Rules } from '../../../services/keyexchange/core/rules.js';
 import { Tally } from '../../../services/keyexchange/core/tally.js';
 import { ourselves, VipTable } from '../../../services/keyexchange/core/vip_table.js';
 import { parseAddress, parsePrefix } from '../../../services/shared/address.js';
+import { urisOf } from '../../../services/shared/config/identity.js';
 import { PspError } from '../../../services/shared/errors.js';
-import { urisOf } from '../../../services/shared/identity.js';
-import { LineGate } from '../../../services/shared/line_gate.js';
+import { LineGate } from '../../../services/shared/process/line_gate.js';
 
 const prefixes = (...texts: string[]) => texts.map(parsePrefix);
 const peer = (name: string): Peer => ({

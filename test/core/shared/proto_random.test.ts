@@ -7,13 +7,13 @@ import * as bus from '../../../proto/gen/bus.js';
 import * as peerProtocol from '../../../proto/gen/psp_gateway.js';
 import { columnsOf, flowsIn, offersIn, sealOf } from '../../../services/dataplane/adapters/columns.js';
 import { acceptanceOf } from '../../../services/keyexchange/core/acceptance.js';
-import { egressOf, peerOf } from '../../../services/keyexchange/core/client.js';
 import { pairUp, readOffer } from '../../../services/keyexchange/core/parameters.js';
+import { egressOf, peerOf } from '../../../services/keyexchange/core/peer_request.js';
 import type { Peer, Rules } from '../../../services/keyexchange/core/rules.js';
 import { ourselves, VipTable } from '../../../services/keyexchange/core/vip_table.js';
 import { contains, flowKeyOf, parseAddress, parsePrefix } from '../../../services/shared/address.js';
 import { PspError } from '../../../services/shared/errors.js';
-import { keyLengthOf } from '../../../services/shared/seal.js';
+import { keyLengthOf } from '../../../services/shared/psp_version.js';
 
 interface Messages<T = unknown> {
   encode(message: T): { finish(): Uint8Array };

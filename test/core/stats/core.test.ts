@@ -4,12 +4,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Mode, type PeerTerms, type ServiceStats } from '../../../proto/gen/bus.js';
 import { type Service, services } from '../../../services/shared/contracts.js';
+import type { Moment } from '../../../services/shared/moment.js';
 import { limits } from '../../../services/stats/core/bounds.js';
 import { familiesOf } from '../../../services/stats/core/families.js';
 import {
   goneMs,
   LatestReports,
-  type Moment,
   replicasPerService,
   upMs,
 } from '../../../services/stats/core/latest_reports.js';

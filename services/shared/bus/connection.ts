@@ -6,7 +6,7 @@ import { connect, ErrorCode, Events, type NatsConnection, type NatsError } from 
 import { type BusUser, inboxPrefixOf } from '../contracts.js';
 import { PspError } from '../errors.js';
 
-export interface LinkOptions {
+export interface ConnectionOptions {
   /** host:port of the server. */
   server: string;
   user: BusUser;
@@ -28,7 +28,7 @@ const dialMs = 2000;
 /** How long `close` waits for handlers and for the server. */
 const closeMs = 2000;
 
-export class BusLink {
+export class BusConnection {
   #connection: NatsConnection | undefined;
   /** Whether the client has a connection to the server. */
   #isUp = false;
@@ -37,7 +37,7 @@ export class BusLink {
   #closing: Promise<void> | undefined;
   readonly #closed = new AbortController();
 
-  constructor(private readonly options: LinkOptions) {}
+  constructor(private readonly options: ConnectionOptions) {}
 
   /**
    * Connects; call it once. Resolves once connected.
@@ -189,7 +189,7 @@ interface Transport {
 const transportOf = (connection: NatsConnection): Transport =>
   (connection as unknown as { protocol: { transport: Transport } }).protocol.transport;
 
-const dial = ({ server, user, password }: LinkOptions): Promise<NatsConnection> =>
+const dial = ({ server, user, password }: ConnectionOptions): Promise<NatsConnection> =>
   connect({
     servers: server,
     user,
@@ -206,7 +206,7 @@ const dial = ({ server, user, password }: LinkOptions): Promise<NatsConnection> 
     timeout: dialMs,
   });
 
-function unavailable({ server }: LinkOptions, cause: unknown): PspError {
+function unavailable({ server }: ConnectionOptions, cause: unknown): PspError {
   const detail = (cause as NatsError).code?.toLowerCase().replaceAll('_', ' ') ?? String(cause);
   return new PspError('BUS_UNAVAILABLE', { server, detail }, { cause });
 }

@@ -3,9 +3,10 @@
 // start of a process derives a key of its own from the node's secret; everything in the message that is not
 // a key is bound as associated data. The dataplane's half is native/psp/bus_seal.h, byte for byte the same.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
-import type { Flow as FlowMessage, Offer, Seal } from '../../proto/gen/bus.js';
-import { mapped } from './address.js';
-import { PspError } from './errors.js';
+import type { Flow as FlowMessage, Offer, Seal } from '../../../proto/gen/bus.js';
+import { mapped } from '../address.js';
+import { PspError } from '../errors.js';
+import { keyLengthOf } from '../psp_version.js';
 
 /** What the sealed keys are for. */
 export type KeyRole = 'offer' | 'egress';
@@ -34,9 +35,6 @@ const startLength = 32;
 const tagLength = 16;
 const replayWindow = 1024;
 const startsRemembered = 64;
-
-/** Octets of the key that a PSP version needs (PSP specification, "Packet Encryption"). */
-export const keyLengthOf = (version: number): number => (version & 1 ? 32 : 16);
 
 /**
  * The associated data: fields in the order below, texts with a length octet in front, integers big-endian,

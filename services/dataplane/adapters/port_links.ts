@@ -14,16 +14,16 @@ import type { EngineInfo } from './engine.js';
 export type Role = 'unsecured' | 'secured';
 
 /** A port's link: with the MTU of its interface, and the one that is used. */
-export type Link = Omit<LinkChange, 'port'>;
+export type PortLink = Omit<LinkChange, 'port'>;
 
 /** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/ip/oversize.h. */
 const leastMtu = { 4: 576, 6: 1280 } as const;
 
-const stateOf = ({ present, up }: Link): 'up' | 'down' | 'removed' =>
+const stateOf = ({ present, up }: PortLink): 'up' | 'down' | 'removed' =>
   present ? (up ? 'up' : 'down') : 'removed';
 
-export class Links {
-  readonly #links = new Map<Role, Link>();
+export class PortLinks {
+  readonly #links = new Map<Role, PortLink>();
   /** Changes that were reported before `begin`. */
   #early: LinkChange[] | undefined = [];
 
@@ -49,7 +49,7 @@ export class Links {
   }
 
   /** The link as it is now; undefined before `begin`. */
-  of(role: Role): Link | undefined {
+  of(role: Role): PortLink | undefined {
     return this.#links.get(role);
   }
 
@@ -59,7 +59,7 @@ export class Links {
       return;
     }
     const { port, ...link } = change;
-    const before = this.#links.get(port) as Link;
+    const before = this.#links.get(port) as PortLink;
     this.#links.set(port, link);
     const tell = <T extends string | number>(what: 'state' | 'mtu' | 'mac', from: T, to: T) => {
       if (from === to) return;
@@ -85,7 +85,7 @@ export class Links {
     return { port: role, interface: this.#name(role) };
   }
 
-  #judge(role: Role, { up, mtu, usedMtu }: Link): void {
+  #judge(role: Role, { up, mtu, usedMtu }: PortLink): void {
     const name = this.#name(role);
     this.#say(`link ${role}`, up ? undefined : new PspError('LINK_DOWN', { name, key: `${role}.port` }));
     this.#say(`mtu ${role}`, this.#mtuFault(role, name, mtu, usedMtu));
@@ -104,4 +104,4 @@ export class Links {
   }
 }
 
-const linkOf = (info: PortInfo): Link => ({ ...info, present: true, usedMtu: info.mtu });
+const linkOf = (info: PortInfo): PortLink => ({ ...info, present: true, usedMtu: info.mtu });
