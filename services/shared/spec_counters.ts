@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The counters that the PSP architecture specification asks of an implementation, under the names that Linux gives
-// them (`rx-packets`, ...). In the words of the dataplane they go by `counter`. Octets are counted from behind the IV
-// to the end of the payload, so without the first 16 octets of the PSP header and without the ICV.
+// The counters that the PSP architecture specification requires, with Linux's names (`rx-packets`, ...). `counter` is
+// the name in the reports of the dataplane. Octets are counted from the end of the IV to the end of the payload, that
+// is, without the first 16 octets of the PSP header and without the ICV.
 
 export interface SpecCounter {
   /** In the dataplane's counters. */
@@ -16,10 +16,10 @@ export const specCounters: readonly SpecCounter[] = [
   {
     counter: 'rxBytes',
     linux: 'rx-bytes',
-    help: 'Octets of packets received and authenticated, behind the IV and without the ICV.',
+    help: 'Octets of packets received and authenticated, after the IV and without the ICV.',
   },
   { counter: 'rxAuthFail', linux: 'rx-auth-fail', help: 'Packets received whose authentication failed.' },
-  { counter: 'rxError', linux: 'rx-error', help: 'Packets received with an error of length or framing.' },
+  { counter: 'rxError', linux: 'rx-error', help: 'Packets received with a length or framing error.' },
   {
     counter: 'rxBad',
     linux: 'rx-bad',
@@ -29,13 +29,13 @@ export const specCounters: readonly SpecCounter[] = [
   {
     counter: 'txBytes',
     linux: 'tx-bytes',
-    help: 'Octets of packets sealed and sent, behind the IV and without the ICV.',
+    help: 'Octets of packets sealed and sent, after the IV and without the ICV.',
   },
   { counter: 'txError', linux: 'tx-error', help: 'Packets that could not be sealed.' },
   { counter: 'keyRotations', linux: 'key-rotations', help: 'Rotations of the master key.' },
   {
     counter: 'staleEvents',
     linux: 'stale-events',
-    help: 'Flows that a rotation cut: their peer still sent under the key that it wiped.',
+    help: 'Flows that a rotation cut, because their peer still used the wiped key.',
   },
 ];

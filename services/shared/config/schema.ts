@@ -20,7 +20,7 @@ import {
   text,
 } from './values.js';
 
-/** IP protocols that go by a name. */
+/** IP protocols that may be given by name. */
 export const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
 const protocolExpected = 'tcp, udp, icmp, icmpv6 or a protocol number from 1 to 255';
 const protocol = z
@@ -47,7 +47,7 @@ export const schema = section({
           z.array(interfaceAddress, { error: 'address/length, or a list of them' }),
         )
         .default([]),
-      'Addresses, with prefix length, that hosts may use as their gateway; one or a list. We answer ARP and neighbour discovery for them.',
+      'Addresses, with prefix length, that hosts may use as their gateway; one or a list. The gateway answers ARP and neighbour discovery for them.',
     ),
   }),
   /** The wire. */
@@ -55,43 +55,46 @@ export const schema = section({
     port: restart(device, 'The wire: an interface, a PCI address or a DPDK device string.'),
     address: restart(
       interfaceAddress,
-      'Our address on the wire with its connected prefix: source of every outer header, whose family it decides.',
+      'Address of this gateway on the wire, with its connected prefix. It is the source of every outer header and determines its family.',
     ),
     gateway: restart(
       address.optional(),
-      'Next hop for peers outside the connected prefix: an address in that prefix, an IPv6 link-local address (`fe80::1`, also where `secured.address` is IPv4, as in RFC 8950), or with `secured.onlink` any other. Where `secured.address` is IPv6 it is IPv6.',
+      'Next hop for peers outside the connected prefix: an address in that prefix, an IPv6 link-local address (`fe80::1`, also with an IPv4 `secured.address`, as in RFC 8950), or with `secured.onlink` any other address. With an IPv6 `secured.address` it must be IPv6.',
     ),
     onlink: restart(
       flag.default(false),
-      'The address of `secured.gateway` is outside the connected prefix, and the gateway is on the link all the same, as `onlink` of `ip route` says. The gateway has to answer ARP or neighbour discovery there, and needs a route to `secured.address` by this link.',
+      '`true`: the next hop is on the link although its address is outside the connected prefix, as with `onlink` of `ip route`. The next hop must answer ARP or neighbour discovery there, and needs a route to `secured.address` through this link.',
     ),
     hopLimit: restart(
       count(1, 255).default(64),
-      'TTL or hop limit of the outer header in tunnel mode, 1 to 255. The inner one is never changed.',
+      'TTL or hop limit of the outer header in tunnel mode, 1 to 255. The inner hop limit is never changed.',
     ),
     dscp: restart(
       countOr(0, 63, 'copy').default('copy'),
-      'DSCP of the outer header in tunnel mode: `copy` takes that of the inner header (RFC 2983), a number from 0 to 63 hides it.',
+      'DSCP of the outer header in tunnel mode: `copy` copies that of the inner header (RFC 2983), a number from 0 to 63 hides it.',
     ),
     udpChecksum: restart(
       flag.default(false),
-      'Fill in the UDP checksum of what is sent; without it the field is zero, but for packets that leave in a [super-frame](operations.md#hosts). Both are taken on receipt.',
+      'Sent packets have a UDP checksum. By default the field is zero, except in packets that are sent as a [GSO packet](operations.md#hosts). Both are accepted on receipt.',
     ),
     sourcePorts: restart(
       z.union([z.enum(['hash', 'symmetricHash']), portList], { error: portsExpected }).default('hash'),
-      'UDP source ports: `hash` of the inner flow, `symmetricHash` that is the same both ways, or a list of 16 to 4096 ports out of which the hash picks.',
+      'UDP source ports: `hash` of the inner flow; `symmetricHash`, which is the same in both directions; or a list of 16 to 4096 ports from which the hash selects.',
     ),
   }),
   /** The out-of-band side. */
   keyExchange: section({
-    listen: restart(endpoint, '`host:port` on the out-of-band network where peers reach us.'),
+    listen: restart(
+      endpoint,
+      '`host:port` on the out-of-band network on which this gateway listens for peers.',
+    ),
     exchangeMs: restart(
       milliseconds(100, 60_000).default(1000),
-      'How long one exchange may take, from the want to the install, where none was measured to take longer ([overload](design.md#overload)).',
+      'Time limit of an exchange, from the want to the install. It grows if exchanges are measured to take longer ([overload](design.md#overload)).',
     ),
     callMs: restart(
       milliseconds(50, 60_000).default(700),
-      'How long one call to a peer may take; of a longer exchange the same part.',
+      'Time limit of one call to a peer. It grows in proportion with the time limit of the exchange.',
     ),
   }),
   vips: restart(prefixes(), 'Prefixes behind this gateway.'),
@@ -101,36 +104,39 @@ export const schema = section({
         name,
         section({
           endpoint: restart(endpoint, "`host:port` where the peer's key exchange listens."),
-          vips: restart(prefixes(), 'Prefixes behind the peer: all that it may speak for.'),
+          vips: restart(
+            prefixes(),
+            'Prefixes behind the peer: the only addresses for which it may request and offer keys.',
+          ),
           underlay: restart(
             prefixes().optional(),
-            "Prefixes that the peer's secured address may lie in.",
+            "Prefixes that must contain the peer's secured address.",
             'the prefix of `secured.address`',
           ),
           mode: restart(
             z.enum(['tunnel', 'transport'], { error: 'tunnel or transport' }).default('tunnel'),
-            '`tunnel` wraps whole packets; `transport` keeps their own IP header, which then has to be routable on the wire. Both sides must say the same, else exchanges end with [`MODE_MISMATCH`](errors.md#mode_mismatch).',
+            '`tunnel` encapsulates whole packets; `transport` keeps their own IP header, which must be routable on the wire. Both sides must use the same mode, otherwise exchanges fail with [`MODE_MISMATCH`](errors.md#mode_mismatch).',
           ),
           cookie: restart(
             flag.default(false),
-            'What the peer sends to us carries a virtualization cookie, drawn at random for each offer and checked on receipt.',
+            'Packets from the peer carry a virtualization cookie, which is random per offer and checked on receipt.',
           ),
           cryptOffset: restart(
             count(0, 63).default(0),
-            'What we send to the peer stays readable (it is authenticated) so far behind the IV, in units of 4 octets, 0 to 63; a cookie takes the first two units. Not beside `authOnly`.',
+            'Part of the packets to the peer that is authenticated but readable, counted from the end of the IV in units of 4 octets, 0 to 63. A cookie takes the first two units. Not allowed with `authOnly`.',
           ),
           authOnly: restart(
             flag.default(false),
-            'Traffic with the peer is authenticated by GMAC and **not encrypted**: in place of versions 0 and 1 of `versions`, 2 and 3 are spoken. Works only where both sides say so, else exchanges end with [`VERSION_NOT_SPOKEN`](errors.md#version_not_spoken).',
+            'Traffic with the peer is authenticated by GMAC and **not encrypted**: versions 2 and 3 are used instead of 0 and 1 of `versions`. Both sides must set it, otherwise exchanges fail with [`VERSION_NOT_SPOKEN`](errors.md#version_not_spoken).',
           ),
           mtu: restart(
             count(576, 65_535).optional(),
-            'MTU of the path to the peer, from 576, or 1280 where `secured.address` is IPv6, to 65535.',
+            'MTU of the path to the peer, from 576, or 1280 with an IPv6 `secured.address`, to 65535.',
             'the MTU of the secured port',
           ),
           sampling: restart(
             countOr(0, 16, 'off').optional(),
-            'One of 2^N packets that leave towards the peer is sampled, N from 0 to 16; `off`: none.',
+            'One of 2^N packets to the peer is sampled, N from 0 to 16; `off`: none.',
             '`sampling.egressLog2`',
           ),
         }),
@@ -143,7 +149,7 @@ export const schema = section({
     z
       .array(section({ local: address, remote: address }), { error: 'a list of { local, remote }' })
       .default([]),
-    'List of `{ local, remote }`: tunnels agreed at start-up. All others are agreed on demand.',
+    'List of `{ local, remote }`: tunnels that are established at start. All others are established on demand.',
   ),
   trustDomain: restart(
     text((value) => /^[a-z0-9._-]{1,255}$/.test(value), 'a name of a-z, 0-9, ., _ and -').default('psp'),
@@ -159,7 +165,7 @@ export const schema = section({
   ),
   ingressAcl: restart(
     flag.default(true),
-    '`false` lets in whatever is authentic, whether or not its SPI was made for its addresses: any peer may then send from any address to any.',
+    '`false` admits packets that authenticate without checking the flow that their SPI was offered for: any peer can then send from any address to any address.',
   ),
   bypass: restart(
     z
@@ -173,14 +179,14 @@ export const schema = section({
       )
       .max(64, { error: 'at most 64 entries' })
       .default([]),
-    'At most 64 entries `{ prefix, protocol, port }` of traffic that passes **unencrypted and unauthenticated**, both ways: `prefix` and `port` are those of the far end, `protocol` is `tcp`, `udp`, `icmp`, `icmpv6` or a number (absent: any), `port` needs a protocol that has ports (absent: any). The first entry that fits counts.',
+    'At most 64 entries `{ prefix, protocol, port }` of traffic that passes **unencrypted and unauthenticated**, in both directions. `prefix` and `port` are those of the remote host, `protocol` is `tcp`, `udp`, `icmp`, `icmpv6` or a number (absent: any), `port` needs a protocol with ports (absent: any). The first matching entry applies.',
   ),
   bus: section({
-    listen: restart(loopback, "Where this node's bus server listens; loopback only.", '`127.0.0.1:4270`'),
+    listen: restart(loopback, "Listen address of this node's bus server; loopback only.", '`127.0.0.1:4270`'),
   }).default({ listen: '127.0.0.1:4270' }),
   stateDir: restart(
     text((value) => value.startsWith('/'), 'an absolute path').optional(),
-    'Folder for what the node writes: the audit stream, audit events on their way to it, samples. Of one node alone.',
+    'Folder for the files that the node writes: the audit stream, audit events on their way to it, samples. It must belong to one node only.',
     '`/var/lib/psp/<node>`',
   ),
   engine: section({
@@ -190,31 +196,31 @@ export const schema = section({
     ),
     lcores: restart(
       count(1, 64).default(1),
-      'Threads that move packets, each on a queue of its own at either port; at most as many as the machine has cores and either port has queues, which an interface of the kernel has as many of as are asked for.',
+      'Number of threads that move packets, each with its own queue pair on both ports. At most the number of cores of the machine, and on a DPDK port the number of its queues.',
     ),
     crypto: restart(
       z.enum(['auto', 'ipsec-mb', 'libcrypto'], { error: 'auto, ipsec-mb or libcrypto' }).default('auto'),
-      "`auto` takes libipsec-mb where it runs and libcrypto elsewhere. The environment's `PSP_CRYPTO` overrides it.",
+      '`auto` uses libipsec-mb if it runs on the machine, otherwise libcrypto. The environment variable `PSP_CRYPTO` overrides it.',
     ),
     maxFlows: restart(
       count(1024, 16_777_216).default(262_144),
-      'Egress flows, and likewise receive SPIs, that the tables have room for.',
+      'Capacity of the flow table, and likewise of the table of receive SPIs.',
     ),
     holdMs: restart(
       milliseconds(100, 60_000).default(3000),
-      'How long a packet without a key is held. No exchange is given more time than this or `keyExchange.exchangeMs`, whichever is longer.',
+      'How long a packet without a key is held. The time limit of an exchange never exceeds this or `keyExchange.exchangeMs`, whichever is longer.',
     ),
     retireMs: restart(
       milliseconds(1, 600_000).default(1000),
-      'How long an older receive SPI outlives the first packet under a newer one.',
+      'How long an older receive SPI stays valid after the first packet under a newer one.',
     ),
     drainMs: restart(
       milliseconds(1, 600_000).default(500),
-      'How long a rotation waits after the last answer before the next may follow.',
+      'How long after the last answer to a rotation the next one may follow.',
     ),
     rotateGraceMs: restart(
       milliseconds(1000, 86_400_000).default(3_600_000),
-      'After this a rotation goes ahead though peers have not answered.',
+      'After this time the next rotation is carried out even if peers have not answered.',
     ),
   }).prefault({}),
   sampling: section({
@@ -231,52 +237,55 @@ export const schema = section({
         .min(1, { error: 'at least one point' })
         .refine((list) => new Set(list).size === list.length, { error: 'each point once' })
         .default(['sealed']),
-      'Where the copy of a packet that leaves is taken: `sealed` after it is encrypted, `plain` before, or both.',
+      'When a packet that leaves is copied: `sealed` after it is encrypted, `plain` before, or both.',
     ),
     snapBytes: restart(
       count(64, 1024).default(128),
-      "Octets of each sampled packet that are copied, 64 to 1024. Copies are tenants' data.",
+      "Number of octets that are copied of each sampled packet, 64 to 1024. Copies are tenants' data.",
     ),
     files: restart(
       count(2, 1000).default(8),
-      'Files of the ring of samples, of all samplers of the node together; at least two for each sampler.',
+      'Number of files in the ring of samples, for all samplers of the node together; use at least two per sampler.',
     ),
-    fileBytes: restart(count(65_536, 1_073_741_824).default(16_777_216), 'Size of one of them, in octets.'),
+    fileBytes: restart(
+      count(65_536, 1_073_741_824).default(16_777_216),
+      'Size of each of these files in octets.',
+    ),
   }).prefault({}),
   /** Copies of packets that fail, for the sampler. */
   capture: section({
     ingress: restart(
       flag.default(false),
-      'Copies of packets from the wire that do not open go to the sampler.',
+      'Packets from the wire that cannot be opened are copied to the sampler.',
     ),
     egress: restart(
       flag.default(false),
-      'Copies of packets that cannot be sealed go to the sampler: plaintext of hosts.',
+      'Packets that cannot be sealed are copied to the sampler: plaintext of hosts.',
     ),
     perSecond: restart(
       count(1, 10_000).default(100),
-      'So many captured packets a second, of both directions and all lcores together, 1 to 10000.',
+      'Maximum number of captured packets per second, for both directions and all lcores together, 1 to 10000.',
     ),
   }).prefault({}),
   metrics: section({
     listen: restart(
       endpoint.default('127.0.0.1:9464'),
-      "`host:port` of `/metrics` and the health pages. The environment's `PSP_METRICS_LISTEN` overrides it.",
+      '`host:port` of `/metrics` and the health pages. The environment variable `PSP_METRICS_LISTEN` overrides it.',
     ),
   }).prefault({}),
   audit: section({
     listen: restart(
       loopback.optional(),
-      'Where the audit server, the nats-server with the audit stream, listens; loopback only.',
+      'Listen address of the audit server, the nats-server with the audit stream; loopback only.',
       '1000 ports above `bus.listen`, or below it beyond port 65535: `127.0.0.1:5270`',
     ),
     spoolBytes: restart(
       count(65_536, 1_073_741_824).default(16_777_216),
-      'What one service keeps on disk of its own audit events, in octets, from 64 KiB to 1 GiB.',
+      'Size limit in octets of the audit events that one service keeps on disk, from 64 KiB to 1 GiB.',
     ),
     streamBytes: restart(
       count(1_048_576, 1_099_511_627_776).default(268_435_456),
-      'What the stream PSP_AUDIT keeps, in octets, from 1 MiB to 1 TiB; the oldest go first.',
+      'Size limit in octets of the stream PSP_AUDIT, from 1 MiB to 1 TiB; the oldest events are removed first.',
     ),
   }).prefault({}),
   log: section({
@@ -284,10 +293,10 @@ export const schema = section({
       z
         .enum(['trace', 'debug', 'info', 'warn', 'error'], { error: 'trace, debug, info, warn or error' })
         .default('info'),
-      "`trace`, `debug`, `info`, `warn` or `error`. The environment's `PSP_LOG_LEVEL` overrides it.",
+      '`trace`, `debug`, `info`, `warn` or `error`. The environment variable `PSP_LOG_LEVEL` overrides it.',
     ),
   }).prefault({}),
 });
 
-/** The file as the schema alone gives it. */
+/** The node file as parsed by the schema alone. */
 export type Schema = z.output<typeof schema>;

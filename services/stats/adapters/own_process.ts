@@ -15,6 +15,6 @@ export function ownProcessFamilies(startedMs: number): Family[] {
   return [
     own('process_cpu_seconds_total', 'counter', 'CPU time of this process.', (user + system) / 1e6),
     own('process_resident_memory_bytes', 'gauge', 'Memory of this process.', process.memoryUsage.rss()),
-    own('process_start_time_seconds', 'gauge', 'When this process started.', startedMs / 1000),
+    own('process_start_time_seconds', 'gauge', 'Start time of this process.', startedMs / 1000),
   ];
 }

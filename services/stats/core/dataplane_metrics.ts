@@ -6,11 +6,15 @@ import { atSeconds, counter, gauge, type Metric } from './metric.js';
 const ratioOf = (log2: number | undefined): number => (log2 === undefined ? 0 : 2 ** -log2);
 
 export const dataplaneMetrics: readonly Metric[] = [
-  counter('psp_pipe_packets_total', ['pipe', 'outcome'], 'Packets by pipe; outcome is hit or miss.', (word) =>
-    word.stats.pipes.flatMap(({ pipe, hit, miss }) => [
-      [[pipe, 'hit'], hit],
-      [[pipe, 'miss'], miss],
-    ]),
+  counter(
+    'psp_pipe_packets_total',
+    ['pipe', 'outcome'],
+    'Packets by pipe; the outcome is hit or miss.',
+    (word) =>
+      word.stats.pipes.flatMap(({ pipe, hit, miss }) => [
+        [[pipe, 'hit'], hit],
+        [[pipe, 'miss'], miss],
+      ]),
   ),
   counter(
     'psp_dropped_packets_total',
@@ -30,10 +34,10 @@ export const dataplaneMetrics: readonly Metric[] = [
   counter('psp_port_sent_bytes_total', ['port'], 'Octets sent by a port.', (word) =>
     word.stats.ports.map(({ role, txBytes }) => [[role], txBytes]),
   ),
-  gauge('psp_port_mtu_bytes', ['port'], 'MTU of a port that is used.', (word) =>
+  gauge('psp_port_mtu_bytes', ['port'], 'MTU in use at a port.', (word) =>
     word.stats.ports.map(({ role, mtu }) => [[role], mtu]),
   ),
-  gauge('psp_port_up', ['port'], 'Whether the link of a port is up: 1 or 0.', (word) =>
+  gauge('psp_port_up', ['port'], '1 if the link of a port is up, else 0.', (word) =>
     word.stats.ports.map(({ role, up }) => [[role], up ? 1 : 0]),
   ),
   counter('psp_peer_packets_total', ['peer', 'direction'], 'Packets to (egress) and from a peer.', (word) =>
@@ -51,7 +55,7 @@ export const dataplaneMetrics: readonly Metric[] = [
   gauge(
     'psp_peer_last_packet_timestamp_seconds',
     ['peer', 'direction'],
-    'When the last packet to (egress) or from a peer passed; absent while none did.',
+    'Time of the last packet to (egress) or from a peer; absent if there was none.',
     (word) =>
       word.stats.traffic.flatMap(({ name, lastEgressMs, lastIngressMs }) => [
         ...atSeconds([name, 'egress'], lastEgressMs),
@@ -71,13 +75,13 @@ export const dataplaneMetrics: readonly Metric[] = [
   gauge(
     'psp_peer_last_key_timestamp_seconds',
     ['peer'],
-    'When the newest egress key of a peer came; absent while none did.',
+    'Install time of the newest egress key of a peer; absent if there was none.',
     (word) => word.stats.traffic.flatMap(({ name, lastKeyMs }) => atSeconds([name], lastKeyMs)),
   ),
   gauge(
     'psp_peer_info',
     ['peer', 'mode', 'auth_only', 'cookie'],
-    'Always 1; how packets to and from a peer are wrapped. auth_only true: they are NOT ENCRYPTED.',
+    'Always 1; how packets to and from a peer are encapsulated. auth_only true: they are NOT ENCRYPTED.',
     (word) =>
       word.stats.terms.map(({ name, mode, authOnly, cookie }) => [
         [name, modeNames[mode] ?? '', String(authOnly), String(cookie)],
@@ -87,13 +91,13 @@ export const dataplaneMetrics: readonly Metric[] = [
   gauge(
     'psp_peer_crypt_offset_bytes',
     ['peer'],
-    'Octets behind the IV of what we send to a peer that stay readable; 0: none.',
+    'Readable octets after the IV in packets to a peer; 0: none.',
     (word) => word.stats.terms.map(({ name, cryptOffset }) => [[name], 4 * cryptOffset]),
   ),
   gauge(
     'psp_peer_sampling_ratio',
     ['peer'],
-    'Share of the packets that leave towards a peer that is sampled; 0: none.',
+    'Share of the packets to a peer that is sampled; 0: none.',
     (word) => word.stats.terms.map(({ name, samplingLog2 }) => [[name], ratioOf(samplingLog2)]),
   ),
   counter(
@@ -119,19 +123,19 @@ export const dataplaneMetrics: readonly Metric[] = [
   gauge(
     'psp_ingress_acl_enabled',
     [],
-    'Whether packets are let in only on the flows that their SPI was made for; 0: all that is authentic is.',
+    '1: a packet is admitted only on the flow that its SPI was offered for; 0: every packet that authenticates is admitted.',
     ({ stats }) => (stats.ingressAcl === undefined ? [] : [[[], Number(stats.ingressAcl)]]),
   ),
   gauge('psp_master_key_generation', [], 'Generation of the active master key.', (word) => [
     [[], word.stats.generation],
   ]),
-  gauge('psp_master_key_created_timestamp_seconds', [], 'When the active master key was made.', (word) =>
+  gauge('psp_master_key_created_timestamp_seconds', [], 'Creation time of the active master key.', (word) =>
     atSeconds([], word.stats.generationMs),
   ),
   gauge(
     'psp_sampling_ratio',
     [],
-    'Share of the packets that leave that is sampled, towards peers without a rate of their own; 0: none.',
+    'Share of the packets that leave that is sampled, for peers without their own rate; 0: none.',
     (word) => [[[], ratioOf(word.stats.samplingLog2)]],
   ),
   gauge('psp_engine_info', ['crypto'], 'Always 1; the cryptographic library of the engine.', (word) => [

@@ -31,7 +31,7 @@ export const upMetric = {
   name: 'psp_service_replicas',
   type: 'gauge',
   labels: ['service'],
-  help: 'Replicas of a service that were heard within the last 5 seconds; 0: it is down.',
+  help: 'Replicas of a service that reported within the last 5 seconds; 0: it is down.',
 } as const;
 
 const upFamily = (words: LatestReports, now: Moment): Family => ({

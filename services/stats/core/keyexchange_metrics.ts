@@ -14,31 +14,31 @@ export const keyExchangeMetrics: readonly Metric[] = [
   gauge(
     'psp_peer_connected',
     ['peer'],
-    'Whether the channel to a peer is connected; it is kept so without traffic.',
+    '1 if the channel to a peer is connected; it stays connected without traffic.',
     each(({ name, link }) => [[[name], link === 'connected' ? 1 : 0]]),
   ),
   gauge(
     'psp_peer_link_changed_timestamp_seconds',
     ['peer'],
-    'Since when the channel to a peer is as it is.',
+    'Time of the last state change of the channel to a peer.',
     each(({ name, linkSinceMs }) => atSeconds([name], linkSinceMs)),
   ),
   gauge(
     'psp_peer_breaker',
     ['peer', 'state'],
-    'State of the circuit breaker of a peer: 1 for the state that it is in.',
+    'State of the circuit breaker of a peer: 1 for the current state.',
     each(({ name, breaker }) => breakerStates.map((state) => [[name, state], state === breaker ? 1 : 0])),
   ),
   counter(
     'psp_peer_exchanges_begun_total',
     ['peer'],
-    'Exchanges that we began with a peer.',
+    'Exchanges that this gateway started with a peer.',
     each(({ name, exchanges }) => [[[name], exchanges]]),
   ),
   counter(
     'psp_peer_exchanges_total',
     ['peer', 'outcome'],
-    'Exchanges that we began and that ended: answered, refused by the peer, or failed.',
+    'Completed exchanges that this gateway started: answered, refused by the peer, or failed.',
     each(({ name, answered, refused, failed }) => [
       [[name, 'answered'], answered],
       [[name, 'refused'], refused],
@@ -48,17 +48,17 @@ export const keyExchangeMetrics: readonly Metric[] = [
   gauge(
     'psp_peer_last_answer_timestamp_seconds',
     ['peer'],
-    'When a peer last answered an exchange; absent while it never did.',
+    "Time of a peer's last answer to an exchange; absent if there was none.",
     each(({ name, lastAnswerMs }) => atSeconds([name], lastAnswerMs)),
   ),
   histogram(
     'psp_exchange_duration_seconds',
-    'Exchanges that we began, from the publication of the want to the installed key.',
+    'Duration of exchanges that this gateway started, from the publication of the want to the installed key.',
     durationIn('exchange'),
   ),
   histogram(
     'psp_answer_duration_seconds',
-    'Requests of peers, from their arrival to our answer.',
+    "Duration of peers' requests, from their arrival to the answer.",
     durationIn('answer'),
   ),
 ];

@@ -25,16 +25,16 @@ export const serviceMetrics: readonly Metric[] = [
   counter('psp_service_events_total', ['service', 'name'], 'Counters of a service, by name.', (word) =>
     named(word, false),
   ),
-  gauge('psp_service_level', ['service', 'name'], 'Levels of a service, by name.', (word) =>
+  gauge('psp_service_level', ['service', 'name'], 'Gauges of a service, by name.', (word) =>
     named(word, true),
   ),
-  gauge('psp_service_faults', ['service'], 'Things that are wrong by what a service says itself.', (word) => [
+  gauge('psp_service_faults', ['service'], 'Number of faults that a service reports.', (word) => [
     [[word.service], word.stats.health.length],
   ]),
-  gauge('psp_service_start_time_seconds', ['service'], 'When a service started.', (word) =>
+  gauge('psp_service_start_time_seconds', ['service'], 'Start time of a service.', (word) =>
     atSeconds([word.service], word.stats.startedMs),
   ),
-  gauge('psp_build_info', ['service', 'version'], 'Always 1; the version that a service runs.', (word) => [
+  gauge('psp_build_info', ['service', 'version'], 'Always 1; the version of a service.', (word) => [
     [[word.service, word.stats.version], 1],
   ]),
 ];
