@@ -185,7 +185,7 @@ export const errorHelp = {
     },
     FILE_UNWRITABLE: {
       cause:
-        'A file that a command should write cannot be created or written, or exists already: commands overwrite nothing. For `psp up`: `lock` cannot be created in `stateDir` at the first start, or the disk does not support locks.',
+        'A file that a command should write cannot be created or written, or exists already and `--force` was not given. For `psp up`: `lock` cannot be created in `stateDir` at the first start, or the disk does not support locks.',
       remedy: 'Use another file name, or check the permissions of the folder and the free space of its disk.',
     },
     ADDRESS_TAKEN: {
