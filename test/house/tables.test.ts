@@ -61,6 +61,18 @@ describe('drop reasons', () => {
   });
 });
 
+describe('counters of the engine', () => {
+  it('are each documented in docs/operations.md', () => {
+    const table = files()
+      .filter((path) => /^native\/engine\/\w+\.h$/.test(path))
+      .flatMap((path) => /#define PSP_VALUES\(X\)((?:.*\\\n)+.*)/.exec(read(path))?.[1] ?? []);
+    const names = [...table.join().matchAll(/"(\w+)"/g)].map(([, name]) => name as string);
+    expect(names.length).toBeGreaterThan(40);
+    const operations = read('docs/operations.md');
+    expect(names.filter((name) => !operations.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
 describe('pipes', () => {
   it('have the names that the documentation gives them', () => {
     const design = read('docs/design.md');
