@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a kernel port makes of super-frames of hosts, who may claim anything about theirs: the packets are
-// whole and right, they hold the payload once and in order, and joined they come apart into the same packets
-// again.
+// How a kernel port processes GSO packets of hosts, which may have arbitrary metadata: the resulting packets
+// are complete and correct and contain the payload once and in order, and if they are merged, they are
+// segmented into the same packets again.
 //
 //   u8 kind | u8 flags, tunnel | u16 octets in each packet | u16 where a partial checksum begins | IP packet
 //
-// The packet may be put into a tunnel, in which it must come apart as it does alone.
+// The packet may be put into a tunnel, in which it must be segmented as it is without one.
 #include <memory>
 
 #include "../native/engine/gso_frames.h"
@@ -39,7 +39,7 @@ size_t headers_of(const IpPacket& ip, const uint8_t* octets) {
   return ip.payload_offset + (ip.protocol == kProtocolUdp ? 8 : (octets[ip.payload_offset + 12] >> 4) * 4u);
 }
 
-// Each packet by itself; returns its payload.
+// Checks one packet; returns its payload.
 Octets look_at(const Octets& frame, bool summed) {
   const Octets octets(frame.begin() + kEthernetLength, frame.end());
   IpPacket ip;
@@ -54,8 +54,8 @@ Octets look_at(const Octets& frame, bool summed) {
   return Octets(octets.begin() + static_cast<ptrdiff_t>(headers), octets.end());
 }
 
-// As look_at, of a packet whose layer 4 begins at `layer4`, behind tunnels. The outermost headers are read
-// here; a UDP checksum there holds whatever the inner one is.
+// As look_at, for a packet whose layer 4 begins at `layer4`, after tunnel headers. The outermost headers are
+// read here; a UDP checksum there is correct whatever the inner one is.
 Octets look_into(const Octets& frame, size_t layer4) {
   const Octets octets(frame.begin() + kEthernetLength, frame.end());
   IpPacket ip;
@@ -69,11 +69,11 @@ Octets look_into(const Octets& frame, size_t layer4) {
     require(none || plain_checksum(udp, there, pseudo_header_sum(ip, there)) == 0,
             "the outer checksum holds");
   }
-  // TCP or UDP, as the kind said; headers were checked when the frame was begun.
+  // TCP or UDP, by the kind; headers were checked when the frame was begun.
   return Octets(frame.begin() + static_cast<ptrdiff_t>(layer4), frame.end());
 }
 
-// A tunnel by its number, around an IP packet in an Ethernet frame: the same octets as those that hosts'
+// A tunnel, by its number, around an IP packet in an Ethernet frame: the same octets as those that hosts'
 // kernels build (test/native/engine/gso_frames.h).
 Octets around(uint8_t number, const Octets& frame, size_t* front) {
   static const std::vector<Overlay> all = overlays();
@@ -82,7 +82,7 @@ Octets around(uint8_t number, const Octets& frame, size_t* front) {
   return overlay.around(frame, true);
 }
 
-// What came apart inside a tunnel is what comes apart without one.
+// Segmentation inside a tunnel has the same result as without one.
 void check_tunnel(FrameFacts facts, const Octets& frame, uint8_t number, const std::vector<Octets>& plain) {
   size_t front = 0;
   const Octets wrapped = around(number, frame, &front);
@@ -96,7 +96,7 @@ void check_tunnel(FrameFacts facts, const Octets& frame, uint8_t number, const s
   }
 }
 
-// Joins them; an empty frame where they do not all join.
+// Merges them; returns an empty frame if not all can be merged.
 Octets join(const std::vector<Octets>& packets, bool sealed, FrameFacts* facts) {
   const auto read = [&](const Octets& packet) {
     return read_joinable(packet.data(), static_cast<uint32_t>(packet.size()), sealed);
@@ -149,7 +149,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const Octets& one : packets) look_into(one, facts.checksum_start);
     return 0;
   }
-  // Link padding behind the packet would not be in a tunnel.
+  // In a tunnel there would be no link padding after the packet.
   const bool exact = packet.size() == outer.length && packet.size() < 20000 && packets.size() < 64;
   if ((facts.flags & kPartialChecksum) && !sealed && exact) check_tunnel(facts, frame, tunnel >> 1, packets);
   const bool unsummed = sealed || (facts.flags & kPartialChecksum) != 0;

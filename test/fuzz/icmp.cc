@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a gateway makes of packets that are too long: ICMP errors that are right and never about errors, and
-// fragments that join to the packet they came from.
+// How a gateway processes packets that are too long: ICMP errors are correct and never sent about errors, and
+// fragments reassemble to the original packet.
 //
 //   u16 MTU | u8 what | u8 room of the pool | IP packet, whose IPv4 checksum is mended
 #include <optional>
@@ -52,7 +52,7 @@ void look_at_error(const Octets& packet, const IpPacket& ip, uint16_t mtu) {
   require(!may_be_told(said, error.data()), "no error about an error");
 }
 
-// The fragment's place and payload; `front` octets of IP headers without the fragment header.
+// The fragment's offset and payload; `front` octets of IP headers without the fragment header.
 struct Piece {
   uint32_t offset = 0;
   bool more = false;
@@ -114,7 +114,7 @@ void look_at_cutting(const Octets& packet, const IpPacket& ip, uint16_t mtu, con
     fault = fragment_ipv4(frame, mtu, pool.get(), &fragments);
     begin = (load_u16(&packet[6]) & 0x1fffu) * 8;
     more = load_u16(&packet[6]) & 0x2000;
-    // Only sealed packets are cut: no extension header stands behind the cut.
+    // Only sealed packets are fragmented: no extension header follows the front.
   } else if (read_transport_layout(ip, packet.data(), &at) == TransportFault::kNone &&
              at.header_length == ip.payload_offset) {
     front = at.header_length;

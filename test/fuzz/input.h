@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all fuzz targets share: the input read piece by piece, and promises whose breach ends the process so
-// that libFuzzer keeps the input.
+// Shared by all fuzz targets: reads the input piece by piece, and checks conditions whose violation ends the
+// process, so that libFuzzer keeps the input.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline void require(bool holds, const char* promise) {
   std::abort();
 }
 
-// The octets of one input in order; at the end numbers are zero and pieces empty.
+// The octets of one input in order. At the end, numbers are zero and pieces are empty.
 class Input {
  public:
   Input(const uint8_t* octets, size_t length) : rest_(octets, length) {}
@@ -36,7 +36,7 @@ class Input {
     rest_ = rest_.subspan(taken.size());
     return taken;
   }
-  // All that is left, in memory of exactly its length, so that every read beyond it is seen.
+  // All remaining octets, in memory of exactly their length, so that every read beyond it is detected.
   Octets rest() {
     const auto all = take(rest_.size());
     return Octets(all.begin(), all.end());

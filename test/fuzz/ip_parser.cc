@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading IP packets: what read_ip accepts keeps to its own lengths in everything that is read of it later,
-// and the checksums agree with RFC 1071 taken literally.
+// Parsing IP packets: everything that is read later of a packet that read_ip accepts is within its own
+// lengths, and the checksums agree with a literal implementation of RFC 1071.
 #include <utility>
 
 #include "packets.h"
@@ -27,7 +27,7 @@ void look_at_checksums(const IpPacket& packet, const Octets& octets) {
   } else {
     require(completed == octets, "a checksum is completed or left alone");
   }
-  // A right one may happen to equal the pseudo-header's share, and is then computed again.
+  // A correct checksum may happen to equal the pseudo-header's sum, and is then computed again.
   Octets again = completed;
   complete_checksum(packet, again.data());
   require(again == completed, "a completed checksum stays as it is");
@@ -73,7 +73,7 @@ void look_at(const uint8_t* data, size_t length) {
   require(packet.fragment || !packet.later_fragment, "a later fragment is a fragment");
   require(is_ipv4(packet.source) == (packet.version == 4), "family of the source");
   require(is_ipv4(packet.destination) == (packet.version == 4), "family of the destination");
-  // Nothing behind the claimed length may be read.
+  // Nothing after the claimed length may be read.
   const Octets exact(data, data + packet.length);
   look_at_checksums(packet, exact);
   look_at_flow(packet, exact);

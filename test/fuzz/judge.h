@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Judges what leaves a gateway by what went in and by the keys that it was given. A sealed packet that left
-// in fragments is judged once they are joined; one whose fragments did not all leave by its first.
+// Checks the packets that leave a gateway against the packets that entered it and the keys that it was given.
+// A sealed packet that left in fragments is checked after reassembly; one whose fragments did not all leave,
+// by its first fragment.
 #pragma once
 
 #include <map>
@@ -43,7 +44,7 @@ class Judge {
  public:
   explicit Judge(Gateway& gateway) : gateway_(gateway) {}
 
-  // The gateway was told to seal with this key.
+  // The gateway received this key for sealing.
   void know_key(const EgressKey& key) {
     keys_.insert_or_assign({key.spi, key.version}, std::make_unique<SealingKey>(*gateway_.aead, key));
   }
@@ -140,7 +141,8 @@ class Judge {
     return was_joined(ip, inner);
   }
 
-  // The gateway sends it for the host that the packet was for, and quotes the packet as far as it fits.
+  // The gateway sends it with the address of the host that the packet was for, and quotes the packet as far
+  // as it fits.
   bool is_error_about_a_peers_packet(const IpPacket& ip, const Octets& error) const {
     const bool ipv6 = ip.version == 6;
     if (ip.protocol != (ipv6 ? kProtocolIcmpv6 : kProtocolIcmp)) return false;
@@ -160,7 +162,7 @@ class Judge {
     return false;
   }
 
-  // Whether fragments that hosts sent cover all of the packet behind its headers.
+  // Whether fragments that hosts sent cover the whole packet after its headers.
   bool was_joined(const IpPacket& ip, const Octets& inner) const {
     struct Part {
       size_t base, offset;
@@ -189,7 +191,7 @@ class Judge {
     return false;
   }
 
-  // Fragments of one packet leave in a row; those that a full queue dropped leave a gap.
+  // Fragments of one packet leave consecutively; fragments that a full queue dropped leave a gap.
   void gather(const IpPacket& ip, const Octets& packet) {
     const Place place = place_of(ip, packet);
     const bool ipv6 = ip.version == 6;
@@ -261,7 +263,7 @@ class Judge {
     require(false, "hosts get what a peer sealed, and nothing else");
   }
 
-  // Whether a fragment that the gateway made holds a piece of the packet.
+  // Whether a fragment that the gateway made contains a piece of the packet.
   static bool is_part_of(const Octets& whole, const IpPacket& part, const Octets& octets) {
     IpPacket ip;
     if (read_ip(whole.data(), whole.size(), &ip) != IpFault::kNone) return false;
@@ -270,7 +272,7 @@ class Judge {
     return std::search(whole.begin(), whole.end(), payload, octets.end()) != whole.end();
   }
 
-  // An IP packet that a host sent, as it was, and without padding and with a complete checksum.
+  // An IP packet that a host sent, unchanged, and also without padding and with a complete checksum.
   struct FromHost {
     IpPacket ip;
     Octets packet, completed;

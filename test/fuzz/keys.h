@@ -19,7 +19,7 @@ struct Cipher {
   void* key(uint8_t version) const { return keys[version & 1]; }
 };
 
-// libcrypto's first, then libipsec-mb's where there is one. Kept to the end of the process.
+// libcrypto's first, then libipsec-mb's if available. Kept until the process ends.
 inline const std::vector<Cipher>& ciphers() {
   static const std::vector<Cipher>* const all = [] {
     auto* made = new std::vector<Cipher>();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes seeds for every fuzz target into DIR/<target>/: fuzz_make_seeds DIR. Packets come from the rows of
-// test/vectors and from the builders of the native tests; the frames around them are those that the targets'
-// headers describe. scripts/fuzz.sh reads what was kept of them in test/fuzz/corpus.
+// test/vectors and from the builders of the native tests; the frames around them have the format that the
+// targets' headers describe. scripts/fuzz.sh reads the selected seeds in test/fuzz/corpus.
 #include <filesystem>
 #include <fstream>
 
@@ -114,7 +114,7 @@ void vector_seeds() {
       const bool transport = row.at("mode") == "transport";
       IpPacket inner;
       if (sealed.size() > 400 || read_ip(clear.data(), clear.size(), &inner) != IpFault::kNone) continue;
-      // The PSP header as it is, and behind it what is sealed, in the clear.
+      // The plaintext PSP header, followed by the plaintext of the sealed part.
       const size_t psp = ip.payload_offset + 8u, header = 8 + sealed[psp + 1] * size_t{8};
       if (psp + header > sealed.size()) continue;
       const Octets plain = transport ? Octets(clear.begin() + inner.payload_offset, clear.end()) : clear;
@@ -190,7 +190,7 @@ void worker_seeds() {
       }
     }
   }
-  // Bursts of packets that fit their path and of packets that are cut.
+  // Bursts of packets that fit their path and of packets that are fragmented.
   for (const uint8_t shape : {0, 1, 2, 3}) {
     for (const uint8_t flow : {0, 3, 5, 6, 7}) {
       const Octets begin = {shape},
@@ -261,7 +261,7 @@ void capture_seeds() {
                 file.interface(101, 96) + file.obsolete(all[7].octets, 1) +
                 file.enhanced(all[8].octets, 1, file.option(3, {1, 2})));
     }
-    // Layers in front of IP, what offload leaves, flags with a frame check sequence.
+    // Layers before IP, header fields left to offload, flags with a frame check sequence.
     const Octets addresses(12, 2), tcp4 = all[1].octets;
     const auto without = [](Octets octets, std::initializer_list<size_t> fields) {
       for (const size_t at : fields) octets[at] = octets[at + 1] = 0;

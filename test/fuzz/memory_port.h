@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port in memory whose pool can be asked what is still out, and the DPDK environment of a fuzz target.
+// A port in memory whose pool reports the buffers in use, and the DPDK environment of a fuzz target.
 #pragma once
 
 #include <algorithm>
@@ -48,14 +48,14 @@ class MemoryPort : public Port {
   }
 
   std::deque<Octets> received, sent;
-  uint64_t takes = UINT64_MAX;  // how many more frames it takes
+  uint64_t takes = UINT64_MAX;  // how many more frames it accepts
 
  private:
   PortInfo info_;
   Pool pool_;
 };
 
-// Brings DPDK up for this process.
+// Initializes DPDK for this process.
 inline void enter_environment() {
   enter_eal({2048, {}, false});
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IP packets made of the fuzzer's octets. A mutator rarely guesses a checksum, and behind a wrong one little
-// code is reached: targets look at each packet as it came and once more with its checksums mended.
+// IP packets made from the fuzzer's octets. A mutator rarely guesses a checksum, and little code runs after a
+// wrong one: targets process each packet as it is and once more with corrected checksums.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace psp::fuzz {
 
-// RFC 1071 as its text says it, one word after another.
+// A literal implementation of RFC 1071, one word after another.
 inline uint16_t plain_checksum(const uint8_t* octets, size_t length, uint32_t sum = 0) {
   for (size_t i = 0; i < length; i += 2) {
     sum += static_cast<uint32_t>(octets[i] << 8 | (i + 1 < length ? octets[i + 1] : 0));
@@ -22,7 +22,7 @@ inline uint16_t plain_checksum(const uint8_t* octets, size_t length, uint32_t su
   return static_cast<uint16_t>(~sum);
 }
 
-// Sets the IPv4 header checksum where the header is all there.
+// Sets the IPv4 header checksum if the header is complete.
 inline void mend_ipv4(uint8_t* packet, size_t length) {
   if (length < 20 || packet[0] >> 4 != 4) return;
   const size_t header = (packet[0] & 15) * size_t{4};
@@ -31,7 +31,7 @@ inline void mend_ipv4(uint8_t* packet, size_t length) {
   store_u16(packet + 10, plain_checksum(packet, header));
 }
 
-// And the checksum of ICMP, ICMPv6, TCP or UDP where the packet is whole.
+// Also sets the checksum of ICMP, ICMPv6, TCP or UDP if the packet is complete.
 inline void mend(uint8_t* octets, size_t length) {
   mend_ipv4(octets, length);
   IpPacket packet;
@@ -54,7 +54,7 @@ inline Octets mended(Octets octets) {
   return octets;
 }
 
-// Whether `ecn` says more of the packet than the other one's ECN and the checksum that follows from it.
+// Whether `ecn` changes only the packet's ECN field and the checksum that depends on it.
 inline bool equal_but_ecn(Octets one, Octets other) {
   for (Octets* packet : {&one, &other}) {
     if (packet->size() < 20) continue;

@@ -40,7 +40,7 @@ struct Frames {
   bool operator==(const Frames&) const = default;
 };
 
-// All frames; nothing when the file is faulty.
+// All frames; nothing if the file is malformed.
 std::optional<Frames> frames_of(Source& source) {
   Frames all;
   try {
@@ -123,7 +123,7 @@ void require_sealed(const std::vector<Octets>& frames, const std::vector<uint16_
   }
 }
 
-// Whether a frame came back as it was but for what a sending host leaves to its interface: 2 octets of a
+// Whether a frame is unchanged, except for fields that a sending host leaves to its interface: 2 octets of a
 // length, which was 0, and 2 of a checksum.
 bool is_completed(const Octets& before, const Octets& after) {
   size_t differing = 0;

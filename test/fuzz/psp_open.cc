@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening what came from the wire. The input is a PSP packet without its ICV: once it goes in as it is, with
-// its last octets for an ICV, and must not open; once it is authenticated with the right key first, whatever
-// its header says, so that the code behind the ICV sees everything a peer could send; and then again with one
-// bit turned.
+// Opening packets from the wire. The input is a PSP packet without its ICV. It is opened three times: as it
+// is, with its last octets as ICV, which must fail; authenticated with the right key, whatever its header
+// says, so that the code after the ICV check sees everything that a peer could send; and then again with one
+// bit flipped.
 //
 //   u8 what | u16 bit to turn | PSP header and payload in the clear
 //   what: version (2 bits), transport, IPv6, options in the front, which AEAD library
@@ -28,7 +28,7 @@ struct Case {
   const Cipher& cipher;
 };
 
-// `IP | UDP` in front of `length` octets.
+// `IP | UDP` before `length` octets.
 Octets front_of(const Case& c, size_t length) {
   const size_t ip = (c.ipv6 ? 40 : 20) + (c.options ? 8 : 0);
   Octets front(ip + kUdpHeaderLength);
@@ -64,7 +64,7 @@ struct Result {
   Octets inner;
 };
 
-// Opens a PSP packet, ICV included, in memory of exactly its length.
+// Opens a PSP packet, including its ICV, in memory of exactly its length.
 Result open(const Case& c, const Octets& sealed) {
   Octets packet = front_of(c, sealed.size());
   const size_t at = packet.size();
@@ -91,7 +91,7 @@ Result open(const Case& c, const Octets& sealed) {
   return result;
 }
 
-// The ICV as a peer would make it. Empty where the header leaves nothing to seal.
+// The ICV that a peer would compute. Empty if the header leaves nothing to seal.
 Octets authentic(const Case& c, const Octets& plain) {
   const size_t clear =
       is_encrypting(c.version) ? kHeaderLength + size_t{4} * (plain[2] & kMaxCryptOffset) : plain.size();

@@ -46,7 +46,7 @@ struct Case {
   Octets packet;
 };
 
-// The sealed packet, in memory of exactly the room that sealing asks for; empty when it is too long.
+// The sealed packet, in memory of exactly the size that sealing requires; empty if it is too long.
 Octets seal(const Case& c, const Cipher& cipher, bool transport, const IpPacket& ip,
             const TransportLayout& cut) {
   const bool cookie = c.header.has_cookie;
@@ -82,7 +82,7 @@ void look_at_outer(const Case& c, const IpPacket& outer, const IpPacket& inner, 
   require(sealed[outer.version == 4 ? 8 : 7] == c.outer.hop_limit, "outer hop limit");
 }
 
-// Versions 0 and 1: behind the crypt offset no plaintext is left where it was.
+// Versions 0 and 1: after the crypt offset no plaintext is left in place.
 void look_for_plaintext(const Case& c, const Octets& sealed, const Header& header, size_t length) {
   const size_t hidden = kHeaderLength + sealed_payload_octets(length, header.has_cookie) -
                         (kHeaderLength + size_t{4} * header.crypt_offset);
@@ -102,7 +102,7 @@ void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPac
   require(outer.length == copy.size() && outer.protocol == kProtocolUdp && !outer.fragment, "of UDP, whole");
   uint8_t* const udp = copy.data() + outer.payload_offset;
   require(load_u16(udp) == c.outer.udp_source && load_u16(udp + 2) == kUdpPort, "UDP ports");
-  // With a routing header the final destination is not the one that read_ip sees.
+  // With a routing header the final destination differs from the one that read_ip returns.
   if (!transport || cut.final_destination) require(udp_checksum_ok(outer, copy.data()), "UDP checksum");
   if (!c.outer.udp_checksum) require(load_u16(udp + 6) == 0, "no UDP checksum when none is wanted");
   const size_t length = load_u16(udp + 4) - kUdpHeaderLength;
