@@ -5,7 +5,7 @@ import type { NodeConfig } from '../shared/config/config.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 
 export interface StatsConfig extends ServiceConfig {
-  /** Names of the peers: the only ones that become labels. */
+  /** Names of the peers: no other names become labels. */
   peers: readonly string[];
   /** Entries of `bypass`, which become labels too. */
   bypass: readonly string[];

@@ -27,15 +27,16 @@ export async function startStats(
 ): Promise<RunningService> {
   const runtime = new ServiceRuntime('stats', config, log);
   const { bus, startedMs } = runtime;
-  const words = new LatestReports(config, moment());
-  listen(bus, words);
+  const reports = new LatestReports(config, moment());
+  listen(bus, reports);
   const isBusConnected = () => bus.connected;
-  const http = new HttpServer(pagesOf({ node: config.node, words, startedMs, isBusConnected }), (page, err) =>
-    log.error({ page, err }, 'page failed'),
+  const http = new HttpServer(
+    pagesOf({ node: config.node, reports, startedMs, isBusConnected }),
+    (page, err) => log.error({ page, err }, 'page failed'),
   );
   await http.listen(config.listen);
   await runtime.begin(drop);
-  const joined = runtime.join(() => reportOf(words, http));
+  const joined = runtime.join(() => reportOf(reports, http));
   log.info({ listen: config.listen }, 'stats started');
   return {
     joined,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text that Prometheus reads. A scrape is one moment: its families are made first and only then written, so
-// that they fit each other. prom-client writes them; each family is a collector of its own in a registry that
-// lives as long as the scrape.
+// The text format of Prometheus. A scrape is one moment: all families are made first and then written, so that they are
+// consistent. prom-client writes them; each family is a collector of its own in a registry that lives for one scrape.
 import { type Metric, Registry } from 'prom-client';
 import type { Family } from '../core/metric.js';
 
@@ -13,7 +12,7 @@ export async function expositionOf(families: readonly Family[]): Promise<string>
   return registry.metrics();
 }
 
-/** All that a registry asks of a metric: its name, and its values when it is read. */
+/** All that a registry needs of a metric: its name, and its values when it is read. */
 function collectorOf({ name, type, help, samples }: Family): Metric {
   const values = samples.map(({ suffix, labels, value }) => ({
     metricName: `${name}${suffix}`,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few fixed pages over HTTP, for monitoring and nobody else: GET and HEAD, no bodies in, small headers, one
-// request a connection, so that no one has many answers made that nobody reads, a deadline for each request and
-// each connection, and a bound on connections. What goes beyond is refused and counted.
+// A few fixed pages over HTTP for monitoring: GET and HEAD without request bodies, small headers, one request for each
+// connection so that no client queues answers that it does not read, a deadline for each request and each connection, and
+// a limit on connections. Everything beyond is refused and counted.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { parseEndpoint } from '../../shared/address.js';
@@ -19,9 +19,9 @@ export type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 /** Octets of all headers of a request. */
 export const maxHeaderBytes = 8192;
 export const maxConnections = 64;
-/** A request must have come whole within this time. */
+/** A request must have arrived completely within this time. */
 export const requestMs = 5000;
-/** A connection is over within this time, whatever its client does not read. */
+/** A connection ends within this time, even if its client does not read. */
 export const connectionMs = 15_000;
 
 const plain = (status: number, text: string): Page => ({
@@ -31,15 +31,17 @@ const plain = (status: number, text: string): Page => ({
 });
 
 export class HttpServer {
-  /** served: pages given; refused: requests for another page, by another method or behind
-   * another; malformed: what was no
-   * request, too long or too slow; overflow: connections beyond the bound; overdue: those beyond their time. */
+  /**
+   * served: pages sent; refused: requests for another page, with another method, or after another on one connection;
+   * malformed: input that is no request, is too long or too slow; overflow: connections beyond the limit; overdue:
+   * connections beyond their deadline.
+   */
   readonly counters = { served: 0, refused: 0, malformed: 0, overflow: 0, overdue: 0 };
   readonly #server: Server;
 
   constructor(
     private readonly pages: Pages,
-    /** What a page threw although pages must not. */
+    /** Called with what a page threw, which is a fault of this service. */
     private readonly onFault: (page: string, error: unknown) => void,
   ) {
     this.#server = createServer(
@@ -57,7 +59,7 @@ export class HttpServer {
     this.#server.on('drop', () => this.counters.overflow++);
     this.#server.on('dropRequest', () => this.counters.refused++);
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-      // What follows a refusal is part of it.
+      // After an answer the connection only has to end.
       if (!socket.writable) return void socket.destroy();
       if (error.code !== 'ECONNRESET') this.counters.malformed++;
       socket.end(refusalOf(error.code));
@@ -81,7 +83,7 @@ export class HttpServer {
     }
   }
 
-  /** Takes no more requests; answers those that are being worked on within deadlineMs. */
+  /** Accepts no more requests; those in progress are answered within deadlineMs. */
   async stop(deadlineMs: number): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#server.closeIdleConnections();
@@ -116,15 +118,16 @@ export class HttpServer {
     const page = Object.hasOwn(this.pages, path) ? this.pages[path] : undefined;
     const allowed = method === 'GET' || method === 'HEAD';
     if (page === undefined || !allowed) this.counters.refused++;
-    if (page === undefined) return plain(404, `there is ${Object.keys(this.pages).join(', ')}`);
-    if (!allowed) return plain(405, 'only GET and HEAD');
+    if (page === undefined)
+      return plain(404, `not found; the pages are ${Object.keys(this.pages).join(', ')}`);
+    if (!allowed) return plain(405, 'method not allowed; use GET or HEAD');
     try {
       const answer = await page();
       this.counters.served++;
       return answer;
     } catch (error) {
       this.onFault(path, error);
-      return plain(500, 'a fault of its own');
+      return plain(500, 'internal error; see the log of the stats service');
     }
   }
 }

@@ -5,8 +5,8 @@ import { services, statsContracts } from '../../shared/contracts.js';
 import { moment } from '../../shared/process/clock.js';
 import type { LatestReports } from '../core/latest_reports.js';
 
-export function listen(bus: Bus, words: LatestReports): void {
+export function listen(bus: Bus, reports: LatestReports): void {
   for (const service of services) {
-    bus.hear(statsContracts[service], (stats) => words.hear(service, stats, moment()));
+    bus.hear(statsContracts[service], (stats) => reports.receive(service, stats, moment()));
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Prometheus's own client libraries tell of the process that is scraped. These are of this replica alone;
-// all else on /metrics is the node's.
+// The process metrics that Prometheus's client libraries export. They are about this replica alone; all other metrics are
+// about the node.
 import type { Family } from '../core/metric.js';
 
 const own = (name: string, type: 'counter' | 'gauge', help: string, value: number): Family => ({

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The four pages. /livez: this process answers. /readyz: it hears the node, so its metrics are true. /healthz:
-// how every service fares. /metrics: for Prometheus.
+// The four pages. /livez: this process answers. /readyz: it receives the dataplane's reports, so its metrics are current.
+// /healthz: the health of every service. /metrics: for Prometheus.
 import { moment } from '../../shared/process/clock.js';
 import { familiesOf } from '../core/families.js';
 import type { LatestReports } from '../core/latest_reports.js';
@@ -11,7 +11,7 @@ import { ownProcessFamilies } from './own_process.js';
 
 export interface PageSources {
   node: string;
-  words: LatestReports;
+  reports: LatestReports;
   startedMs: number;
   isBusConnected(): boolean;
 }
@@ -22,16 +22,16 @@ const text = (status: number, body: string): Page => ({
   body: `${body}\n`,
 });
 
-export function pagesOf({ node, words, startedMs, isBusConnected }: PageSources): Pages {
+export function pagesOf({ node, reports, startedMs, isBusConnected }: PageSources): Pages {
   return {
     '/livez': () => text(200, 'ok'),
     '/readyz': () => {
       if (!isBusConnected()) return text(503, 'the bus is not connected');
-      if (words.up('dataplane', moment()).length === 0) return text(503, 'the dataplane is silent');
+      if (reports.up('dataplane', moment()).length === 0) return text(503, 'the dataplane does not report');
       return text(200, 'ok');
     },
     '/healthz': () => {
-      const health = nodeHealthOf(node, words, moment());
+      const health = nodeHealthOf(node, reports, moment());
       return {
         status: health.ok ? 200 : 503,
         type: 'application/json; charset=utf-8',
@@ -41,7 +41,7 @@ export function pagesOf({ node, words, startedMs, isBusConnected }: PageSources)
     '/metrics': async () => ({
       status: 200,
       type: expositionType,
-      body: await expositionOf([...familiesOf(words, moment()), ...ownProcessFamilies(startedMs)]),
+      body: await expositionOf([...familiesOf(reports, moment()), ...ownProcessFamilies(startedMs)]),
     }),
   };
 }

@@ -7,14 +7,14 @@ import type { OwnReport } from '../../shared/service/service_runtime.js';
 import type { LatestReports } from '../core/latest_reports.js';
 import type { HttpServer } from './http_server.js';
 
-export function reportOf(words: LatestReports, http: Pick<HttpServer, 'counters'>): OwnReport<'stats'> {
-  const { heard, strangers, replicasRefused, rowsLeftOut } = words.counters;
+export function reportOf(reports: LatestReports, http: Pick<HttpServer, 'counters'>): OwnReport<'stats'> {
+  const { reportsAccepted, reportsRejected, replicasRefused, rowsLeftOut } = reports.counters;
   const { served, refused, malformed, overflow, overdue } = http.counters;
   const now = moment();
   const counters = countersOf({
-    replicas: services.reduce((sum, service) => sum + words.replicas(service, now).length, 0),
-    heard,
-    strangers,
+    replicas: services.reduce((sum, service) => sum + reports.replicas(service, now).length, 0),
+    reportsAccepted,
+    reportsRejected,
     replicasRefused,
     rowsLeftOut,
     pagesServed: served,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may become a series: names from the node file or a fixed table, everything else within a shape and a
-// number. So no service, however wrong, makes the metrics grow without end or a scrape fail: rows beyond a bound,
-// rows that come twice and rows that contradict themselves are left out and counted, the rest is kept.
+// Which rows of a report may become series: names of the node file or of a fixed table, and everything else within a form
+// and a limit. No service, however faulty, can make the metrics grow without bound or a scrape fail: rows beyond a limit,
+// duplicate rows and rows that contradict themselves are left out and counted, and the rest is kept.
 import { type Health, type Histogram, Mode, type ServiceStats } from '../../../proto/gen/bus.js';
 
-/** What each list of a word may have at most. */
+/** The most rows of each list of a report. */
 export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, lcores: 64, buckets: 32 } as const;
 const longestText = 500;
 
@@ -12,7 +12,7 @@ const roles = new Set(['unsecured', 'secured']);
 const directions = new Set(['egress', 'ingress']);
 export const breakerStates = ['closed', 'half-open', 'open'] as const;
 export const linkStates = ['connected', 'connecting', 'failed'] as const;
-/** Durations that become histograms, by the name in the word. */
+/** Histograms of durations, by their name in the report. */
 export const durations = ['exchange', 'answer'] as const;
 
 const isId = (text: string): boolean => /^[A-Za-z0-9_-]{1,64}$/.test(text);
@@ -21,7 +21,7 @@ const isTableName = (text: string): boolean => /^[a-z][a-z0-9_]{0,63}$/.test(tex
 const shortText = (text: string): string => (/^[\w.+ -]{0,64}$/.test(text) ? text : '');
 const isOneOf = (table: readonly string[], text: string): boolean => table.includes(text);
 
-/** Whether a word says who speaks: the service that its subject names, with an id that fits a label. */
+/** Whether a report has the name of the service that its subject names, and an id that fits a label. */
 export const isFrom = (service: string, stats: ServiceStats): boolean =>
   stats.service === service && isId(stats.id);
 
@@ -32,7 +32,7 @@ export interface Named {
   bypass: ReadonlySet<string>;
 }
 
-/** @returns the word within its bounds, and how many of its rows were left out. */
+/** @returns the report within its limits, and how many of its rows were left out. */
 export function bounded(
   stats: ServiceStats,
   { peers, bypass }: Named,
@@ -118,7 +118,7 @@ export function bounded(
   return { stats: kept, leftOut };
 }
 
-/** The modes by their name in labels. */
+/** Names of the modes in labels. */
 export const modeNames: Partial<Record<Mode, string>> = {
   [Mode.MODE_TUNNEL]: 'tunnel',
   [Mode.MODE_TRANSPORT]: 'transport',

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets in numbers: pipes, drops, ports, peers, keys and sampling, from the word of the dataplane.
+// Metrics of packets from the report of the dataplane: pipes, drops, ports, peers, keys and sampling.
 import { modeNames } from './bounds.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
 
@@ -10,8 +10,8 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_pipe_packets_total',
     ['pipe', 'outcome'],
     'Packets by pipe; the outcome is hit or miss.',
-    (word) =>
-      word.stats.pipes.flatMap(({ pipe, hit, miss }) => [
+    (report) =>
+      report.stats.pipes.flatMap(({ pipe, hit, miss }) => [
         [[pipe, 'hit'], hit],
         [[pipe, 'miss'], miss],
       ]),
@@ -20,34 +20,34 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_dropped_packets_total',
     ['direction', 'reason'],
     'Packets dropped, by direction and reason.',
-    (word) => word.stats.drops.map(({ direction, reason, packets }) => [[direction, reason], packets]),
+    (report) => report.stats.drops.map(({ direction, reason, packets }) => [[direction, reason], packets]),
   ),
-  counter('psp_port_received_packets_total', ['port'], 'Frames received by a port.', (word) =>
-    word.stats.ports.map(({ role, rxPackets }) => [[role], rxPackets]),
+  counter('psp_port_received_packets_total', ['port'], 'Frames received by a port.', (report) =>
+    report.stats.ports.map(({ role, rxPackets }) => [[role], rxPackets]),
   ),
-  counter('psp_port_received_bytes_total', ['port'], 'Octets received by a port.', (word) =>
-    word.stats.ports.map(({ role, rxBytes }) => [[role], rxBytes]),
+  counter('psp_port_received_bytes_total', ['port'], 'Octets received by a port.', (report) =>
+    report.stats.ports.map(({ role, rxBytes }) => [[role], rxBytes]),
   ),
-  counter('psp_port_sent_packets_total', ['port'], 'Frames sent by a port.', (word) =>
-    word.stats.ports.map(({ role, txPackets }) => [[role], txPackets]),
+  counter('psp_port_sent_packets_total', ['port'], 'Frames sent by a port.', (report) =>
+    report.stats.ports.map(({ role, txPackets }) => [[role], txPackets]),
   ),
-  counter('psp_port_sent_bytes_total', ['port'], 'Octets sent by a port.', (word) =>
-    word.stats.ports.map(({ role, txBytes }) => [[role], txBytes]),
+  counter('psp_port_sent_bytes_total', ['port'], 'Octets sent by a port.', (report) =>
+    report.stats.ports.map(({ role, txBytes }) => [[role], txBytes]),
   ),
-  gauge('psp_port_mtu_bytes', ['port'], 'MTU in use at a port.', (word) =>
-    word.stats.ports.map(({ role, mtu }) => [[role], mtu]),
+  gauge('psp_port_mtu_bytes', ['port'], 'MTU in use at a port.', (report) =>
+    report.stats.ports.map(({ role, mtu }) => [[role], mtu]),
   ),
-  gauge('psp_port_up', ['port'], '1 if the link of a port is up, else 0.', (word) =>
-    word.stats.ports.map(({ role, up }) => [[role], up ? 1 : 0]),
+  gauge('psp_port_up', ['port'], '1 if the link of a port is up, else 0.', (report) =>
+    report.stats.ports.map(({ role, up }) => [[role], up ? 1 : 0]),
   ),
-  counter('psp_peer_packets_total', ['peer', 'direction'], 'Packets to (egress) and from a peer.', (word) =>
-    word.stats.traffic.flatMap(({ name, egressPackets, ingressPackets }) => [
+  counter('psp_peer_packets_total', ['peer', 'direction'], 'Packets to (egress) and from a peer.', (report) =>
+    report.stats.traffic.flatMap(({ name, egressPackets, ingressPackets }) => [
       [[name, 'egress'], egressPackets],
       [[name, 'ingress'], ingressPackets],
     ]),
   ),
-  counter('psp_peer_bytes_total', ['peer', 'direction'], 'Octets to (egress) and from a peer.', (word) =>
-    word.stats.traffic.flatMap(({ name, egressBytes, ingressBytes }) => [
+  counter('psp_peer_bytes_total', ['peer', 'direction'], 'Octets to (egress) and from a peer.', (report) =>
+    report.stats.traffic.flatMap(({ name, egressBytes, ingressBytes }) => [
       [[name, 'egress'], egressBytes],
       [[name, 'ingress'], ingressBytes],
     ]),
@@ -56,8 +56,8 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_peer_last_packet_timestamp_seconds',
     ['peer', 'direction'],
     'Time of the last packet to (egress) or from a peer; absent if there was none.',
-    (word) =>
-      word.stats.traffic.flatMap(({ name, lastEgressMs, lastIngressMs }) => [
+    (report) =>
+      report.stats.traffic.flatMap(({ name, lastEgressMs, lastIngressMs }) => [
         ...atSeconds([name, 'egress'], lastEgressMs),
         ...atSeconds([name, 'ingress'], lastIngressMs),
       ]),
@@ -66,8 +66,8 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_peer_flows',
     ['peer', 'direction'],
     'Flows with a key (egress) and flows that the peer may send (ingress).',
-    (word) =>
-      word.stats.traffic.flatMap(({ name, keyedFlows, inboundFlows }) => [
+    (report) =>
+      report.stats.traffic.flatMap(({ name, keyedFlows, inboundFlows }) => [
         [[name, 'egress'], keyedFlows],
         [[name, 'ingress'], inboundFlows],
       ]),
@@ -76,14 +76,14 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_peer_last_key_timestamp_seconds',
     ['peer'],
     'Install time of the newest egress key of a peer; absent if there was none.',
-    (word) => word.stats.traffic.flatMap(({ name, lastKeyMs }) => atSeconds([name], lastKeyMs)),
+    (report) => report.stats.traffic.flatMap(({ name, lastKeyMs }) => atSeconds([name], lastKeyMs)),
   ),
   gauge(
     'psp_peer_info',
     ['peer', 'mode', 'auth_only', 'cookie'],
     'Always 1; how packets to and from a peer are encapsulated. auth_only true: they are NOT ENCRYPTED.',
-    (word) =>
-      word.stats.terms.map(({ name, mode, authOnly, cookie }) => [
+    (report) =>
+      report.stats.terms.map(({ name, mode, authOnly, cookie }) => [
         [name, modeNames[mode] ?? '', String(authOnly), String(cookie)],
         1,
       ]),
@@ -92,20 +92,20 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_peer_crypt_offset_bytes',
     ['peer'],
     'Readable octets after the IV in packets to a peer; 0: none.',
-    (word) => word.stats.terms.map(({ name, cryptOffset }) => [[name], 4 * cryptOffset]),
+    (report) => report.stats.terms.map(({ name, cryptOffset }) => [[name], 4 * cryptOffset]),
   ),
   gauge(
     'psp_peer_sampling_ratio',
     ['peer'],
     'Share of the packets to a peer that is sampled; 0: none.',
-    (word) => word.stats.terms.map(({ name, samplingLog2 }) => [[name], ratioOf(samplingLog2)]),
+    (report) => report.stats.terms.map(({ name, samplingLog2 }) => [[name], ratioOf(samplingLog2)]),
   ),
   counter(
     'psp_lcore_packets_total',
     ['lcore', 'direction'],
     'Packets that the queues of an lcore received (rx) and sent (tx), both ports together.',
-    (word) =>
-      word.stats.lcores.flatMap(({ rxPackets, txPackets }, lcore) => [
+    (report) =>
+      report.stats.lcores.flatMap(({ rxPackets, txPackets }, lcore) => [
         [[String(lcore), 'rx'], rxPackets],
         [[String(lcore), 'tx'], txPackets],
       ]),
@@ -114,8 +114,8 @@ export const dataplaneMetrics: readonly Metric[] = [
     'psp_bypass_packets_total',
     ['rule', 'direction'],
     'Packets that passed unencrypted, by entry of bypass.',
-    (word) =>
-      word.stats.bypass.flatMap(({ rule, egressPackets, ingressPackets }) => [
+    (report) =>
+      report.stats.bypass.flatMap(({ rule, egressPackets, ingressPackets }) => [
         [[rule, 'egress'], egressPackets],
         [[rule, 'ingress'], ingressPackets],
       ]),
@@ -126,19 +126,19 @@ export const dataplaneMetrics: readonly Metric[] = [
     '1: a packet is admitted only on the flow that its SPI was offered for; 0: every packet that authenticates is admitted.',
     ({ stats }) => (stats.ingressAcl === undefined ? [] : [[[], Number(stats.ingressAcl)]]),
   ),
-  gauge('psp_master_key_generation', [], 'Generation of the active master key.', (word) => [
-    [[], word.stats.generation],
+  gauge('psp_master_key_generation', [], 'Generation of the active master key.', (report) => [
+    [[], report.stats.generation],
   ]),
-  gauge('psp_master_key_created_timestamp_seconds', [], 'Creation time of the active master key.', (word) =>
-    atSeconds([], word.stats.generationMs),
+  gauge('psp_master_key_created_timestamp_seconds', [], 'Creation time of the active master key.', (report) =>
+    atSeconds([], report.stats.generationMs),
   ),
   gauge(
     'psp_sampling_ratio',
     [],
     'Share of the packets that leave that is sampled, for peers without their own rate; 0: none.',
-    (word) => [[[], ratioOf(word.stats.samplingLog2)]],
+    (report) => [[[], ratioOf(report.stats.samplingLog2)]],
   ),
-  gauge('psp_engine_info', ['crypto'], 'Always 1; the cryptographic library of the engine.', (word) => [
-    [[word.stats.crypto], 1],
+  gauge('psp_engine_info', ['crypto'], 'Always 1; the cryptographic library of the engine.', (report) => [
+    [[report.stats.crypto], 1],
   ]),
 ];

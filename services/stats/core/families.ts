@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All metrics of a node at one moment, from the last words alone: two stats replicas that heard the same say the
-// same.
+// All metrics of a node at one moment. They depend on the latest reports alone, so two stats replicas that received the
+// same reports return the same metrics.
 import { services } from '../../shared/contracts.js';
 import type { Moment } from '../../shared/moment.js';
 import { dataplaneMetrics } from './dataplane_metrics.js';
@@ -10,17 +10,17 @@ import { type Family, familyOf } from './metric.js';
 import { serviceMetrics } from './service_metrics.js';
 import { specMetrics } from './spec_metrics.js';
 
-export function familiesOf(words: LatestReports, now: Moment): Family[] {
-  const replicas = words.replicas('keyexchange', now);
+export function familiesOf(reports: LatestReports, now: Moment): Family[] {
+  const replicas = reports.replicas('keyexchange', now);
   return [
-    upFamily(words, now),
-    ...dataplaneMetrics.map((metric) => familyOf(metric, words.replicas('dataplane', now))),
-    ...specMetrics.map((metric) => familyOf(metric, words.replicas('dataplane', now))),
+    upFamily(reports, now),
+    ...dataplaneMetrics.map((metric) => familyOf(metric, reports.replicas('dataplane', now))),
+    ...specMetrics.map((metric) => familyOf(metric, reports.replicas('dataplane', now))),
     ...keyExchangeMetrics.map((metric) => familyOf(metric, replicas)),
     ...serviceMetrics.map((metric) =>
       familyOf(
         metric,
-        services.flatMap((service) => words.replicas(service, now)),
+        services.flatMap((service) => reports.replicas(service, now)),
       ),
     ),
   ];
@@ -34,13 +34,13 @@ export const upMetric = {
   help: 'Replicas of a service that reported within the last 5 seconds; 0: it is down.',
 } as const;
 
-const upFamily = (words: LatestReports, now: Moment): Family => ({
+const upFamily = (reports: LatestReports, now: Moment): Family => ({
   name: upMetric.name,
   type: upMetric.type,
   help: upMetric.help,
   samples: services.map((service) => ({
     suffix: '',
     labels: { service },
-    value: words.up(service, now).length,
+    value: reports.up(service, now).length,
   })),
 });

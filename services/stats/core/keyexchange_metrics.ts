@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peers and exchanges in numbers, from the words of keyexchange. Each replica has a channel, a breaker and
-// exchanges of its own.
+// Metrics of peers and exchanges, from the reports of keyexchange. Each replica has its own channel to a peer, circuit
+// breaker and exchanges.
 import type { PeerStatus } from '../../../proto/gen/bus.js';
 import { breakerStates, type durations } from './bounds.js';
-import type { Word } from './latest_reports.js';
+import type { ReplicaReport } from './latest_reports.js';
 import { atSeconds, counter, gauge, histogram, type Metric, type Row } from './metric.js';
 
-const each = (read: (peer: PeerStatus) => readonly Row[]) => (word: Word) => word.stats.peers.flatMap(read);
-const durationIn = (name: (typeof durations)[number]) => (word: Word) =>
-  word.stats.histograms.find((histogram) => histogram.name === name);
+const each = (read: (peer: PeerStatus) => readonly Row[]) => (report: ReplicaReport) =>
+  report.stats.peers.flatMap(read);
+const durationIn = (name: (typeof durations)[number]) => (report: ReplicaReport) =>
+  report.stats.histograms.find((histogram) => histogram.name === name);
 
 export const keyExchangeMetrics: readonly Metric[] = [
   gauge(

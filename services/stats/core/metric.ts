@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a metric is: a name and a unit by Prometheus's rules, a fixed list of labels, and how its values are read
-// from the last word of a service. A family is a metric with the samples of one moment.
+// A metric: a name and a unit by Prometheus's rules, a fixed list of labels, and how its values are read from the latest
+// report of a service. A family is a metric with the samples of one moment.
 import type { Histogram } from '../../../proto/gen/bus.js';
-import type { Word } from './latest_reports.js';
+import type { ReplicaReport } from './latest_reports.js';
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 
@@ -12,16 +12,16 @@ export type Row = readonly [labels: readonly string[], value: number | bigint];
 export interface Metric {
   name: string;
   type: MetricType;
-  /** Labels in the order of rows; a replica's label follows by itself. */
+  /** Labels in the order of rows; the label of the replica is appended. */
   labels: readonly string[];
   help: string;
-  read: (word: Word) => readonly Row[];
-  /** Of a histogram, in place of rows. */
-  readHistogram?: (word: Word) => Histogram | undefined;
+  read: (report: ReplicaReport) => readonly Row[];
+  /** For a histogram, in place of `read`. */
+  readHistogram?: (report: ReplicaReport) => Histogram | undefined;
 }
 
 export interface Sample {
-  /** Behind the family's name: "_bucket", "_sum", "_count" or nothing. */
+  /** Appended to the family's name: "_bucket", "_sum", "_count" or nothing. */
   suffix: string;
   labels: Record<string, string>;
   value: number;
@@ -49,27 +49,27 @@ export const gauge = metric('gauge');
 export const histogram = (
   name: string,
   help: string,
-  readHistogram: (word: Word) => Histogram | undefined,
+  readHistogram: (report: ReplicaReport) => Histogram | undefined,
 ): Metric => ({ name, type: 'histogram', labels: [], help, read: () => [], readHistogram });
 
-/** Unix milliseconds as seconds; nothing where it never was. */
+/** Unix milliseconds as seconds; no row for 0, which is never. */
 export const atSeconds = (labels: readonly string[], unixMs: bigint): Row[] =>
   unixMs === 0n ? [] : [[labels, Number(unixMs) / 1000]];
 
-/** The samples of one metric. Those of replicas carry their id; there is one dataplane, whose carry none. */
-export function familyOf(metric: Metric, words: readonly Word[]): Family {
+/** The samples of one metric. They have the id of their replica, except those of the dataplane, which has no replicas. */
+export function familyOf(metric: Metric, reports: readonly ReplicaReport[]): Family {
   const { name, type, help } = metric;
-  return { name, type, help, samples: words.flatMap((word) => samplesOf(metric, word)) };
+  return { name, type, help, samples: reports.flatMap((report) => samplesOf(metric, report)) };
 }
 
-function samplesOf({ labels, read, readHistogram }: Metric, word: Word): Sample[] {
-  const replica: Record<string, string> = word.service === 'dataplane' ? {} : { replica: word.stats.id };
-  const rows = read(word).map(([values, value]) => ({
+function samplesOf({ labels, read, readHistogram }: Metric, report: ReplicaReport): Sample[] {
+  const replica: Record<string, string> = report.service === 'dataplane' ? {} : { replica: report.stats.id };
+  const rows = read(report).map(([values, value]) => ({
     suffix: '',
     labels: { ...Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ''])), ...replica },
     value: Number(value),
   }));
-  const observed = readHistogram?.(word);
+  const observed = readHistogram?.(report);
   return observed === undefined ? rows : [...rows, ...bucketsOf(observed, replica)];
 }
 

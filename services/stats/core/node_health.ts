@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How each service fares, as the stats service knows it: what its replicas say of themselves, and who is silent.
-// The shape is that of /healthz; times are unix milliseconds.
+// The health of each service: what its replicas report to be wrong, and which service sends no reports. The types are
+// those of /healthz; times are unix milliseconds.
 import type { Health } from '../../../proto/gen/bus.js';
 import type { Service } from '../../shared/contracts.js';
 import { services } from '../../shared/contracts.js';
@@ -17,17 +17,17 @@ export interface ReplicaHealth {
   id: string;
   version: string;
   startedMs: number;
-  /** How long ago its last word came. */
+  /** Since its latest report arrived. */
   ageMs: number;
   up: boolean;
   wrong: Wrong[];
-  /** What the node file lets pass unencrypted or unchecked: not wrong. */
+  /** What passes unencrypted or unchecked by configuration; this is not wrong. */
   notices: Wrong[];
 }
 
 export interface ServiceHealth {
   ok: boolean;
-  /** Only what the service as a whole lacks. */
+  /** Faults of the service as a whole, not of a replica. */
   wrong: Wrong[];
   replicas: ReplicaHealth[];
 }
@@ -38,8 +38,8 @@ export interface NodeHealth {
   services: Record<Service, ServiceHealth>;
 }
 
-export function nodeHealthOf(node: string, words: LatestReports, now: Moment): NodeHealth {
-  const each = services.map((service) => [service, serviceHealthOf(service, words, now)] as const);
+export function nodeHealthOf(node: string, reports: LatestReports, now: Moment): NodeHealth {
+  const each = services.map((service) => [service, serviceHealthOf(service, reports, now)] as const);
   return {
     node,
     ok: each.every(([, { ok }]) => ok),
@@ -47,29 +47,31 @@ export function nodeHealthOf(node: string, words: LatestReports, now: Moment): N
   };
 }
 
-function serviceHealthOf(service: Service, words: LatestReports, now: Moment): ServiceHealth {
-  const up = new Set(words.up(service, now));
-  const replicas = words.replicas(service, now).map((word): ReplicaHealth => {
-    const { stats, heard } = word;
+function serviceHealthOf(service: Service, reports: LatestReports, now: Moment): ServiceHealth {
+  const up = new Set(reports.up(service, now));
+  const replicas = reports.replicas(service, now).map((report): ReplicaHealth => {
+    const { stats, received } = report;
     return {
       id: stats.id,
       version: stats.version,
       startedMs: Number(stats.startedMs),
-      ageMs: now.monotonicMs - heard.monotonicMs,
-      up: up.has(word),
+      ageMs: now.monotonicMs - received.monotonicMs,
+      up: up.has(report),
       wrong: stats.health.map(wrongOf),
       notices: stats.notices.map(wrongOf),
     };
   });
-  const wrong = up.size > 0 ? [] : [silence(service, words)];
+  const wrong = up.size > 0 ? [] : [silence(service, reports)];
   const ok = wrong.length === 0 && replicas.every((replica) => !replica.up || replica.wrong.length === 0);
   return { ok, wrong, replicas };
 }
 
 const wrongOf = ({ part, message, sinceMs }: Health): Wrong => ({ part, message, sinceMs: Number(sinceMs) });
 
-function silence(service: Service, words: LatestReports): Wrong {
-  const { ever, at } = words.lastHeard(service);
-  const message = ever ? `${service} fell silent` : `${service} was never heard`;
+function silence(service: Service, reports: LatestReports): Wrong {
+  const { ever, at } = reports.lastReceived(service);
+  const message = ever
+    ? `${service} stopped reporting`
+    : `${service} has not reported since the start of stats`;
   return { part: service, message: `${message}; see its log, \`psp up\` restarts it`, sinceMs: at.unixMs };
 }

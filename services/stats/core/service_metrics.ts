@@ -3,7 +3,7 @@
 // which counters may fall again: those are gauges.
 import { type Service, serviceRow } from '../../shared/contracts.js';
 import { specCounters } from '../../shared/spec_counters.js';
-import type { Word } from './latest_reports.js';
+import type { ReplicaReport } from './latest_reports.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
 
 /** Gauges that every service has. */
@@ -12,29 +12,29 @@ const gaugesOfAll = ['auditBacklog'];
 const isLevel = (service: Service, name: string): boolean =>
   serviceRow(service).gauges.includes(name) || gaugesOfAll.includes(name);
 
-/** It has a metric of its own: spec_metrics.ts. */
+/** Whether a counter has a metric of its own (spec_metrics.ts). */
 const hasOwn = (service: Service, name: string): boolean =>
   service === 'dataplane' && specCounters.some(({ counter }) => counter === name);
 
-const named = (word: Word, level: boolean) =>
-  word.stats.counters
-    .filter(({ name }) => !hasOwn(word.service, name) && isLevel(word.service, name) === level)
-    .map(({ name, value }) => [[word.service, name], value] as const);
+const named = (report: ReplicaReport, level: boolean) =>
+  report.stats.counters
+    .filter(({ name }) => !hasOwn(report.service, name) && isLevel(report.service, name) === level)
+    .map(({ name, value }) => [[report.service, name], value] as const);
 
 export const serviceMetrics: readonly Metric[] = [
-  counter('psp_service_events_total', ['service', 'name'], 'Counters of a service, by name.', (word) =>
-    named(word, false),
+  counter('psp_service_events_total', ['service', 'name'], 'Counters of a service, by name.', (report) =>
+    named(report, false),
   ),
-  gauge('psp_service_level', ['service', 'name'], 'Gauges of a service, by name.', (word) =>
-    named(word, true),
+  gauge('psp_service_level', ['service', 'name'], 'Gauges of a service, by name.', (report) =>
+    named(report, true),
   ),
-  gauge('psp_service_faults', ['service'], 'Number of faults that a service reports.', (word) => [
-    [[word.service], word.stats.health.length],
+  gauge('psp_service_faults', ['service'], 'Number of faults that a service reports.', (report) => [
+    [[report.service], report.stats.health.length],
   ]),
-  gauge('psp_service_start_time_seconds', ['service'], 'Start time of a service.', (word) =>
-    atSeconds([word.service], word.stats.startedMs),
+  gauge('psp_service_start_time_seconds', ['service'], 'Start time of a service.', (report) =>
+    atSeconds([report.service], report.stats.startedMs),
   ),
-  gauge('psp_build_info', ['service', 'version'], 'Always 1; the version of a service.', (word) => [
-    [[word.service, word.stats.version], 1],
+  gauge('psp_build_info', ['service', 'version'], 'Always 1; the version of a service.', (report) => [
+    [[report.service, report.stats.version], 1],
   ]),
 ];

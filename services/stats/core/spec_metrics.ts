@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The counters of the PSP specification, from the word of the dataplane, each as a metric by Linux's name.
+// The counters of the PSP specification as metrics with Linux's names, from the report of the dataplane.
 import { specCounters } from '../../shared/spec_counters.js';
 import { counter, type Metric } from './metric.js';
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stats services for tests: on a real nats-server, each with its pages on a free port of loopback, and what a
-// scraper does with /metrics.
+// Stats services for tests: on a real nats-server, each with its pages on a free port of loopback, and a
+// reader of /metrics.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,7 +87,7 @@ export interface Exposed {
   series: Record<string, number>;
 }
 
-/** Reads the text format as a scraper does. @throws Error on a line that is none, or a series that comes twice. */
+/** Reads the text format as a scraper does. @throws Error on an invalid line or a duplicate series. */
 export function exposed(body: string): Exposed {
   const families: Exposed['families'] = {};
   const series: Exposed['series'] = {};

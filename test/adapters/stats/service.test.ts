@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stats service on a real nats-server: what it serves of what it hears, that replicas agree, and what it does
-// when services, the bus or scrapers misbehave.
+// The stats service on a real nats-server: what it serves of the reports that it receives, that replicas
+// agree, and what it does when services, the bus or scrapers misbehave.
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
@@ -20,7 +20,7 @@ import {
 } from '../../../services/shared/contracts.js';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
 import { connectionMs, HttpServer, maxConnections } from '../../../services/stats/adapters/http_server.js';
-import { dataplaneWord, keyExchangeWord, plainWord } from '../../core/stats/words.js';
+import { dataplaneReport, keyExchangeReport, plainReport } from '../../core/stats/reports.js';
 import { until } from '../../e2e/namespace.js';
 import { expectSchema } from '../../json_schema.js';
 import { Authority } from '../keyexchange/certificates.js';
@@ -56,15 +56,15 @@ async function served(...args: Parameters<typeof startServed> extends [unknown, 
   await eventually(() => expect(one.lines).toContainEqual(expect.objectContaining({ msg: 'bus connected' })));
   return one;
 }
-const say = async (word: ServiceStats): Promise<void> => {
-  const service = word.service as Service;
-  speakers[service].publish(statsContracts[service], word, word.id);
+const say = async (report: ServiceStats): Promise<void> => {
+  const service = report.service as Service;
+  speakers[service].publish(statsContracts[service], report, report.id);
   await speakers[service].flush();
 };
 const sayAll = async () => {
-  await say(dataplaneWord());
-  await say(keyExchangeWord());
-  await say(plainWord('sampler'));
+  await say(dataplaneReport());
+  await say(keyExchangeReport());
+  await say(plainReport('sampler'));
 };
 const seriesOf = async (one: Served) => exposed((await one.get('/metrics')).body).series;
 const statusOf = async (): Promise<ServiceStatus[]> =>
@@ -75,7 +75,7 @@ const counterOf = async (name: string): Promise<number> => {
 };
 
 describe('/metrics', () => {
-  it('tells what every service said last', async () => {
+  it('has the latest report of every service', async () => {
     const one = await served();
     await sayAll();
     await eventually(async () => expect(await seriesOf(one)).toHaveProperty('psp_master_key_generation', 4));
@@ -92,10 +92,10 @@ describe('/metrics', () => {
     });
   });
 
-  it('is the same in two replicas that heard the same, but for their own processes', async () => {
+  it('is the same in two replicas that received the same reports, except for their own processes', async () => {
     const [one, other] = [await served(), await served()];
-    await say(dataplaneWord({ id: 'OLD', generation: 1 }));
-    await say(keyExchangeWord({ id: 'KX2' }));
+    await say(dataplaneReport({ id: 'OLD', generation: 1 }));
+    await say(keyExchangeReport({ id: 'KX2' }));
     await sayAll();
     const node = async (which: Served) =>
       (await which.get('/metrics')).body
@@ -111,7 +111,7 @@ describe('/metrics', () => {
     expect(there).toBe(here);
   });
 
-  it('counts the replicas of stats itself, each by what it heard of the other', async () => {
+  it('counts the replicas of stats itself, each from the reports of the other', async () => {
     const [one, other] = [await served(), await served()];
     await eventually(async () => {
       for (const each of [one, other]) {
@@ -120,7 +120,7 @@ describe('/metrics', () => {
     });
   });
 
-  it("holds promtool's rules, with words of real services", async () => {
+  it("complies with promtool's rules, with reports of real services", async () => {
     const authority = await Authority.create();
     const made = await makeFolder('a', authority, {
       ports: await freePorts('a', 'b'),
@@ -131,8 +131,8 @@ describe('/metrics', () => {
     const exchange = await startKeyExchange(keyExchangeSlice(made.config), pino({ level: 'silent' }));
     closing.push(() => exchange.stop());
     const one = await served();
-    await say(dataplaneWord());
-    await say(plainWord('sampler'));
+    await say(dataplaneReport());
+    await say(plainReport('sampler'));
     await eventually(async () => {
       expect(Object.keys(await seriesOf(one)).filter((key) => key.startsWith('psp_build_info'))).toHaveLength(
         4,
@@ -147,7 +147,7 @@ describe('/metrics', () => {
     expect(bad.status).not.toBe(0);
   });
 
-  it('is what docs/operations.md says: names, types, labels, meanings', async () => {
+  it('is what docs/operations.md documents: names, types, labels, meanings', async () => {
     const one = await served();
     await sayAll();
     await eventually(async () => expect(await seriesOf(one)).toHaveProperty('psp_master_key_generation'));
@@ -171,20 +171,20 @@ describe('/metrics', () => {
     );
   });
 
-  it('has no series of what is malformed or a stranger, and counts it', async () => {
+  it('has no series of malformed or rejected reports, and counts them', async () => {
     const one = await served();
     const raw: EventContract<unknown> = {
       ...contracts.dataplaneStats,
       payload: { encode: () => ({ finish: () => Buffer.from([0xff, 0xff, 0xff]) }), decode: () => undefined },
     };
     speakers.dataplane.publish(raw, undefined, 'DP1');
-    speakers.dataplane.publish(contracts.dataplaneStats, keyExchangeWord(), 'DP1');
-    speakers.dataplane.publish(contracts.dataplaneStats, dataplaneWord({ id: 'a b' }), 'DP1');
-    const [traffic] = dataplaneWord().traffic;
-    if (traffic) await say(dataplaneWord({ traffic: [traffic, { ...traffic, name: 'mallory' }] }));
+    speakers.dataplane.publish(contracts.dataplaneStats, keyExchangeReport(), 'DP1');
+    speakers.dataplane.publish(contracts.dataplaneStats, dataplaneReport({ id: 'a b' }), 'DP1');
+    const [traffic] = dataplaneReport().traffic;
+    if (traffic) await say(dataplaneReport({ traffic: [traffic, { ...traffic, name: 'mallory' }] }));
     await eventually(async () => expect(await counterOf('rowsLeftOut')).toBe(1));
     expect(await counterOf('busMalformed')).toBe(1);
-    expect(await counterOf('strangers')).toBe(2);
+    expect(await counterOf('reportsRejected')).toBe(2);
     const { body } = await one.get('/metrics');
     expect(body).not.toMatch(/mallory|KX1/);
     expect(body).toContain('psp_peer_packets_total{peer="b"');
@@ -192,11 +192,11 @@ describe('/metrics', () => {
 });
 
 describe('health', () => {
-  it('is told by status: alive always, ready once the dataplane is heard', async () => {
+  it('has three pages: always alive, ready once the dataplane reports', async () => {
     const one = await served();
     expect(await one.get('/livez')).toMatchObject({ status: 200, body: 'ok\n' });
-    expect(await one.get('/readyz')).toMatchObject({ status: 503, body: 'the dataplane is silent\n' });
-    await say(dataplaneWord());
+    expect(await one.get('/readyz')).toMatchObject({ status: 503, body: 'the dataplane does not report\n' });
+    await say(dataplaneReport());
     await eventually(async () => expect((await one.get('/readyz')).status).toBe(200));
     const { status, type, body } = await one.get('/healthz');
     expect([status, type]).toEqual([503, 'application/json; charset=utf-8']);
@@ -206,7 +206,7 @@ describe('health', () => {
     expect(services.sampler).toMatchObject({ ok: false, wrong: [{ part: 'sampler' }], replicas: [] });
     await sayAll();
     await eventually(async () => expect((await one.get('/healthz')).status).toBe(200));
-    await say(keyExchangeWord({ health: [{ part: 'peer b', message: 'is down', sinceMs: 77n }] }));
+    await say(keyExchangeReport({ health: [{ part: 'peer b', message: 'is down', sinceMs: 77n }] }));
     await eventually(async () => expect((await one.get('/healthz')).status).toBe(503));
     const ill = JSON.parse((await one.get('/healthz')).body);
     expectSchema('healthz', ill);
@@ -215,21 +215,21 @@ describe('health', () => {
     ]);
   });
 
-  it('turns bad when a service falls silent, and good when it speaks again', async () => {
+  it('turns bad when a service stops reporting, and good when it reports again', async () => {
     const one = await served();
     await sayAll();
     await eventually(async () => expect((await one.get('/readyz')).status).toBe(200));
     await eventually(async () => expect((await one.get('/readyz')).status).toBe(503));
     const { services } = JSON.parse((await one.get('/healthz')).body);
-    expect(services.dataplane.wrong[0].message).toMatch(/^dataplane fell silent/);
+    expect(services.dataplane.wrong[0].message).toMatch(/^dataplane stopped reporting/);
     expect(services.dataplane.wrong[0].sinceMs).toBeLessThan(Date.now() - 4000);
-    await say(dataplaneWord());
+    await say(dataplaneReport());
     await eventually(async () => expect((await one.get('/readyz')).status).toBe(200));
   });
 });
 
 describe('the service', () => {
-  it('serves its pages before there is a bus, through the loss of it, and again', async () => {
+  it('serves its pages before the bus is connected, and while it is lost', async () => {
     const own = await NatsServer.create('a');
     const one = await startServed(own);
     expect((await one.get('/livez')).status).toBe(200);
@@ -241,7 +241,7 @@ describe('the service', () => {
     await own.start();
     const dataplane = await own.connect('dataplane');
     const ready = async () => {
-      dataplane.publish(contracts.dataplaneStats, dataplaneWord(), 'DP1');
+      dataplane.publish(contracts.dataplaneStats, dataplaneReport(), 'DP1');
       expect((await one.get('/readyz')).status).toBe(200);
     };
     await eventually(ready);
@@ -255,7 +255,7 @@ describe('the service', () => {
     await own.remove();
   });
 
-  it('knows all again a second after its restart, on the same address', async () => {
+  it('has all reports again a second after its restart, on the same address', async () => {
     const one = await served();
     await sayAll();
     await eventually(async () => expect((await one.get('/readyz')).status).toBe(200));
@@ -277,7 +277,7 @@ describe('the service', () => {
     expect(status).toMatchObject({ node: 'a', id: found[0]?.id, health: [] });
   });
 
-  it('does not start on an address that is taken, and names the key', async () => {
+  it('does not start on an address that is in use, and names the key', async () => {
     const one = await served();
     await expect(startServed(nats, ['b'], one.listen)).rejects.toMatchObject({
       code: 'ADDRESS_TAKEN',
@@ -292,7 +292,7 @@ describe('the service', () => {
 
 describe('a scraper', () => {
   const port = ({ listen }: Served) => Number(listen.split(':')[1]);
-  /** All that the server says to octets, until it hangs up. */
+  /** Everything that the server answers to octets, until it closes the connection. */
   async function said(one: Served, octets: string): Promise<string> {
     const socket = connectTo(port(one), '127.0.0.1');
     socket.on('error', () => undefined);
@@ -305,7 +305,7 @@ describe('a scraper', () => {
     return heard;
   }
 
-  it('gets heads as well as pages, and is told what there is', async () => {
+  it('may request headers alone, and receives the list of pages with a 404', async () => {
     const one = await served();
     const head = await said(one, 'HEAD /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
@@ -313,7 +313,7 @@ describe('a scraper', () => {
     expect((await one.get('/livez?x=1')).status).toBe(200);
     expect(await one.get('/other')).toMatchObject({
       status: 404,
-      body: 'there is /livez, /readyz, /healthz, /metrics\n',
+      body: 'not found; the pages are /livez, /readyz, /healthz, /metrics\n',
     });
     for (const path of ['/', '/__proto__', '/constructor', '//metrics', '/metrics/']) {
       expect((await one.get(path)).status, path).toBe(404);
@@ -321,7 +321,7 @@ describe('a scraper', () => {
     expect(await counterOf('pagesRefused')).toBe(6);
   });
 
-  it('may not use another method, nor send bodies along', async () => {
+  it('may use no other method, and send no body', async () => {
     const one = await served();
     for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
       const answer = await fetch(`http://${one.listen}/metrics`, { method });
@@ -331,7 +331,7 @@ describe('a scraper', () => {
     expect((await said(one, body)).match(/HTTP\/1\.1/g)).toHaveLength(1);
   });
 
-  it('is refused and counted when its headers are too long or no HTTP', async () => {
+  it('is refused and counted when its headers are too long or invalid', async () => {
     const one = await served();
     expect(await said(one, `GET /livez HTTP/1.1\r\nx: ${'y'.repeat(9000)}\r\n\r\n`)).toMatch(
       /^HTTP\/1\.1 431/,
@@ -340,13 +340,13 @@ describe('a scraper', () => {
     expect(await counterOf('requestsMalformed')).toBe(2);
   });
 
-  it('is hung up on when it takes too long to ask', async () => {
+  it('is disconnected when its request takes too long', async () => {
     const one = await served();
     expect(await said(one, 'GET /livez HTTP/1.1\r\nx: ')).toMatch(/^HTTP\/1\.1 408/);
     expect(await counterOf('requestsMalformed')).toBe(1);
   });
 
-  it('has so many connections and no more, and the others stay served', async () => {
+  it('is refused beyond the limit of connections, while the others are served', async () => {
     const one = await served();
     const sockets: Socket[] = [];
     for (let i = 0; i < maxConnections; i++) {
@@ -363,7 +363,7 @@ describe('a scraper', () => {
     await eventually(async () => expect((await one.get('/livez')).status).toBe(200));
   });
 
-  it('has one page a connection, however many it asks for at once', async () => {
+  it('receives one page for each connection, however many it requests at once', async () => {
     const one = await served();
     const heard = await said(one, 'GET /livez HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(300));
     expect(heard.match(/HTTP\/1\.1 200/g)).toHaveLength(1);
@@ -371,7 +371,7 @@ describe('a scraper', () => {
     expect(await counterOf('pagesRefused')).toBe(299);
   });
 
-  it('that does not read its page is hung up on in time', async () => {
+  it('that does not read its page is disconnected in time', async () => {
     const long = () => ({ status: 200, type: 'text/plain', body: 'x'.repeat(64 * 1024 * 1024) });
     const http = new HttpServer({ '/long': long }, () => undefined);
     const listen = `127.0.0.1:${await freePort()}`;
@@ -384,7 +384,7 @@ describe('a scraper', () => {
     socket.destroy();
   });
 
-  it('that asks nothing does not hold the service up when it stops', async () => {
+  it('that requests nothing does not delay the stop of the service', async () => {
     const one = await startServed(nats);
     const socket = connectTo(port(one), '127.0.0.1');
     await once(socket, 'connect');
@@ -395,7 +395,7 @@ describe('a scraper', () => {
     });
     socket.write('GET /livez HTTP/1.1\r\n');
     await one.stop();
-    // It was hung up on before its time to ask was over (408).
+    // It was disconnected before its deadline for a request (408).
     expect(heard).toBe('');
     const again = createServer().listen(port(one), '127.0.0.1');
     await once(again, 'listening');

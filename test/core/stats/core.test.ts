@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The core of the stats service: what is kept of the words it hears, for how long and within which bounds, and
-// what metrics and health say of them.
+// The core of the stats service: which reports it keeps, for how long and within which limits, and
+// the metrics and health that follow from them.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Mode, type PeerTerms, type ServiceStats } from '../../../proto/gen/bus.js';
 import { type Service, services } from '../../../services/shared/contracts.js';
@@ -14,18 +14,18 @@ import {
   upMs,
 } from '../../../services/stats/core/latest_reports.js';
 import { nodeHealthOf } from '../../../services/stats/core/node_health.js';
-import { bypassedRule, dataplaneWord, keyExchangeWord, plainWord } from './words.js';
+import { bypassedRule, dataplaneReport, keyExchangeReport, plainReport } from './reports.js';
 
 const at = (ms: number): Moment => ({ monotonicMs: 1000 + ms, unixMs: 1_700_000_000_000 + ms });
 
-let words: LatestReports;
+let reports: LatestReports;
 beforeEach(() => {
-  words = new LatestReports({ peers: ['b', 'c'], bypass: [bypassedRule] }, at(0));
+  reports = new LatestReports({ peers: ['b', 'c'], bypass: [bypassedRule] }, at(0));
 });
 
 /** Values of a family by the text of their labels. */
 function valuesOf(name: string, ms = 0): Record<string, number> {
-  const family = familiesOf(words, at(ms)).find((each) => each.name === name);
+  const family = familiesOf(reports, at(ms)).find((each) => each.name === name);
   if (family === undefined) throw new Error(`there is no ${name}`);
   return Object.fromEntries(
     family.samples.map(({ suffix, labels, value }) => [
@@ -37,14 +37,14 @@ function valuesOf(name: string, ms = 0): Record<string, number> {
   );
 }
 const hearAll = (ms: number) => {
-  words.hear('dataplane', dataplaneWord(), at(ms));
-  words.hear('keyexchange', keyExchangeWord(), at(ms));
-  words.hear('sampler', plainWord('sampler'), at(ms));
-  words.hear('stats', plainWord('stats'), at(ms));
+  reports.receive('dataplane', dataplaneReport(), at(ms));
+  reports.receive('keyexchange', keyExchangeReport(), at(ms));
+  reports.receive('sampler', plainReport('sampler'), at(ms));
+  reports.receive('stats', plainReport('stats'), at(ms));
 };
 
-describe('the words of a service', () => {
-  it('last until it was silent for too long: first it is not up, then it is forgotten', () => {
+describe('the reports of a service', () => {
+  it('expire without new ones: first the replica is down, then its series end', () => {
     hearAll(0);
     expect(valuesOf('psp_service_replicas', upMs)).toEqual({
       'service=dataplane': 1,
@@ -58,46 +58,47 @@ describe('the words of a service', () => {
     expect(valuesOf('psp_peer_connected', goneMs + 1)).toEqual({});
   });
 
-  it('are replaced by its next, replica by replica; of the dataplane there is one', () => {
-    words.hear('keyexchange', keyExchangeWord({ id: 'KX1' }), at(0));
-    words.hear('keyexchange', keyExchangeWord({ id: 'KX2' }), at(0));
-    words.hear('keyexchange', keyExchangeWord({ id: 'KX1', peers: [] }), at(1));
+  it('are replaced by newer ones of the same replica; the dataplane has one replica', () => {
+    reports.receive('keyexchange', keyExchangeReport({ id: 'KX1' }), at(0));
+    reports.receive('keyexchange', keyExchangeReport({ id: 'KX2' }), at(0));
+    reports.receive('keyexchange', keyExchangeReport({ id: 'KX1', peers: [] }), at(1));
     expect(valuesOf('psp_peer_connected')).toEqual({ 'peer=b replica=KX2': 1 });
-    words.hear('dataplane', dataplaneWord({ id: 'DP1', generation: 1 }), at(0));
-    words.hear('dataplane', dataplaneWord({ id: 'DP2', generation: 2 }), at(1));
+    reports.receive('dataplane', dataplaneReport({ id: 'DP1', generation: 1 }), at(0));
+    reports.receive('dataplane', dataplaneReport({ id: 'DP2', generation: 2 }), at(1));
     expect(valuesOf('psp_master_key_generation')).toEqual({ '': 2 });
     expect(valuesOf('psp_service_start_time_seconds')).toMatchObject({ 'service=dataplane': 1_700_000_000 });
   });
 
-  it('are taken from so many replicas and no more, until others are forgotten', () => {
-    for (let i = 0; i <= replicasPerService; i++) words.hear('sampler', plainWord('sampler', `S${i}`), at(0));
-    expect(words.replicas('sampler', at(0))).toHaveLength(replicasPerService);
-    expect(words.counters).toMatchObject({ heard: replicasPerService, replicasRefused: 1 });
-    words.hear('sampler', plainWord('sampler', 'late'), at(goneMs + 1));
-    expect(words.replicas('sampler', at(goneMs + 1)).map(({ stats }) => stats.id)).toEqual(['late']);
+  it('are accepted from a limited number of replicas, until others have expired', () => {
+    for (let i = 0; i <= replicasPerService; i++)
+      reports.receive('sampler', plainReport('sampler', `S${i}`), at(0));
+    expect(reports.replicas('sampler', at(0))).toHaveLength(replicasPerService);
+    expect(reports.counters).toMatchObject({ reportsAccepted: replicasPerService, replicasRefused: 1 });
+    reports.receive('sampler', plainReport('sampler', 'late'), at(goneMs + 1));
+    expect(reports.replicas('sampler', at(goneMs + 1)).map(({ stats }) => stats.id)).toEqual(['late']);
   });
 
-  it('count as those of strangers when they name another service or no id', () => {
-    words.hear('keyexchange', plainWord('dataplane'), at(0));
-    words.hear('keyexchange', plainWord('keyexchange', ''), at(0));
-    words.hear('keyexchange', plainWord('keyexchange', 'a"b\n'), at(0));
-    words.hear('keyexchange', plainWord('keyexchange', 'x'.repeat(65)), at(0));
-    expect(words.counters).toMatchObject({ heard: 0, strangers: 4 });
-    expect(words.replicas('keyexchange', at(0))).toEqual([]);
+  it('are rejected and counted when they name another service or no id', () => {
+    reports.receive('keyexchange', plainReport('dataplane'), at(0));
+    reports.receive('keyexchange', plainReport('keyexchange', ''), at(0));
+    reports.receive('keyexchange', plainReport('keyexchange', 'a"b\n'), at(0));
+    reports.receive('keyexchange', plainReport('keyexchange', 'x'.repeat(65)), at(0));
+    expect(reports.counters).toMatchObject({ reportsAccepted: 0, reportsRejected: 4 });
+    expect(reports.replicas('keyexchange', at(0))).toEqual([]);
   });
 });
 
-describe('what becomes a series is bounded:', () => {
+describe('series are bounded:', () => {
   const leftOutOf = (change: Partial<ServiceStats>): number => {
-    const before = words.counters.rowsLeftOut;
-    const word = 'peers' in change || 'histograms' in change ? keyExchangeWord : dataplaneWord;
-    words.hear(word === keyExchangeWord ? 'keyexchange' : 'dataplane', word(change), at(0));
-    return words.counters.rowsLeftOut - before;
+    const before = reports.counters.rowsLeftOut;
+    const report = 'peers' in change || 'histograms' in change ? keyExchangeReport : dataplaneReport;
+    reports.receive(report === keyExchangeReport ? 'keyexchange' : 'dataplane', report(change), at(0));
+    return reports.counters.rowsLeftOut - before;
   };
-  const [traffic] = dataplaneWord().traffic;
-  const [peer] = keyExchangeWord().peers;
-  const [histogram] = keyExchangeWord().histograms;
-  if (!traffic || !peer || !histogram) throw new Error('the words lack rows');
+  const [traffic] = dataplaneReport().traffic;
+  const [peer] = keyExchangeReport().peers;
+  const [histogram] = keyExchangeReport().histograms;
+  if (!traffic || !peer || !histogram) throw new Error('the reports lack rows');
 
   it('peers are those of the node file', () => {
     expect(leftOutOf({ traffic: [traffic, { ...traffic, name: 'mallory' }] })).toBe(1);
@@ -113,21 +114,21 @@ describe('what becomes a series is bounded:', () => {
     expect(leftOutOf({ peers: [{ ...peer, link: 'perhaps' }] })).toBe(1);
     const drop = { reason: 'no_peer', direction: 'sideways', packets: 1n };
     expect(leftOutOf({ drops: [drop] })).toBe(1);
-    const ports = dataplaneWord().ports.map((port) => ({ ...port, role: 'third' }));
+    const ports = dataplaneReport().ports.map((port) => ({ ...port, role: 'third' }));
     expect(leftOutOf({ ports })).toBe(2);
   });
 
-  it('entries of bypass are those of the node file, modes those that there are', () => {
-    const [bypassed] = dataplaneWord().bypass;
-    const [terms] = dataplaneWord().terms;
-    if (!bypassed || !terms) throw new Error('the words lack rows');
+  it('entries of bypass are those of the node file, modes those of the protocol', () => {
+    const [bypassed] = dataplaneReport().bypass;
+    const [terms] = dataplaneReport().terms;
+    if (!bypassed || !terms) throw new Error('the reports lack rows');
     expect(leftOutOf({ bypass: [bypassed, bypassed, { ...bypassed, rule: '0.0.0.0/0' }] })).toBe(2);
     expect(leftOutOf({ terms: [terms, { ...terms, name: 'mallory' }] })).toBe(1);
     expect(leftOutOf({ terms: [{ ...terms, mode: Mode.MODE_UNSPECIFIED }] })).toBe(1);
     expect(valuesOf('psp_peer_info')).toEqual({});
   });
 
-  it('names have a shape and come once', () => {
+  it('names have a form and are unique', () => {
     const named = (name: string) => ({ name, value: 1n });
     expect(leftOutOf({ counters: ['a b', '', '9x', 'a', 'a', 'B_c'].map(named) })).toBe(4);
     expect(leftOutOf({ pipes: ['x', 'x', 'X'].map((pipe) => ({ pipe, hit: 1n, miss: 1n })) })).toBe(2);
@@ -135,7 +136,7 @@ describe('what becomes a series is bounded:', () => {
     expect(valuesOf('psp_build_info')).toEqual({ 'service=dataplane version=': 1 });
   });
 
-  it('lists have a length', () => {
+  it('lists have a maximum length', () => {
     const many = Array.from({ length: 200 }, (_, i) => `n${i}`);
     expect(leftOutOf({ counters: many.map((name) => ({ name, value: 1n })) })).toBe(200 - limits.counters);
     expect(leftOutOf({ pipes: many.map((pipe) => ({ pipe, hit: 1n, miss: 1n })) })).toBe(200 - limits.pipes);
@@ -149,7 +150,7 @@ describe('what becomes a series is bounded:', () => {
       sinceMs: 1n,
     }));
     expect(leftOutOf({ health })).toBe(400 - limits.health);
-    const kept = words.replicas('dataplane', at(0))[0]?.stats.health ?? [];
+    const kept = reports.replicas('dataplane', at(0))[0]?.stats.health ?? [];
     expect(kept.every(({ message }) => message.length === 500)).toBe(true);
   });
 
@@ -167,7 +168,7 @@ describe('what becomes a series is bounded:', () => {
 });
 
 describe('metrics', () => {
-  it('tell packets by pipe, drop, port and peer', () => {
+  it('count packets by pipe, drop, port and peer', () => {
     hearAll(0);
     expect(valuesOf('psp_pipe_packets_total')).toMatchObject({
       'pipe=egress_acl outcome=hit': 70,
@@ -186,7 +187,7 @@ describe('metrics', () => {
     });
   });
 
-  it('give times in seconds, and none for what never was', () => {
+  it('have times in seconds, and none for what never happened', () => {
     hearAll(0);
     expect(valuesOf('psp_peer_last_packet_timestamp_seconds')).toEqual({
       'peer=b direction=egress': 1_700_000_100.5,
@@ -195,20 +196,20 @@ describe('metrics', () => {
     expect(valuesOf('psp_peer_last_key_timestamp_seconds')).toEqual({ 'peer=b': 1_700_000_050 });
   });
 
-  it('give the share that is sampled', () => {
+  it('have the share of packets that is sampled', () => {
     for (const [samplingLog2, ratio] of [
       [undefined, 0],
       [0, 1],
       [10, 1 / 1024],
     ] as const) {
-      words.hear('dataplane', dataplaneWord({ samplingLog2 }), at(0));
+      reports.receive('dataplane', dataplaneReport({ samplingLog2 }), at(0));
       expect(valuesOf('psp_sampling_ratio')).toEqual({ '': ratio });
     }
   });
 
-  it.each(['connected', 'connecting', 'failed'])('tell a link that is %s', (link) => {
-    const peers = keyExchangeWord().peers.map((peer) => ({ ...peer, link, breaker: 'half-open' }));
-    words.hear('keyexchange', keyExchangeWord({ peers }), at(0));
+  it.each(['connected', 'connecting', 'failed'])('report a link that is %s', (link) => {
+    const peers = keyExchangeReport().peers.map((peer) => ({ ...peer, link, breaker: 'half-open' }));
+    reports.receive('keyexchange', keyExchangeReport({ peers }), at(0));
     expect(valuesOf('psp_peer_connected')).toEqual({ 'peer=b replica=KX1': link === 'connected' ? 1 : 0 });
     expect(valuesOf('psp_peer_breaker')).toEqual({
       'peer=b state=closed replica=KX1': 0,
@@ -217,7 +218,7 @@ describe('metrics', () => {
     });
   });
 
-  it('tell how long exchanges took, cumulative and with +Inf', () => {
+  it('have the duration of exchanges in cumulative buckets with +Inf', () => {
     hearAll(0);
     expect(valuesOf('psp_exchange_duration_seconds')).toEqual({
       '_bucket le=0.001 replica=KX1': 1,
@@ -228,10 +229,10 @@ describe('metrics', () => {
     });
   });
 
-  it('tell levels from counters, and 64-bit counts as numbers', () => {
+  it('separate gauges from counters, and have 64-bit counts as numbers', () => {
     hearAll(0);
     const counters = ['linesWaitingBytes', 'auditBacklog', 'held'].map((name) => ({ name, value: 1n }));
-    words.hear('sampler', plainWord('sampler', 'X1', { counters }), at(0));
+    reports.receive('sampler', plainReport('sampler', 'X1', { counters }), at(0));
     expect(valuesOf('psp_service_level')).toEqual({
       'service=dataplane name=held': 3,
       'service=sampler name=auditBacklog replica=X1': 1,
@@ -244,18 +245,18 @@ describe('metrics', () => {
     });
   });
 
-  it('take what waits in the engine for levels', () => {
+  it('have what waits in the engine as gauges', () => {
     const waiting = ['neighbours', 'neighbourQueued', 'missesWaiting'];
     const counters = waiting.map((name) => ({ name, value: 1n }));
-    words.hear('dataplane', dataplaneWord({ counters }), at(0));
+    reports.receive('dataplane', dataplaneReport({ counters }), at(0));
     expect(Object.keys(valuesOf('psp_service_level'))).toEqual(
       waiting.map((name) => `service=dataplane name=${name}`),
     );
     expect(valuesOf('psp_service_events_total')).toEqual({});
   });
 
-  it('say what is not encrypted, and what passes the gateway by', () => {
-    words.hear('dataplane', dataplaneWord(), at(0));
+  it('report what is not encrypted, and what bypasses encryption', () => {
+    reports.receive('dataplane', dataplaneReport(), at(0));
     expect(valuesOf('psp_peer_info')).toEqual({
       'peer=b mode=transport auth_only=true cookie=false': 1,
     });
@@ -271,15 +272,19 @@ describe('metrics', () => {
       [`rule=${bypassedRule} direction=ingress`]: 18,
     });
     expect(valuesOf('psp_ingress_acl_enabled')).toEqual({ '': 0 });
-    words.hear('dataplane', dataplaneWord({ ingressAcl: true }), at(1));
+    reports.receive('dataplane', dataplaneReport({ ingressAcl: true }), at(1));
     expect(valuesOf('psp_ingress_acl_enabled')).toEqual({ '': 1 });
-    const [terms] = dataplaneWord().terms;
-    words.hear('dataplane', dataplaneWord({ terms: [{ ...terms, cryptOffset: 10 } as PeerTerms] }), at(2));
+    const [terms] = dataplaneReport().terms;
+    reports.receive(
+      'dataplane',
+      dataplaneReport({ terms: [{ ...terms, cryptOffset: 10 } as PeerTerms] }),
+      at(2),
+    );
     expect(valuesOf('psp_peer_crypt_offset_bytes')).toEqual({ 'peer=b': 40 });
   });
 
   it("have the specification's counters by Linux's names, each once", () => {
-    words.hear('dataplane', dataplaneWord(), at(0));
+    reports.receive('dataplane', dataplaneReport(), at(0));
     const names = 'rx-packets rx-bytes rx-auth-fail rx-error rx-bad tx-packets tx-bytes tx-error';
     const linux = [...names.split(' '), 'key-rotations', 'stale-events'];
     expect(linux.map((name) => valuesOf(`psp_${name.replaceAll('-', '_')}_total`))).toEqual(
@@ -288,23 +293,23 @@ describe('metrics', () => {
     expect(Object.keys(valuesOf('psp_service_events_total'))).toEqual(['service=dataplane name=heldTotal']);
   });
 
-  it('are the same in another replica that heard the same', () => {
+  it('are the same in another replica that received the same reports', () => {
     const other = new LatestReports({ peers: ['b', 'c'], bypass: [bypassedRule] }, at(-5000));
     const said: [Service, ServiceStats][] = [
-      ['keyexchange', keyExchangeWord({ id: 'KX2' })],
-      ['dataplane', dataplaneWord()],
-      ['keyexchange', keyExchangeWord({ id: 'KX1' })],
+      ['keyexchange', keyExchangeReport({ id: 'KX2' })],
+      ['dataplane', dataplaneReport()],
+      ['keyexchange', keyExchangeReport({ id: 'KX1' })],
     ];
-    for (const [service, word] of said) words.hear(service, word, at(0));
-    for (const [service, word] of [...said].reverse()) other.hear(service, word, at(3));
-    expect(familiesOf(other, at(10))).toEqual(familiesOf(words, at(10)));
+    for (const [service, report] of said) reports.receive(service, report, at(0));
+    for (const [service, report] of [...said].reverse()) other.receive(service, report, at(3));
+    expect(familiesOf(other, at(10))).toEqual(familiesOf(reports, at(10)));
   });
 });
 
 describe('health', () => {
-  const healthAt = (ms: number) => nodeHealthOf('a', words, at(ms));
+  const healthAt = (ms: number) => nodeHealthOf('a', reports, at(ms));
 
-  it('is good while all are heard and have nothing to say', () => {
+  it('is ok while every service reports and no fault is reported', () => {
     hearAll(0);
     const health = healthAt(1200);
     expect(health).toMatchObject({ node: 'a', ok: true });
@@ -326,35 +331,35 @@ describe('health', () => {
     });
   });
 
-  it('tells what a service says is wrong, since when', () => {
+  it('has the faults that a service reports, and since when', () => {
     hearAll(0);
     const wrong = { part: 'peer b', message: 'no connection', sinceMs: 5 };
-    words.hear('keyexchange', keyExchangeWord({ health: [{ ...wrong, sinceMs: 5n }] }), at(0));
+    reports.receive('keyexchange', keyExchangeReport({ health: [{ ...wrong, sinceMs: 5n }] }), at(0));
     expect(healthAt(1).ok).toBe(false);
     expect(healthAt(1).services.keyexchange).toMatchObject({ ok: false, replicas: [{ wrong: [wrong] }] });
     expect(healthAt(1).services.dataplane.ok).toBe(true);
-    words.hear('dataplane', dataplaneWord({ notices: [{ ...wrong, sinceMs: 5n }] }), at(0));
+    reports.receive('dataplane', dataplaneReport({ notices: [{ ...wrong, sinceMs: 5n }] }), at(0));
     expect(healthAt(1).services.dataplane).toMatchObject({
       ok: true,
       replicas: [{ wrong: [], notices: [wrong] }],
     });
   });
 
-  it('tells who fell silent since when, and who was never heard', () => {
-    words.hear('dataplane', dataplaneWord(), at(100));
+  it('names services that stopped reporting, since when, and those that never reported', () => {
+    reports.receive('dataplane', dataplaneReport(), at(100));
     const [silent] = healthAt(100 + upMs + 1).services.dataplane.wrong;
     expect(silent).toMatchObject({ part: 'dataplane', sinceMs: at(100).unixMs });
-    expect(silent?.message).toMatch(/^dataplane fell silent; /);
+    expect(silent?.message).toMatch(/^dataplane stopped reporting; /);
     const [never] = healthAt(100).services.sampler.wrong;
     expect(never).toMatchObject({ part: 'sampler', sinceMs: at(0).unixMs });
-    expect(never?.message).toMatch(/^sampler was never heard; /);
+    expect(never?.message).toMatch(/^sampler has not reported since the start of stats; /);
   });
 
   it('is that of the replicas that are up', () => {
     hearAll(0);
     const health = [{ part: 'x', message: 'y', sinceMs: 1n }];
-    words.hear('keyexchange', keyExchangeWord({ id: 'old', health }), at(0));
-    words.hear('keyexchange', keyExchangeWord({ id: 'new' }), at(upMs));
+    reports.receive('keyexchange', keyExchangeReport({ id: 'old', health }), at(0));
+    reports.receive('keyexchange', keyExchangeReport({ id: 'new' }), at(upMs));
     const { keyexchange } = healthAt(upMs + 1).services;
     expect(keyexchange.ok).toBe(true);
     expect(keyexchange.replicas.map(({ id, up }) => [id, up])).toEqual([

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words of services for the tests of the stats service: small, and each with every kind of row.
+// Reports of services for the tests of the stats service: small, and each with every kind of row.
 import { Mode, ServiceStats } from '../../../proto/gen/bus.js';
 import type { Service } from '../../../services/shared/contracts.js';
 
 /** As bypassRule writes it. */
 export const bypassedRule = '198.51.100.0/24 udp port 53';
 
-export const dataplaneWord = (change: Partial<ServiceStats> = {}): ServiceStats =>
+export const dataplaneReport = (change: Partial<ServiceStats> = {}): ServiceStats =>
   ServiceStats.fromPartial({
     service: 'dataplane',
     id: 'DP1',
@@ -96,7 +96,7 @@ export const dataplaneWord = (change: Partial<ServiceStats> = {}): ServiceStats 
     ...change,
   });
 
-export const keyExchangeWord = (change: Partial<ServiceStats> = {}): ServiceStats =>
+export const keyExchangeReport = (change: Partial<ServiceStats> = {}): ServiceStats =>
   ServiceStats.fromPartial({
     service: 'keyexchange',
     id: 'KX1',
@@ -123,5 +123,5 @@ export const keyExchangeWord = (change: Partial<ServiceStats> = {}): ServiceStat
     ...change,
   });
 
-export const plainWord = (service: Service, id = 'X1', change: Partial<ServiceStats> = {}): ServiceStats =>
+export const plainReport = (service: Service, id = 'X1', change: Partial<ServiceStats> = {}): ServiceStats =>
   ServiceStats.fromPartial({ service, id, startedMs: 1n, version: '0.1.0', ...change });
