@@ -27,7 +27,7 @@ import { asText } from './status_text.js';
 
 /** How long replicas are waited for, and the first one of a service that hears but is slow. */
 const gatherMs = 400;
-const patienceMs = 2000;
+const timeoutMs = 2000;
 
 const replicated = services.filter((service) => serviceRow(service).hasReplicas);
 
@@ -58,7 +58,7 @@ async function auditTrouble(config: NodeConfig): Promise<Health[]> {
   const remedy = '`psp up` restarts it; see its log and the disk of stateDir';
   try {
     const stream = await auditOf(config);
-    const answers = await stream.answers(patienceMs).finally(() => stream.close());
+    const answers = await stream.answers(timeoutMs).finally(() => stream.close());
     return answers ? [] : tell(`the audit server at ${config.audit.listen} does not answer; ${remedy}`);
   } catch (error) {
     if (!(error instanceof PspError)) throw error;
@@ -71,14 +71,14 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
   const awaited = new Set<string>(services);
   const allOf = async (service: Service) => {
     const contract = statusContracts[service] as Contract as RequestContract<StatusQuery, ServiceStatus>;
-    const answers = await bus.requestAll(contract, {}, gatherMs, patienceMs);
+    const answers = await bus.requestAll(contract, {}, gatherMs, timeoutMs);
     if (answers.length === 0) awaited.delete(service);
     return [service, answers] as const;
   };
   const areAllFound = (found: readonly Discovered[]) =>
     [...awaited].every((service) => found.some(({ name }) => name === service));
   const [found, dataplane, replicas] = await Promise.all([
-    bus.discover(gatherMs, patienceMs, areAllFound),
+    bus.discover(gatherMs, timeoutMs, areAllFound),
     bus.request(contracts.dataplaneStatus, {}, answerMs).catch((error: unknown) => {
       if (error instanceof PspError && ['SERVICE_DOWN', 'SERVICE_TIMEOUT'].includes(error.code)) {
         awaited.delete('dataplane');

@@ -7,14 +7,14 @@
 import { isatty } from 'node:tty';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SampleBatch } from '../../proto/gen/bus.js';
-import type { Bus, Overheard } from '../../services/shared/bus/bus.js';
+import type { Bus, RawMessage } from '../../services/shared/bus/bus.js';
 import type { BusStream } from '../../services/shared/bus/stream.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
 import { contracts, nameBelow, subjectBelow } from '../../services/shared/contracts.js';
 import { PspError } from '../../services/shared/errors.js';
 import { unixMs } from '../../services/shared/process/clock.js';
 import { version } from '../../services/shared/process/version.js';
-import { isWhole, LineWriter, packetOf, samplesHeader } from '../../services/shared/samples/samples.js';
+import { isWellFormed, LineWriter, packetOf, samplesHeader } from '../../services/shared/samples/samples.js';
 import { asOperator, auditOf, type SharedOptions } from '../operator.js';
 import { Reported } from '../output.js';
 import { tapped } from './message.js';
@@ -81,7 +81,7 @@ async function tap(
     if (asPackets) output.header(samplesHeader(node, sampling.snapBytes, version));
     const ear = subject === samples ? new SampleEar(output, asPackets) : new MessageEar(output, node);
     const names = subject === samples ? sampleNames : [subject];
-    for (const name of names) bus.listen(subjectBelow(node, name), (message) => ear.hear(message));
+    for (const name of names) bus.subscribe(subjectBelow(node, name), (message) => ear.hear(message));
     await bus.flush();
     const audit = names.some(mayBeAudit) ? await listenToAudit(config, subject, ear) : undefined;
     tell(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
@@ -117,7 +117,7 @@ async function listenToAudit(
 ): Promise<BusStream | undefined> {
   try {
     const stream = await auditOf(config);
-    stream.listen(subjectBelow(config.node, auditName(subject)), (message) => ear.hear(message));
+    stream.subscribe(subjectBelow(config.node, auditName(subject)), (message) => ear.hear(message));
     await stream.flush();
     return stream;
   } catch (error) {
@@ -140,7 +140,7 @@ class MessageEar {
     private readonly node: string,
   ) {}
 
-  hear({ subject, octets }: Overheard): void {
+  hear({ subject, octets }: RawMessage): void {
     const line = { time: new Date(unixMs()).toISOString(), ...tapped(nameBelow(this.node, subject), octets) };
     this.output.line(`${JSON.stringify(line)}\n`);
   }
@@ -157,7 +157,7 @@ class SampleEar {
     private readonly asPackets: boolean,
   ) {}
 
-  hear({ octets }: Overheard): void {
+  hear({ octets }: RawMessage): void {
     const batch = decoded(octets);
     if (batch === undefined) this.malformed++;
     for (const sample of batch?.samples ?? []) {
@@ -171,7 +171,7 @@ class SampleEar {
 function decoded(octets: Uint8Array): SampleBatch | undefined {
   try {
     const batch = SampleBatch.decode(octets);
-    return batch.samples.every(isWhole) ? batch : undefined;
+    return batch.samples.every(isWellFormed) ? batch : undefined;
   } catch {
     return undefined;
   }

@@ -148,7 +148,7 @@ it(`has every event once and in order, though each nats-server dies ${kills} tim
   }
   const refusals = refusalsIn(a);
   expect(refusals.map(({ data }) => data.local).sort()).toEqual([...refusedHosts].sort());
-  const given = ofType(b, 'peer.stranger').reduce((sum, { data }) => sum + Number(data.count), 0);
+  const given = ofType(b, 'peer.unauthorized').reduce((sum, { data }) => sum + Number(data.count), 0);
   expect(given).toBeGreaterThanOrEqual(refusedHosts.length);
 
   for (const gateway of [net.a, net.b]) {

@@ -29,7 +29,7 @@ export class DataplaneClient {
   ) {
     this.#sealer = new Sealer(secret, node, 'keyexchange');
     this.#opener = new Opener(secret, node, 'dataplane');
-    bus.hear(contracts.dataplaneStarted, ({ epoch }) => {
+    bus.receive(contracts.dataplaneStarted, ({ epoch }) => {
       this.#epoch = epoch;
     });
   }
@@ -37,7 +37,7 @@ export class DataplaneClient {
   /** Hears every want that falls to this replica. */
   onWant(handler: (want: FlowWanted, contract: WantContract) => void): void {
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
-      this.bus.hear(contract, (want) => handler(want, contract));
+      this.bus.receive(contract, (want) => handler(want, contract));
     }
   }
 

@@ -50,7 +50,7 @@ export class PeerClient {
   /** Connected from `connect` on. */
   #channel: Client;
   #channelSinceMs = monotonicMs();
-  #heardMs = 0;
+  #lastAnswerMs = 0;
   #isProbing = false;
   #isClosed = false;
   /** Why the channel is about to be given up. */
@@ -94,7 +94,7 @@ export class PeerClient {
     if (!isConnected && nowMs - this.#channelSinceMs > replaceUnconnectedMs) {
       if (this.#link.isConnecting) this.#because(this.#down(`no answer within ${replaceUnconnectedMs} ms`));
       this.#replace();
-    } else if (!isConnected || nowMs - this.#heardMs > idleMs) this.#probe();
+    } else if (!isConnected || nowMs - this.#lastAnswerMs > idleMs) this.#probe();
   }
 
   /**
@@ -141,12 +141,12 @@ export class PeerClient {
     return new Promise((resolve, reject) => {
       const settle = (error: ServiceError | null, response?: MultiTunnelResponse) => {
         if (error === null && response !== undefined) {
-          this.#heardMs = monotonicMs();
+          this.#lastAnswerMs = monotonicMs();
           resolve(response);
           return;
         }
         const failure = this.#failureOf(error, timeoutMs);
-        if (failure.code === 'PEER_REFUSED') this.#heardMs = monotonicMs();
+        if (failure.code === 'PEER_REFUSED') this.#lastAnswerMs = monotonicMs();
         if (failure.code === 'PEER_TIMEOUT') this.#replaceIfSilent(startMs, failure);
         reject(failure);
       };
@@ -173,7 +173,7 @@ export class PeerClient {
       const failure = error === null ? undefined : this.#failureOf(error, probeMs);
       if (this.link.state === 'connected') {
         if (failure?.code === 'PEER_TIMEOUT') this.#giveUp(failure);
-        else this.#heardMs = monotonicMs();
+        else this.#lastAnswerMs = monotonicMs();
       } else if (failure !== undefined && failure.code !== 'PEER_REFUSED') this.#because(failure);
     };
     const deadline = Date.now() + probeMs;
@@ -193,7 +193,7 @@ export class PeerClient {
   #changed(before: Link): void {
     const { state } = this.link;
     if (state === 'connected') {
-      this.#heardMs = monotonicMs();
+      this.#lastAnswerMs = monotonicMs();
       this.#reason = undefined;
       this.#report();
     } else if (before.state === 'connected') {
@@ -217,7 +217,7 @@ export class PeerClient {
   }
 
   #replaceIfSilent(sinceMs: number, failure: PspError): void {
-    if (this.#heardMs >= sinceMs || monotonicMs() - this.#channelSinceMs < replaceAfterMs) return;
+    if (this.#lastAnswerMs >= sinceMs || monotonicMs() - this.#channelSinceMs < replaceAfterMs) return;
     this.#giveUp(failure);
   }
 

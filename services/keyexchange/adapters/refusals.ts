@@ -3,7 +3,7 @@
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
-import { RefusalLedger, type Told } from '../core/refusal_ledger.js';
+import { type RefusalEvent, RefusalLedger } from '../core/refusal_ledger.js';
 
 export class Refusals {
   readonly #ledger = new RefusalLedger();
@@ -20,11 +20,11 @@ export class Refusals {
     this.#tell(this.#ledger.tick(monotonicMs(), all));
   }
 
-  #tell(events: readonly Told[]): void {
+  #tell(events: readonly RefusalEvent[]): void {
     for (const { type, code, peer, detail, count, firstMs, lastMs } of events) {
       const firstTime = new Date(firstMs).toISOString();
       const joined = { code, detail, count, firstTime, lastTime: new Date(lastMs).toISOString() };
-      if (type === 'peer.stranger') this.audit.record(type, { ...joined, peer: peer ?? null });
+      if (type === 'peer.unauthorized') this.audit.record(type, { ...joined, peer: peer ?? null });
       else this.audit.record(type, { ...joined, by: 'us', peer: peer ?? '' });
     }
   }

@@ -16,21 +16,21 @@ export interface Refusal {
 }
 
 /** One event: a refusal, or several of one peer and code. */
-export interface Told extends Refusal {
-  type: 'peer.stranger' | 'tunnel.refused';
+export interface RefusalEvent extends Refusal {
+  type: 'peer.unauthorized' | 'tunnel.refused';
   count: number;
   /** Unix milliseconds. */
   firstMs: number;
   lastMs: number;
 }
 
-const types: Partial<Record<ErrorCode, Told['type']>> = {
-  PEER_UNKNOWN: 'peer.stranger',
-  PEER_CERTIFICATE_INVALID: 'peer.stranger',
-  IDENTITY_SHARED: 'peer.stranger',
-  VIP_NOT_PEERS: 'peer.stranger',
-  UNDERLAY_NOT_ALLOWED: 'peer.stranger',
-  ROTATION_NOT_ALLOWED: 'peer.stranger',
+const types: Partial<Record<ErrorCode, RefusalEvent['type']>> = {
+  PEER_UNKNOWN: 'peer.unauthorized',
+  PEER_CERTIFICATE_INVALID: 'peer.unauthorized',
+  IDENTITY_SHARED: 'peer.unauthorized',
+  VIP_NOT_PEERS: 'peer.unauthorized',
+  UNDERLAY_NOT_ALLOWED: 'peer.unauthorized',
+  ROTATION_NOT_ALLOWED: 'peer.unauthorized',
   VIP_NOT_OURS: 'tunnel.refused',
   VERSION_NOT_SPOKEN: 'tunnel.refused',
   MODE_MISMATCH: 'tunnel.refused',
@@ -39,14 +39,14 @@ const types: Partial<Record<ErrorCode, Told['type']>> = {
 
 interface Entry {
   bucket: TokenBucket;
-  joined: Told | undefined;
+  joined: RefusalEvent | undefined;
 }
 
 export class RefusalLedger {
   readonly #entries = new Map<string, Entry>();
 
   /** @param nowMs monotonic. @param unixMs the same instant for people. @returns what is to be told now. */
-  refused(refusal: Refusal, nowMs: number, unixMs: number): Told[] {
+  refused(refusal: Refusal, nowMs: number, unixMs: number): RefusalEvent[] {
     const type = types[refusal.code];
     if (type === undefined) return [];
     const id = `${refusal.peer ?? ''}|${refusal.code}`;
@@ -60,8 +60,8 @@ export class RefusalLedger {
   }
 
   /** Time passed. @returns what was joined and may be told now. @param all whatever its bucket holds. */
-  tick(nowMs: number, all = false): Told[] {
-    const told: Told[] = [];
+  tick(nowMs: number, all = false): RefusalEvent[] {
+    const told: RefusalEvent[] = [];
     for (const entry of this.#entries.values()) {
       if (entry.joined === undefined || !(entry.bucket.take(nowMs) || all)) continue;
       told.push(entry.joined);

@@ -6,7 +6,7 @@ import type { SampleBatch } from '../../../proto/gen/bus.js';
 import type { Backlog } from '../../shared/backlog.js';
 import { PspError } from '../../shared/errors.js';
 import { packetLength, writePacket } from '../../shared/samples/pcapng.js';
-import { isWhole, LineWriter, packetOf } from '../../shared/samples/samples.js';
+import { isWellFormed, LineWriter, packetOf } from '../../shared/samples/samples.js';
 
 export class Intake {
   /** Samples that were taken, whatever became of them then. */
@@ -22,7 +22,7 @@ export class Intake {
 
   /** @throws PspError PAYLOAD_INVALID, and then nothing of the batch was taken. */
   take({ samples }: SampleBatch): void {
-    if (!samples.every(isWhole)) {
+    if (!samples.every(isWellFormed)) {
       this.malformed++;
       throw new PspError('PAYLOAD_INVALID', { subject: 'a batch', detail: 'a sample lacks its form' });
     }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// What auditors are told: the one table of event types and what each carries, and its envelope, CloudEvents 1.0 in
-// JSON. A producer is one start of a service: its incarnation is random, its events are numbered from 1 without
-// gaps, and `<incarnation>-<sequence>` names each for ever. No key byte has a place here.
+// The one table of audit event types and their data, and their envelope, CloudEvents 1.0 in JSON. A producer is one start
+// of a service: its incarnation is random, its events are numbered from 1 without gaps, and `<incarnation>-<sequence>`
+// identifies each of them. No event contains a key byte.
 import { CloudEvent } from 'cloudevents';
 import type { Service } from '../contracts.js';
 
-/** One direction of a tunnel as an operator writes it: our VIP and the peer's. */
+/** One direction of a tunnel in an operator's terms: our VIP and the peer's. */
 interface Tunnel {
   local: string;
   remote: string;
   peer: string;
 }
 
-/** Who brought something about: this gateway, a peer, the operator's command. */
+/** Who caused an event: this gateway, a peer, or the operator by a command. */
 export type Cause = 'us' | 'peer' | 'operator';
 
-/** Everything between the first and the last of what was joined into one event, unix time in ISO 8601. */
+/** Occurrences that were joined into one event, between the first and the last; unix time in ISO 8601. */
 interface Joined {
   count: number;
   firstTime: string;
@@ -27,13 +27,13 @@ export interface AuditData {
   'service.started': { version: string; epoch?: string };
   /** failed: the engine stopped by itself. */
   'service.stopped': { reason: 'asked' | 'failed' };
-  /** What the process runs by, until it ends. */
+  /** The configuration of the process until it ends. */
   'config.loaded': {
     /** Of the node file, in hex. */
     sha256: string;
     vips: readonly string[];
     peers: readonly string[];
-    /** Beyond the lists above, which are cut. */
+    /** Totals, because the lists above are cut. */
     vipCount: number;
     peerCount: number;
     tunnels: number;
@@ -41,32 +41,32 @@ export interface AuditData {
     versions: readonly number[];
     /** One of 2^n packets is sampled; null: none. */
     samplingEgressLog2: number | null;
-    /** Traffic with them is authenticated and not encrypted. */
+    /** Peers whose traffic is authenticated and not encrypted. */
     authOnlyPeers: readonly string[];
-    /** What we send to them stays readable up to an offset. */
+    /** Peers to which packets leave with plaintext up to an offset. */
     cryptOffsetPeers: readonly string[];
     ingressAcl: boolean;
     /** Entries. */
     bypass: number;
-    /** Plaintext of hosts is stored when it is sampled. */
+    /** Whether sampled packets of hosts are stored in plaintext. */
     samplingPlain: boolean;
-    /** Plaintext of hosts is stored when it cannot be sealed. */
+    /** Whether packets of hosts that cannot be sealed are stored in plaintext. */
     captureEgress: boolean;
   };
   /** A flow got its first egress key. */
   'tunnel.up': Tunnel & { spi: string; version: number; asked: Cause };
-  /** egress: we cannot seal for it any more; ingress: the peer's packets will not open any more. */
+  /** egress: packets can no longer be sealed for it; ingress: the peer's packets can no longer be opened. */
   'tunnel.down': Tunnel & { direction: 'egress' | 'ingress'; reason: 'tableFull' | 'rotationForced' };
-  /** by peer: it refused us, one event for each flow; by us: what we answered, joined when there are many. */
+  /** by peer: it refused us, one event for each flow; by us: our refusals, joined when there are many. */
   'tunnel.refused':
     | (Tunnel & { by: 'peer'; code: string })
     | ({ by: 'us'; peer: string; code: string; detail: string } & Joined);
-  /** The link to a peer was established; changes: how often it came and went since the last such event. */
+  /** The link to a peer was established; changes: how often it changed since the last such event. */
   'peer.up': { peer: string; endpoint: string; changes: number };
   /** The link to a peer failed, or could not be established at first. */
   'peer.down': { peer: string; endpoint: string; code: string; detail: string; changes: number };
-  /** Somebody presented a bad certificate, or asked with a good one for what is not his. */
-  'peer.stranger': { code: string; peer: string | null; detail: string } & Joined;
+  /** An invalid certificate was presented, or a valid one was used for a request that its owner may not make. */
+  'peer.unauthorized': { code: string; peer: string | null; detail: string } & Joined;
   'keys.rotated': { generation: number; by: Cause; reofferedFlows: number; cutFlows: number };
   /** One of 2^n packets is sampled; null: none. */
   'sampling.changed': {
@@ -88,7 +88,7 @@ export interface AuditData {
     from: string | number;
     to: string | number;
   };
-  /** These numbers were never stored. */
+  /** Events with these numbers were never stored. */
   'audit.lost': {
     first: number;
     last: number;
@@ -99,7 +99,7 @@ export interface AuditData {
 
 export type AuditType = keyof AuditData;
 
-/** Every type, for those who must know them all. */
+/** Every type. */
 export const auditTypes = [
   'service.started',
   'service.stopped',
@@ -109,7 +109,7 @@ export const auditTypes = [
   'tunnel.refused',
   'peer.up',
   'peer.down',
-  'peer.stranger',
+  'peer.unauthorized',
   'keys.rotated',
   'sampling.changed',
   'bypass.configured',
@@ -144,8 +144,8 @@ export const idOf = (incarnation: string, sequence: number): string => `${incarn
 
 /**
  * One event as JSON. `sequence` is a string, as the extension of that name wants it, and `sequencetype` says that
- * it counts from 1. @param isChecked holds it against the schema of CloudEvents, which takes as long as all else;
- * the types keep to it anyway. @throws Error when it does not.
+ * it counts from 1. @param isChecked validates the event against the schema of CloudEvents, which takes as long as
+ * everything else here; the types comply with it anyway. @throws Error when it is invalid.
  */
 export function envelopeOf<T extends AuditType>(
   producer: Producer,
@@ -173,11 +173,11 @@ export function envelopeOf<T extends AuditType>(
   return JSON.stringify(event);
 }
 
-/** The tail of the subject that an event travels on. */
+/** The tokens that end the subject of an event. */
 export const tailOf = ({ incarnation, type }: Pick<AuditEvent, 'incarnation' | 'type'>): string =>
   `${incarnation}.${type}`;
 
-/** Reads an event. @returns undefined where the octets hold none of ours. `type` is without its prefix. */
+/** Reads an event. @returns undefined for octets that are no event of a gateway. `type` is without its prefix. */
 export function readEvent(octets: Uint8Array): AuditEvent | undefined {
   let event: unknown;
   try {

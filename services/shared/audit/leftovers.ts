@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folders of one service's producers, and who sees to which. Each folder has a file `owner` with the
-// incarnation of the process that sees to it, which touches it every two seconds. A folder without owner, or whose
-// owner is silent for ten seconds of our own clock, was left by a process that ended: who has a bus takes it over,
-// publishes what
-// the stream lacks, and remove it once the stream has held all of it for long enough. Whoever finds another name in
-// a file of his knows that it was taken: a taker lets go, the producer itself takes it back. Should two publish the
-// same for a moment, the events' ids keep them single.
+// The folders of one service's producers, and their owners. Each folder has a file `owner` with the incarnation of the
+// process that owns it, which updates the file's time every two seconds. A folder without an owner, or whose owner has not
+// updated it for ten seconds of our own clock, was left behind by a process that ended. A process whose audit server is
+// connected takes such a folder over, publishes the events that the stream lacks, and removes the folder once the stream
+// has held all of them for long enough. A process that finds another name in a file of its own has lost that folder: it
+// gives a leftover up, but takes its own folder back. If two processes publish the same events for a moment, the ids of
+// the events keep the stream free of duplicates.
 import { mkdir, readdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditData } from './event.js';
 import { type Line, lineOf, linesIn, type Segment, SegmentReader, segmentsIn } from './segment.js';
 import { type LossNote, lossFile } from './spool.js';
 
-/** What the publisher publishes: the events of one producer. */
+/** The events of one producer, as the publisher reads them. */
 export interface AuditSource {
   incarnation: string;
-  /** Numbers of the oldest and the newest event that is here. */
+  /** Numbers of the oldest and the newest event on disk. */
   readonly first: number;
   readonly last: number;
   read(after: number): Promise<Line[]>;
   confirm(sequence: number): void;
   rewind(sequence: number): void;
-  /** The stream was asked: it holds everything up to here. */
+  /** The stream was queried: it holds everything up to here. */
   resumed?(held: number): void;
 }
 
 const ownerFile = 'owner';
 const isIncarnation = (name: string): boolean => /^[0-9a-f]{16}$/.test(name);
 
-/** Writes our name into a folder. */
+/** Makes this incarnation the owner of a folder. */
 async function take(folder: string, incarnation: string): Promise<void> {
   const draft = join(folder, `${ownerFile}.${incarnation}`);
   await writeFile(draft, incarnation, { mode: 0o600 });
   await rename(draft, join(folder, ownerFile));
 }
 
-/** Shows that we are alive. @returns false when another name stands there. */
+/** Updates the time of the owner file. @returns false when the owner is another. */
 async function touch(folder: string, incarnation: string, nowMs: number): Promise<boolean> {
   const file = join(folder, ownerFile);
   const name = await readFile(file, 'utf8').catch(() => undefined);
@@ -44,7 +44,7 @@ async function touch(folder: string, incarnation: string, nowMs: number): Promis
   return true;
 }
 
-/** What a process left behind that has ended. */
+/** The folder of a process that has ended. */
 export class Leftover implements AuditSource {
   readonly #reader = new SegmentReader();
   #storedMs: number | undefined;
@@ -53,7 +53,7 @@ export class Leftover implements AuditSource {
     readonly incarnation: string,
     readonly folder: string,
     private readonly segments: readonly Segment[],
-    /** Made here: the loss that its producer did not live to tell. */
+    /** Made here: the loss that its producer could not record before it ended. */
     private readonly epilogue: Line | undefined,
     private readonly monotonicMs: () => number,
   ) {}
@@ -69,8 +69,8 @@ export class Leftover implements AuditSource {
     const last = segments.at(-1)?.last ?? 0;
     const unreported = loss !== undefined && loss.last > last;
     const count = unreported ? loss.last - loss.first + 1 : 0;
-    const told = unreported && { first: loss.first, last: loss.last, count, reason: 'spoolFull' as const };
-    const json = told && lossEvent(told.last + 1, told, loss?.node);
+    const lost = unreported && { first: loss.first, last: loss.last, count, reason: 'spoolFull' as const };
+    const json = lost && lossEvent(lost.last + 1, lost, loss?.node);
     const epilogue = json ? linesIn(lineOf(json)).lines[0] : undefined;
     return new Leftover(incarnation, folder, segments, epilogue, monotonicMs);
   }
@@ -87,13 +87,13 @@ export class Leftover implements AuditSource {
     return this.segments.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Nothing was added since it was opened. */
+  /** Whether nothing was added since it was opened. */
   async isWhole(): Promise<boolean> {
     const now = await segmentsIn(this.folder);
     return now.reduce((sum, { bytes }) => sum + bytes, 0) === this.bytes;
   }
 
-  /** Since when the stream holds all of it. */
+  /** Since when the stream holds all of its events. */
   get storedMs(): number | undefined {
     return this.last === 0 ? Number.NEGATIVE_INFINITY : this.#storedMs;
   }
@@ -124,7 +124,7 @@ async function readLoss(folder: string): Promise<LossNote | undefined> {
 }
 
 export interface LeftoversOptions {
-  /** Of the service: it holds one folder for each producer. */
+  /** The folder of the service, with one folder for each producer. */
   folder: string;
   /** Our own. */
   incarnation: string;
@@ -141,24 +141,24 @@ export interface LeftoversOptions {
   unixMs: () => number;
   onTaken: (leftover: Leftover) => void;
   onLeft: (leftover: Leftover) => void;
-  /** Our own folder had been taken from us, and may have been removed meanwhile. */
+  /** Our own folder had been taken over, and may have been removed meanwhile. */
   onRetaken: () => Promise<void>;
 }
 
 export class Leftovers {
-  /** What producers other than us keep on disk. */
+  /** Octets that other producers keep on disk. */
   othersBytes = 0;
-  /** Which of their folders could not be seen to in the last round, and why. */
+  /** Which of their folders could not be handled in the last round, and why. */
   failure: string | undefined;
   readonly #taken = new Map<string, Leftover>();
-  /** When the owner of a folder was last seen to touch it: by its own time and by ours. */
-  readonly #signs = new Map<string, { mtimeMs: number; seenMs: number }>();
+  /** When the owner of a folder last updated it: the file's time, and our clock when we noticed. */
+  readonly #updates = new Map<string, { mtimeMs: number; seenMs: number }>();
 
   #wasTaken = false;
 
   constructor(private readonly options: LeftoversOptions) {}
 
-  /** Whether nobody ever took our own folder. */
+  /** Whether no other process ever took our own folder over. */
   async isOursAlone(): Promise<boolean> {
     const { incarnation, unixMs } = this.options;
     return !this.#wasTaken && (await touch(this.own, incarnation, unixMs()).catch(() => false));
@@ -174,7 +174,7 @@ export class Leftovers {
     await take(this.own, this.options.incarnation);
   }
 
-  /** One round: shows that we are alive, takes what nobody sees to if `takes`, removes what is done. */
+  /** One round: updates our owner file, takes over folders without an owner if `takes`, removes those that are done. */
   async tend(takes: boolean): Promise<void> {
     const { incarnation, unixMs } = this.options;
     if (!(await touch(this.own, incarnation, unixMs()))) {
@@ -192,7 +192,7 @@ export class Leftovers {
         if (taken !== undefined) await this.#keep(taken);
         else if ((await this.#isLeft(name, folder)) && takes) await this.#take(name, folder);
       } catch (error) {
-        // The others have to be seen to all the same.
+        // The remaining folders are still handled.
         failure ??= `${folder} (${(error as NodeJS.ErrnoException).code ?? String(error)})`;
       }
       bytes += await bytesIn(folder);
@@ -201,8 +201,8 @@ export class Leftovers {
     this.failure = failure;
   }
 
-  /** Removes at once what the stream holds, because room is needed. */
-  async makeRoom(): Promise<void> {
+  /** Removes folders that the stream holds at once, because space is needed. */
+  async makeSpace(): Promise<void> {
     for (const leftover of this.#taken.values()) {
       const { incarnation, unixMs } = this.options;
       const isDone = leftover.storedMs !== undefined && (await leftover.isWhole());
@@ -210,7 +210,7 @@ export class Leftovers {
     }
   }
 
-  /** Leaves everything to whoever comes next. */
+  /** Gives every folder up, so that the next process takes it over. */
   async end(): Promise<void> {
     for (const folder of [this.own, ...Array.from(this.#taken.values(), ({ folder }) => folder)]) {
       if (await touch(folder, this.options.incarnation, this.options.unixMs())) {
@@ -229,7 +229,7 @@ export class Leftovers {
     const { storedMs } = leftover;
     if (storedMs === undefined || storedMs + keepMs > monotonicMs()) return;
     if (await leftover.isWhole()) return this.#remove(leftover);
-    // Its producer lives after all, and went on.
+    // Its producer is still running, and recorded more.
     this.#taken.delete(leftover.incarnation);
     this.options.onLeft(leftover);
     await this.#take(leftover.incarnation, leftover.folder);
@@ -242,17 +242,17 @@ export class Leftovers {
       () => undefined,
     );
     if (mtimeMs === undefined) return true;
-    const sign = this.#signs.get(name);
-    if (sign?.mtimeMs !== mtimeMs) this.#signs.set(name, { mtimeMs, seenMs: nowMs });
-    return sign?.mtimeMs === mtimeMs && nowMs - sign.seenMs >= this.options.silentMs;
+    const update = this.#updates.get(name);
+    if (update?.mtimeMs !== mtimeMs) this.#updates.set(name, { mtimeMs, seenMs: nowMs });
+    return update?.mtimeMs === mtimeMs && nowMs - update.seenMs >= this.options.silentMs;
   }
 
   async #take(name: string, folder: string): Promise<void> {
     const { incarnation, lossEvent, monotonicMs } = this.options;
     await take(folder, incarnation);
-    const tell: Parameters<typeof Leftover.open>[2] = (...of) => lossEvent(name, ...of);
-    const leftover = await Leftover.open(name, folder, tell, monotonicMs);
-    this.#signs.delete(name);
+    const lossEventOf: Parameters<typeof Leftover.open>[2] = (...of) => lossEvent(name, ...of);
+    const leftover = await Leftover.open(name, folder, lossEventOf, monotonicMs);
+    this.#updates.delete(name);
     this.#taken.set(name, leftover);
     this.options.onTaken(leftover);
   }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings events into the stream: of each producer strictly in order, each acknowledged before the next is sent.
-// After every connect, and after every failure, it asks the stream for the last number that it holds of a producer
-// and goes on behind that: an acknowledgement that got lost costs nothing, and a stream that went back in time is
-// filled again. Nothing is ever dropped here; while the server or the stream is away it waits, up to five seconds
-// between attempts. Of a producer that just began the stream can hold nothing, so it is not asked: what is asked of a
-// stream in the moment in which it is made costs the life of Debian's nats-server.
+// Publishes events to the stream: those of each producer strictly in order, each acknowledged before the next is sent.
+// After every connect and every failure it queries the stream for the newest event of a producer and continues after it,
+// so that a lost acknowledgement costs nothing, and a stream that was rolled back is filled again. Nothing is dropped here:
+// while the server or the stream is away, it waits up to five seconds between attempts. The stream can hold nothing of a
+// producer that just began, so it is not queried then: nats-server 2.9.10 of Debian 12 crashes when a message is requested
+// from a stream that is being created.
 
 import type { Stored } from '../bus/stream.js';
 import { idOf, readEvent, tailOf } from './event.js';
@@ -18,26 +18,26 @@ export interface StreamDoor {
 }
 
 export interface PublisherOptions {
-  /** Where events with this tail travel. */
+  /** The subject of events with this tail. */
   subjectOf: (tail: string) => string;
-  /** Where the stream may hold events with this tail: under this name of the node or an earlier one. */
+  /** Subjects of events with this tail in the stream, under this name of the node or an earlier one. */
   storedSubjectOf: (tail: string) => string;
-  /** Where the stream may hold any event. */
+  /** Subjects of all events in the stream. */
   everySubject: string;
   monotonicMs: () => number;
   unixMs: () => number;
-  /** The stream lost these numbers and their producer, ourselves, has them no more. */
+  /** The stream lost these events, and their producer, which is this process, no longer has them. */
   onUnfillable: (source: AuditSource, first: number, last: number) => void;
 }
 
 interface Progress {
   /** The stream holds everything up to here. */
   at: number;
-  /** Place in the stream of the newest that we stored ourselves. */
+  /** Sequence number in the stream of the newest event that we stored ourselves. */
   place: number;
-  /** Asked for since the last connect or failure. */
+  /** Whether `at` was queried since the last connect or failure. */
   known: boolean;
-  /** Nothing of it was sent yet; tells whether nobody else sent any. */
+  /** While nothing was sent: whether no other process sent any of it either. */
   isNew: (() => Promise<boolean>) | undefined;
 }
 
@@ -57,8 +57,8 @@ export class AuditPublisher {
   #connection: Promise<never> = new Promise(() => undefined);
   #wake: () => void = () => undefined;
   #woken = false;
-  /** Ends the wait after a failure. */
-  #hurry: () => void = () => undefined;
+  /** Ends the wait that follows a failure. */
+  #endRest: () => void = () => undefined;
   #waitMs = firstWaitMs;
   readonly #running: Promise<void>;
 
@@ -92,7 +92,7 @@ export class AuditPublisher {
     return sum;
   }
 
-  /** Whatever was under way when a connection ends is over, and where the stream stands is asked for again. */
+  /** The server connected or disconnected. Calls in progress end with the connection, and the stream is queried again. */
   serverState(connected: boolean): void {
     this.#connected = connected;
     for (const progress of this.#sources.values()) progress.known = false;
@@ -103,13 +103,13 @@ export class AuditPublisher {
       this.#connection.catch(() => undefined);
       this.#waitMs = firstWaitMs;
       this.wake();
-      this.#hurry();
+      this.#endRest();
     } else {
-      this.#lost(new ConnectionLost('the audit server is away'));
+      this.#lost(new ConnectionLost('the audit server is not connected'));
     }
   }
 
-  /** What a spool holds changed behind our back: the stream is asked again where it stands. */
+  /** The content of a spool changed from outside: the stream is queried again. */
   resync(): void {
     for (const progress of this.#sources.values()) progress.known = false;
     this.wake();
@@ -128,9 +128,9 @@ export class AuditPublisher {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     this.#stopped = true;
-    this.#lost(new ConnectionLost('we leave'));
+    this.#lost(new ConnectionLost('this process ends'));
     this.wake();
-    this.#hurry();
+    this.#endRest();
     await this.#running;
   }
 
@@ -138,7 +138,7 @@ export class AuditPublisher {
     while (!this.#stopped) {
       this.#woken = false;
       if (!this.#connected) {
-        this.#troubled('the audit server is away');
+        this.#setTrouble('the audit server is not connected');
         await this.#idle();
         continue;
       }
@@ -151,7 +151,7 @@ export class AuditPublisher {
       } catch (error) {
         for (const progress of this.#sources.values()) progress.known = false;
         if (error instanceof ConnectionLost) continue;
-        this.#troubled((error as Error).message);
+        this.#setTrouble((error as Error).message);
         await this.#rest();
         this.#waitMs = Math.min(2 * this.#waitMs, longestWaitMs);
       }
@@ -185,13 +185,13 @@ export class AuditPublisher {
     return done;
   }
 
-  /** Finds out what the stream holds of a producer. */
+  /** Queries what the stream holds of a producer. */
   async #resume(source: AuditSource, progress: Progress): Promise<void> {
     const newest = await this.#during(
       this.stream.last(this.options.storedSubjectOf(`${source.incarnation}.>`)),
     );
     const held = (newest && readEvent(newest.octets)?.sequence) ?? 0;
-    if (held < progress.at && (await this.#wentBack(source, progress))) {
+    if (held < progress.at && (await this.#wasRolledBack(source, progress))) {
       source.rewind(held);
       if (held + 1 < source.first) this.options.onUnfillable(source, held + 1, source.first - 1);
       progress.at = held;
@@ -204,8 +204,8 @@ export class AuditPublisher {
     progress.known = true;
   }
 
-  /** Whether the stream lost what it had acknowledged, rather than dropped it because it was full. */
-  async #wentBack(source: AuditSource, { at, place }: Progress): Promise<boolean> {
+  /** Whether the stream lost events that it had acknowledged, rather than dropped them because it was full. */
+  async #wasRolledBack(source: AuditSource, { at, place }: Progress): Promise<boolean> {
     const there = await this.#during(this.stream.at(place));
     if (there !== undefined) {
       const event = readEvent(there.octets);
@@ -215,18 +215,18 @@ export class AuditPublisher {
     return newest === undefined || newest.place < place;
   }
 
-  /** Work that ends at once when the connection does. */
+  /** The result of a call, which fails at once when the connection ends. */
   #during<T>(work: Promise<T>): Promise<T> {
     work.catch(() => undefined);
     return Promise.race([work, this.#connection]);
   }
 
-  #troubled(detail: string): void {
+  #setTrouble(detail: string): void {
     const sinceMs = this.trouble?.sinceMs ?? this.options.unixMs();
     this.trouble = { detail, sinceMs };
   }
 
-  /** Until there may be something to do. */
+  /** Waits until there may be something to do. */
   #idle(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -234,15 +234,15 @@ export class AuditPublisher {
     });
   }
 
-  /** After a failure, until the next connect at most. */
+  /** Waits after a failure, at most until the next connect. */
   #rest(): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, this.#waitMs);
-      this.#hurry = () => {
+      this.#endRest = () => {
         clearTimeout(timer);
         resolve();
       };
-      if (this.#stopped) this.#hurry();
+      if (this.#stopped) this.#endRest();
     });
   }
 }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// How events lie on disk: segments of lines, each line a CRC-32 in hex, a space and the event's JSON. A line that
-// is torn or rotten ends its segment: nothing behind it was ever promised to anybody. Reading goes by number and
-// is sequential, in pieces, so that a large spool never stands in memory.
+// The form of events on disk: segments of lines, each line a CRC-32 in hex, a space and the event's JSON. A torn or corrupt
+// line ends its segment: nothing after it was ever acknowledged. Events are read by number, sequentially and in pieces, so
+// that a large spool is never in memory as a whole.
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type AuditEvent, readEvent } from './event.js';
 
-/** A run of events in one file, whole and in order. */
+/** A run of events in one file, complete and in order. */
 export interface Segment {
   file: string;
-  /** Numbers of its events; last is first - 1 while there is none. */
+  /** Numbers of its events; last is first - 1 while it is empty. */
   first: number;
   last: number;
-  /** Octets up to the end of the last whole line. */
+  /** Octets up to the end of the last complete line. */
   bytes: number;
   /** Since when the stream holds all of it, on the monotonic clock; undefined: it does not. */
   storedMs: number | undefined;
@@ -42,7 +42,7 @@ export function lineOf(json: string): Buffer {
   return line;
 }
 
-/** Whole good lines at the start of some octets. @returns also where they end. */
+/** The complete, valid lines at the start of some octets. @returns also the offset of their end. */
 export function linesIn(octets: Buffer): { lines: Line[]; end: number } {
   const lines: Line[] = [];
   let end = 0;
@@ -58,11 +58,11 @@ export function linesIn(octets: Buffer): { lines: Line[]; end: number } {
   }
 }
 
-/** Reads segments forward. It remembers where it was: going on from there costs no search. */
+/** Reads segments forward. It keeps its position, so that the next read needs no search. */
 export class SegmentReader {
   #at: { file: string; after: number; offset: number } | undefined;
 
-  /** The events behind a number: some, in order; none only where there is none. */
+  /** Some of the events after a number, in order; none only if there are none. */
   async read(segments: readonly Segment[], after: number): Promise<Line[]> {
     const segment = segments.find(({ first, last }) => last > after && last >= first);
     if (segment === undefined) return [];
@@ -92,7 +92,7 @@ const suffix = '.log';
 export const segmentFile = (folder: string, first: number): string =>
   join(folder, `${String(first).padStart(10, '0')}${suffix}`);
 
-/** What an earlier process left, up to the first torn line of each segment. */
+/** The segments that an earlier process left behind, up to the first torn line of each. */
 export async function segmentsIn(folder: string): Promise<Segment[]> {
   const names = (await readdir(folder)).filter((name) => name.endsWith(suffix)).sort();
   return Promise.all(

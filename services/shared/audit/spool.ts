@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The durable first copy of one producer's events: segments in a folder of its own, appended to and synced in
-// batches off the event loop. An event counts as recorded once it is synced. Bounded in octets: what the stream
-// holds makes room first; then newer events are not kept but counted, and once there is room again one
-// `audit.lost` tells the first and the last of them. Room for that event is always kept free, and what is lost so
-// far also stands in a small file, in case the process ends before it could tell. What the stream holds stays for
-// a while, because a server may lose what it acknowledged when its machine loses power.
+// The durable first copy of one producer's events: segments in a folder of its own, appended to and synced in batches off
+// the event loop. An event counts as recorded once it is synced. The spool is bounded in octets. When it is full, segments
+// that the stream holds are removed first; then newer events are counted and not kept, and once there is space again one
+// `audit.lost` records the first and the last of them. Space for that event is always reserved, and the loss so far is also
+// in a small file, in case the process ends before it can record it. Events that the stream holds are kept for a while,
+// because a server may lose acknowledged events when its machine loses power.
 import { access, type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditData, AuditType } from './event.js';
 import { type Line, lineOf, type Segment, SegmentReader, segmentFile } from './segment.js';
 
 export interface SpoolOptions {
-  /** Of this producer alone. */
+  /** The folder of this producer. */
   folder: string;
-  /** Resolves once the folder is there, or cannot be made. */
+  /** Resolves once the folder exists, or cannot be created. */
   ready: Promise<unknown>;
-  /** Name of the node, for a loss that somebody else tells. */
+  /** Name of the node, for a loss that a later process records. */
   node: string;
-  /** What all producers of this service may keep. */
+  /** Octets that all producers of this service may keep together. */
   limitBytes: number;
-  /** What the others keep. */
+  /** Octets that the other producers keep. */
   othersBytes: () => number;
-  /** How long events stay that the stream holds. */
+  /** How long events are kept after the stream holds them. */
   keepMs: number;
   envelope: <T extends AuditType>(sequence: number, type: T, data: AuditData[T]) => string;
   monotonicMs: () => number;
-  /** More is recorded. */
+  /** Called when more events are recorded. */
   onRecorded: () => void;
 }
 
@@ -38,25 +38,25 @@ export interface Loss {
 interface Pending {
   sequence: number;
   line: Buffer;
-  /** Set for audit.lost: the first number that is missing with it, should it be lost itself. */
-  tells?: number;
+  /** Of audit.lost: the first number that is missing with it, if it is lost itself. */
+  covers?: number;
 }
 
-/** Kept free for one audit.lost. */
+/** Reserved for one audit.lost. */
 const lossBytes = 1024;
 const segmentsInLimit = 16;
 const largestSegment = 1024 * 1024;
-/** After a failed write nothing is taken for so long. */
+/** After a failed write, no event is accepted for so long. */
 const restMs = 1000;
 export const lossFile = 'lost';
 
-/** What stands in it. */
+/** Its content. */
 export interface LossNote extends Loss {
   node?: string;
 }
 
 export class AuditSpool {
-  /** Synced; numbered but not kept. */
+  /** Events that were synced; events that were numbered but not kept. */
   readonly counters = { recorded: 0, lost: 0 };
   /** Why the last write failed, until one succeeds. */
   failure: string | undefined;
@@ -74,9 +74,9 @@ export class AuditSpool {
   #restUntilMs = 0;
   #writing: Promise<void> | undefined;
   #writingSinceMs = 0;
-  /** Events that went with their segments while nobody knew whether the stream holds them. */
+  /** Events whose segments disappeared while it was unknown whether the stream holds them. */
   #gone: Loss | undefined;
-  /** One after another: on a disk that hangs each takes a thread. */
+  /** Removals run one after another: on a disk that hangs, each blocks a thread. */
   #removing: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: SpoolOptions) {
@@ -88,61 +88,61 @@ export class AuditSpool {
     return this.#durable;
   }
 
-  /** Number of the oldest event that is still here; `last` + 1 when there is none. */
+  /** Number of the oldest event on disk; `last` + 1 when there is none. */
   get first(): number {
     return this.#segments.find(({ first, last }) => last >= first)?.first ?? this.#durable + 1;
   }
 
-  /** Octets of segments and of what waits for them. */
+  /** Octets of segments and of events that wait to be written. */
   get bytes(): number {
     return this.#segments.reduce((sum, { bytes }) => sum + bytes, this.#pendingBytes);
   }
 
-  /** What is lost and not told yet. */
+  /** Events that are lost, until the loss is recorded. */
   get loss(): Readonly<Loss> | undefined {
     return this.#lost;
   }
 
-  /** How long the write that is under way has taken; a disk may hang. */
+  /** How long the write in progress has taken; a disk may hang. */
   get writingMs(): number {
     return this.#writing === undefined ? 0 : this.options.monotonicMs() - this.#writingSinceMs;
   }
 
   /** Numbers an event and keeps it, or counts it as lost. */
   record<T extends AuditType>(type: T, data: AuditData[T]): void {
-    if (this.#lost !== undefined) this.tellLoss();
+    if (this.#lost !== undefined) this.recordLoss();
     const sequence = this.#next++;
     const line = lineOf(this.options.envelope(sequence, type, data));
-    if (this.#lost === undefined && this.#makeRoom(line.length + lossBytes)) {
+    if (this.#lost === undefined && this.#makeSpace(line.length + lossBytes)) {
       this.#put({ sequence, line });
     } else {
       this.#lose(sequence, sequence);
     }
   }
 
-  /** Tells what was lost, if there is room again. @param now also when only its own room is left. */
-  tellLoss(now = false): void {
+  /** Records the loss, if there is space again. @param now also when only the reserved space is left. */
+  recordLoss(now = false): void {
     if (this.#lost === undefined) return;
-    const room = now ? lossBytes : Math.min(this.#segmentBytes, this.options.limitBytes / 4);
-    if (!this.#makeRoom(room)) return;
+    const space = now ? lossBytes : Math.min(this.#segmentBytes, this.options.limitBytes / 4);
+    if (!this.#makeSpace(space)) return;
     const { first, last } = this.#lost;
     this.#lost = undefined;
-    this.#tell({ first, last, count: last - first + 1, reason: 'spoolFull' });
+    this.#recordLost({ first, last, count: last - first + 1, reason: 'spoolFull' });
   }
 
-  /** Tells what the stream lost and the spool no longer has. */
-  tellRollback(first: number, last: number): void {
+  /** Records events that the stream lost and the spool no longer has. */
+  recordRollback(first: number, last: number): void {
     if (this.#lost === undefined) {
-      this.#tell({ first, last, count: last - first + 1, reason: 'streamRolledBack' });
+      this.#recordLost({ first, last, count: last - first + 1, reason: 'streamRolledBack' });
     }
   }
 
-  /** Resolves once all that is pending was synced, or could not be. */
+  /** Resolves once all pending events were synced, or could not be. */
   async flush(): Promise<void> {
     await this.#writing;
   }
 
-  /** Events behind a number, in order; none only where none is synced. */
+  /** Events after a number, in order; none only if none is synced. */
   read(after: number): Promise<Line[]> {
     return this.#reader.read(this.#segments, after);
   }
@@ -156,21 +156,21 @@ export class AuditSpool {
     }
   }
 
-  /** The stream lost what is behind this number. */
+  /** The stream lost the events after this number. */
   rewind(sequence: number): void {
     this.#stored = sequence;
     for (const segment of this.#segments) if (segment.last > sequence) segment.storedMs = undefined;
   }
 
-  /** Removes what the stream has held for long enough, and tells a loss that has room now. */
+  /** Removes segments that the stream has held for long enough, and records a loss for which there is space now. */
   sweep(): void {
     const before = this.options.monotonicMs() - this.options.keepMs;
     this.#drop(({ storedMs }) => storedMs !== undefined && storedMs <= before);
-    this.tellLoss();
+    this.recordLoss();
   }
 
-  /** Tells which of the events that are gone the stream lacks. @param held the last that it holds. */
-  tellGone(held: number): void {
+  /** Records which of the events whose segments disappeared the stream lacks. @param held the last that it holds. */
+  recordGone(held: number): void {
     const gone = this.#gone;
     this.#gone = undefined;
     if (gone === undefined || held >= gone.last) return;
@@ -178,10 +178,10 @@ export class AuditSpool {
     this.counters.lost += gone.last - first + 1;
     if (this.#lost !== undefined)
       this.#lost = { first: Math.min(first, this.#lost.first), last: this.#lost.last };
-    else this.#tell({ first, last: gone.last, count: gone.last - first + 1, reason: 'spoolGone' });
+    else this.#recordLost({ first, last: gone.last, count: gone.last - first + 1, reason: 'spoolGone' });
   }
 
-  /** Our folder is a new one, or somebody else had it: what is not in it is gone, and what comes goes into a new segment. */
+  /** Our folder was created anew, or was taken over for a while: segments may have disappeared. */
   async renew(): Promise<void> {
     await this.flush();
     await this.#handle?.close();
@@ -200,16 +200,16 @@ export class AuditSpool {
   }
 
   async close(): Promise<void> {
-    this.tellLoss(true);
+    this.recordLoss(true);
     await this.flush();
     await this.#handle?.close();
     this.#handle = undefined;
   }
 
-  #tell(data: AuditData['audit.lost']): void {
+  #recordLost(data: AuditData['audit.lost']): void {
     const sequence = this.#next++;
     const line = lineOf(this.options.envelope(sequence, 'audit.lost', data));
-    this.#put({ sequence, line, tells: data.reason === 'streamRolledBack' ? sequence : data.first });
+    this.#put({ sequence, line, covers: data.reason === 'streamRolledBack' ? sequence : data.first });
   }
 
   #put(pending: Pending): void {
@@ -224,8 +224,8 @@ export class AuditSpool {
     this.#write();
   }
 
-  /** Whether so many octets fit; what the stream holds goes for them, oldest first. */
-  #makeRoom(bytes: number): boolean {
+  /** Whether so many octets fit. Segments that the stream holds are removed for them, oldest first. */
+  #makeSpace(bytes: number): boolean {
     if (this.options.monotonicMs() < this.#restUntilMs) return false;
     const fits = () => this.bytes + bytes + this.options.othersBytes() <= this.options.limitBytes;
     while (!fits()) {
@@ -240,7 +240,7 @@ export class AuditSpool {
     return this.#writing !== undefined;
   }
 
-  /** Removes segments; the one being written only when everything in it is stored and nothing is under way. */
+  /** Removes segments; the open one only when the stream holds all of it and no write is in progress. */
   #drop(which: (segment: Segment) => boolean): void {
     const open = this.#segments.at(-1);
     for (const segment of this.#segments.filter(which)) {
@@ -263,7 +263,7 @@ export class AuditSpool {
   }
 
   async #writeAll(): Promise<void> {
-    // What is recorded in the same turn is synced together.
+    // Events that are recorded in the same turn are synced together.
     await this.options.ready;
     while (this.#pending.length > 0 || (this.#lost !== undefined && this.#lost.last !== this.#lossWritten)) {
       try {
@@ -280,11 +280,11 @@ export class AuditSpool {
     }
   }
 
-  /** What could not be written is lost with everything behind it. */
+  /** An event that could not be written is lost, with all later ones. */
   #giveUp(): void {
     const [oldest] = this.#pending;
     if (oldest === undefined) return;
-    const first = Math.min(oldest.tells ?? oldest.sequence, oldest.sequence);
+    const first = Math.min(oldest.covers ?? oldest.sequence, oldest.sequence);
     this.counters.lost += this.#pending.length;
     this.#lost = { first, last: this.#next - 1 };
     this.#pending = [];
@@ -318,7 +318,7 @@ export class AuditSpool {
     }
   }
 
-  /** The segment that takes this event: a new one when the last is full, or numbers are missing in between. */
+  /** The segment for this event: a new one when the last is full, or numbers are missing in between. */
   async #segmentFor({ sequence }: Pending): Promise<Segment> {
     const last = this.#segments.at(-1);
     if (last !== undefined && this.#handle !== undefined && last.bytes < this.#segmentBytes) return last;
@@ -332,7 +332,7 @@ export class AuditSpool {
     return segment;
   }
 
-  /** Keeps the loss in its file, so that a successor can tell it. */
+  /** Writes the loss to its file, so that a later process can record it. */
   async #writeLoss(): Promise<void> {
     const loss = this.#lost;
     if (loss === undefined || loss.last === this.#lossWritten) return;

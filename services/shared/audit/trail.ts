@@ -23,28 +23,28 @@ import { Leftovers } from './leftovers.js';
 import { AuditPublisher, type StreamDoor } from './publisher.js';
 import { AuditSpool } from './spool.js';
 
-/** What a service's slice of the node file says of its audit. */
+/** The audit in a service's slice of the node file. */
 export interface AuditSlice {
   stateDir: string;
   /** host:port of the audit server. */
   server: string;
   password: string;
   spoolBytes: number;
-  gist: AuditData['config.loaded'];
+  configSummary: AuditData['config.loaded'];
 }
 
 export interface AuditOptions {
   node: string;
   service: Service;
-  /** Of this service, made by `makeAuditFolder`. */
+  /** The folder of this service, made by `makeAuditFolder`. */
   folder: string;
   spoolBytes: number;
   /** host:port of the audit server, and the service's password there. */
   server: string;
   password: string;
-  /** How long events stay that the stream holds: longer than a server may take to sync them. */
+  /** How long events are kept after the stream holds them: longer than a server may take to sync them. */
   keepMs?: number;
-  /** A folder whose owner is silent for so long was left. */
+  /** A folder whose owner has not updated it for so long was left behind. */
   silentMs?: number;
   tendMs?: number;
 }
@@ -54,24 +54,24 @@ export interface AuditRecorder {
   record<T extends AuditType>(type: T, data: AuditData[T]): void;
 }
 
-/** Debian's nats-server syncs every two minutes. */
+/** nats-server syncs every two minutes. */
 const defaultKeepMs = 180_000;
 const defaultSilentMs = 10_000;
 const defaultTendMs = 2000;
-/** A disk that hangs at start is not waited for any longer. */
+/** How long the start waits for a disk that hangs. */
 const startMs = 1000;
-/** Trouble shorter than this is no news. */
-const patienceMs = 5000;
-/** Names of peers and prefixes in one event; their number is told beside them. */
+/** Trouble is reported once it has lasted so long. */
+const troubleMs = 5000;
+/** The most names of peers and prefixes in one event; their totals are beside them. */
 const longestList = 64;
-/** A disk that is full, read-only, broken or gone keeps no service from running; wrong owners and paths do. */
+/** A service starts with a disk that is full, read-only, broken or gone, but not with a wrong owner or path. */
 const diskTroubles = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENODEV', 'ESTALE'];
 export const isDiskTrouble = (error: unknown): boolean =>
   diskTroubles.includes((error as NodeJS.ErrnoException).code ?? '');
 
 /**
- * Makes the folder that a service spools into, for that service alone. Call it while still root. A disk in trouble is
- * no reason to fail: `psp up` makes the folder once it can. @throws PspError FILE_UNWRITABLE
+ * Makes the folder that a service spools into, accessible to that service alone. Call it while still root. It does not
+ * fail because of a disk in trouble: `psp up` makes the folder once it can. @throws PspError FILE_UNWRITABLE
  */
 export function makeAuditFolder(stateDir: string, service: Service): string {
   const folder = join(stateDir, 'audit', service);
@@ -93,10 +93,10 @@ export const auditSliceOf = (config: NodeConfig, service: Service): AuditSlice =
   server: config.audit.listen,
   password: readPassword(config.files.passwords, service),
   spoolBytes: config.audit.spoolBytes,
-  gist: gistOf(config),
+  configSummary: configSummaryOf(config),
 });
 
-function gistOf(config: NodeConfig): AuditData['config.loaded'] {
+function configSummaryOf(config: NodeConfig): AuditData['config.loaded'] {
   const peers = Object.keys(config.peers);
   return {
     sha256: config.digest,
@@ -160,7 +160,7 @@ export class AuditTrail implements AuditRecorder {
       monotonicMs,
       unixMs,
       onUnfillable: (source, first, last) => {
-        if (source.incarnation === incarnation) spool.tellRollback(first, last);
+        if (source.incarnation === incarnation) spool.recordRollback(first, last);
       },
     });
     this.#leftovers = new Leftovers({
@@ -204,7 +204,7 @@ export class AuditTrail implements AuditRecorder {
       read: (after: number) => spool.read(after),
       confirm: (sequence: number) => spool.confirm(sequence),
       rewind: (sequence: number) => spool.rewind(sequence),
-      resumed: (held: number) => spool.tellGone(held),
+      resumed: (held: number) => spool.recordGone(held),
     };
     this.#publisher.add(own, () => this.#leftovers.isOursAlone());
   }
@@ -221,7 +221,7 @@ export class AuditTrail implements AuditRecorder {
     } catch (cause) {
       const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
       const remedy = 'give the folder to the user that the service runs as';
-      // Without a folder events are lost, counted and told once there is one.
+      // Without a folder, events are lost and counted, and the loss is recorded once there is one.
       if (!isDiskTrouble(cause) && detail !== 'ENOENT') {
         throw new PspError('FILE_UNWRITABLE', { file: this.options.folder, detail, remedy }, { cause });
       }
@@ -233,7 +233,7 @@ export class AuditTrail implements AuditRecorder {
     });
   }
 
-  /** The last event of a service, and its end. */
+  /** Records the last event of the service, then closes the trail. */
   async end(reason: AuditData['service.stopped']['reason'], deadlineMs: number): Promise<void> {
     this.record('service.stopped', { reason });
     await this.close(deadlineMs);
@@ -253,7 +253,7 @@ export class AuditTrail implements AuditRecorder {
     return this.#spool.flush();
   }
 
-  /** auditBacklog is a gauge. */
+  /** Counters that all services have; auditBacklog is a gauge. */
   counters(): Counter[] {
     return countersOf({
       auditRecorded: this.#spool.counters.recorded,
@@ -266,36 +266,36 @@ export class AuditTrail implements AuditRecorder {
   health(): Health[] {
     const lines: Health[] = [];
     const { failure, loss, bytes, writingMs } = this.#spool;
-    const tell = (message: string, sinceMs = 0) =>
+    const report = (message: string, sinceMs = 0) =>
       lines.push({ part: 'audit', message, sinceMs: BigInt(sinceMs) });
     const unwritten = failure ?? this.#failure;
-    if (unwritten !== undefined) tell(`events cannot be written to ${this.options.folder} (${unwritten})`);
-    if (writingMs > patienceMs)
-      tell(`the disk of ${this.options.folder} does not answer; events wait for it`);
+    if (unwritten !== undefined) report(`events cannot be written to ${this.options.folder} (${unwritten})`);
+    if (writingMs > troubleMs)
+      report(`the disk of ${this.options.folder} does not answer; events wait for it`);
     if (this.#leftovers.failure !== undefined) {
-      tell(`events of an earlier start cannot be taken over: ${this.#leftovers.failure}`);
+      report(`events of an earlier start cannot be taken over: ${this.#leftovers.failure}`);
     }
     if (loss !== undefined) {
-      tell(`the spool is full and events are lost since number ${loss.first}; see to the disk of stateDir`);
+      report(`the spool is full and events are lost since number ${loss.first}; check the disk of stateDir`);
     } else if (
       2 * (bytes + this.#leftovers.othersBytes) > this.options.spoolBytes &&
       this.#publisher.backlog > 0
     ) {
-      tell(`the spool is more than half full; see to the disk of stateDir or raise audit.spoolBytes`);
+      report(`the spool is more than half full; check the disk of stateDir or raise audit.spoolBytes`);
     }
     const { trouble } = this.#publisher;
-    if (trouble !== undefined && this.#publisher.backlog > 0 && unixMs() - trouble.sinceMs > patienceMs) {
-      tell(`${this.#publisher.backlog} events wait on disk: ${trouble.detail}`, trouble.sinceMs);
+    if (trouble !== undefined && this.#publisher.backlog > 0 && unixMs() - trouble.sinceMs > troubleMs) {
+      report(`${this.#publisher.backlog} events wait on disk: ${trouble.detail}`, trouble.sinceMs);
     }
     return lines;
   }
 
-  /** Publishes what it can within the deadline and leaves the rest to the next start. */
+  /** Publishes events until the deadline; the rest is left to the next start. */
   async close(deadlineMs: number): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#tending);
-    // Without a folder nothing can be written; the spool does not wait for one any more.
+    // If `begin` was not called, the spool must not wait for its folder.
     this.#folderTried();
     await this.#spool.close();
     await this.#publisher.finish(deadlineMs);
@@ -304,12 +304,12 @@ export class AuditTrail implements AuditRecorder {
     await this.#leftovers.end().catch(() => undefined);
   }
 
-  /** One round at a time; a folder that cannot be read now is tried again in the next. */
+  /** One round at a time; a folder that cannot be read is tried again in the next round. */
   #tend(): void {
     this.#spool.sweep();
     this.#tended = this.#tended
       .then(async () => {
-        if (this.#spool.loss !== undefined) await this.#leftovers.makeRoom();
+        if (this.#spool.loss !== undefined) await this.#leftovers.makeSpace();
         await this.#leftovers.tend(this.#publisher.connected);
         this.#failure = undefined;
       })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's bus, in the terms of the contract table: publish, request, respond, hear. With link.ts and stream.ts this is
+// The node's bus, in the terms of the contract table: publish, request, respond, receive. With link.ts and stream.ts this is
 // the only module that uses the `nats` package. A bus exists disconnected: handlers are registered at any time, `connect`
 // connects it as soon as the server can be reached, it reconnects for ever and, on close, lets handlers finish within a
 // deadline. A message that cannot be sent or handled at once is dropped and counted, never queued without bound: its
@@ -25,11 +25,11 @@ export interface BusOptions extends ConnectionOptions {
   node: string;
   /** Of a service: announced in the NATS services protocol at the first connect. */
   service?: { description: string; version: string };
-  /** What a handler threw although handlers must not (a PspError is an answer, not a fault). */
+  /** Called with what a handler threw, which is a fault of its service (a PspError is an answer, not a fault). */
   onFault?: (subject: string, error: unknown) => void;
 }
 
-/** Messages of one subscription that may be worked on at once; more are dropped and counted. */
+/** Messages of one subscription that may be in progress at once; more are dropped and counted. */
 const inFlightLimit = 4096;
 /** As in the NATS services protocol: code of errors.ts in the first, data of the error as JSON in the body. */
 const errorHeader = 'Nats-Service-Error';
@@ -51,16 +51,16 @@ export interface Discovered {
   version: string;
 }
 
-/** How long answers are gathered. */
-interface Patience {
+/** How long answers are collected. */
+interface GatherOptions {
   waitMs: number;
-  patienceMs: number;
-  /** By default one answer is. */
+  timeoutMs: number;
+  /** By default, one answer is enough. */
   isEnough?: (answers: readonly Msg[]) => boolean;
 }
 
-/** A message that was meant for others. */
-export interface Overheard {
+/** A message as it travels. */
+export interface RawMessage {
   subject: string;
   octets: Uint8Array;
 }
@@ -108,7 +108,10 @@ export class Bus {
     return this.#service?.info().id ?? '';
   }
 
-  /** Sends an event; false and counted when there is no connection, it is being closed, or the event is too long for it. `id` for contracts that are perSender. */
+  /**
+   * Sends an event. @param id for contracts that are perSender.
+   * @returns false, counted, when there is no connection, it is being closed, or the event is too long for it.
+   */
   publish<T>(contract: EventContract<T>, message: T, id?: string): boolean {
     const connection = this.#usable;
     if (connection === undefined || connection.isDraining()) {
@@ -125,8 +128,9 @@ export class Bus {
   }
 
   /**
-   * @throws PspError SERVICE_DOWN at once when nobody hears it, SERVICE_TIMEOUT on no answer in time (what became of
-   * it is unknown), PAYLOAD_INVALID on one that does not decode, and whatever PspError the receiver's handler threw.
+   * @throws PspError SERVICE_DOWN at once when there is no receiver, SERVICE_TIMEOUT without an answer in time (whether the
+   * request was carried out is unknown), PAYLOAD_INVALID for an answer that does not decode, and the PspError that the
+   * receiver's handler threw.
    */
   async request<T, R>(contract: RequestContract<T, R>, message: T, timeoutMs: number): Promise<R> {
     const subject = subjectOf(this.options.node, contract);
@@ -149,20 +153,20 @@ export class Bus {
   }
 
   /**
-   * Asks every replica and gathers the good answers that arrive within waitMs; malformed ones are counted. While
-   * nobody answered, it waits on up to patienceMs.
+   * Sends a request to every replica and returns the valid answers that arrive within waitMs; malformed ones are counted.
+   * Without any answer it waits up to timeoutMs.
    */
   async requestAll<T, R>(
     contract: RequestContract<T, R>,
     message: T,
     waitMs: number,
-    patienceMs = waitMs,
+    timeoutMs = waitMs,
   ): Promise<R[]> {
     const subject = subjectOf(this.options.node, contract);
     const service = contract.to.join();
     const answers: R[] = [];
     const payload = contract.payload.encode(message).finish();
-    for (const answer of await this.#gather(subject, payload, service, { waitMs, patienceMs })) {
+    for (const answer of await this.#gather(subject, payload, service, { waitMs, timeoutMs })) {
       const reply = refusalIn(answer) ? undefined : this.#tryDecode(contract.reply, answer.data);
       if (reply !== undefined) answers.push(reply);
     }
@@ -170,12 +174,12 @@ export class Bus {
   }
 
   /**
-   * Everybody who answers the services protocol within waitMs.
-   * @param isEnough while it says no, it waits on up to patienceMs.
+   * The services that answer the NATS services protocol within waitMs.
+   * @param isEnough while it is false, the wait lasts up to timeoutMs.
    */
   async discover(
     waitMs: number,
-    patienceMs = waitMs,
+    timeoutMs = waitMs,
     isEnough: (found: readonly Discovered[]) => boolean = () => true,
   ): Promise<Discovered[]> {
     const found = (answers: readonly Msg[]) =>
@@ -183,12 +187,12 @@ export class Bus {
         const { name, id, version } = answer.json<Discovered>();
         return { name, id, version };
       });
-    const patience = { waitMs, patienceMs, isEnough: (answers: readonly Msg[]) => isEnough(found(answers)) };
-    return found(await this.#gather('$SRV.PING', Empty, 'services', patience));
+    const options = { waitMs, timeoutMs, isEnough: (answers: readonly Msg[]) => isEnough(found(answers)) };
+    return found(await this.#gather('$SRV.PING', Empty, 'services', options));
   }
 
-  /** Hears an event. The handler must not throw; a promise that it returns is counted against the bound. */
-  hear<T>(contract: EventContract<T>, handler: (message: T) => void | Promise<void>): void {
+  /** Receives an event. The handler must not throw; a promise that it returns counts against the limit in progress. */
+  receive<T>(contract: EventContract<T>, handler: (message: T) => void | Promise<void>): void {
     const subject = subjectOf(this.options.node, contract);
     const gate = { inFlight: 0 };
     this.#subscribe(subject, {
@@ -202,10 +206,10 @@ export class Bus {
   }
 
   /**
-   * Hears whatever travels on a subject, wildcards allowed, beside its receivers: in no queue group, and nothing is
-   * answered. Only the operator has the right.
+   * Receives every message on a subject, wildcards allowed, beside its receivers: in no queue group, and without answering.
+   * Only the operator has the right.
    */
-  listen(subject: string, handler: (message: Overheard) => void): void {
+  subscribe(subject: string, handler: (message: RawMessage) => void): void {
     const callback = (error: Error | null, { subject, data }: Msg) =>
       error ? this.options.onFault?.(subject, error) : handler({ subject, octets: data });
     this.#subscribe(subject, { callback });
@@ -213,8 +217,8 @@ export class Bus {
 
   /**
    * Answers a request. Shared ones become endpoints of this service in the NATS services protocol, so that
-   * `nats micro ls|info|stats` shows them. A PspError that the handler throws is the answer;
-   * anything else is a fault, answered ENGINE_FAILED.
+   * `nats micro ls|info|stats` shows them. A PspError that the handler throws is the
+   * answer; anything else is a fault, answered ENGINE_FAILED.
    */
   respond<T, R>(contract: RequestContract<T, R>, handler: (message: T) => R | Promise<R>): void {
     const subject = subjectOf(this.options.node, contract);
@@ -235,7 +239,7 @@ export class Bus {
           send(() => message.respond(reply));
         } catch (error) {
           if (error instanceof PspError) return no(error);
-          no(new PspError('ENGINE_FAILED', { detail: 'a fault of its own' }));
+          no(new PspError('ENGINE_FAILED', { detail: 'internal error of the service' }));
           throw error;
         }
       });
@@ -253,7 +257,7 @@ export class Bus {
     this.#register(() => this.#service?.addEndpoint(name, endpoint));
   }
 
-  /** Waits until what was published and subscribed so far has reached the server, or the connection is lost. */
+  /** Waits until everything published and subscribed so far has reached the server, or the connection is lost. */
   flush(): Promise<void> {
     return this.#link.flush();
   }
@@ -263,7 +267,7 @@ export class Bus {
     return this.#link.answers(deadlineMs);
   }
 
-  /** Receives no more messages and lets handlers finish, if there is a connection; what we send still goes. */
+  /** Receives no more messages and lets handlers finish; messages can still be sent. */
   async settle(): Promise<void> {
     if (this.#usable === undefined) return;
     this.#settled ??= this.#settle();
@@ -275,7 +279,7 @@ export class Bus {
     await Promise.all(this.#inFlight);
   }
 
-  /** Takes no more messages, lets handlers finish, sends what is queued, leaves; all of it within two seconds. */
+  /** Receives no more messages, lets handlers finish, sends what is queued and disconnects, within two seconds. */
   close(): Promise<void> {
     return this.#link.close(() => this.settle());
   }
@@ -295,7 +299,7 @@ export class Bus {
     else work(this.#link.connection as NatsConnection);
   }
 
-  /** Starts work unless too much is in flight already: then false, and counted. */
+  /** Starts work. @returns false, counted, when too much is in progress already. */
   #admit(subject: string, gate: { inFlight: number }, work: () => Promise<void>): boolean {
     if (gate.inFlight >= inFlightLimit) {
       this.counters.overrun++;
@@ -312,12 +316,12 @@ export class Bus {
     return true;
   }
 
-  /** The answers within waitMs, or those that were enough later; after patienceMs those that there are. */
+  /** The answers within waitMs, or later as soon as they are enough; after timeoutMs those that have arrived. */
   async #gather(
     subject: string,
     payload: Uint8Array,
     service: string,
-    { waitMs, patienceMs, isEnough = ({ length }) => length > 0 }: Patience,
+    { waitMs, timeoutMs, isEnough = ({ length }) => length > 0 }: GatherOptions,
   ): Promise<Msg[]> {
     const connection = this.#usable;
     if (connection === undefined) throw new PspError('SERVICE_DOWN', { service });
@@ -325,7 +329,7 @@ export class Bus {
     let isDue = false;
     let due: NodeJS.Timeout | undefined;
     try {
-      const replies = await connection.requestMany(subject, payload, { maxWait: patienceMs });
+      const replies = await connection.requestMany(subject, payload, { maxWait: timeoutMs });
       due = setTimeout(() => {
         isDue = true;
         if (isEnough(answers)) (replies as QueuedIterator<Msg>).stop();
@@ -368,7 +372,7 @@ function refuse(message: Msg | ServiceMsg, error: PspError): void {
   message.respond(Buffer.from(data), { headers: head });
 }
 
-/** The PspError that an answer stands for, if it is one. */
+/** The PspError that an answer contains, if any. */
 function refusalIn(answer: Msg): PspError | undefined {
   const code = answer.headers?.get(errorHeader);
   if (!code) return undefined;

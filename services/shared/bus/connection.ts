@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection to a server of the node, for bus.ts and stream.ts. A link exists disconnected; `connect` connects it as
+// One connection to a server of the node, for bus.ts and stream.ts. It exists disconnected; `connect` connects it as
 // soon as the server can be reached, it reconnects for ever, and `close` ends it with a deadline.
 import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises';
 import { connect, ErrorCode, Events, type NatsConnection, type NatsError } from 'nats';
@@ -17,13 +17,13 @@ export interface ConnectionOptions {
   waitOnFirstConnect?: boolean;
   /** Called while waiting for the first connect, once for each new reason. */
   onWaiting?: (reason: PspError) => void;
-  /** Ends the wait for the first connect. */
+  /** Ends the wait for the first connection. */
   signal?: AbortSignal;
 }
 
 /** Between attempts to connect for the first time. */
 const firstConnectWaitMs = 100;
-/** How long one attempt to connect may take. A server that dies in the middle of one costs this time, too. */
+/** How long one attempt to connect may take, also when the server dies during it. */
 const dialMs = 2000;
 /** How long `close` waits for handlers and for the server. */
 const closeMs = 2000;
@@ -73,8 +73,8 @@ export class BusConnection {
   }
 
   /**
-   * Waits until what was published and subscribed so far has reached the server, or the connection is lost: then
-   * what was subscribed is subscribed anew with the next one.
+   * Waits until everything published and subscribed so far has reached the server, or the connection is lost: then the
+   * client repeats the subscriptions on the next one.
    */
   async flush(): Promise<void> {
     await this.#connection?.flush().catch((error: NatsError) => {
@@ -82,7 +82,7 @@ export class BusConnection {
     });
   }
 
-  /** Whether the server answers on this connection within the deadline: a server that accepts connections may hang. */
+  /** Whether the server answers on this connection within the deadline. A server that accepts connections may hang. */
   async answers(deadlineMs: number): Promise<boolean> {
     if (this.#connection === undefined || !this.#connected || this.isClosed) return false;
     const answered = this.#connection.flush().then(
@@ -127,7 +127,7 @@ export class BusConnection {
         const connection = await dial(options);
         if (!ends.aborted) return connection;
         await connection.close();
-        reason = unavailable(options, 'the wait for it ended');
+        reason = unavailable(options, 'the attempt was ended');
       } catch (cause) {
         reason = unavailable(options, cause);
       }
@@ -141,9 +141,10 @@ export class BusConnection {
   }
 
   /**
-   * Follows the connection. A dial that the client gave up stays open, and when it ends at last the client takes
-   * that for the loss of the connection in use: it dials anew and leaves the old one open beside. The server would
-   * send half of all requests there, and their answers, which come by the new one, would be nobody's to give.
+   * Follows the state of the connection. When the client gives up an attempt to connect, that socket stays open. When it
+   * ends later, the client takes this for the loss of the connection in use: it connects anew and leaves the old socket
+   * open. The server would send half of all requests to the old socket, where no answer can be sent. So the socket that
+   * was in use is closed here.
    */
   async #watch(connection: NatsConnection, report: () => void): Promise<void> {
     let inUse = transportOf(connection);
@@ -171,8 +172,8 @@ export class BusConnection {
 }
 
 /**
- * What came of a question within the deadline, false if nothing did. An answer that has arrived when the deadline is
- * noticed counts: this process may have been the slow one.
+ * The answer within the deadline; false without one. An answer that has arrived when the deadline is noticed counts,
+ * because this process may have been the slow one.
  */
 export async function answeredIn(deadlineMs: number, answered: Promise<boolean>): Promise<boolean> {
   const late = new AbortController();
@@ -182,7 +183,7 @@ export async function answeredIn(deadlineMs: number, answered: Promise<boolean>)
   return Promise.race([answered, deadline]).finally(() => late.abort());
 }
 
-/** One socket of a client, and its end. Closing it twice is no fault. The client gives out none: bus.test.ts tells when it changes. */
+/** One socket of a client; it may be closed twice. It is no part of the client's API: bus.test.ts fails if it changes. */
 interface Transport {
   close(): Promise<void>;
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configurations of a node's two nats-servers, rendered from the contract table at each start. Every user gets
 // exactly the subjects of its rows: senders may publish them, receivers may subscribe to them, as a queue group only
-// where the row says so, and nobody may hear another's inbox. The operator is the node's administrator: it may hear
-// everything and ask, but never take a message from a service by joining its queue. Of the audit stream a service
-// may ask for single messages, which is how it finds what it has to publish; the operator may make, widen and
-// read it; nobody may delete or purge anything in it. JetStream publishes its answers itself, to whatever subject
-// a request names, so its server carries nothing that anybody acts upon. Written as JSON, which nats-server reads as
-// it is.
+// where the row says so, and no user may receive another's inbox. The operator is the node's administrator: it may receive
+// everything and send requests, but never take a message from a service by joining its queue. A service may get single
+// messages of the audit stream, which is how it finds what it has to publish; the operator may create, widen and read the
+// stream; no user may delete or purge anything in it. JetStream publishes its answers itself, to any subject that a
+// request names, so its server carries no message that a service acts upon. The configurations are JSON, which nats-server
+// reads, too.
 import {
   auditStream,
   auditSubjectsOf,
@@ -22,12 +22,12 @@ import {
   subjectOf,
 } from '../contracts.js';
 
-/** What one user may do, in nats-server's words: a subject, or "subject queue" for queue groups only. */
+/** The rights of one user, as nats-server writes them: a subject, or "subject queue" for queue groups only. */
 export interface Rights {
   publish: string[];
   subscribe: string[];
   denySubscribe: string[];
-  /** May answer each message that it hears, once. */
+  /** May answer each message that it receives, once. */
   responds: boolean;
 }
 
@@ -36,18 +36,18 @@ const maxPayload = 1024 * 1024;
 
 const isService = (user: BusUser): boolean => (services as readonly BusUser[]).includes(user);
 
-/** What the services protocol asks of a service by name; the shortest form is asked of all. */
+/** Requests of the NATS services protocol to a service by name; the shortest form goes to all services. */
 const serviceVerbs = ['PING', 'INFO', 'STATS'] as const;
 
-/** How a single message of the audit stream is asked for. */
+/** The request for a single message of the audit stream. */
 const auditMessage = `$JS.API.STREAM.MSG.GET.${auditStream}`;
-/** Making the audit stream, and reading it in order through a consumer that the server forgets by itself. */
-const auditDesk = [
+/** Requests that create the audit stream, and read it in order through a consumer that the server removes by itself. */
+const auditRequests = [
   ...['CREATE', 'UPDATE', 'INFO'].map((verb) => `$JS.API.STREAM.${verb}.${auditStream}`),
   ...['CREATE', 'INFO', 'DELETE', 'MSG.NEXT'].map((verb) => `$JS.API.CONSUMER.${verb}.${auditStream}.>`),
 ];
 
-/** What a user may do on one of the servers. */
+/** The rights of a user on one of the servers. */
 export function rightsOf(node: string, user: BusUser, server: BusServer): Rights {
   const publish = new Set<string>();
   const subscribe = new Set<string>([`${inboxPrefixOf(user)}.>`]);
@@ -70,9 +70,9 @@ export function rightsOf(node: string, user: BusUser, server: BusServer): Rights
 
 function operatorRights(node: string, server: BusServer, publish: ReadonlySet<string>): Rights {
   const every = server === 'bus' ? everySubjectOf(node) : auditSubjectsOf(node);
-  const asks = server === 'bus' ? ['$SRV.>'] : auditDesk;
+  const requests = server === 'bus' ? ['$SRV.>'] : auditRequests;
   return {
-    publish: [...publish, ...asks],
+    publish: [...publish, ...requests],
     subscribe: [`${inboxPrefixOf('operator')}.>`, every],
     denySubscribe: [`${every} >`],
     responds: false,
@@ -93,15 +93,15 @@ export interface AuditConfigOptions extends NatsConfigOptions {
   streamBytes: number;
 }
 
-/** For the server's own notes beside the stream. */
+/** For the server's own files beside the stream. */
 const fileMarginBytes = 64 * 1024 * 1024;
-/** Readers' consumers live in memory. */
+/** Consumers of readers are in memory. */
 const memoryBytes = 16 * 1024 * 1024;
 
-/** The configuration of the server with everything but audit. It holds passwords: only nats-server may read it. */
+/** The configuration of the bus server. It contains passwords: only nats-server may read it. */
 export const renderBusConfig = (options: NatsConfigOptions): string => textOf(commonOf(options, 'bus'));
 
-/** The configuration of the server with the audit stream. It holds passwords, too. */
+/** The configuration of the audit server. It contains passwords, too. */
 export const renderAuditConfig = ({ folder, streamBytes, ...options }: AuditConfigOptions): string =>
   textOf({
     ...commonOf(options, 'audit'),
@@ -114,7 +114,7 @@ export const renderAuditConfig = ({ folder, streamBytes, ...options }: AuditConf
 
 const textOf = (config: object): string => `${JSON.stringify(config, undefined, 2)}\n`;
 
-/** What one of the servers of a node calls itself. */
+/** The name of one of the servers of a node. */
 export const serverName = (node: string, server: BusServer): string => `psp-${node}-${server}`;
 
 /** Logs go to stderr by default. */

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seals of the bus: how key bytes travel between dataplane and keyexchange (docs/contracts.md, "Seals"). Each
-// start of a process derives a key of its own from the node's secret; everything in the message that is not
-// a key is bound as associated data. The dataplane's half is native/psp/bus_seal.h, byte for byte the same.
+// Seals of the bus, in which key bytes travel between dataplane and keyexchange (docs/contracts.md, "Seals"). Each start of
+// a process derives a key of its own from the node's secret; everything in the message that is not a key is associated
+// data. The dataplane's half is native/psp/bus_seal.h, byte for byte the same.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import type { Flow as FlowMessage, Offer, Seal } from '../../../proto/gen/bus.js';
 import { mapped } from '../address.js';
 import { PspError } from '../errors.js';
 import { keyLengthOf } from '../psp_version.js';
 
-/** What the sealed keys are for. */
+/** The purpose of the sealed keys. */
 export type KeyRole = 'offer' | 'egress';
 const roleOctet: Record<KeyRole, number> = { offer: 1, egress: 2 };
 
 /** Everything in a message that a seal binds. */
 export interface SealContext {
-  /** Subject of the contract (its row's `subject`); with "/reply" behind it for the answer. */
+  /** Subject of the contract (its row's `subject`), followed by "/reply" in an answer. */
   contract: string;
   node: string;
   sender: 'dataplane' | 'keyexchange';
@@ -27,7 +27,7 @@ export interface SealContext {
   exchange: bigint;
   peerEpoch: bigint | undefined;
   flows: readonly FlowMessage[];
-  /** The keys lie in the seal in this order. */
+  /** The order of the keys in the seal. */
   offers: readonly Offer[];
 }
 
@@ -37,8 +37,8 @@ const replayWindow = 1024;
 const startsRemembered = 64;
 
 /**
- * The associated data: fields in the order below, texts with a length octet in front, integers big-endian,
- * addresses as 16 octets with IPv4 mapped.
+ * The associated data: fields in the order below, texts preceded by a length octet, integers big-endian, addresses as 16
+ * octets with IPv4 mapped.
  */
 export function associatedData(context: SealContext, own: { start: Uint8Array; counter: bigint }): Buffer {
   const parts: Uint8Array[] = [];
@@ -97,7 +97,7 @@ function nonceOf(counter: bigint): Buffer {
   return nonce;
 }
 
-/** Makes seals: one per start of a process, its counter only rises. */
+/** Makes seals. A process has one sealer; its counter only rises. */
 export class Sealer {
   readonly #start = randomBytes(startLength);
   readonly #key: Buffer;
@@ -140,7 +140,7 @@ export class Opener {
 
   /**
    * @returns the keys of context.offers in their order; the caller wipes them.
-   * @throws PspError SEAL_INVALID, or REPLAY for what was opened before or is too old to tell.
+   * @throws PspError SEAL_INVALID, or REPLAY for a seal that was opened before or is too old for the window.
    */
   open(context: SealContext, seal: Seal | undefined): Buffer[] {
     if (seal === undefined || seal.start.length !== startLength || seal.box.length < tagLength) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's bus secret: 32 random octets that dataplane and keyexchange share, kept as 64 hex digits in a file
-// that only they can read; it never becomes a string here, because strings cannot be wiped. And the passwords of
-// the bus, one file for each user.
+// The node's bus secret: 32 random octets that dataplane and keyexchange share, stored as 64 hex digits in a file that only
+// they can read. It never becomes a string here, because strings cannot be wiped. The passwords of the bus have one file
+// for each user.
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { readSecretFile } from '../config/node_file.js';
@@ -10,7 +10,7 @@ import { PspError } from '../errors.js';
 
 const secretOctets = 32;
 
-/** A new secret as the content of its file; the caller wipes it. */
+/** Generates a secret. @returns the content of its file; the caller wipes it. */
 export function newBusSecret(): Buffer {
   const octets = randomFillSync(Buffer.alloc(secretOctets));
   const content = Buffer.alloc(secretOctets * 2 + 1, '\n');
@@ -62,8 +62,8 @@ export const passwordFileOf = (folder: string, user: BusUser): string => join(fo
 
 /**
  * Reads a bus user's password.
- * @throws PspError FILE_UNREADABLE, also for a file that is empty or holds anything but one word of at least 16 characters,
- * because anybody on this machine could guess it; SECRET_EXPOSED.
+ * @throws PspError FILE_UNREADABLE, also for a file that is empty or contains anything but one word of at least 16
+ * characters, because a shorter one could be guessed; SECRET_EXPOSED.
  */
 export function readPassword(folder: string, user: BusUser): string {
   const file = passwordFileOf(folder, user);

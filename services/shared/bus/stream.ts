@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The audit stream, in JetStream's words: store one message and have it acknowledged, find the last one below a
-// subject, make the stream, read it in order. It lives on a server of its own (contracts.ts), which a client reaches
-// over a connection of its own: nothing that waits for a disk shares a connection with a command. Each call is one
-// attempt with a deadline; who calls decides whether to try again. Nothing is ever deleted here: the stream drops its
-// oldest messages by itself when it is full.
+// The audit stream, in the terms of JetStream: store one message and have it acknowledged, find the last one below a
+// subject, create the stream, read it in order. It has a server of its own (contracts.ts) and a connection of its own, so
+// that nothing that waits for a disk shares a connection with a command. Each call is one attempt with a deadline; the
+// caller decides whether to try again. Nothing is ever deleted here: a full stream drops its oldest messages by itself.
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
@@ -32,7 +31,7 @@ import { answeredIn, BusConnection, type ConnectionOptions } from './connection.
 
 /** A message that the stream holds. */
 export interface Stored {
-  /** Its place in the stream, from 1. */
+  /** Its sequence number in the stream, from 1. */
   place: number;
   subject: string;
   octets: Uint8Array;
@@ -40,7 +39,7 @@ export interface Stored {
 
 /** Of the stream as a whole. */
 export interface StreamState {
-  /** Places of the oldest and of the newest message; 0 and 0 while there never was one. */
+  /** Sequence numbers of the oldest and of the newest message; 0 and 0 before the first message. */
   first: number;
   last: number;
   messages: number;
@@ -48,19 +47,19 @@ export interface StreamState {
 }
 
 const answerMs = 2000;
-/** JetStream's code of "no message found", which is an answer; "stream not found" has the same status. */
+/** JetStream's code of "no message found", which is a valid answer; "stream not found" has the same status. */
 const noMessage = 10037;
 const streamMissing = 10059;
 const consumerMissing = 10014;
 /** JetStream's status of "not enabled" and "temporarily unavailable". */
 const unavailable = 503;
-/** Messages that a reader asks for at once, and how long it waits for them. */
+/** Messages that a reader requests at once, and how long it waits for them. */
 const readAhead = 256;
 const pageMs = 1000;
 const retryMs = 500;
-/** A reader that is to end gives up when no message comes for so long. */
+/** A reader that does not follow gives up when no message arrives for so long. */
 const stallMs = 10_000;
-/** The server forgets a reader that asks for nothing for so long. */
+/** The server removes a consumer that requests nothing for so long. */
 const forgottenMs = 30_000;
 
 export interface StreamOptions extends ConnectionOptions {
@@ -95,8 +94,8 @@ export class BusStream {
   }
 
   /**
-   * Whether JetStream answers at all, be it that there is no stream: a server may answer everything else and hang
-   * there, or may have switched it off because its disk is full.
+   * Whether JetStream answers, even if only that there is no stream. A server may answer everything else while JetStream
+   * hangs, or is switched off because its disk is full.
    */
   async answers(deadlineMs: number): Promise<boolean> {
     if (!this.#isConnected) return false;
@@ -108,14 +107,14 @@ export class BusStream {
     return answeredIn(deadlineMs, answered);
   }
 
-  /** Receives what travels on a subject, wildcards allowed, beside the stream. Only the operator has the right. */
-  listen(subject: string, handler: (message: { subject: string; octets: Uint8Array }) => void): void {
+  /** Receives every message on a subject, wildcards allowed, as it is published. Only the operator has the right. */
+  subscribe(subject: string, handler: (message: { subject: string; octets: Uint8Array }) => void): void {
     const callback = (error: Error | null, { subject, data }: Msg) =>
       void (error ?? handler({ subject, octets: data }));
     this.#connection.subscribe(subject, { callback });
   }
 
-  /** Waits until what was subscribed so far has reached the server, or the connection is lost. */
+  /** Waits until every subscription so far has reached the server, or the connection is lost. */
   flush(): Promise<void> {
     return this.link.flush();
   }
@@ -130,7 +129,7 @@ export class BusStream {
 
   /**
    * Resolves once the stream holds the message. @param id within two minutes a second message of the same id is
-   * acknowledged, but not stored again. @returns its place; undefined: there is no stream, and nothing was stored.
+   * acknowledged, but not stored again. @returns its sequence number; undefined without a stream: nothing was stored.
    * @throws PspError STREAM_UNAVAILABLE; then it is unknown whether it is stored.
    */
   store(subject: string, octets: Uint8Array, id: string): Promise<number | undefined> {
@@ -157,7 +156,7 @@ export class BusStream {
     return this.#message({ seq: place });
   }
 
-  /** Makes the stream, or gives it this limit. @throws PspError STREAM_UNAVAILABLE */
+  /** Creates the stream, or changes its limit. @throws PspError STREAM_UNAVAILABLE */
   ensure(maxBytes: number): Promise<void> {
     return this.#attempt(async (manager) => {
       const { streams } = manager;
@@ -192,8 +191,8 @@ export class BusStream {
   }
 
   /**
-   * What the stream holds, oldest first, from an instant (unix milliseconds) on. While the bus is away it waits.
-   * @param follow false: ends behind the message that was the newest at the call; true: goes on until `signal`.
+   * The messages of the stream, oldest first, from an instant (unix milliseconds) on. It waits while the server is away.
+   * @param follow false: ends after the message that was the newest at the call; true: goes on until `signal`.
    * @throws PspError STREAM_UNAVAILABLE at the start, and later unless it follows.
    */
   async *read(
@@ -241,8 +240,8 @@ export class BusStream {
   }
 
   /**
-   * Reads through one consumer, until it is gone or one of its messages got lost on the way; unless it `waits`, also
-   * until nothing comes.
+   * Reads through one consumer, until it is gone or one of its messages was lost; unless it `waits`, also until nothing
+   * arrives.
    */
   async *#pages(consumer: Consumer, waits: boolean, signal: AbortSignal): AsyncGenerator<Stored> {
     for (let delivered = 0; !signal.aborted; ) {
@@ -257,19 +256,19 @@ export class BusStream {
           yield { place: seq, subject, octets: data };
         }
       } catch (cause) {
-        if (!(await this.#knows(consumer))) return;
+        if (!(await this.#exists(consumer))) return;
         throw new PspError('STREAM_UNAVAILABLE', { detail: detailOf(cause as NatsError) }, { cause });
       } finally {
         signal.removeEventListener('abort', leave);
         clearTimeout(overdue);
       }
       if (delivered === before && !waits) return;
-      // Nobody answers for a consumer that is gone.
-      if (delivered === before && !(await this.#knows(consumer))) return;
+      // A consumer that is gone does not answer.
+      if (delivered === before && !(await this.#exists(consumer))) return;
     }
   }
 
-  #knows(consumer: Consumer): Promise<boolean> {
+  #exists(consumer: Consumer): Promise<boolean> {
     return this.#attempt(() =>
       consumer.info().then(
         () => true,
@@ -294,7 +293,8 @@ export class BusStream {
   }
 
   async #attempt<T>(work: (manager: JetStreamManager) => Promise<T>): Promise<T> {
-    if (!this.#isConnected) throw new PspError('STREAM_UNAVAILABLE', { detail: 'the audit server is away' });
+    if (!this.#isConnected)
+      throw new PspError('STREAM_UNAVAILABLE', { detail: 'the audit server is not connected' });
     try {
       return await work(await this.#managed());
     } catch (cause) {
@@ -312,7 +312,7 @@ export class BusStream {
     return this.#client;
   }
 
-  /** Every call waits for the first connect: see `#attempt`. */
+  /** Set whenever the server is connected: see `#attempt`. */
   get #connection(): NatsConnection {
     const { connection } = this.link;
     if (connection === undefined) throw new Error('the audit stream was never connected');

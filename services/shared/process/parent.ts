@@ -42,6 +42,6 @@ export interface StartFailure {
 }
 
 /** Tells the parent, if there is one that listens, why this process ends with exit code 1 now. */
-export function tellParent({ code, message }: StartFailure): void {
+export function reportToParent({ code, message }: StartFailure): void {
   if (process.connected) process.send?.({ code, message } satisfies StartFailure);
 }

@@ -76,7 +76,7 @@ const lastUs = BigInt(Number.MAX_SAFE_INTEGER);
 const longestPacket = 0xffff;
 
 /** Whether a sample that came over the bus has the form that it must have. */
-export function isWhole(sample: Sample): boolean {
+export function isWellFormed(sample: Sample): boolean {
   const { flow, copy } = sample;
   const family = flow?.source.length;
   return (

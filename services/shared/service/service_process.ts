@@ -7,7 +7,7 @@ import { loadConfig, type NodeConfig } from '../config/config.js';
 import type { Service } from '../contracts.js';
 import { PspError } from '../errors.js';
 import { createLogger, flushLog, type Logger, standardError } from '../process/log.js';
-import { endWithParent, onDroppedLines, tellParent } from '../process/parent.js';
+import { endWithParent, onDroppedLines, reportToParent } from '../process/parent.js';
 import { type Dropped, dropPrivileges } from '../process/privileges.js';
 import { ignoreSignals } from '../process/signals.js';
 
@@ -31,7 +31,7 @@ export async function runService(service: Service, start: StartService): Promise
   let log = createLogger(service, '', 'info');
   const end = async (error: PspError, message: string): Promise<never> => {
     log.fatal({ code: error.code, err: error.message }, message);
-    tellParent(error);
+    reportToParent(error);
     await flushLog(lastLinesMs);
     process.exit(1);
   };

@@ -72,7 +72,7 @@ export class ServiceRuntime<S extends Service> {
     const folder = makeAuditFolder(audit.stateDir, service);
     this.audit = new AuditTrail({ ...audit, node, service, folder });
     this.audit.record('service.started', { version, ...(epoch !== undefined && { epoch }) });
-    this.audit.record('config.loaded', audit.gist);
+    this.audit.record('config.loaded', audit.configSummary);
     const faults = new LineGate();
     this.bus = new Bus({
       ...config.bus,

@@ -7,6 +7,6 @@ import type { LatestReports } from '../core/latest_reports.js';
 
 export function listen(bus: Bus, reports: LatestReports): void {
   for (const service of services) {
-    bus.hear(statsContracts[service], (stats) => reports.receive(service, stats, moment()));
+    bus.receive(statsContracts[service], (stats) => reports.receive(service, stats, moment()));
   }
 }

@@ -77,7 +77,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
     detail: 'peer b cannot be reached: the peer closed the connection',
     changes: 1,
   },
-  'peer.stranger': { code: 'PEER_UNKNOWN', peer: null, detail: 'certificate x', ...joined },
+  'peer.unauthorized': { code: 'PEER_UNKNOWN', peer: null, detail: 'certificate x', ...joined },
   'keys.rotated': { generation: 2, by: 'operator', reofferedFlows: 1, cutFlows: 0 },
   'sampling.changed': { from: null, to: 4, peer: null, by: 'operator' },
   'bypass.configured': { rule: '198.51.100.0/24 udp port 53' },

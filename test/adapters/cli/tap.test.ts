@@ -170,7 +170,7 @@ describe('psp tap', () => {
     const running = await tap();
     const keyexchange = await server.connect('keyexchange');
     const heard: string[] = [];
-    keyexchange.hear(contracts.flowMissed, ({ peer }) => void heard.push(peer));
+    keyexchange.receive(contracts.flowMissed, ({ peer }) => void heard.push(peer));
     await keyexchange.flush();
     dataplane.publish(contracts.flowMissed, wanted);
     await dataplane.request(contracts.sampleEgress, batchOf(1, 1), longMs);

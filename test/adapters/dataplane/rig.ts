@@ -154,11 +154,11 @@ export class KeyExchange {
   ) {
     this.#sealer = new Sealer(secret, 'a', 'keyexchange');
     this.#opener = new Opener(secret, 'a', 'dataplane');
-    bus.hear(contracts.dataplaneStarted, ({ epoch }) => {
+    bus.receive(contracts.dataplaneStarted, ({ epoch }) => {
       this.started.push(epoch);
     });
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
-      bus.hear(contract, (want) => {
+      bus.receive(contract, (want) => {
         const { epoch, peer, exchange, flows, offers } = want;
         const context = { epoch, peer, exchange, flows, offers, contract: contract.subject };
         this.wants.push({

@@ -280,7 +280,7 @@ describe('the dataplane', () => {
   it('tells its status, its flows and, each second, its counters', async () => {
     const { operator } = rig;
     const heard: ServiceStats[] = [];
-    operator.hear(contracts.dataplaneStats, (stats) => {
+    operator.receive(contracts.dataplaneStats, (stats) => {
       heard.push(stats);
     });
     const status = await operator.request(contracts.dataplaneStatus, {}, longMs);

@@ -134,7 +134,7 @@ describe('a sampler', () => {
   it('answers the services protocol and tells its counters once a second', async () => {
     const stats = await server.connect('stats');
     const heard: ServiceStats[] = [];
-    stats.hear(contracts.samplerStats, (each) => void heard.push(each));
+    stats.receive(contracts.samplerStats, (each) => void heard.push(each));
     await stats.flush();
     await start(new Reader());
     await take(batchOf(1, 5));

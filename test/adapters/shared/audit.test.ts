@@ -325,7 +325,7 @@ describe('what a process leaves', () => {
     taken[0]?.confirm(3);
     slow.record(2);
     await slow.trail.flush();
-    await leftovers.makeRoom();
+    await leftovers.makeSpace();
     await slow.join();
     await expect.poll(() => rig.numbers(slow)).toEqual(upTo(5));
   });

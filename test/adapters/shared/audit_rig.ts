@@ -181,7 +181,7 @@ export const upTo = (n: number, first = 1): number[] =>
 export function auditSlice(): AuditSlice {
   const stateDir = mkdtempSync(join(tmpdir(), 'psp-audit-'));
   process.once('exit', () => rmSync(stateDir, { recursive: true, force: true }));
-  const gist: AuditSlice['gist'] = {
+  const configSummary: AuditSlice['configSummary'] = {
     sha256: '0'.repeat(64),
     vips: [],
     peers: [],
@@ -199,5 +199,5 @@ export function auditSlice(): AuditSlice {
     captureEgress: false,
   };
   // Nobody listens there.
-  return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, gist };
+  return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, configSummary };
 }

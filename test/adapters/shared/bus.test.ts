@@ -60,7 +60,7 @@ describe('events', () => {
     const stats = await join('stats');
     const keyexchange = await join('keyexchange');
     const heard: string[] = [];
-    stats.hear(contracts.keyexchangeStats, ({ id }) => void heard.push(id));
+    stats.receive(contracts.keyexchangeStats, ({ id }) => void heard.push(id));
     await stats.flush();
     const health = [{ part: 'peer b', message: 'x'.repeat(1024 * 1024), sinceMs: 0n }];
     const word = (id: string, change: Partial<ServiceStats> = {}) =>
@@ -77,8 +77,8 @@ describe('events', () => {
     const started: string[] = [];
     for (const replica of ['1', '2']) {
       const keyexchange = await join('keyexchange');
-      keyexchange.hear(contracts.flowMissed, () => void missed.push(replica));
-      keyexchange.hear(contracts.dataplaneStarted, () => void started.push(replica));
+      keyexchange.receive(contracts.flowMissed, () => void missed.push(replica));
+      keyexchange.receive(contracts.dataplaneStarted, () => void started.push(replica));
       await keyexchange.flush();
     }
     for (let i = 0n; i < 100n; i++) expect(dataplane.publish(contracts.flowMissed, wanted(i))).toBe(true);
@@ -91,7 +91,7 @@ describe('events', () => {
   it('carry the sender where the row says so', async () => {
     const operator = await join('operator');
     const heard: ServiceStats[] = [];
-    operator.hear(contracts.dataplaneStats, (stats) => void heard.push(stats));
+    operator.receive(contracts.dataplaneStats, (stats) => void heard.push(stats));
     await operator.flush();
     const dataplane = await join('dataplane');
     const stats = ServiceStats.create({
@@ -106,7 +106,7 @@ describe('events', () => {
   it('that do not decode are counted and reach no handler', async () => {
     const keyexchange = await join('keyexchange');
     const heard: bigint[] = [];
-    keyexchange.hear(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
+    keyexchange.receive(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
     await keyexchange.flush();
     const dataplane = await raw('dataplane');
     dataplane.publish(subjectOf('a', contracts.flowMissed), Uint8Array.of(0x2a, 0x7f, 0x61));
@@ -121,7 +121,7 @@ describe('events', () => {
       onFault: (subject, error) => faults.push([subject, `${error}`]),
     });
     const heard: bigint[] = [];
-    keyexchange.hear(contracts.flowMissed, ({ exchange }) => {
+    keyexchange.receive(contracts.flowMissed, ({ exchange }) => {
       heard.push(exchange);
       if (exchange === 1n) throw new Error('thrown');
       if (exchange === 2n) return Promise.reject(new Error('rejected'));
@@ -145,7 +145,7 @@ describe('events', () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    keyexchange.hear(contracts.flowMissed, () => {
+    keyexchange.receive(contracts.flowMissed, () => {
       started++;
       return held;
     });
@@ -351,7 +351,7 @@ describe('the connection', () => {
     const keyexchange = await serve('keyexchange');
     const operator = await join('operator');
     const heard: bigint[] = [];
-    keyexchange.hear(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
+    keyexchange.receive(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
     await keyexchange.flush();
     await server.stop('SIGKILL');
     await expect.poll(() => [dataplane, keyexchange, operator].some((bus) => bus.connected)).toBe(false);
@@ -482,7 +482,7 @@ describe('close', () => {
   it('sends what was published before it', async () => {
     const keyexchange = await join('keyexchange');
     const heard: bigint[] = [];
-    keyexchange.hear(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
+    keyexchange.receive(contracts.flowMissed, ({ exchange }) => void heard.push(exchange));
     await keyexchange.flush();
     const dataplane = await join('dataplane');
     for (let i = 0n; i < 1000n; i++) dataplane.publish(contracts.flowMissed, wanted(i));

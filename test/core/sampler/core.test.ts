@@ -7,7 +7,7 @@ import { fileName, fits, outdated } from '../../../services/sampler/core/file_ri
 import { Intake } from '../../../services/sampler/core/intake.js';
 import { Backlog, type Chunk } from '../../../services/shared/backlog.js';
 import { Gone, Pump } from '../../../services/shared/process/outlet.js';
-import { isWhole, LineWriter, packetOf } from '../../../services/shared/samples/samples.js';
+import { isWellFormed, LineWriter, packetOf } from '../../../services/shared/samples/samples.js';
 import {
   atUs,
   batchOf,
@@ -83,7 +83,7 @@ describe('a line', () => {
       copy: sealedFrame(1),
       originalLength: 1500,
     });
-    expect(isWhole(failed)).toBe(true);
+    expect(isWellFormed(failed)).toBe(true);
     expect(line(failed)).toMatchObject({
       point: 'ingress_failed',
       direction: 'ingress',
@@ -109,12 +109,12 @@ describe('a line', () => {
   it('is of packets that failed only with a reason as the table writes it, of samples only without', () => {
     const failed = { point: SamplePoint.SAMPLE_POINT_INGRESS_FAILED, peer: '' };
     for (const reason of ['', 'icv_failure', 'ingress/', 'ingress/"x', 'sideways/icv_failure']) {
-      expect(isWhole(ingressSample(1, { ...failed, reason })), reason).toBe(false);
+      expect(isWellFormed(ingressSample(1, { ...failed, reason })), reason).toBe(false);
     }
-    expect(isWhole(ingressSample(1, { ...failed, peer: 'a"b', reason: 'ingress/x' }))).toBe(false);
-    expect(isWhole(egressSample(1, { reason: 'egress/x' }))).toBe(false);
-    expect(isWhole(egressSample(1, { peer: '' }))).toBe(false);
-    expect(isWhole(egressSample(1, { point: 6 as SamplePoint }))).toBe(false);
+    expect(isWellFormed(ingressSample(1, { ...failed, peer: 'a"b', reason: 'ingress/x' }))).toBe(false);
+    expect(isWellFormed(egressSample(1, { reason: 'egress/x' }))).toBe(false);
+    expect(isWellFormed(egressSample(1, { peer: '' }))).toBe(false);
+    expect(isWellFormed(egressSample(1, { point: 6 as SamplePoint }))).toBe(false);
   });
 
   it('keeps microseconds over the turn of a second, either way', () => {

@@ -115,7 +115,7 @@ describe('the ledger of refusals', () => {
     }
     expect(told).toBeLessThanOrEqual(bucketSize + 10);
     expect(ledger.refused(refusal, 100_000, 0)).toHaveLength(1);
-    expect(ledger.tick(100_000, true).map(({ type }) => type)).toEqual(['peer.stranger']);
+    expect(ledger.tick(100_000, true).map(({ type }) => type)).toEqual(['peer.unauthorized']);
   });
 
   it('leaves out what only says "not now"', () => {
