@@ -45,14 +45,14 @@ export function tellTrace(trace: CaptureTrace, names: TraceNames) {
 }
 
 export function tellFrame(frame: TracedFrame, names: TraceNames) {
-  const { number, atNs, length, skipped, sight, moved, peer, flow } = frame;
+  const { number, atNs, length, skipped, dissection, moved, peer, flow } = frame;
   const drops = moved.drops.map((drop) => toldDrop(drop, names));
   return {
     number,
     time: atNs === undefined ? null : timeOf(atNs),
     length,
-    packet: packetOf(sight.ip),
-    psp: names.port === 'secured' ? pspOf(sight) : null,
+    packet: packetOf(dissection.ip),
+    psp: names.port === 'secured' ? pspOf(dissection) : null,
     /** What it carries, as far as it opens. */
     inner: packetOf(frame.inner),
     peer: peer === undefined ? null : (names.peers[peer] ?? null),
@@ -79,12 +79,12 @@ export function tellFrame(frame: TracedFrame, names: TraceNames) {
       ...drops.filter(({ reason }) => ofEarlier.has(reason)),
     ],
     notes: skipped === undefined ? notesOf(frame, names) : [`not run: ${skipped}`],
-    left: frame.left.map(({ port, length, sight }) => ({
+    left: frame.left.map(({ port, length, dissection }) => ({
       port,
       length,
-      packet: packetOf(sight.ip),
-      psp: port === 'secured' ? pspOf(sight) : null,
-      tooBigMtu: sight.tooBigMtu ?? null,
+      packet: packetOf(dissection.ip),
+      psp: port === 'secured' ? pspOf(dissection) : null,
+      tooBigMtu: dissection.tooBigMtu ?? null,
     })),
   };
 }
@@ -189,7 +189,7 @@ const termsOf = (flow: NonNullable<TracedFrame['flow']>): string =>
 
 /** What happened between and behind pipes. */
 function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string[] {
-  const { moved, samples, asked, left, flow } = frame;
+  const { moved, samples, resolved, left, flow } = frame;
   const count = (name: string) => value(moved, name);
   const notes: string[] = [];
   if (count('reassembled') > 0) notes.push(`put together from ${count('fragmentsJoined') + 1} fragments`);
@@ -205,7 +205,7 @@ function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string
   }
   if (count('tooBigLearned') > 0) notes.push('the path MTU of the flow that it quotes was lowered');
   if (count('icmpSent') > 0) {
-    const mtu = left.find(({ sight }) => sight.tooBigMtu !== undefined)?.sight.tooBigMtu;
+    const mtu = left.find(({ dissection }) => dissection.tooBigMtu !== undefined)?.dissection.tooBigMtu;
     const host = port === 'unsecured' ? 'its host' : 'its source, behind the peer,';
     if (mtu !== undefined) notes.push(`${host} receives an ICMP error: MTU ${mtu}`);
     else if (count('heldTotal') > 0)
@@ -218,7 +218,7 @@ function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string
   const points = Object.entries(samplePoints).filter(([, point]) => samples.includes(point));
   if (points.length > 0) notes.push(`copied for the sampler: ${points.map(([point]) => point).join(', ')}`);
   if (count('capturesSuppressed') > 0) notes.push('not captured: too many a second');
-  for (const address of asked) notes.push(`asked for the MAC address of ${addressOf(address)}`);
+  for (const address of resolved) notes.push(`asked for the MAC address of ${addressOf(address)}`);
   if (port === 'secured' && flow === undefined && moved.drops.some(({ reason }) => reason === 'unknown_spi'))
     notes.push('no SPI counts as offered without the master keys, nor one of a version that is not spoken');
   return notes;

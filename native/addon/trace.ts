@@ -44,7 +44,7 @@ export interface TracedFrame {
   length: number;
   /** Why it was not run. */
   skipped?: string;
-  sight: FrameDissection;
+  dissection: FrameDissection;
   /** What it carries, as far as it opens under the master keys (secured port). */
   inner?: TracedPacket;
   /** Moved by timers, on the way to this frame's time. */
@@ -65,9 +65,9 @@ export interface TracedFrame {
     pathMtu: number;
   };
   /** Neighbours whose MAC addresses were asked for; they are taken to have answered. */
-  asked: Uint8Array[];
+  resolved: Uint8Array[];
   /** What came out of the ports, in order by port. */
-  left: { port: 'unsecured' | 'secured'; length: number; sight: FrameDissection }[];
+  left: { port: 'unsecured' | 'secured'; length: number; dissection: FrameDissection }[];
   /** `samplePoints` of the copies that were taken. */
   samples: number[];
 }

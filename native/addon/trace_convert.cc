@@ -102,22 +102,22 @@ Napi::Object write_ip(Napi::Env env, const IpPacket& packet, const Ports& ports)
   return ip;
 }
 
-Napi::Object write_dissection(Napi::Env env, const Dissection& sight) {
+Napi::Object write_dissection(Napi::Env env, const Dissection& dissection) {
   auto object = object_of(env);
-  object.Set("etherType", sight.ether_type);
-  if (sight.ip) object.Set("ip", write_ip(env, *sight.ip, sight.ports));
-  if (sight.psp) {
+  object.Set("etherType", dissection.ether_type);
+  if (dissection.ip) object.Set("ip", write_ip(env, *dissection.ip, dissection.ports));
+  if (dissection.psp) {
     auto psp = object_of(env);
-    psp.Set("spi", sight.psp->spi);
-    psp.Set("iv", Napi::BigInt::New(env, sight.psp->iv));
-    psp.Set("version", sight.psp->version);
-    psp.Set("cryptOffset", sight.psp->crypt_offset);
-    psp.Set("cookie", sight.psp->has_cookie);
-    psp.Set("sample", sight.psp->sample);
-    psp.Set("drop", sight.psp->drop);
+    psp.Set("spi", dissection.psp->spi);
+    psp.Set("iv", Napi::BigInt::New(env, dissection.psp->iv));
+    psp.Set("version", dissection.psp->version);
+    psp.Set("cryptOffset", dissection.psp->crypt_offset);
+    psp.Set("cookie", dissection.psp->has_cookie);
+    psp.Set("sample", dissection.psp->sample);
+    psp.Set("drop", dissection.psp->drop);
     object.Set("psp", psp);
   }
-  if (sight.too_big_mtu) object.Set("tooBigMtu", *sight.too_big_mtu);
+  if (dissection.too_big_mtu) object.Set("tooBigMtu", *dissection.too_big_mtu);
   return object;
 }
 
@@ -166,19 +166,19 @@ Napi::Object write_row(Napi::Env env, const TraceRow& row) {
   if (row.at_ns) object.Set("atNs", Napi::BigInt::New(env, *row.at_ns));
   object.Set("length", row.length);
   if (!row.skipped.empty()) object.Set("skipped", row.skipped);
-  object.Set("sight", write_dissection(env, traced.sight));
+  object.Set("dissection", write_dissection(env, traced.dissection));
   if (row.inner) object.Set("inner", write_ip(env, row.inner->ip, row.inner->ports));
   object.Set("before", write_moved(env, traced.before));
   object.Set("moved", write_moved(env, traced.moved));
   if (traced.peer) object.Set("peer", *traced.peer);
   if (traced.flow) object.Set("flow", write_flow(env, *traced.flow));
-  object.Set("asked", write_list(env, traced.asked,
-                                 [&](const Address& address) { return write_address(env, address); }));
+  object.Set("resolved", write_list(env, traced.resolved,
+                                    [&](const Address& address) { return write_address(env, address); }));
   object.Set("left", write_list(env, traced.left, [&](const LeftFrame& left) {
                auto frame = object_of(env);
                frame.Set("port", left.secured ? "secured" : "unsecured");
                frame.Set("length", left.length);
-               frame.Set("sight", write_dissection(env, left.sight));
+               frame.Set("dissection", write_dissection(env, left.dissection));
                return frame;
              }));
   object.Set("samples", write_list(env, traced.samples, [&](const SampleFacts& facts) {

@@ -36,24 +36,24 @@ std::optional<uint16_t> too_big_mtu_of(uint8_t version, std::span<const uint8_t>
 
 }  // namespace
 
-Dissection look_at(std::span<const uint8_t> frame) {
-  Dissection sight;
+Dissection dissect(std::span<const uint8_t> frame) {
+  Dissection dissection;
   const auto front = read_link(kEthernetLink, frame);
-  if (!front || frame.size() < front->length) return sight;
-  sight.ether_type = load_u16(frame.data() + front->type_offset);
-  if (front->ip_version == 0) return sight;
+  if (!front || frame.size() < front->length) return dissection;
+  dissection.ether_type = load_u16(frame.data() + front->type_offset);
+  if (front->ip_version == 0) return dissection;
   const std::span<const uint8_t> octets = frame.subspan(front->length);
   IpPacket ip;
-  if (read_ip(octets.data(), octets.size(), &ip) != IpFault::kNone) return sight;
-  sight.ip = ip;
-  sight.ports = read_ports(ip, octets.data());
-  if (ip.later_fragment) return sight;
+  if (read_ip(octets.data(), octets.size(), &ip) != IpFault::kNone) return dissection;
+  dissection.ip = ip;
+  dissection.ports = read_ports(ip, octets.data());
+  if (ip.later_fragment) return dissection;
   const auto layer4 = octets.subspan(ip.payload_offset, ip.length - ip.payload_offset);
-  if (ip.protocol == kProtocolUdp) sight.psp = psp_of(layer4);
+  if (ip.protocol == kProtocolUdp) dissection.psp = psp_of(layer4);
   if (ip.protocol == (ip.version == 4 ? kProtocolIcmp : kProtocolIcmpv6)) {
-    sight.too_big_mtu = too_big_mtu_of(ip.version, layer4);
+    dissection.too_big_mtu = too_big_mtu_of(ip.version, layer4);
   }
-  return sight;
+  return dissection;
 }
 
 }  // namespace psp

@@ -27,6 +27,6 @@ struct InnerDissection {
 };
 
 // Looks at an Ethernet frame; tags are stepped over.
-Dissection look_at(std::span<const uint8_t> frame);
+Dissection dissect(std::span<const uint8_t> frame);
 
 }  // namespace psp

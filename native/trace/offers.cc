@@ -42,7 +42,7 @@ Offers::Offers(const EngineConfig& config, const Peers& peers,
       port_(port),
       reassembly_(kUncounted, unused_) {}
 
-std::optional<InnerDissection> Offers::look(std::span<const uint8_t> frame, uint64_t now_ms) {
+std::optional<InnerDissection> Offers::scan(std::span<const uint8_t> frame, uint64_t now_ms) {
   const auto front = read_link(kEthernetLink, frame);
   if (!front || front->ip_version == 0) return std::nullopt;
   Packet packet;

@@ -29,7 +29,7 @@ class Offers {
 
   // Looks at an Ethernet frame from the wire. What it carries, or the datagram whose last fragment it is, if
   // it opens.
-  std::optional<InnerDissection> look(std::span<const uint8_t> frame, uint64_t now_ms);
+  std::optional<InnerDissection> scan(std::span<const uint8_t> frame, uint64_t now_ms);
   // The offer to be admitted before this frame arrives, if its SPI appears for the first time. Nothing where
   // its version is not spoken with its peer, and nothing for a reserved SPI. A flow that is not from a peer
   // to a host of ours was never offered anything: such an SPI is for no flow.

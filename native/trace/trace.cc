@@ -85,7 +85,7 @@ CaptureTrace trace_capture(Source& source, TraceConfig config, uint32_t limit) {
   uint64_t now_ns = 0;
   const auto time_of = [&](const Taken& taken) { return now_ns = taken.row.at_ns.value_or(now_ns); };
   for (Taken& taken : frames) {
-    if (taken.row.skipped.empty()) taken.row.inner = tracer.look(taken.frame, time_of(taken));
+    if (taken.row.skipped.empty()) taken.row.inner = tracer.scan(taken.frame, time_of(taken));
   }
   for (Taken& taken : frames) {
     if (taken.row.skipped.empty()) taken.row.traced = tracer.run(taken.frame, time_of(taken));

@@ -19,7 +19,7 @@ constexpr MacAddress kUnsecuredMac = {2, 0, 0, 0, 0, 1}, kSecuredMac = {2, 0, 0,
 constexpr MacAddress kNeighbourMac = {2, 0, 0, 0, 0, 3};
 constexpr uint64_t kSeed = 1;  // the same draw in every run
 constexpr size_t kEvents = 64, kSamples = 1024;
-constexpr int kTurnsAtMost = 4;  // a neighbour is asked, answers, and the frame leaves
+constexpr int kMaxTurns = 4;  // a neighbour is asked, answers, and the frame leaves
 
 PortInfo port_info(const TraceConfig& config, Direction direction) {
   const bool unsecured = direction == Direction::kEgress;
@@ -37,7 +37,7 @@ std::unique_ptr<MasterKey> master_key(const TraceConfig& config, size_t slot) {
   return config.master_keys.empty() ? nullptr : std::make_unique<MasterKey>(master(config, slot));
 }
 
-bool is_of_the_loop(std::string_view name) {
+bool is_loop_counter(std::string_view name) {
   return name == "polls" || name == "commands";
 }
 
@@ -54,7 +54,7 @@ Moved difference(const EngineCounts& from, const EngineCounts& to) {
   }
   for (size_t i = 0; i < to.values.size(); ++i) {
     const auto by = static_cast<int64_t>(to.values[i].value - from.values[i].value);
-    if (by != 0 && !is_of_the_loop(to.values[i].name)) moved.values.push_back({to.values[i].name, by});
+    if (by != 0 && !is_loop_counter(to.values[i].name)) moved.values.push_back({to.values[i].name, by});
   }
   for (uint32_t i = 0; i < to.bypass.size(); ++i) {
     const BypassCount &now = to.bypass[i], &then = from.bypass[i];
@@ -66,7 +66,7 @@ Moved difference(const EngineCounts& from, const EngineCounts& to) {
 }
 
 // The address that a frame of ours asks for, if it does.
-std::optional<Address> asked_for(std::span<const uint8_t> frame) {
+std::optional<Address> requested_neighbour(std::span<const uint8_t> frame) {
   if (frame.size() < kEthernetLength) return std::nullopt;
   const uint16_t type = load_u16(frame.data() + 12);
   const std::span<const uint8_t> octets = frame.subspan(kEthernetLength);
@@ -87,7 +87,7 @@ TraceConfig without_hold_limit(TraceConfig config) {
 }
 
 template <typename Body>
-void obey(Worker& worker, Body body) {
+void execute(Worker& worker, Body body) {
   Command command;
   command.body = std::move(body);
   Budget all = Budget::unlimited();
@@ -116,8 +116,8 @@ Tracer::Tracer(TraceConfig config)
   }
 }
 
-std::optional<InnerDissection> Tracer::look(std::span<const uint8_t> frame, uint64_t at_ns) {
-  return offers_ ? offers_->look(frame, at_ns / 1'000'000) : std::nullopt;
+std::optional<InnerDissection> Tracer::scan(std::span<const uint8_t> frame, uint64_t at_ns) {
+  return offers_ ? offers_->scan(frame, at_ns / 1'000'000) : std::nullopt;
 }
 
 TracedFrame Tracer::run(std::span<const uint8_t> frame, uint64_t at_ns) {
@@ -130,18 +130,18 @@ TracedFrame Tracer::run(std::span<const uint8_t> frame, uint64_t at_ns) {
   const EngineCounts before = counters_.read();
   traced.before = difference(first, before);
 
-  traced.sight = look_at(frame);
+  traced.dissection = dissect(frame);
   if (egress_) {
-    if (traced.sight.ip) key_flow({traced.sight.ip->source, traced.sight.ip->destination});
+    if (traced.dissection.ip) key_flow({traced.dissection.ip->source, traced.dissection.ip->destination});
   } else {
-    admit_and_tell_ingress(&traced);
+    admit_and_report_ingress(&traced);
     if (traced.flow) key_flow(traced.flow->flow.reversed());
   }
   const EngineCounts armed = counters_.read();
   port().receive(addressed(frame));
   settle(&traced);
   traced.moved = difference(armed, counters_.read());
-  if (egress_) tell_egress(&traced);
+  if (egress_) report_egress(&traced);
   return traced;
 }
 
@@ -159,7 +159,7 @@ std::vector<uint8_t> Tracer::addressed(std::span<const uint8_t> frame) const {
 
 void Tracer::settle(TracedFrame* traced) {
   bool asked = true;
-  for (int turns = 0; asked && turns < kTurnsAtMost; ++turns) {
+  for (int turns = 0; asked && turns < kMaxTurns; ++turns) {
     // Timers that have much to do take several turns.
     while (worker_->run_once(now_ns_)) {
     }
@@ -177,15 +177,15 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
   Neighbours& neighbours = secured ? worker_->next_hops : worker_->hosts;
   bool asked = false;
   for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
-    const std::optional<Address> target = asked_for(frame);
+    const std::optional<Address> target = requested_neighbour(frame);
     if (!target) {
-      Dissection sight = look_at(frame);
-      if (!egress_ && secured) sight.too_big_mtu = sealed_too_big_mtu(frame, sight);
-      traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), sight});
+      Dissection dissection = dissect(frame);
+      if (!egress_ && secured) dissection.too_big_mtu = sealed_too_big_mtu(frame, dissection);
+      traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), dissection});
       continue;
     }
     asked = true;
-    traced->asked.push_back(*target);
+    traced->resolved.push_back(*target);
     NeighbourMessage answer;
     answer.sender = answer.target = *target;
     answer.mac = kNeighbourMac;
@@ -197,26 +197,26 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
 
 // The MTU of an ICMP error of ours that left sealed in one piece.
 std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> frame,
-                                                   const Dissection& sight) const {
-  if (!sight.psp || sight.ip->fragment) return sight.too_big_mtu;
+                                                   const Dissection& dissection) const {
+  if (!dissection.psp || dissection.ip->fragment) return dissection.too_big_mtu;
   std::vector<uint8_t> octets(frame.begin(), frame.end());
   uint8_t* const layer3 = octets.data() + kEthernetLength;
-  uint8_t* const psp = layer3 + sight.ip->payload_offset + kUdpHeaderLength;
+  uint8_t* const psp = layer3 + dissection.ip->payload_offset + kUdpHeaderLength;
   const auto length = static_cast<size_t>(octets.data() + octets.size() - psp);
   Header header;
   if (read_header(psp, length, &header) != HeaderFault::kNone) return std::nullopt;
   void* const key = keys_->expanded(header.spi, header.version);
   uint8_t* inner = nullptr;
   IpPacket packet;
-  const bool tunnel = sight.ip->source == config_.engine.secured_address.address;
+  const bool tunnel = dissection.ip->source == config_.engine.secured_address.address;
   const OpenFault fault =
       tunnel ? open_tunnel(keys_->aead(), key, &header, psp, length, &inner, &packet)
-             : open_transport(keys_->aead(), key, &header, *sight.ip, layer3, length, &inner, &packet);
+             : open_transport(keys_->aead(), key, &header, *dissection.ip, layer3, length, &inner, &packet);
   if (fault != OpenFault::kNone) return std::nullopt;
   // As the frame that it was.
   uint8_t* const start = inner - kEthernetLength;
   EthernetAddress(kUnsecuredMac).write_source(start, packet.version == 6);
-  return look_at({start, kEthernetLength + size_t{packet.length}}).too_big_mtu;
+  return dissect({start, kEthernetLength + size_t{packet.length}}).too_big_mtu;
 }
 
 // The peer's offer is in place before the first packet of a flow comes.
@@ -239,12 +239,12 @@ void Tracer::key_flow(const FlowKey& flow) {
   install.keys.push_back(key);
   master_key(config_, slot_of(given.spi))->derive(key.spi, key.version, install.keys[0].key.data());
   install.results.resize(1);
-  obey(*worker_, std::move(install));
+  execute(*worker_, std::move(install));
 }
 
-void Tracer::tell_egress(TracedFrame* traced) {
-  if (!traced->sight.ip) return;
-  const FlowKey key{traced->sight.ip->source, traced->sight.ip->destination};
+void Tracer::report_egress(TracedFrame* traced) {
+  if (!traced->dissection.ip) return;
+  const FlowKey key{traced->dissection.ip->source, traced->dissection.ip->destination};
   const uint16_t peer = worker_->peers.owner(key.destination);
   if (peer < config_.engine.peers.size()) traced->peer = peer;
   const uint32_t number = worker_->flows.find(key);
@@ -254,15 +254,16 @@ void Tracer::tell_egress(TracedFrame* traced) {
   traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*worker_, number)};
 }
 
-void Tracer::admit_and_tell_ingress(TracedFrame* traced) {
-  if (!traced->sight.psp || !offers_) return;
-  if (const auto entry = offers_->due(traced->sight)) {
+void Tracer::admit_and_report_ingress(TracedFrame* traced) {
+  if (!traced->dissection.psp || !offers_) return;
+  if (const auto entry = offers_->due(traced->dissection)) {
     AdmitCommand admit;
     admit.entries = {*entry};
-    obey(*worker_, std::move(admit));
+    execute(*worker_, std::move(admit));
   }
-  if (!offers_->is_for_a_flow(traced->sight.psp->spi)) return;
-  const uint32_t number = worker_->receive_spis.find(traced->sight.psp->spi, traced->sight.psp->version);
+  if (!offers_->is_for_a_flow(traced->dissection.psp->spi)) return;
+  const uint32_t number =
+      worker_->receive_spis.find(traced->dissection.psp->spi, traced->dissection.psp->version);
   if (number == 0) return;
   const ReceiveSpi& spi = worker_->receive_spis[number];
   const InboundFlow& flow = worker_->receive_spis.flow_of(number);

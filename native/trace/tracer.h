@@ -66,16 +66,16 @@ struct TracedFlow {
 struct LeftFrame {
   bool secured;
   uint32_t length;
-  Dissection sight;
+  Dissection dissection;
 };
 
 struct TracedFrame {
-  Dissection sight;
+  Dissection dissection;
   Moved before;                    // by timers, on the way to this frame's time
   Moved moved;                     // by this frame
   std::optional<uint16_t> peer;    // egress: whose the destination is; ingress: whose the SPI is
   std::optional<TracedFlow> flow;  // keyed, offered
-  std::vector<Address> asked;      // neighbours whose MAC addresses were asked for, and answered
+  std::vector<Address> resolved;   // neighbours whose MAC addresses were asked for, and answered
   std::vector<LeftFrame> left;     // in order, by port
   std::vector<SampleFacts> samples;
 };
@@ -87,7 +87,7 @@ class Tracer {
 
   // Looks at an Ethernet frame before any is run, for the offers that the file implies. Ingress with master
   // keys: what it carries.
-  std::optional<InnerDissection> look(std::span<const uint8_t> frame, uint64_t at_ns);
+  std::optional<InnerDissection> scan(std::span<const uint8_t> frame, uint64_t at_ns);
   // Runs an Ethernet frame that arrives at that time; one before that of an earlier frame counts as that.
   TracedFrame run(std::span<const uint8_t> frame, uint64_t at_ns);
   // What waits in the gateway now.
@@ -103,9 +103,10 @@ class Tracer {
   void settle(TracedFrame* traced);
   bool collect(bool secured, TracedFrame* traced);
   void key_flow(const FlowKey& flow);
-  std::optional<uint16_t> sealed_too_big_mtu(std::span<const uint8_t> frame, const Dissection& sight) const;
-  void tell_egress(TracedFrame* traced);
-  void admit_and_tell_ingress(TracedFrame* traced);
+  std::optional<uint16_t> sealed_too_big_mtu(std::span<const uint8_t> frame,
+                                             const Dissection& dissection) const;
+  void report_egress(TracedFrame* traced);
+  void admit_and_report_ingress(TracedFrame* traced);
 
   const TraceConfig config_;
   const bool egress_;

@@ -23,10 +23,10 @@ TEST(Offers, AnSpiIsForTheFlowOfTheFirstPacketThatOpensUnderIt) {
   EXPECT_EQ(told[0].peer, 0);
   ASSERT_TRUE(told[0].flow);
   EXPECT_EQ(told[0].flow->flow, flow("10.2.0.9", "10.1.0.5"));
-  EXPECT_EQ(told[0].asked, std::vector<Address>{address("10.1.0.5")});
+  EXPECT_EQ(told[0].resolved, std::vector<Address>{address("10.1.0.5")});
   ASSERT_EQ(told[0].left.size(), 1u);
   EXPECT_FALSE(told[0].left[0].secured);
-  EXPECT_EQ(told[0].left[0].sight.ip->source, address("10.2.0.9"));
+  EXPECT_EQ(told[0].left[0].dissection.ip->source, address("10.2.0.9"));
 
   EXPECT_EQ(drops_of(told[1].moved), "ingress/acl_miss");
   EXPECT_EQ(told[1].flow->flow, flow("10.2.0.9", "10.1.0.5"));
@@ -35,13 +35,13 @@ TEST(Offers, AnSpiIsForTheFlowOfTheFirstPacketThatOpensUnderIt) {
 
 TEST(Offers, TellWhatAPacketCarries) {
   Traced traced(keyed(Direction::kIngress));
-  const auto carried = traced.tracer.look(on_wire(tunnel(0x21), inner("10.2.0.10")), kCapturedNs);
+  const auto carried = traced.tracer.scan(on_wire(tunnel(0x21), inner("10.2.0.10")), kCapturedNs);
   ASSERT_TRUE(carried);
   EXPECT_EQ(carried->ip.source, address("10.2.0.10"));
   EXPECT_EQ(carried->ports.destination, 5000);
   Frame forged = on_wire(tunnel(0x21), inner());
   forged.back() ^= 1;
-  EXPECT_FALSE(traced.tracer.look(forged, kCapturedNs));
+  EXPECT_FALSE(traced.tracer.scan(forged, kCapturedNs));
 }
 
 TEST(Offers, AreOfEveryVersionAndModeThatIsSpoken) {
@@ -110,7 +110,7 @@ TEST(Offers, AreNoneOfAReservedSpi) {
   Traced traced(keyed(Direction::kIngress));
   for (const uint32_t spi : {0u, 0x80000000u}) {
     const Frame frame = on_wire(tunnel(spi), inner());
-    EXPECT_FALSE(traced.tracer.look(frame, kCapturedNs));
+    EXPECT_FALSE(traced.tracer.scan(frame, kCapturedNs));
     const TracedFrame told = traced.run(frame);
     EXPECT_EQ(drops_of(told.moved), "ingress/unknown_spi");
     EXPECT_FALSE(told.flow);
@@ -121,7 +121,7 @@ TEST(Offers, AreNoneWithoutMasterKeys) {
   Traced traced(trace_config(Direction::kIngress));
   const auto told = traced.run_all({on_wire(tunnel(0x81), inner()), from_wire(inner())});
   EXPECT_EQ(drops_of(told[0].moved), "ingress/unknown_spi");
-  EXPECT_EQ(told[0].sight.psp->spi, 0x81u);
+  EXPECT_EQ(told[0].dissection.psp->spi, 0x81u);
   EXPECT_EQ(drops_of(told[1].moved), "ingress/not_psp");
 }
 

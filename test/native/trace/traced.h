@@ -44,7 +44,7 @@ struct Traced {
   }
   // Looks at all before any is run.
   std::vector<TracedFrame> run_all(const std::vector<Frame>& frames) {
-    for (const Frame& frame : frames) tracer.look(frame, at_ns);
+    for (const Frame& frame : frames) tracer.scan(frame, at_ns);
     std::vector<TracedFrame> traced;
     for (const Frame& frame : frames) traced.push_back(run(frame));
     return traced;

@@ -17,26 +17,26 @@ TEST(Tracer, TellsThePipesOfAPacketThatIsSealedAndWhatLeft) {
   EXPECT_EQ(moved_by(frame.moved, "forwardedEgress"), 1);
   EXPECT_EQ(moved_by(frame.moved, "polls"), 0);
   EXPECT_EQ(frame.peer, 0);
-  ASSERT_TRUE(frame.sight.ip);
-  EXPECT_EQ(frame.sight.ip->source, address("10.1.0.5"));
-  EXPECT_EQ(frame.sight.ports.destination, 5000);
+  ASSERT_TRUE(frame.dissection.ip);
+  EXPECT_EQ(frame.dissection.ip->source, address("10.1.0.5"));
+  EXPECT_EQ(frame.dissection.ports.destination, 5000);
 
   ASSERT_TRUE(frame.flow);
   EXPECT_EQ(frame.flow->spi, 0x11u);
   EXPECT_EQ(frame.flow->version, 0);
   EXPECT_EQ(frame.flow->mode, Mode::kTunnel);
   EXPECT_EQ(frame.flow->path_mtu, 1600);
-  EXPECT_EQ(frame.asked, std::vector<Address>{address("192.0.2.2")});
+  EXPECT_EQ(frame.resolved, std::vector<Address>{address("192.0.2.2")});
   ASSERT_EQ(frame.left.size(), 1u);
   EXPECT_TRUE(frame.left[0].secured);
   EXPECT_EQ(frame.left[0].length, 14 + inner.size() + 60);
-  EXPECT_EQ(frame.left[0].sight.ip->destination, address("192.0.2.2"));
-  ASSERT_TRUE(frame.left[0].sight.psp);
-  EXPECT_EQ(frame.left[0].sight.psp->iv, 100u);
+  EXPECT_EQ(frame.left[0].dissection.ip->destination, address("192.0.2.2"));
+  ASSERT_TRUE(frame.left[0].dissection.psp);
+  EXPECT_EQ(frame.left[0].dissection.psp->iv, 100u);
 
   const TracedFrame next = traced.run(from_host(inner));
-  EXPECT_EQ(next.left.at(0).sight.psp->iv, 101u);
-  EXPECT_TRUE(next.asked.empty());
+  EXPECT_EQ(next.left.at(0).dissection.psp->iv, 101u);
+  EXPECT_TRUE(next.resolved.empty());
 }
 
 TEST(Tracer, SealsInTheModeVersionAndWithTheCookieOfTheFlowsPeer) {
@@ -50,8 +50,8 @@ TEST(Tracer, SealsInTheModeVersionAndWithTheCookieOfTheFlowsPeer) {
   EXPECT_EQ(frame.flow->version, 1);
   EXPECT_EQ(frame.flow->cookie, 77u);
   ASSERT_EQ(frame.left.size(), 1u);
-  EXPECT_EQ(frame.left[0].sight.ip->destination, address("fd00:3::9"));
-  EXPECT_TRUE(frame.left[0].sight.psp->has_cookie);
+  EXPECT_EQ(frame.left[0].dissection.ip->destination, address("fd00:3::9"));
+  EXPECT_TRUE(frame.left[0].dissection.psp->has_cookie);
 }
 
 TEST(Tracer, HoldsWithoutAKeyAndTellsWhatTheBoundsPushOut) {
@@ -100,8 +100,8 @@ TEST(Tracer, TellsWhatBecomesOfPacketsThatDoNotFit) {
   EXPECT_EQ(moved_by(told.moved, "icmpSent"), 1);
   ASSERT_EQ(told.left.size(), 1u);
   EXPECT_FALSE(told.left[0].secured);
-  EXPECT_EQ(told.left[0].sight.too_big_mtu, 1440);
-  EXPECT_EQ(told.asked, std::vector<Address>{address("10.1.0.5")});
+  EXPECT_EQ(told.left[0].dissection.too_big_mtu, 1440);
+  EXPECT_EQ(told.resolved, std::vector<Address>{address("10.1.0.5")});
 
   const TracedFrame cut = traced.run(from_host(long_packet("10.1.0.5", "10.2.0.9", 1500)));
   EXPECT_EQ(drops_of(cut.moved), "");
@@ -120,7 +120,7 @@ TEST(Tracer, TellsTheDrawAndTheCopies) {
   ASSERT_EQ(drawn.samples.size(), 2u);
   EXPECT_EQ(drawn.samples[0].point, SamplePoint::kEgressPlain);
   EXPECT_EQ(drawn.samples[1].point, SamplePoint::kEgressSealed);
-  EXPECT_TRUE(drawn.left.at(0).sight.psp->sample);
+  EXPECT_TRUE(drawn.left.at(0).dissection.psp->sample);
   const TracedFrame other = traced.run(from_host("10.1.0.5", "10.3.0.9", "hello"));
   EXPECT_EQ(steps_of(other.moved), "ingress_root+ egress_root+ egress_acl+");
   EXPECT_TRUE(other.samples.empty());
@@ -134,8 +134,8 @@ TEST(Tracer, NamesTheRuleByWhichAPacketPassesUnencrypted) {
   EXPECT_EQ(steps_of(frame.moved), "ingress_root+ egress_root+");
   EXPECT_EQ(frame.moved.bypassed, std::vector<uint32_t>{1});
   ASSERT_EQ(frame.left.size(), 1u);
-  EXPECT_FALSE(frame.left[0].sight.psp);
-  EXPECT_EQ(frame.left[0].sight.ip->destination, address("192.0.2.77"));
+  EXPECT_FALSE(frame.left[0].dissection.psp);
+  EXPECT_EQ(frame.left[0].dissection.ip->destination, address("192.0.2.77"));
 }
 
 TEST(Tracer, TellsWhatTimersDidBeforeAFrameApartFromIt) {
@@ -182,7 +182,7 @@ TEST(Tracer, ConsumesArpOfTheFileAndTellsTheAnswer) {
   const TracedFrame frame = traced.run(arp(true, kHostMac, "10.1.0.5", "10.1.0.1"));
   EXPECT_EQ(moved_by(frame.moved, "consumed"), 1);
   ASSERT_EQ(frame.left.size(), 1u);
-  EXPECT_EQ(frame.left[0].sight.ether_type, 0x0806);
+  EXPECT_EQ(frame.left[0].dissection.ether_type, 0x0806);
 }
 
 TEST(Tracer, GivesEveryFrameOneEndWhateverItHolds) {
@@ -216,7 +216,7 @@ TEST(Tracer, GivesEveryFrameOneEndWhateverItHolds) {
         frame[below(std::min<size_t>(frame.size(), 80))] ^= static_cast<uint8_t>(1 << below(8));
       }
       if (below(8) == 0) frame.resize(below(frame.size()));
-      traced.tracer.look(frame, traced.at_ns);
+      traced.tracer.scan(frame, traced.at_ns);
       const TracedFrame told = traced.run(frame, below(50));
       ASSERT_EQ(ends_of(told.moved), 1) << "frame " << i << ": " << drops_of(told.moved);
     }
