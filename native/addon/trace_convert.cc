@@ -139,7 +139,7 @@ Napi::Object write_moved(Napi::Env env, const Moved& moved) {
              }));
   auto values = object_of(env);
   for (const Moved::Value& value : moved.values) {
-    values.Set(write_text(env, value.name), static_cast<double>(value.by));
+    values.Set(write_text(env, value.name), static_cast<double>(value.change));
   }
   object.Set("values", values);
   object.Set("bypassed",

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The IP packet of a captured frame, checked for sealing and for opening alike: no length field, of whichever
-// layer, may make octets of the file vanish. Completes what a sending host leaves to its interface.
+// The IP packet of a captured frame, validated for sealing and opening alike: no length field of any layer
+// may hide octets of the file. Checksums and lengths that a sending host leaves to its interface (offload)
+// are filled in.
 #pragma once
+
+#include <string>
 
 #include "pcap/fault.h"
 #include "pcap/layers.h"
@@ -12,17 +15,19 @@ namespace psp {
 
 struct CapturedPacket {
   IpPacket ip;
-  size_t padding = 0;  // octets of the frame behind it, which are link padding or a frame check sequence
-  bool completed =
-      false;  // its IPv4 header checksum or its length was left to the interface, and is there now
+  size_t padding = 0;      // octets of the frame after it: link padding or a frame check sequence
+  bool completed = false;  // a checksum or length that was left to the interface was filled in
 };
 
-// Reads the packet behind the layers of a frame; `octets` is a copy of what was captured of it, in which it
-// is completed. Throws CaptureFault of that kind.
+// Reads the packet after the link layers of a frame. `octets` is a copy of the captured packet, in which
+// fields are filled in. Throws CaptureFault of the given kind.
 CapturedPacket read_captured(const CaptureRecord& record, CaptureFaultKind kind, const Layers& layers,
                              uint8_t* octets);
 
-// The same for frames of link types that are not known.
-[[noreturn]] void refuse_link(const CaptureRecord& record, CaptureFaultKind kind);
+// Why a frame that the snap length truncated is not processed, as a text that completes a sentence about it.
+std::string truncation_detail(const CaptureRecord& record);
+
+// Throws the CaptureFault for a frame of an unsupported link type.
+[[noreturn]] void throw_unsupported_link(const CaptureRecord& record, CaptureFaultKind kind);
 
 }  // namespace psp

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// First whether a frame has PSP, by a look that forgives everything; a frame that has must then open in full.
-// The UDP checksum is not looked at: captures on the sending host often lack it, and the ICV covers what it
-// would.
+// Works in two steps. A tolerant check finds out whether a frame is PSP; a frame that is must then open in
+// full. The UDP checksum is not verified: captures on the sending host often lack it, and the ICV covers the
+// same octets.
 #include "pcap/decrypt.h"
 
 #include <algorithm>
@@ -21,11 +21,11 @@ namespace psp {
 
 namespace {
 
-[[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
+[[noreturn]] void fail(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotOpened, record.number, std::move(detail));
 }
 
-// The offset of UDP in what was captured of a packet, if that is what it carries.
+// The offset of the UDP header in a captured packet, if the packet is UDP.
 std::optional<size_t> udp_offset(std::span<const uint8_t> packet) {
   if (packet.empty()) return std::nullopt;
   if (packet[0] >> 4 == 4) {
@@ -60,13 +60,13 @@ std::optional<size_t> udp_offset(std::span<const uint8_t> packet) {
   return offset;
 }
 
-// Octets of UDP payload, which are all that lie behind the UDP header.
+// Returns the length of the UDP payload. Throws unless the datagram ends where the IP packet does.
 size_t read_payload_length(const CaptureRecord& record, const IpPacket& outer, const uint8_t* octets) {
-  const size_t there = outer.length - outer.payload_offset;
-  const size_t length = there < kUdpHeaderLength ? 0 : load_u16(octets + outer.payload_offset + 4);
-  if (length < kUdpHeaderLength || length > there) refuse(record, "its UDP length cannot be");
-  if (length < there) {
-    refuse(record, std::to_string(there - length) + " octets of its IP packet lie behind its UDP datagram");
+  const size_t available = outer.length - outer.payload_offset;
+  const size_t length = available < kUdpHeaderLength ? 0 : load_u16(octets + outer.payload_offset + 4);
+  if (length < kUdpHeaderLength || length > available) fail(record, "its UDP length is invalid");
+  if (length < available) {
+    fail(record, std::to_string(available - length) + " octets of its IP packet follow its UDP datagram");
   }
   return length - kUdpHeaderLength;
 }
@@ -77,24 +77,24 @@ Header read_psp(const CaptureRecord& record, const uint8_t* payload, size_t leng
     case HeaderFault::kNone:
       break;
     case HeaderFault::kTruncated:
-      refuse(record, "it is shorter than a PSP header and an ICV");
+      fail(record, "it is shorter than a PSP header and an ICV");
     case HeaderFault::kMalformed:
-      refuse(record, "its PSP header is malformed");
+      fail(record, "its PSP header is malformed");
     case HeaderFault::kCryptOffset:
-      refuse(record, "its crypt offset points past its payload");
+      fail(record, "its crypt offset points past its payload");
   }
   if (!is_known_version(header.version)) {
-    refuse(record, "its PSP version " + std::to_string(header.version) + " is none of 0 to 3");
+    fail(record, "its PSP version " + std::to_string(header.version) + " is unknown; 0 to 3 are supported");
   }
-  if (is_reserved_spi(header.spi)) refuse(record, "the low 31 bits of its SPI are zero");
+  if (is_reserved_spi(header.spi)) fail(record, "the low 31 bits of its SPI are zero");
   return header;
 }
 
-std::string wrong_icv(const Header& header) {
+std::string icv_detail(const Header& header) {
   char text[120];
   std::snprintf(
       text, sizeof text,
-      "its ICV is wrong (SPI 0x%08x, version %u): it was changed, or sealed under other master keys",
+      "its ICV is wrong (SPI 0x%08x, version %u): it was modified, or sealed under other master keys",
       header.spi, header.version);
   return text;
 }
@@ -106,11 +106,11 @@ bool is_to_psp(std::span<const uint8_t> packet) {
   return udp && packet.size() >= *udp + 4 && load_u16(packet.data() + *udp + 2) == kUdpPort;
 }
 
-FrameOpener::FrameOpener(CaptureKeys& keys) : keys_(keys), scratch_(new uint8_t[kLongestFrame]) {}
+FrameOpener::FrameOpener(CaptureKeys& keys) : keys_(keys), scratch_(new uint8_t[kMaxFrameLength]) {}
 
 FrameFate FrameOpener::open(const CaptureRecord& record) {
   std::optional<Layers> layers = read_layers(record.interface->link_type, record.frame);
-  if (!layers) refuse_link(record, CaptureFaultKind::kNotOpened);
+  if (!layers) throw_unsupported_link(record, CaptureFaultKind::kNotOpened);
   if (layers->ip_version == 0) return {.kind = std::move(layers->kind)};
   if (!is_to_psp(record.frame.subspan(layers->length))) return {.kind = "IP without PSP"};
   std::copy(record.frame.begin(), record.frame.end(), scratch_.get());
@@ -120,7 +120,7 @@ FrameFate FrameOpener::open(const CaptureRecord& record) {
 FrameFate FrameOpener::open_packet(const CaptureRecord& record, const Layers& layers, uint8_t* octets) {
   const CapturedPacket captured = read_captured(record, CaptureFaultKind::kNotOpened, layers, octets);
   const IpPacket& outer = captured.ip;
-  if (outer.fragment) refuse(record, "it is a fragment; reassembling is not done here");
+  if (outer.fragment) fail(record, "it is a fragment; fragments are not reassembled");
   const size_t length = read_payload_length(record, outer, octets);
   uint8_t* const payload = octets + outer.payload_offset + kUdpHeaderLength;
   Header header = read_psp(record, payload, length);
@@ -135,13 +135,13 @@ FrameFate FrameOpener::open_packet(const CaptureRecord& record, const Layers& la
       mode == Mode::kTunnel
           ? open_tunnel(keys_.aead(), key, &header, payload, length, &inner, &packet)
           : open_transport(keys_.aead(), key, &header, outer, octets, length, &inner, &packet);
-  if (fault == OpenFault::kIcv) refuse(record, wrong_icv(header));
-  if (fault == OpenFault::kTrailer) refuse(record, "it is authentic, but what it holds is no packet");
+  if (fault == OpenFault::kIcv) fail(record, icv_detail(header));
+  if (fault == OpenFault::kTrailer) fail(record, "it is authentic, but its payload is not a valid packet");
 
   uint8_t* const start = inner - layers.length;
   std::copy_backward(octets - layers.length, octets, inner);
   if (const char* const layers_fault = rewrite_layers(layers, packet.version, packet.length, start))
-    refuse(record, layers_fault);
+    fail(record, layers_fault);
   return {.frame = {{start, layers.length + packet.length}},
           .mode = mode,
           .padding = captured.padding,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decrypts the frames of a capture, whatever SPIs, versions and modes they have. A file holds no security
-// association, so the mode is read off the PSP next header: 4 and 41 are tunnel mode, all others transport.
+// Decrypts the frames of a capture, with any mix of SPIs, versions and modes. A file has no security
+// associations, so the mode is derived from the next header of PSP: 4 and 41 are tunnel mode, all others
+// transport mode.
 #pragma once
 
 #include <memory>
@@ -18,8 +19,8 @@ class FrameOpener {
   // Borrows the keys.
   explicit FrameOpener(CaptureKeys& keys);
 
-  // The frame with the packet that its PSP packet held. A frame without PSP is copied: no IP, or not UDP to
-  // port 1000. Throws CaptureFault (kNotOpened).
+  // Returns the frame with the packet that its PSP packet carried. A frame that is not IP, or not UDP to port
+  // 1000, is copied. Throws CaptureFault (kNotOpened).
   FrameFate open(const CaptureRecord& record);
 
  private:
@@ -29,8 +30,8 @@ class FrameOpener {
   std::unique_ptr<uint8_t[]> scratch_;
 };
 
-// Whether what was captured of an IP packet is UDP to the port of PSP, also when it is cut, malformed or a
-// first fragment: to be PSP it then need not open.
+// Whether a captured IP packet is UDP to the PSP port. True also for truncated or malformed packets and first
+// fragments: such a packet is PSP although it cannot be opened.
 bool is_to_psp(std::span<const uint8_t> packet);
 
 }  // namespace psp

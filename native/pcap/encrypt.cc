@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outer headers in tunnel mode say what the packet's own say, so that files can be held against those of
-// other tools: addresses unless others are asked for, hop limit, DSCP, and of IPv4 don't-fragment and
-// identification.
+// In tunnel mode the outer header takes its fields from the inner packet, so that files can be compared with
+// those of other tools: addresses unless options give others, hop limit, DSCP, and for IPv4 don't-fragment
+// and identification.
 #include "pcap/encrypt.h"
 
 #include <algorithm>
@@ -18,11 +18,12 @@ namespace psp {
 
 namespace {
 
-[[noreturn]] void refuse(const CaptureRecord& record, std::string detail) {
+[[noreturn]] void fail(const CaptureRecord& record, std::string detail) {
   throw CaptureFault(CaptureFaultKind::kNotSealed, record.number, std::move(detail));
 }
 
-// XOR of the ports as the reference tool has it, or PSP's own port where there are none.
+// The XOR of the ports, as in the reference implementation (google/psp), or the PSP port if the packet has no
+// ports.
 uint16_t udp_source_of(const IpPacket& packet, const uint8_t* octets) {
   const bool has_ports = packet.protocol == kProtocolTcp || packet.protocol == kProtocolUdp;
   if (!has_ports || packet.fragment) return kUdpPort;
@@ -43,31 +44,31 @@ Outer outer_of(const SealOptions& options, const IpPacket& packet, const uint8_t
   return outer;
 }
 
-// Refuses a crypt offset that points past what will lie between IV and ICV.
+// Throws if the crypt offset points past the octets between IV and ICV.
 void check_offset(const CaptureRecord& record, const SealOptions& options, size_t payload) {
-  const size_t longest = sealed_payload_octets(payload, options.cookie.has_value()) / 4;
-  if (options.crypt_offset <= longest) return;
-  refuse(record, "crypt offset " + std::to_string(options.crypt_offset) +
-                     " points past its payload; the longest for it is " + std::to_string(longest));
+  const size_t max_offset = sealed_payload_octets(payload, options.cookie.has_value()) / 4;
+  if (options.crypt_offset <= max_offset) return;
+  fail(record, "crypt offset " + std::to_string(options.crypt_offset) +
+                   " points past its payload; the maximum for it is " + std::to_string(max_offset));
 }
 
-TransportLayout cut_of(const CaptureRecord& record, const IpPacket& packet, const uint8_t* octets) {
-  TransportLayout cut;
-  switch (read_transport_layout(packet, octets, &cut)) {
+TransportLayout layout_of(const CaptureRecord& record, const IpPacket& packet, const uint8_t* octets) {
+  TransportLayout layout;
+  switch (read_transport_layout(packet, octets, &layout)) {
     case TransportFault::kNone:
-      return cut;
+      return layout;
     case TransportFault::kFragment:
-      refuse(record, "it is a fragment, which only tunnel mode carries");
+      fail(record, "it is a fragment, which only tunnel mode can encrypt");
     case TransportFault::kTunnelProtocol:
-      refuse(record, "it holds protocol 4 or 41, which only tunnel mode carries");
+      fail(record, "its protocol is 4 or 41, which only tunnel mode can encrypt");
     default:
-      refuse(record, "it would be longer than an IP packet can be");
+      fail(record, "it would exceed the maximum length of an IP packet");
   }
 }
 
 }  // namespace
 
-uint32_t FrameSealer::growth() {
+uint32_t FrameSealer::max_growth() {
   return static_cast<uint32_t>(tunnel_overhead(true, true));
 }
 
@@ -75,16 +76,17 @@ FrameSealer::FrameSealer(CaptureKeys& keys, const SealOptions& options)
     : keys_(keys),
       options_(options),
       iv_(options.iv),
-      // In front of the packet: the longest layers in front of it, and all that is put between.
-      scratch_(new uint8_t[2 * kLongestFrame + 2 * growth()]) {}
+      // Before the packet there is space for the longest link headers and for all headers that sealing
+      // inserts.
+      scratch_(new uint8_t[2 * kMaxFrameLength + 2 * max_growth()]) {}
 
 FrameFate FrameSealer::seal(const CaptureRecord& record) {
   std::optional<Layers> layers = read_layers(record.interface->link_type, record.frame);
-  if (!layers) refuse_link(record, CaptureFaultKind::kNotSealed);
-  if (layers->hides)
-    refuse(record, "it is " + layers->kind + ", which may hold IP where it cannot be encrypted");
+  if (!layers) throw_unsupported_link(record, CaptureFaultKind::kNotSealed);
+  if (layers->may_hide_ip)
+    fail(record, "it is " + layers->kind + ", which may contain IP that cannot be encrypted");
   if (layers->ip_version == 0) return {.kind = std::move(layers->kind)};
-  uint8_t* const octets = scratch_.get() + kLongestFrame + growth();
+  uint8_t* const octets = scratch_.get() + kMaxFrameLength + max_growth();
   std::copy(record.frame.begin() + static_cast<ptrdiff_t>(layers->length), record.frame.end(), octets);
   const CapturedPacket packet = read_captured(record, CaptureFaultKind::kNotSealed, *layers, octets);
   if (!iv_) {
@@ -97,7 +99,7 @@ FrameFate FrameSealer::seal(const CaptureRecord& record) {
   std::copy_n(record.frame.begin(), layers->length, start);
   const bool ipv4 = sealed[0] >> 4 == 4;
   const size_t length = ipv4 ? load_u16(sealed + 2) : load_u16(sealed + 4) + size_t{kIpv6Header};
-  if (const char* const fault = rewrite_layers(*layers, ipv4 ? 4 : 6, length, start)) refuse(record, fault);
+  if (const char* const fault = rewrite_layers(*layers, ipv4 ? 4 : 6, length, start)) fail(record, fault);
   iv_ = *iv_ == UINT64_MAX ? std::nullopt : std::optional(*iv_ + 1);
   return {.frame = {{start, layers->length + length}},
           .mode = options_.mode,
@@ -116,14 +118,14 @@ uint8_t* FrameSealer::seal_packet(const CaptureRecord& record, const IpPacket& p
   void* const key = keys_.expanded(options_.spi, options_.version);
 
   if (options_.mode == Mode::kTransport) {
-    const TransportLayout cut = cut_of(record, packet, octets);
-    check_offset(record, options_, cut.length - cut.header_length);
-    return seal_transport(keys_.aead(), key, cut, udp_source_of(packet, octets), false, header, octets);
+    const TransportLayout layout = layout_of(record, packet, octets);
+    check_offset(record, options_, layout.length - layout.header_length);
+    return seal_transport(keys_.aead(), key, layout, udp_source_of(packet, octets), false, header, octets);
   }
   check_offset(record, options_, packet.length);
   const Outer outer = outer_of(options_, packet, octets);
   uint8_t* const sealed = seal_tunnel(keys_.aead(), key, outer, packet, header, octets);
-  if (!sealed) refuse(record, "it would be longer than an IP packet can be");
+  if (!sealed) fail(record, "it would exceed the maximum length of an IP packet");
   return sealed;
 }
 

@@ -14,34 +14,34 @@
 
 namespace psp {
 
-// Checked by the caller: spi not reserved, version known, crypt_offset within 6 bits and 0 in
-// versions 2 and 3, outer addresses of one family and with tunnel mode only.
+// The caller has checked that spi is not reserved, version is known, crypt_offset fits 6 bits and is 0 in
+// versions 2 and 3, and that outer addresses are of one family and given in tunnel mode only.
 struct SealOptions {
   uint32_t spi = 0;
   uint8_t version = 0;
   Mode mode = Mode::kTunnel;
   uint8_t crypt_offset = 0;  // the header field: 4-octet units from the end of the IV
   std::optional<uint64_t> cookie;
-  uint64_t iv = 1;  // of the first frame that is sealed
-  struct Ends {
+  uint64_t iv = 1;  // IV of the first frame that is sealed
+  struct OuterAddresses {
     Address source, destination;
   };
-  std::optional<Ends> outer;  // without it those of each packet
+  std::optional<OuterAddresses> outer;  // absent: the addresses of each packet
 };
 
 class FrameSealer {
  public:
-  // Octets by which a frame grows, at most.
-  static uint32_t growth();
+  // The maximum number of octets by which a frame grows.
+  static uint32_t max_growth();
 
   // Borrows the keys.
   FrameSealer(CaptureKeys& keys, const SealOptions& options);
 
-  // The frame with its IP packet sealed. A frame without IP is copied. Throws CaptureFault: kNotSealed, and
-  // kNoIv where no IV is left for it.
+  // Returns the frame with its IP packet sealed. A frame without IP is copied. Throws CaptureFault:
+  // kNotSealed, or kNoIv if no IV is left.
   FrameFate seal(const CaptureRecord& record);
 
-  // IV of the next packet; none after the last one that 64 bits have.
+  // IV of the next packet; absent after the last 64-bit value.
   std::optional<uint64_t> next_iv() const { return iv_; }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ends work on a capture file: the one exception of this room, told by the frame that it is about.
+// The one exception of native/pcap: it ends the work on a capture file and names the frame at fault.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 namespace psp {
 
 enum class CaptureFaultKind : uint8_t {
-  kMalformed,  // not a capture, cut in the middle, or with lengths that cannot be
-  kNotSealed,  // a frame that cannot be encrypted as asked
-  kNotOpened,  // a frame with PSP that does not open
-  kNoIv,       // no IV is left for a frame, and so for none behind it
+  kMalformed,  // not a capture, truncated, or with impossible lengths
+  kNotSealed,  // a frame cannot be encrypted with the given options
+  kNotOpened,  // a PSP frame cannot be decrypted
+  kNoIv,       // no IV is left for this frame and all later ones
   kRead,       // the system call failed; detail is the name of its errno
   kWrite,
 };
@@ -25,8 +25,8 @@ class CaptureFault : public std::exception {
   const char* what() const noexcept override { return detail.c_str(); }
 
   CaptureFaultKind kind;
-  uint64_t frame;      // counted from 1 over the whole file; 0: about no frame
-  std::string detail;  // the second half of a sentence; holds no key octet
+  uint64_t frame;      // counted from 1 over the file; 0 if the fault concerns no frame
+  std::string detail;  // completes a sentence about the file or frame; never contains key octets
 };
 
 }  // namespace psp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of a frame that is sealed or opened.
+// The result of sealing or opening a frame.
 #pragma once
 
 #include <cstddef>
@@ -13,16 +13,16 @@
 namespace psp {
 
 struct FrameFate {
-  // What takes its place, lent until the next call; nothing: it is copied.
+  // The new frame, valid until the next call; absent if the frame is copied unchanged.
   std::optional<std::span<const uint8_t>> frame = {};
 
-  // Of a frame that is copied: what it is, as reports name it.
+  // Of a copied frame: its kind, for reports.
   std::string kind = {};
 
-  // Of all others.
+  // Of all other frames:
   Mode mode = Mode::kTunnel;
-  size_t padding = 0;      // octets behind the packet that are left out
-  bool completed = false;  // its IPv4 header checksum or its length had been left to the interface
+  size_t padding = 0;      // octets after the packet that are omitted
+  bool completed = false;  // a checksum or length that was left to the interface was filled in
 };
 
 }  // namespace psp

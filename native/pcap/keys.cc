@@ -13,7 +13,7 @@ std::unique_ptr<Aead> make_aead_fastest() {
 
 CaptureKeys::CaptureKeys(std::span<const uint8_t, kMasterKeysLength> master_keys)
     : aead_(make_aead_fastest()),
-      masters_{MasterKey(master_keys.first<32>()), MasterKey(master_keys.last<32>())},
+      master_keys_{MasterKey(master_keys.first<32>()), MasterKey(master_keys.last<32>())},
       stride_((aead_->expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment),
       memory_(static_cast<uint8_t*>(allocate_secret(kSlots * stride_))) {
   for (size_t slot = 0; slot < kSlots; slot++) aead_->construct(memory_ + slot * stride_);
@@ -31,7 +31,7 @@ void* CaptureKeys::expanded(uint32_t spi, uint8_t version) {
   void* const memory = memory_ + index * stride_;
   if (slot.used && slot.spi == spi && slot.version == version) return memory;
   uint8_t key[32];
-  masters_[slot_of(spi)].derive(spi, version, key);
+  master_keys_[slot_of(spi)].derive(spi, version, key);
   aead_->expand(memory, key, version);
   wipe(key, sizeof key);
   slot = {true, spi, version};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Expanded keys of the SPIs that a file uses, derived from its two master keys when they are needed. Keeps a
-// fixed number of them, so a file of many SPIs costs derivations and no memory.
+// Expanded keys of the SPIs that a file uses, derived on demand from its two master keys. The cache has a
+// fixed size: a file with many SPIs costs more derivations but no more memory.
 #pragma once
 
 #include <array>
@@ -13,10 +13,10 @@
 
 namespace psp {
 
-// Master keys 0 and 1.
+// Master key 0, then master key 1.
 inline constexpr size_t kMasterKeysLength = 64;
 
-// That of libipsec-mb where it runs, else that of libcrypto.
+// Returns the AEAD of libipsec-mb if the processor supports it, else that of libcrypto.
 std::unique_ptr<Aead> make_aead_fastest();
 
 class CaptureKeys {
@@ -27,7 +27,7 @@ class CaptureKeys {
   CaptureKeys& operator=(const CaptureKeys&) = delete;
 
   const Aead& aead() const { return *aead_; }
-  // The expanded key; valid until the next call.
+  // Returns the expanded key; valid until the next call.
   void* expanded(uint32_t spi, uint8_t version);
 
  private:
@@ -39,7 +39,7 @@ class CaptureKeys {
   };
 
   std::unique_ptr<Aead> aead_;
-  std::array<MasterKey, 2> masters_;
+  std::array<MasterKey, 2> master_keys_;
   size_t stride_;
   uint8_t* memory_;
   std::array<Slot, kSlots> slots_{};

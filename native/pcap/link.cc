@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One row for each link type (the registry of LINKTYPE_ values); VLAN tags (IEEE 802.1Q, 802.1ad) follow the
-// same rule behind any of them that has an EtherType.
+// One row per link type (registry of LINKTYPE_ values). VLAN tags (IEEE 802.1Q, 802.1ad) may follow any link
+// header that has an EtherType.
 #include "pcap/link.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ struct Link {
   uint16_t type;
   size_t length;       // of the header
   size_t type_offset;  // of the EtherType in it
-  uint8_t ip_version;  // of links without one; 0: look at the packet
+  uint8_t ip_version;  // of link types without an EtherType; 0: the packet tells
   bool has_ether_type;
 };
 
@@ -68,6 +68,11 @@ std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> 
     return front;
   }
   return std::nullopt;
+}
+
+std::string unsupported_link_detail(uint16_t link_type) {
+  return "its link type " + std::to_string(link_type) +
+         " is not supported; supported are Ethernet, Linux cooked and raw IP";
 }
 
 bool is_vlan_tag(uint16_t ether_type) {

@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the IP packet in a captured frame behind the header of its link type and VLAN tags. layers.h goes on
-// from there.
+// Finds the IP packet in a captured frame after the header of its link type and VLAN tags. layers.h parses
+// further layers.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace psp {
 
 struct LinkFront {
-  size_t length = 0;       // octets in front of the IP packet
-  uint8_t ip_version = 0;  // 4 or 6, as the front or, where nothing names it, the packet says; 0: no IP
-  bool named = false;      // the front names the version, in the two octets at type_offset
+  size_t length = 0;       // octets before the IP packet
+  uint8_t ip_version = 0;  // 4 or 6, from the header or else from the packet; 0: no IP
+  bool named = false;      // an EtherType at type_offset gives the version
   size_t type_offset = 0;
-  bool any_version = true;  // false: the link type is that of one version alone
+  bool any_version = true;  // false: the link type implies one version
 };
 
-// Reads the front of a frame: Ethernet (1), Linux cooked (113, 276) or raw IP (101, 228, 229, and 12 and 14
-// as some systems write it). Nothing for other link types. A frame that ends inside its front has no IP.
+// Reads the link header of a frame: Ethernet (1), Linux cooked (113, 276) or raw IP (101, 228, 229, and 12
+// and 14 as some systems write it). Returns nothing for other link types. A frame that ends inside its link
+// header has no IP.
 std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> frame);
 
-// EtherTypes of VLAN tags: IEEE 802.1Q, 802.1ad, and those of older switches for the outer of two tags.
+// Why a frame of another link type is not processed, as a text that completes a sentence about it.
+std::string unsupported_link_detail(uint16_t link_type);
+
+// EtherTypes of VLAN tags: IEEE 802.1Q, 802.1ad, and those that older switches use for the outer tag.
 bool is_vlan_tag(uint16_t ether_type);
 
 }  // namespace psp

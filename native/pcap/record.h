@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A capture as a row of records: classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng).
-// Times, and so their resolution, are carried from record to record as they are; time.h reads them.
+// A capture as a sequence of records: classic pcap (draft-ietf-opsawg-pcap) and pcapng
+// (draft-ietf-opsawg-pcapng). Times are copied from record to record without conversion; time.h parses them.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,15 @@
 
 namespace psp {
 
-// No frame is longer (MAXIMUM_SNAPLEN of the usual tools), and no record that is read whole.
-inline constexpr size_t kLongestFrame = 262144;
-inline constexpr size_t kLongestRecord = 1024 * 1024;
+// Longer frames (MAXIMUM_SNAPLEN of libpcap) and longer records are rejected.
+inline constexpr size_t kMaxFrameLength = 262144;
+inline constexpr size_t kMaxRecordLength = 1024 * 1024;
 
 enum class CaptureFormat : uint8_t { kPcap, kPcapng };
 
 // Integers of a file in the byte order of the machine that wrote it.
 struct FileNumbers {
-  bool swapped = false;  // other than this machine's
+  bool swapped = false;  // the file has the other byte order than this machine
 
   uint16_t u16(const uint8_t* octets) const {
     uint16_t value;
@@ -40,12 +40,12 @@ struct FileNumbers {
   }
 };
 
-// What frames of one interface have in common; a pcap file has one interface.
+// Properties that the frames of an interface share; a pcap file has one interface.
 struct CaptureInterface {
   uint16_t link_type = 0;    // LINKTYPE_ value
   uint32_t snap_length = 0;  // 0: none
-  uint8_t fcs_length = 0;    // octets of frame check sequence that the file declares behind each frame
-  uint8_t time_unit = 6;     // as if_tsresol: 10^-n seconds, with the top bit set 2^-n
+  uint8_t fcs_length = 0;    // declared octets of frame check sequence after each frame
+  uint8_t time_unit = 6;     // as if_tsresol: 10^-n seconds, or 2^-n with the top bit set
   int64_t time_offset = 0;   // seconds to be added
 };
 
@@ -58,14 +58,14 @@ inline constexpr uint32_t kSimplePacket = 3;
 inline constexpr uint32_t kEnhancedPacket = 6;
 }  // namespace block
 
-// Parts of records whose place is fixed.
+// Fixed lengths and offsets in records.
 inline constexpr size_t kPcapHeader = 24, kPcapSnapLength = 16, kPcapLinkType = 20, kPcapFrameHeader = 16;
 inline constexpr size_t kBlockHeader = 8, kBlockTrailer = 4;
 inline constexpr size_t kInterfaceOptions = 16, kInterfaceSnapLength = 12;
 inline constexpr size_t kPacketHeader = 28, kSimplePacketHeader = 12;
 inline constexpr uint16_t kOptionEnd = 0, kOptionTimeUnit = 9, kOptionFcsLength = 13, kOptionTimeOffset = 14;
-// Options of frames. The flags hold the length of the frame check sequence, in octets; 0: the interface's
-// holds.
+// Options of frames. The flags contain the length of the frame check sequence in octets; 0 means that the
+// length of the interface applies.
 inline constexpr uint16_t kOptionFlags = 2, kOptionHash = 3;
 inline constexpr uint32_t kFlagsFcsLength = 0x000001e0;
 inline constexpr int kFlagsFcsShift = 5;
@@ -75,7 +75,7 @@ inline constexpr size_t padded(size_t length) {
 }
 
 // Calls visit(code, value, octets) for each option up to the end of options; `octets` is the whole option
-// with its padding. False where one is longer than what holds it.
+// with its padding. Returns false if an option is longer than its container.
 template <typename Visit>
 bool visit_options(FileNumbers numbers, std::span<const uint8_t> options, Visit visit) {
   while (options.size() >= 4) {
@@ -93,25 +93,25 @@ struct CaptureRecord {
     kSection,    // the header of a pcap file or of a pcapng section
     kInterface,  // pcapng only
     kFrame,
-    kOther,  // any other block of pcapng; it is not read, octets is empty
+    kOther,  // any other block of pcapng; it is not parsed, octets is empty
   };
 
   Kind kind = Kind::kOther;
   CaptureFormat format = CaptureFormat::kPcap;
   FileNumbers numbers;
   uint32_t block_type = 0;          // pcapng
-  std::span<const uint8_t> octets;  // the whole record as it lies in the file
+  std::span<const uint8_t> octets;  // the whole record as in the file
 
-  // Of frames, and of interfaces themselves.
+  // Of frames and of interfaces:
   const CaptureInterface* interface = nullptr;
   std::span<const uint8_t> options;  // pcapng
 
-  // Of frames only.
-  uint64_t number = 0;             // from 1
-  std::span<const uint8_t> frame;  // what was captured of it, without frame check sequence
+  // Of frames only:
+  uint64_t number = 0;             // counted from 1
+  std::span<const uint8_t> frame;  // captured octets, without frame check sequence
   uint32_t original_length = 0;    // on the wire, without frame check sequence
 
-  bool is_cut() const { return frame.size() < original_length; }
+  bool is_truncated() const { return frame.size() < original_length; }
 };
 
 }  // namespace psp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files by system calls alone: reader and writer do the buffering.
+// Files by plain system calls: reader and writer do the buffering.
 #include "pcap/source.h"
 
 #include <unistd.h>
@@ -22,9 +22,9 @@ namespace {
 
 }  // namespace
 
-size_t FileSource::read(uint8_t* into, size_t room) {
+size_t FileSource::read(uint8_t* into, size_t capacity) {
   while (true) {
-    const ssize_t got = ::read(descriptor_, into, room);
+    const ssize_t got = ::read(descriptor_, into, capacity);
     if (got >= 0) return static_cast<size_t>(got);
     if (errno != EINTR) fail(CaptureFaultKind::kRead);
   }
@@ -38,8 +38,8 @@ void FileSink::write(std::span<const uint8_t> octets) {
   }
 }
 
-size_t MemorySource::read(uint8_t* into, size_t room) {
-  const size_t count = std::min(room, rest_.size());
+size_t MemorySource::read(uint8_t* into, size_t capacity) {
+  const size_t count = std::min(capacity, rest_.size());
   std::copy_n(rest_.begin(), count, into);
   rest_ = rest_.subspan(count);
   return count;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a capture comes from and goes to: open files, or memory.
+// Input and output of captures: open files, or memory.
 #pragma once
 
 #include <cstddef>
@@ -12,22 +12,22 @@ namespace psp {
 class Source {
  public:
   virtual ~Source() = default;
-  // Reads up to `room` octets, at least one; 0: the end. Throws CaptureFault.
-  virtual size_t read(uint8_t* into, size_t room) = 0;
+  // Reads up to `capacity` octets, at least one; returns 0 at the end. Throws CaptureFault.
+  virtual size_t read(uint8_t* into, size_t capacity) = 0;
 };
 
 class Sink {
  public:
   virtual ~Sink() = default;
-  // Takes all octets. Throws CaptureFault.
+  // Writes all octets. Throws CaptureFault.
   virtual void write(std::span<const uint8_t> octets) = 0;
 };
 
-// An open descriptor, read from where it stands; the caller closes it.
+// Reads an open descriptor from its current position; the caller closes it.
 class FileSource : public Source {
  public:
   explicit FileSource(int descriptor) : descriptor_(descriptor) {}
-  size_t read(uint8_t* into, size_t room) override;
+  size_t read(uint8_t* into, size_t capacity) override;
 
  private:
   int descriptor_;
@@ -46,7 +46,7 @@ class FileSink : public Sink {
 class MemorySource : public Source {
  public:
   explicit MemorySource(std::span<const uint8_t> octets) : rest_(octets) {}
-  size_t read(uint8_t* into, size_t room) override;
+  size_t read(uint8_t* into, size_t capacity) override;
 
  private:
   std::span<const uint8_t> rest_;

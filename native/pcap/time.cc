@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Units finer than a nanosecond are cut off; sums are made in 128 bits, as files may say anything.
+// Units finer than a nanosecond are truncated. Sums use 128 bits, as a file may contain any value.
 #include "pcap/time.h"
 
 namespace psp {
@@ -10,7 +10,7 @@ using Wide = __int128;
 
 constexpr Wide kSecond = 1'000'000'000;
 constexpr uint8_t kBinary = 0x80;
-constexpr size_t kTimeAt = 12;  // in a packet's block: the upper half, then the lower
+constexpr size_t kTimeAt = 12;  // in a packet block: the upper half, then the lower
 
 Wide in_nanoseconds(uint64_t count, uint8_t unit) {
   const int exponent = unit & ~kBinary;

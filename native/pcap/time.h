@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When frames were captured, read where somebody asks: the times of both formats, in whatever unit the file
-// counts them.
+// Capture times of frames in both formats, in any time unit of the file. Computed only on demand.
 #pragma once
 
 #include <optional>
@@ -9,7 +8,7 @@
 
 namespace psp {
 
-// Nanoseconds since 1970; nothing where the record has no time, or one before 1970 or beyond 64 bits.
+// Nanoseconds since 1970. Returns nothing if the record has no time, or a time before 1970 or beyond 64 bits.
 std::optional<uint64_t> captured_at_ns(const CaptureRecord& frame);
 
 }  // namespace psp

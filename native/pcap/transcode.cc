@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop that both directions share; what happens to a frame is theirs.
+// The loop that both directions share; a function object seals or opens each frame.
 #include "pcap/transcode.h"
 
 #include <utility>
@@ -13,16 +13,16 @@ namespace psp {
 
 namespace {
 
-bool is_of_a_frame(CaptureFaultKind kind) {
+bool concerns_frame(CaptureFaultKind kind) {
   return kind == CaptureFaultKind::kNotSealed || kind == CaptureFaultKind::kNotOpened;
 }
 
-// One run over a capture; `turn` says what becomes of a frame.
-template <typename Turn>
+// One run over a capture; `process` seals or opens a frame.
+template <typename Process>
 class Transcoding {
  public:
-  Transcoding(Source& source, CaptureWriter& writer, TranscodeRules rules, Turn turn)
-      : reader_(source), writer_(writer), rules_(rules), turn_(std::move(turn)) {
+  Transcoding(Source& source, CaptureWriter& writer, TranscodeRules rules, Process process)
+      : reader_(source), writer_(writer), rules_(rules), process_(std::move(process)) {
     counts_.format = reader_.format();
   }
 
@@ -49,9 +49,9 @@ class Transcoding {
   void put(const CaptureRecord& record) {
     FrameFate fate;
     try {
-      fate = turn_(record);
+      fate = process_(record);
     } catch (const CaptureFault& fault) {
-      if (!rules_.skip_bad || !is_of_a_frame(fault.kind)) throw;
+      if (!rules_.skip_bad || !concerns_frame(fault.kind)) throw;
       return skip(fault);
     }
     if (!fate.frame) {
@@ -67,14 +67,14 @@ class Transcoding {
 
   void skip(const CaptureFault& fault) {
     counts_.skipped++;
-    if (counts_.skipped_frames.size() < TranscodeCounts::kSkippedNamed)
+    if (counts_.skipped_frames.size() < TranscodeCounts::kMaxSkippedListed)
       counts_.skipped_frames.push_back({fault.frame, fault.detail});
   }
 
   CaptureReader reader_;
   CaptureWriter& writer_;
   TranscodeRules rules_;
-  Turn turn_;
+  Process process_;
   TranscodeCounts counts_;
 };
 
@@ -83,7 +83,7 @@ class Transcoding {
 TranscodeCounts encrypt_capture(Source& source, Sink& sink, CaptureKeys& keys, const SealOptions& options,
                                 TranscodeRules rules) {
   FrameSealer sealer(keys, options);
-  CaptureWriter writer(sink, FrameSealer::growth());
+  CaptureWriter writer(sink, FrameSealer::max_growth());
   const auto seal = [&](const CaptureRecord& record) {
     FrameFate fate = sealer.seal(record);
     if (rules.strict && !fate.frame) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every record is laid out whole in the buffer, which goes to the sink when it has no room for another.
+// Every record is assembled in the buffer, which is written to the sink when it may not have space for
+// another record.
 #include "pcap/writer.h"
 
 #include <algorithm>
@@ -11,16 +12,17 @@ namespace psp {
 namespace {
 
 constexpr size_t kChunk = 256 * 1024;
-// A record never gets longer than one that was read and the longest frame; growth is small beside the latter.
-constexpr size_t kBuffer = kChunk + kLongestRecord + 2 * kLongestFrame;
+// A record is at most as long as the longest one that is read plus the longest frame; max_growth is small
+// compared to the latter.
+constexpr size_t kBuffer = kChunk + kMaxRecordLength + 2 * kMaxFrameLength;
 
-constexpr size_t kSectionLength = 16;  // of the length of a section
-constexpr size_t kTimes = 8;           // octets of a pcap frame's time
+constexpr size_t kSectionLength = 16;  // offset of the length of a section
+constexpr size_t kTimes = 8;           // octets of the time of a pcap frame
 
 }  // namespace
 
-CaptureWriter::CaptureWriter(Sink& sink, uint32_t growth)
-    : sink_(sink), growth_(growth), buffer_(new uint8_t[kBuffer]) {}
+CaptureWriter::CaptureWriter(Sink& sink, uint32_t max_growth)
+    : sink_(sink), max_growth_(max_growth), buffer_(new uint8_t[kBuffer]) {}
 
 void CaptureWriter::describe(const CaptureRecord& record) {
   begin_record();
@@ -33,14 +35,14 @@ void CaptureWriter::describe(const CaptureRecord& record) {
   }
   const uint32_t snap_length = record.numbers.u32(start + kPcapSnapLength);
   const uint32_t link_type = record.numbers.u32(start + kPcapLinkType);
-  record.numbers.put_u32(start + kPcapSnapLength, grown(snap_length));
+  record.numbers.put_u32(start + kPcapSnapLength, raised(snap_length));
   record.numbers.put_u32(start + kPcapLinkType, link_type & 0xffff);
 }
 
 void CaptureWriter::copy(const CaptureRecord& record) {
   uint32_t original = record.original_length;
-  // A simple packet block names one length; the other is told by the snap length, which is now another.
-  if (record.block_type == block::kSimplePacket && growth_ > 0) {
+  // A simple packet block contains one length only; the snap length implies the other, and it was raised.
+  if (record.block_type == block::kSimplePacket && max_growth_ > 0) {
     original = static_cast<uint32_t>(record.frame.size());
   }
   put_frame(record, record.frame, original);
@@ -85,18 +87,18 @@ void CaptureWriter::put_frame(const CaptureRecord& record, std::span<const uint8
 void CaptureWriter::put_interface(const CaptureRecord& record) {
   const size_t start = filled_;
   put(record.octets.first(kInterfaceSnapLength));
-  put_u32(record, grown(record.interface->snap_length));
+  put_u32(record, raised(record.interface->snap_length));
   put_options(record, kOptionFcsLength);
   end_block(record, start);
 }
 
-// All options but one kind; the flags of a frame without the length of its frame check sequence, which it no
-// longer has. Comments and all others stay.
-void CaptureWriter::put_options(const CaptureRecord& record, uint16_t left_out) {
+// Writes all options except those with the code `omitted`. The flags of a frame lose the length of the frame
+// check sequence, which the frame no longer has.
+void CaptureWriter::put_options(const CaptureRecord& record, uint16_t omitted) {
   const FileNumbers numbers = record.numbers;
   bool any = false;
   visit_options(numbers, record.options, [&](uint16_t code, auto value, std::span<const uint8_t> option) {
-    if (code == left_out) return;
+    if (code == omitted) return;
     any = true;
     put(option);
     if (record.kind != CaptureRecord::Kind::kFrame || code != kOptionFlags || value.size() < 4) return;
@@ -106,9 +108,9 @@ void CaptureWriter::put_options(const CaptureRecord& record, uint16_t left_out) 
   if (any) put_u32(record, kOptionEnd);
 }
 
-uint32_t CaptureWriter::grown(uint32_t snap_length) const {
+uint32_t CaptureWriter::raised(uint32_t snap_length) const {
   if (snap_length == 0) return 0;
-  return static_cast<uint32_t>(std::min<uint64_t>(uint64_t{snap_length} + growth_, INT_MAX));
+  return static_cast<uint32_t>(std::min<uint64_t>(uint64_t{snap_length} + max_growth_, INT_MAX));
 }
 
 void CaptureWriter::begin_record() {

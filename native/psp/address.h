@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses, prefixes and flows as values shared by all native rooms.
+// Addresses, prefixes and flow keys: value types that all native modules share.
 #pragma once
 
 #include <array>
@@ -10,7 +10,8 @@
 
 namespace psp {
 
-// An address as 16 octets in network order, IPv4 as ::ffff:a.b.c.d.
+// 16 octets in network byte order. IPv4 is an IPv4-mapped IPv6 address, ::ffff:a.b.c.d (RFC 4291 section
+// 2.5.5.2).
 using Address = std::array<uint8_t, 16>;
 using MacAddress = std::array<uint8_t, 6>;
 
@@ -20,9 +21,9 @@ inline bool is_ipv4(const Address& address) {
   return load_u64(address.data()) == 0 && load_u64(address.data() + 8) >> 32 == 0xffff;
 }
 
-// The address of 4 octets in network order.
+// The IPv4-mapped address of 4 octets in network byte order.
 inline Address mapped(const uint8_t octets[4]) {
-  // As one vector, which costs none of what numbers are computed with.
+  // One vector store, so that a later wide load does not wait for several narrow stores.
   using Words = uint32_t __attribute__((vector_size(16)));
   Words words = {0, 0, swap_to_network(uint32_t{0xffff}), 0};
   uint32_t last;
@@ -31,7 +32,7 @@ inline Address mapped(const uint8_t octets[4]) {
   return std::bit_cast<Address>(words);
 }
 
-// The same as ==, without a call of memcmp.
+// Same result as ==, without a call of memcmp.
 inline bool is_same(const Address& one, const Address& other) {
   uint64_t a[2], b[2];
   std::memcpy(a, one.data(), sizeof a);
@@ -41,7 +42,7 @@ inline bool is_same(const Address& one, const Address& other) {
 
 struct Prefix {
   Address address{};
-  uint8_t length = 0;  // of 128; IPv4 /24 is 120
+  uint8_t length = 0;  // of 128 bits; IPv4 /24 is 120
 
   bool contains(const Address& candidate) const {
     const auto differing = [&](size_t half) { return load_half(address, half) ^ load_half(candidate, half); };
@@ -56,7 +57,7 @@ struct Prefix {
   }
 };
 
-// One direction of traffic: source VIP, destination VIP.
+// One direction of traffic: source VIP and destination VIP.
 struct FlowKey {
   Address source{};
   Address destination{};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-GCM behind one interface, chosen once at start: libipsec-mb where the processor runs it, libcrypto
-// elsewhere. Expanded keys live in memory of the caller, so that the packet path never allocates.
+// AES-GCM behind one interface, chosen once at start: libipsec-mb if the CPU supports it, otherwise
+// libcrypto. Expanded keys are in memory of the caller, so that the packet path never allocates.
 #pragma once
 
 #include <cstddef>
@@ -14,55 +14,56 @@ inline constexpr size_t kIcvLength = 16;
 inline constexpr size_t kNonceLength = 12;
 inline constexpr size_t kAeadKeyAlignment = 64;
 
-// Octets of the key of a PSP version: 16 for versions 0 and 2, 32 for 1 and 3 (PSP specification, "Packet
-// Encryption"). AES-GMAC is AES-GCM that encrypts nothing, so one expanded key serves either.
+// Key length of a PSP version in octets: 16 for versions 0 and 2, 32 for versions 1 and 3 (PSP specification,
+// "Packet Encryption"). AES-GMAC is AES-GCM without plaintext, so one expanded key serves both.
 inline constexpr size_t key_length(uint8_t version) {
   return (version & 1) ? 32 : 16;
 }
 
-// A PSP packet for the AEAD: its header and what else is only authenticated, what is encrypted, and room for
-// the ICV, in a row.
+// A PSP packet as input of the AEAD. In memory follow one another: associated data (PSP header and clear
+// octets), text, ICV.
 struct AeadJob {
   void* expanded;
   uint8_t* psp;     // start of the PSP header
-  uint32_t clear;   // octets from there that are authenticated only
-  uint32_t length;  // octets behind them that are encrypted
+  uint32_t aad;     // octets of associated data from there
+  uint32_t length;  // octets of text after the associated data
 
-  // SPI and IV, as they lie in the header (PSP specification, "Packet Encryption").
+  // The nonce: SPI and IV as in the header (PSP specification, "Packet Encryption").
   const uint8_t* nonce() const { return psp + 4; }
-  uint8_t* data() const { return psp + clear; }
-  uint8_t* tag() const { return psp + clear + length; }
+  uint8_t* data() const { return psp + aad; }
+  uint8_t* tag() const { return psp + aad + length; }
 };
 
 class Aead {
  public:
   virtual ~Aead() = default;
 
-  // For display: library, version, instruction set.
+  // Library, version and instruction set, for display.
   virtual std::string name() const = 0;
 
-  // Octets of one expanded key; its memory begins at a multiple of kAeadKeyAlignment.
+  // Size of an expanded key in octets; its memory must be aligned to kAeadKeyAlignment.
   virtual size_t expanded_size() const = 0;
-  // Whether an expanded key is nothing but its octets: then zeroed memory is constructed already.
+  // Whether an expanded key is plain memory: zeroed memory then counts as constructed.
   virtual bool is_plain_memory() const = 0;
-  // Makes memory ready for expand, once, off the packet path; destroy wipes and ends it.
+  // Prepares memory for expand, once, outside the packet path; destroy wipes and releases it.
   virtual void construct(void* expanded) const = 0;
   virtual void destroy(void* expanded) const = 0;
-  // Asks memory for what seal and open of so many octets read of an expanded key of this version.
+  // Prefetches the part of an expanded key that seal and open of `octets` octets read.
   virtual void prefetch(const void* expanded, uint8_t version, size_t octets) const = 0;
-  // Expands key_length(version) octets into constructed memory, over whatever stood there.
+  // Expands a key of key_length(version) octets into constructed memory; an earlier key is overwritten.
   virtual void expand(void* expanded, const uint8_t* key, uint8_t version) const = 0;
 
-  // Encrypts `length` octets in place and writes the 16-octet tag. Length 0 is legal. One expanded key must
-  // not be used by two threads at once.
+  // Encrypts `length` octets in place and writes the 16-octet tag. `length` may be 0. Two threads must not
+  // use the same expanded key at the same time.
   virtual void seal(void* expanded, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
                     uint8_t* data, size_t length, uint8_t tag[kIcvLength]) const = 0;
-  // Decrypts in place; false when the tag does not match, and then the data is worthless.
+  // Decrypts in place. Returns false if the tag does not match; the data is then undefined.
   virtual bool open(void* expanded, const uint8_t nonce[kNonceLength], const uint8_t* aad, size_t aad_length,
                     uint8_t* data, size_t length, const uint8_t tag[kIcvLength]) const = 0;
 
-  // The same for many packets, one after another; *opened says of each whether its tag matched. What the jobs
-  // read should have been written a while ago: the processor waits for wide loads of what it stored just now.
+  // Same for a burst of packets; opened[i] is set to whether the tag of jobs[i] matched. The octets of the
+  // jobs should have been stored some time before: the CPU stalls on wide loads of octets that it has just
+  // stored.
   virtual void seal_burst(const AeadJob* jobs, size_t count) const {
     for (size_t i = 0; i < count; ++i) seal(jobs[i]);
   }
@@ -70,17 +71,17 @@ class Aead {
     for (size_t i = 0; i < count; ++i) opened[i] = open(jobs[i]);
   }
   void seal(const AeadJob& job) const {
-    seal(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
+    seal(job.expanded, job.nonce(), job.psp, job.aad, job.data(), job.length, job.tag());
   }
   bool open(const AeadJob& job) const {
-    return open(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
+    return open(job.expanded, job.nonce(), job.psp, job.aad, job.data(), job.length, job.tag());
   }
 };
 
 std::unique_ptr<Aead> make_aead_libcrypto();
-// Null where this build or this processor has none.
+// Returns null if this build or this CPU does not support libipsec-mb.
 std::unique_ptr<Aead> make_aead_ipsec_mb();
-// The same with AVX2 at most.
+// Same, limited to AVX2.
 std::unique_ptr<Aead> make_aead_ipsec_mb_avx2();
 
 }  // namespace psp

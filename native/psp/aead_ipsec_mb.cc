@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-GCM by libipsec-mb's direct calls, the fastest on x86-64. An expanded key is plain memory: the
-// library's key data and a mark of its length. The manager is a table of functions chosen for this processor
-// once; the direct calls only read it, so all threads share it. The library computes tags but compares none:
-// that is done here, in constant time.
+// AES-GCM with the direct API of libipsec-mb, the fastest on x86-64. An expanded key is plain memory: the key
+// data of the library and the key length. The manager is a table of functions that is chosen once for this
+// CPU; the direct API only reads it, so all threads share it. The library computes tags but does not compare
+// them; this module compares them in constant time.
 #include <intel-ipsec-mb.h>
 
 #include <algorithm>
@@ -48,12 +48,13 @@ class IpsecMbAead final : public Aead {
   size_t expanded_size() const override { return sizeof(Expanded); }
 
   bool is_plain_memory() const override { return true; }
-  // Round keys in front, then powers of the hash key, the highest first: one for each block, up to 48.
+  // The round keys are at the start, then the powers of the hash key, the highest first: one per block, up to
+  // 48.
   void prefetch(const void* memory, uint8_t version, size_t octets) const override {
-    constexpr size_t kLine = 64, kBlock = 16, kRoundKeys = 240, kBlocksBeside = 3;
+    constexpr size_t kLine = 64, kBlock = 16, kRoundKeys = 240, kExtraBlocks = 3;
     const auto* const key = static_cast<const uint8_t*>(memory);
     const size_t rounds = key_length(version) == 16 ? 11 * kBlock : kRoundKeys;
-    const size_t powers = std::min(octets + kBlocksBeside * kBlock, sizeof(gcm_key_data) - kRoundKeys);
+    const size_t powers = std::min(octets + kExtraBlocks * kBlock, sizeof(gcm_key_data) - kRoundKeys);
     for (size_t at = 0; at < rounds; at += kLine) __builtin_prefetch(key + at);
     for (size_t at = 0; at < powers; at += kLine) __builtin_prefetch(key + sizeof(gcm_key_data) - 1 - at);
   }
@@ -77,7 +78,7 @@ class IpsecMbAead final : public Aead {
   void seal_burst(const AeadJob* jobs, size_t count) const override {
     for (size_t i = 0; i < count; ++i) {
       const AeadJob& job = jobs[i];
-      encrypt(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, job.tag());
+      encrypt(job.expanded, job.nonce(), job.psp, job.aad, job.data(), job.length, job.tag());
     }
   }
 
@@ -87,21 +88,21 @@ class IpsecMbAead final : public Aead {
     decrypt(memory, nonce, aad, aad_length, data, length, computed);
     return is_equal(computed, tag);
   }
-  // Tags are compared after all packets, so that none waits for its own.
+  // Compares the tags after all packets are decrypted, so that no packet waits for its own tag.
   void open_burst(const AeadJob* jobs, size_t count, bool* opened) const override {
-    uint8_t computed[kTagsAtOnce][kIcvLength];
-    for (size_t done = 0; done < count; done += kTagsAtOnce) {
-      const size_t end = std::min(count, done + kTagsAtOnce);
+    uint8_t computed[kBurst][kIcvLength];
+    for (size_t done = 0; done < count; done += kBurst) {
+      const size_t end = std::min(count, done + kBurst);
       for (size_t i = done; i < end; ++i) {
         const AeadJob& job = jobs[i];
-        decrypt(job.expanded, job.nonce(), job.psp, job.clear, job.data(), job.length, computed[i - done]);
+        decrypt(job.expanded, job.nonce(), job.psp, job.aad, job.data(), job.length, computed[i - done]);
       }
       for (size_t i = done; i < end; ++i) opened[i] = is_equal(computed[i - done], jobs[i].tag());
     }
   }
 
  private:
-  static constexpr size_t kTagsAtOnce = 32;
+  static constexpr size_t kBurst = 32;
 
   static bool is_equal(const uint8_t* one, const uint8_t* other) {
     uint64_t a[2], b[2];
@@ -130,7 +131,7 @@ class IpsecMbAead final : public Aead {
   IMB_ARCH arch_;
 };
 
-// Null where the processor does not run it.
+// Returns null if the CPU does not support it.
 std::unique_ptr<Aead> make(bool avx2) {
   IMB_MGR* manager = alloc_mb_mgr(0);
   if (!manager) return nullptr;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-GCM by libcrypto, for every machine. An expanded key is a pair of cipher contexts, one for each key
-// length: they are allocated in construct() and only given new keys and nonces afterwards, because changing
-// the cipher of a context would allocate. A refusal of libcrypto other than a wrong tag is a broken promise
-// of this code and ends the process: a packet must never leave half sealed.
+// AES-GCM with libcrypto, for every machine. An expanded key is a pair of cipher contexts, one per key
+// length. construct() allocates them; afterwards they only get new keys and nonces, because changing the
+// cipher of a context would allocate. If libcrypto fails for any reason other than a wrong tag, the process
+// aborts: a packet must never leave half sealed.
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// FIPS 197 with the instructions of x86-64, whose time does not depend on the key; elsewhere libcrypto's
-// block function, which is deprecated there for its form alone: its successor offers no schedule in memory of
-// ours.
+// FIPS 197 with the AES instructions of x86-64, whose timing does not depend on the key. Other machines use
+// the block function of libcrypto. It is deprecated, but its successor offers no key schedule in memory of
+// the caller.
 #define OPENSSL_API_COMPAT 0x10100000L
 #include "psp/aes256.h"
 
@@ -23,7 +23,7 @@ namespace {
 
 #define PSP_AES __attribute__((target("aes,sse2")))
 
-// The four words of a round key, each folded into those behind it.
+// XORs each of the four words of a round key into the words after it.
 PSP_AES __m128i spread(__m128i words) {
   words = _mm_xor_si128(words, _mm_slli_si128(words, 4));
   return _mm_xor_si128(words, _mm_slli_si128(words, 8));
@@ -36,7 +36,7 @@ PSP_AES __m128i next_even(__m128i two_back, __m128i one_back) {
   return _mm_xor_si128(spread(two_back), assist);
 }
 
-// The next odd round key: substitution alone.
+// The next odd round key: substitution only.
 PSP_AES __m128i next_odd(__m128i two_back, __m128i one_back) {
   const __m128i assist = _mm_shuffle_epi32(_mm_aeskeygenassist_si128(one_back, 0), 0xaa);
   return _mm_xor_si128(spread(two_back), assist);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// HKDF-SHA256 and AES-256-GCM by libcrypto. The keys of starts and the keys inside seals lie in secret
-// memory; libcrypto wipes its contexts. A refusal of libcrypto other than a wrong tag is a broken promise and
-// throws.
+// HKDF-SHA256 and AES-256-GCM with libcrypto. Derived keys and the keys inside seals are in secret memory;
+// libcrypto wipes its contexts. If libcrypto fails for any reason other than a wrong tag, an exception is
+// thrown.
 #include "psp/bus_seal.h"
 
 #include <openssl/core_names.h>
@@ -23,7 +23,7 @@ namespace psp {
 namespace {
 
 constexpr size_t kKeyLength = 32;
-constexpr size_t kStartsRemembered = 64;
+constexpr size_t kMaxStarts = 64;
 
 using SecretKey = SecretVector<uint8_t>;
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
@@ -61,8 +61,9 @@ SecretKey key_of(const SecretKey& secret, const std::array<uint8_t, 32>& start, 
   return key;
 }
 
-// A context with key, nonce and associated data in place.
-CipherContext begin(const SecretKey& key, uint64_t counter, std::span<const uint8_t> associated, bool seal) {
+// A context with key, nonce and associated data set.
+CipherContext start_cipher(const SecretKey& key, uint64_t counter, std::span<const uint8_t> associated,
+                           bool seal) {
   uint8_t nonce[kNonceLength] = {};
   store_u64(nonce + 4, counter);
   CipherContext context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
@@ -100,7 +101,7 @@ Seal BusSealer::seal(const SealContext& context, std::span<const uint8_t> keys) 
   state_->last.counter++;
   Seal seal{state_->last, std::vector<uint8_t>(keys.size() + kIcvLength)};
   const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
-  const CipherContext cipher = begin(state_->key, seal.id.counter, associated, true);
+  const CipherContext cipher = start_cipher(state_->key, seal.id.counter, associated, true);
   uint8_t* const tag = seal.box.data() + keys.size();
   int written = 0;
   require((keys.empty() || EVP_CipherUpdate(cipher.get(), seal.box.data(), &written, keys.data(),
@@ -119,7 +120,7 @@ struct BusOpener::State {
 
   SecretKey secret;
   std::string node, sender;
-  std::list<Start> starts;  // last used first
+  std::list<Start> starts;  // most recently used first
 };
 
 BusOpener::BusOpener(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender)
@@ -129,17 +130,17 @@ BusOpener::~BusOpener() = default;
 
 SealFault BusOpener::open(const SealContext& context, const Seal& seal, SecretVector<uint8_t>* keys) {
   if (seal.box.size() < kIcvLength) return SealFault::kInvalid;
-  std::list<State::Start> fresh;
+  std::list<State::Start> added;
   auto found = std::find_if(state_->starts.begin(), state_->starts.end(),
                             [&](const State::Start& known) { return known.start == seal.id.start; });
   const bool known = found != state_->starts.end();
   if (!known) {
-    fresh.push_back({seal.id.start, key_of(state_->secret, seal.id.start, state_->node, state_->sender), {}});
-    found = fresh.begin();
+    added.push_back({seal.id.start, key_of(state_->secret, seal.id.start, state_->node, state_->sender), {}});
+    found = added.begin();
   }
 
   const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
-  const CipherContext cipher = begin(found->key, seal.id.counter, associated, false);
+  const CipherContext cipher = start_cipher(found->key, seal.id.counter, associated, false);
   SecretVector<uint8_t> plain(seal.box.size() - kIcvLength);
   uint8_t tag[kIcvLength];
   std::copy_n(seal.box.end() - kIcvLength, kIcvLength, tag);
@@ -150,8 +151,8 @@ SealFault BusOpener::open(const SealContext& context, const Seal& seal, SecretVe
   if (EVP_CipherFinal_ex(cipher.get(), tag, &written) != 1) return SealFault::kInvalid;
 
   if (!found->window.admit(seal.id.counter)) return SealFault::kReplay;
-  state_->starts.splice(state_->starts.begin(), known ? state_->starts : fresh, found);
-  if (state_->starts.size() > kStartsRemembered) state_->starts.pop_back();
+  state_->starts.splice(state_->starts.begin(), known ? state_->starts : added, found);
+  if (state_->starts.size() > kMaxStarts) state_->starts.pop_back();
 
   if (plain.size() != keys_length(context.offers)) return SealFault::kInvalid;
   *keys = std::move(plain);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dataplane's half of the bus seals: byte for byte what services/shared/bus/seal.ts makes and opens
-// (docs/contracts.md, "Seals"). One thread.
+// The dataplane's implementation of bus seals, byte for byte compatible with services/shared/bus/seal.ts
+// (docs/contracts.md, "Seals"). Single-threaded.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@
 
 namespace psp {
 
-// A receive SPI as its receiver made it, without its key.
+// A receive SPI as its receiver offered it, without its key.
 struct Offer {
   uint32_t spi = 0;
   uint8_t version = 0;
@@ -35,11 +35,11 @@ struct RequestId {
 
 enum class KeyRole : uint8_t { kOffer = 1, kEgress = 2 };
 
-// Everything in a message that a seal binds, but node and sender.
+// The fields of a message that a seal binds, apart from node and sender.
 struct SealContext {
   std::string contract;
   uint64_t epoch = 0;
-  std::optional<RequestId> request;  // in answers: the request's
+  std::optional<RequestId> request;  // in replies: the id of the request
   KeyRole role = KeyRole::kOffer;
   std::string peer;
   uint64_t exchange = 0;
@@ -57,7 +57,7 @@ class BusSealer {
  public:
   BusSealer(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender);
   ~BusSealer();
-  // `keys`: the key bytes of context.offers, one after another.
+  // `keys`: the concatenated keys of context.offers.
   Seal seal(const SealContext& context, std::span<const uint8_t> keys);
 
  private:
@@ -71,7 +71,7 @@ class BusOpener {
  public:
   BusOpener(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender);
   ~BusOpener();
-  // On success *keys holds the key bytes of context.offers, one after another.
+  // On success *keys holds the concatenated keys of context.offers.
   SealFault open(const SealContext& context, const Seal& seal, SecretVector<uint8_t>* keys);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Appends, in the order of services/shared/bus/seal.ts.
+// The fields have the order of services/shared/bus/seal.ts.
 #include "psp/bus_seal_data.h"
 
 #include "psp/octets.h"

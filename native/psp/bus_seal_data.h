@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The associated data of a bus seal: what it binds besides the keys (docs/contracts.md, "Seals").
+// The associated data of a bus seal: the fields that it binds besides the keys (docs/contracts.md, "Seals").
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@
 
 namespace psp {
 
-// Fields in their fixed order: texts with a length octet in front, integers big-endian, optional numbers with
-// a presence octet in front, addresses as 16 octets. `own`: the id of the seal itself, bound where the
-// message answers no request.
+// Serializes the fields in their fixed order: strings with a length octet before them, integers big-endian,
+// optional integers with a presence octet before them, addresses as 16 octets. `own`: the id of the seal
+// itself, which is bound if the message replies to no request.
 std::vector<uint8_t> associated_data(const SealContext& context, const std::string& node,
                                      const std::string& sender, const RequestId& own);
 

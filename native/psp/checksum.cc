@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Internet checksums (RFC 1071). Words are summed in the machine's own order, eight octets at a time, and
-// turned once at the end: the sum does not mind. The rest goes by halves: a load of what was put together
-// octet by octet would wait for every one of them.
+// Internet checksums (RFC 1071). Words are added in host byte order, eight octets at a time, and the sum is
+// swapped once at the end: the byte order does not change the checksum. Remaining octets are loaded directly
+// in smaller words, because a wide load from a buffer that was filled octet by octet would stall.
 #include <algorithm>
 #include <cstring>
 
@@ -67,7 +67,7 @@ bool complete_checksum(const IpPacket& packet, uint8_t* octets) {
   const uint32_t length = packet.length - packet.payload_offset;
   const bool udp = packet.protocol == kProtocolUdp;
   if (udp && load_u16(layer4 + 4) != length) return false;
-  // The field holds the pseudo-header's share of the sum already.
+  // The field already contains the pseudo-header sum.
   const uint16_t checksum = checksum_fold(checksum_add(layer4, length, 0));
   store_u16(layer4 + offset, udp && checksum == 0 ? 0xffff : checksum);
   return true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of RFC 6040 in three rules, and the bits in both families' headers.
+// The table of RFC 6040 as three rules, and the bits in the headers of both families.
 #include "psp/ecn.h"
 
 #include "psp/octets.h"

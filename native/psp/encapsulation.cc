@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UDP checksums of whole datagrams, for peers that want them.
+// UDP checksums of whole datagrams, for peers that require them.
 #include "psp/encapsulation.h"
 
 #include "psp/octets.h"
@@ -17,10 +17,10 @@ void write_udp_checksum(const Address& source, const Address& destination, uint8
 
 bool udp_checksum_ok(const IpPacket& packet, const uint8_t* octets) {
   const uint8_t* const udp = octets + packet.payload_offset;
-  const size_t there = packet.length - packet.payload_offset;
-  if (there < kUdpHeaderLength) return false;
+  const size_t available = packet.length - packet.payload_offset;
+  if (available < kUdpHeaderLength) return false;
   const uint16_t length = load_u16(udp + kUdpLength);
-  if (length < kUdpHeaderLength || length > there) return false;
+  if (length < kUdpHeaderLength || length > available) return false;
   if (load_u16(udp + kUdpChecksum) == 0) return true;
   return checksum_fold(checksum_add(udp, length, pseudo_header_sum(packet, length))) == 0;
 }

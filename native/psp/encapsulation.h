@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tunnel and transport mode share: the PSP packet (header, payload, ICV) sealed and opened in place, and
-// the UDP header in front of it (PSP specification, "PSP Packet Format", "UDP Header"). Which IP header
-// stands before UDP is the business of tunnel.h and transport.h.
+// Code that tunnel mode and transport mode share: sealing and opening the PSP packet (header, payload, ICV)
+// in place, and the UDP header before it (PSP specification, "PSP Packet Format", "UDP Header"). The IP
+// headers are handled in tunnel.h and transport.h.
 #pragma once
 
 #include <algorithm>
@@ -16,99 +16,101 @@ namespace psp {
 enum class OpenFault : uint8_t {
   kNone,
   kIcv,      // authentication failed
-  kTrailer,  // authentic, but what it holds is not what its mode, next header and lengths allow
+  kTrailer,  // authentic, but the payload contradicts mode, next header or lengths
 };
 
-// Octets of UDP and PSP header in front of what is sealed; with the ICV, all that sealing adds besides an
-// outer IP header.
+// Octets of UDP and PSP header before the payload. Together with the ICV this is all that sealing adds, apart
+// from an outer IP header.
 inline constexpr size_t encapsulation_headroom(bool cookie) {
   return kUdpHeaderLength + kHeaderLength + (cookie ? kCookieLength : 0);
 }
 
-// What the byte counters of the PSP specification count of `length` octets of UDP payload that read_header
-// accepted: from after the IV to the end of the payload, so cookie and extension words too.
+// The number of octets that the byte counters of the PSP specification count for `length` octets of UDP
+// payload that read_header accepted: from the end of the IV to the end of the payload, cookie and extension
+// words included.
 inline constexpr size_t sealed_payload_octets(size_t length) {
   return length - kHeaderLength - kIcvLength;
 }
-// The same for a packet to be sent with `length` octets of payload behind the PSP header.
+// The same for a packet to be sent with `length` octets of payload after the PSP header.
 inline constexpr size_t sealed_payload_octets(size_t length, bool cookie) {
   return length + (cookie ? kCookieLength : 0);
 }
 
-// Octets of a PSP packet that are authenticated only; `end` is where its payload ends. The associated data is
-// all from the header's first octet to the crypt offset, so S, D and, with an offset, cookie and extension
-// words are bound too; AES-GMAC is the same with everything in front of the offset.
-inline size_t clear_length(const Header& header, size_t end) {
+// The length of the associated data of a PSP packet whose payload ends at `end`. The associated data reaches
+// from the first octet of the header to the crypt offset, so it covers S, D and, with a crypt offset, cookie
+// and extension words. With AES-GMAC it is the whole packet without the ICV.
+inline size_t aad_length(const Header& header, size_t end) {
   return is_encrypting(header.version) ? kHeaderLength + size_t{4} * header.crypt_offset : end;
 }
 
-// A PSP header that serves many packets, which differ in IV and length alone.
+// The constant part of the PSP headers of many packets, which differ only in IV and length.
 class SharedHeader {
  public:
-  // *header brings next header, version, SPI, cookie, crypt offset, S and D; the extension length is set
-  // here, and the crypt offset, which versions 2 and 3 send as 0.
+  // *header supplies next header, version, SPI, cookie, crypt offset, S and D. The constructor sets its
+  // extension length, and its crypt offset to 0 in versions 2 and 3.
   explicit SharedHeader(Header* header) {
     if (!is_encrypting(header->version)) header->crypt_offset = 0;
     header->ext_length = header->has_cookie ? 2 : 1;
-    front_ = header_front(*header);
+    first_word_ = first_word(*header);
     cookie_ = header->cookie;
     has_cookie_ = header->has_cookie;
     encrypts_ = is_encrypting(header->version);
-    clear_ = static_cast<uint32_t>(kHeaderLength + size_t{4} * header->crypt_offset);
+    aad_length_ = static_cast<uint32_t>(kHeaderLength + size_t{4} * header->crypt_offset);
   }
 
-  // Lays out `length` octets at `payload` for the AEAD, which has *job to do then: writes UDP and PSP header
-  // in front of them, with UDP checksum 0 (RFC 6935: the ICV covers what it would); the ICV comes behind. The
-  // crypt offset must not reach past the payload, and the UDP length must fit 16 bits. Returns the start of
-  // the UDP header.
+  // Writes the UDP and PSP headers before the `length` octets at `payload` and fills *job for the AEAD, which
+  // writes the ICV after them. The UDP checksum is 0 (RFC 6935): the ICV covers the same octets. The crypt
+  // offset must not point past the payload, and the UDP length must fit 16 bits. Returns the start of the UDP
+  // header.
   uint8_t* lay_out(void* expanded_key, uint64_t iv, uint16_t udp_source, uint8_t* payload, size_t length,
                    AeadJob* job) const {
     const size_t end = kHeaderLength + sealed_payload_octets(length, has_cookie_);
     uint8_t* const psp = payload + length - end;
-    store_u64(psp, front_);
+    store_u64(psp, first_word_);
     store_u64(psp + 8, iv);
     if (has_cookie_) store_u64(psp + kHeaderLength, cookie_);
-    const uint32_t clear = encrypts_ ? clear_ : static_cast<uint32_t>(end);
-    *job = {expanded_key, psp, clear, static_cast<uint32_t>(end) - clear};
+    const uint32_t aad = encrypts_ ? aad_length_ : static_cast<uint32_t>(end);
+    *job = {expanded_key, psp, aad, static_cast<uint32_t>(end) - aad};
 
     uint8_t* const udp = psp - kUdpHeaderLength;
-    // All of it at once, checksum 0.
+    // One store for the whole header; the checksum is 0.
     const size_t udp_length = kUdpHeaderLength + end + kIcvLength;
     store_u64(udp, uint64_t{udp_source} << 48 | uint64_t{kUdpPort} << 32 | (udp_length & 0xffff) << 16);
     return udp;
   }
 
  private:
-  uint64_t front_, cookie_;
-  uint32_t clear_;
+  uint64_t first_word_, cookie_;
+  uint32_t aad_length_;
   bool has_cookie_, encrypts_;
 };
 
-// The same for one packet: *header brings the IV too, and a crypt offset that reaches past the payload is cut
-// to floor((cookie + payload) / 4), which leaves at most 3 octets encrypted.
+// Same as SharedHeader for a single packet. *header also supplies the IV. A crypt offset past the payload is
+// reduced to floor((cookie + payload) / 4), which leaves at most 3 octets encrypted.
 inline uint8_t* lay_out_payload(void* expanded_key, uint16_t udp_source, Header* header, uint8_t* payload,
                                 size_t length, AeadJob* job) {
-  const size_t most = sealed_payload_octets(length, header->has_cookie) / 4;
+  const size_t max_offset = sealed_payload_octets(length, header->has_cookie) / 4;
   header->crypt_offset =
-      static_cast<uint8_t>(std::min<size_t>({header->crypt_offset, kMaxCryptOffset, most}));
+      static_cast<uint8_t>(std::min<size_t>({header->crypt_offset, kMaxCryptOffset, max_offset}));
   return SharedHeader(header).lay_out(expanded_key, header->iv, udp_source, payload, length, job);
 }
 
-// Opening `length` octets of UDP payload in place is for the AEAD, which has *job to do then. read_header
-// accepted them and is_known_version the version. A cookie is in the clear only behind that.
+// Fills *job for the AEAD to open `length` octets of UDP payload in place. read_header must have accepted
+// them and is_known_version the version. A cookie is plaintext only after the AEAD has run.
 inline void lay_out_opening(void* expanded_key, const Header& header, uint8_t* payload, size_t length,
                             AeadJob* job) {
   const size_t end = length - kIcvLength;
-  const size_t clear = clear_length(header, end);
-  *job = {expanded_key, payload, static_cast<uint32_t>(clear), static_cast<uint32_t>(end - clear)};
+  const size_t aad = aad_length(header, end);
+  *job = {expanded_key, payload, static_cast<uint32_t>(aad), static_cast<uint32_t>(end - aad)};
 }
 
-// Computes the checksum of a whole datagram and writes it; one of 0 is written as 0xffff (RFC 768). The
-// destination is the final one.
+// Computes and writes the checksum of a whole datagram; a checksum of 0 is sent as 0xffff (RFC 768).
+// `destination` is the final destination, also if a routing header follows.
 void write_udp_checksum(const Address& source, const Address& destination, uint8_t* udp);
 
-// Whether the UDP checksum of a packet holds that read_ip accepted, that is UDP and no fragment. 0 is none,
-// and accepted over both families (RFC 6935, RFC 6936). False too when the UDP length cannot be.
+// Whether the UDP checksum of an unfragmented UDP packet is correct; read_ip must have accepted the packet. A
+// checksum of 0 means none and is accepted over IPv4 and IPv6 (RFC 6935, RFC 6936). Returns false if the UDP
+// length is impossible.
 bool udp_checksum_ok(const IpPacket& packet, const uint8_t* octets);
 
 }  // namespace psp

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One pass over the headers, each step checked against the octets at hand. IPv6 extension headers are walked
-// up to a bound (RFC 8200 section 4); a first fragment must hold its whole chain (RFC 7112), later fragments
-// end the walk, because what lies behind their fragment header is the middle of something.
+// One pass over the headers; each step is checked against the available octets. IPv6 extension headers are
+// parsed up to a limit (RFC 8200 section 4). A first fragment must contain its whole header chain (RFC 7112).
+// Later fragments end the parse, because their payload starts in the middle of the packet.
 #include "psp/ip_packet.h"
 
 #include <cstring>
@@ -13,23 +13,24 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kIpv6NextHeader = 6;  // where it stands
+constexpr uint16_t kIpv6NextHeader = 6;  // offset of the field
 
-constexpr int kExtensionsAtMost = 8;  // and a fragment header, so that what may be whole may be in fragments
+constexpr int kMaxExtensions =
+    8;  // plus a fragment header, so that every accepted packet may also be fragmented
 
 bool is_extension(uint8_t protocol) {
   return protocol == kProtocolHopByHop || protocol == kProtocolRouting || protocol == kProtocolFragment ||
          protocol == kProtocolAuthentication || protocol == kProtocolDestinationOptions;
 }
 
-// Octets of the extension header whose length octet is given.
+// Length of an extension header in octets, from its length field.
 size_t extension_length(uint8_t protocol, uint8_t length_octet) {
   if (protocol == kProtocolFragment) return 8;
   if (protocol == kProtocolAuthentication) return (length_octet + size_t{2}) * 4;
   return (length_octet + size_t{1}) * 8;
 }
 
-// Sets protocol, payload_offset and the fragment marks; false when the chain is impossible.
+// Sets protocol, payload_offset and the fragment flags; returns false if the chain is invalid.
 bool walk_extensions(const uint8_t* octets, IpPacket* packet) {
   packet->protocol_offset = kIpv6NextHeader;
   uint8_t protocol = octets[kIpv6NextHeader];
@@ -37,7 +38,7 @@ bool walk_extensions(const uint8_t* octets, IpPacket* packet) {
   int fragments = 0;  // at most one header (RFC 8200 section 4.1)
   for (int walked = 0; is_extension(protocol); walked++) {
     const bool fragment = protocol == kProtocolFragment;
-    if (!fragment && walked - fragments == kExtensionsAtMost) return false;
+    if (!fragment && walked - fragments == kMaxExtensions) return false;
     if (protocol == kProtocolHopByHop && walked != 0) return false;
     if (offset + 8 > packet->length) return false;
     const size_t length = extension_length(protocol, octets[offset + 1]);
@@ -73,14 +74,14 @@ IpFault read_ipv6(const uint8_t* octets, size_t length, IpPacket* packet) {
   return walk_extensions(octets, packet) ? IpFault::kNone : IpFault::kMalformed;
 }
 
-// Different for each end, so that the order of the ends counts.
-uint64_t mask(const Address& address, uint64_t number) {
-  return fold_product(load_u64(address.data()) ^ number, load_u64(address.data() + 8) ^ ~number);
+// Uses a different `seed` for each address, so that their order matters.
+uint64_t hash_address(const Address& address, uint64_t seed) {
+  return fold_product(load_u64(address.data()) ^ seed, load_u64(address.data() + 8) ^ ~seed);
 }
 
 }  // namespace
 
-IpFault read_other_ip(const uint8_t* octets, size_t length, IpPacket* packet) {
+IpFault read_ip_slow(const uint8_t* octets, size_t length, IpPacket* packet) {
   if (length == 0) return IpFault::kTruncated;
   const uint8_t version = octets[0] >> 4;
   if (version == 6) return read_ipv6(octets, length, packet);
@@ -94,7 +95,8 @@ AddressHash address_hash(const Address& source, const Address& destination, bool
   const bool swapped = symmetric && std::memcmp(source.data(), destination.data(), source.size()) > 0;
   const Address& first = swapped ? destination : source;
   const Address& second = swapped ? source : destination;
-  return {fold_product(mask(first, kFirst) ^ kSecond, mask(second, kSecond) ^ kFirst), swapped};
+  return {fold_product(hash_address(first, kFirst) ^ kSecond, hash_address(second, kSecond) ^ kFirst),
+          swapped};
 }
 
 }  // namespace psp

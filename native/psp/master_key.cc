@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The input of each derivation is exactly one block, so its CMAC is one encryption of that block under the
-// first subkey (NIST SP 800-38B section 6.2). Key schedule and subkey live in one piece of locked memory.
+// The input of each derivation is exactly one block, so its CMAC is one encryption of that block XOR the
+// first subkey (NIST SP 800-38B section 6.2). Key schedule and subkey share one piece of locked memory.
 #include "psp/master_key.h"
 
 #include <new>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A master key and what it derives: the key of every SPI it rules (PSP specification, "Key Derivation":
-// NIST SP 800-108 in counter mode with AES-256-CMAC). Its octets lie in locked memory and are wiped at the
-// end.
+// A master key, from which the key of every SPI of its slot is derived (PSP specification, "Key Derivation":
+// NIST SP 800-108 in counter mode with AES-256-CMAC). Its octets are in locked memory and are wiped by the
+// destructor.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace psp {
 
-// The top bit of an SPI names the master key slot that rules it.
+// The top bit of an SPI selects the master key slot.
 inline constexpr uint8_t slot_of(uint32_t spi) {
   return static_cast<uint8_t>(spi >> 31);
 }
@@ -23,7 +23,7 @@ class MasterKey {
   MasterKey(const MasterKey&) = delete;
   MasterKey& operator=(const MasterKey&) = delete;
 
-  // Writes the key_length(version) octets of the SPI's key. Allocates nothing. Any thread.
+  // Writes the key of the SPI, key_length(version) octets. Does not allocate. May be called from any thread.
   void derive(uint32_t spi, uint8_t version, uint8_t* key) const;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integers in network order at any alignment.
+// Loads and stores of integers in network byte order at any alignment.
 #pragma once
 
 #include <bit>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which counters of one sender were seen: the highest and the 1023 below it. What is older counts as seen.
+// An anti-replay window over the counters of one sender: the highest counter and the 1023 below it. Older
+// counters are rejected as replays.
 #pragma once
 
 #include <bitset>
@@ -11,7 +12,7 @@ class ReplayWindow {
  public:
   static constexpr uint64_t kWidth = 1024;
 
-  // True, once, for each counter that the window can tell is new.
+  // Returns true once for each counter inside the window.
   bool admit(uint64_t counter) {
     if (counter > highest_) {
       const uint64_t ahead = counter - highest_;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small secrets share locked pages, because the limit on locked memory may be a few megabytes: a page is cut
-// into cells of one size and given back when its last cell is free. Secrets above kCellAtMost get pages of
-// their own. Each mapping begins with a header of one cell; a mapping that could not be locked is used all
-// the same and counted.
+// Small secrets share locked pages, because the limit on locked memory may be only a few megabytes. A page is
+// divided into cells of one size and is unmapped when its last cell is freed. Secrets larger than kMaxCell
+// get pages of their own. Each mapping starts with a header of one cell. A mapping that could not be locked
+// is still used, and counted.
 #include "psp/secret.h"
 
 #include <string.h>
@@ -22,35 +22,35 @@ namespace psp {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kCellAtLeast = 64, kCellAtMost = 1024;
-constexpr size_t kClasses = std::countr_zero(kCellAtMost) - std::countr_zero(kCellAtLeast) + 1;
+constexpr size_t kMinCell = 64, kMaxCell = 1024;
+constexpr size_t kClasses = std::countr_zero(kMaxCell) - std::countr_zero(kMinCell) + 1;
 
 struct Cell {
   Cell* next;
 };
 
-// At the start of every mapping.
+// The header at the start of every mapping.
 struct Mapping {
   size_t length;
   bool locked;
-  // Of a page of cells:
+  // Only in pages of cells:
   size_t used;
   Cell* free;
   Mapping* previous;
   Mapping* next;
 };
-static_assert(sizeof(Mapping) <= kCellAtLeast && kCellAtLeast % 64 == 0);
+static_assert(sizeof(Mapping) <= kMinCell && kMinCell % 64 == 0);
 
 std::mutex mutex;
-Mapping* pages_with_room[kClasses];  // under mutex
+Mapping* pages_with_space[kClasses];  // under mutex
 std::atomic<size_t> unlocked{0};
 
 Mapping* map(size_t length) {
   void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   madvise(memory, length, MADV_DONTDUMP);
-  // Touched as it comes into use, and in small pages: the kernel may look for a huge one for milliseconds, in
-  // which a polling core would stand still.
+  // Pages are faulted in when they are first used, and as small pages: the kernel may take milliseconds to
+  // find a huge page, and a polling core would stall for that time.
   const bool locked = mlock2(memory, length, MLOCK_ONFAULT) == 0;
   if (!locked) unlocked += length;
   return new (memory) Mapping{length, locked, 0, nullptr, nullptr, nullptr};
@@ -62,17 +62,17 @@ void unmap(Mapping* mapping) {
 }
 
 size_t cell_size(size_t length) {
-  return std::bit_ceil(length < kCellAtLeast ? kCellAtLeast : length);
+  return std::bit_ceil(length < kMinCell ? kMinCell : length);
 }
 
 size_t class_of(size_t cell) {
-  return static_cast<size_t>(std::countr_zero(cell) - std::countr_zero(kCellAtLeast));
+  return static_cast<size_t>(std::countr_zero(cell) - std::countr_zero(kMinCell));
 }
 
 Mapping* new_page(size_t cell) {
   Mapping* page = map(kPage);
   uint8_t* const start = reinterpret_cast<uint8_t*>(page);
-  for (size_t offset = kPage - cell; offset >= kCellAtLeast; offset -= cell) {
+  for (size_t offset = kPage - cell; offset >= kMinCell; offset -= cell) {
     page->free = new (start + offset) Cell{page->free};
   }
   return page;
@@ -90,10 +90,10 @@ void unlink(Mapping*& head, Mapping* page) {
   if (page->next) page->next->previous = page->previous;
 }
 
-// Wipes pages, without making those appear that were never written.
+// Wipes the pages that were written, without faulting in the others.
 void wipe_touched(uint8_t* octets, size_t length) {
   uint8_t* const end = octets + length;
-  for (uint8_t* page = octets - kCellAtLeast; page < end; page += kPage) {
+  for (uint8_t* page = octets - kMinCell; page < end; page += kPage) {
     unsigned char resident = 1;
     mincore(page, kPage, &resident);
     if ((resident & 1) == 0) continue;
@@ -109,14 +109,14 @@ void wipe(void* memory, size_t length) {
 }
 
 void* allocate_secret(size_t length) {
-  if (length > kCellAtMost) {
+  if (length > kMaxCell) {
     if (length > SIZE_MAX - 2 * kPage) throw std::bad_alloc();
-    const size_t whole = (length + kCellAtLeast + kPage - 1) / kPage * kPage;
-    return reinterpret_cast<uint8_t*>(map(whole)) + kCellAtLeast;
+    const size_t whole = (length + kMinCell + kPage - 1) / kPage * kPage;
+    return reinterpret_cast<uint8_t*>(map(whole)) + kMinCell;
   }
   const size_t cell = cell_size(length);
   const std::lock_guard lock(mutex);
-  Mapping*& head = pages_with_room[class_of(cell)];
+  Mapping*& head = pages_with_space[class_of(cell)];
   if (!head) link(head, new_page(cell));
   Mapping* const page = head;
   Cell* const taken = page->free;
@@ -129,13 +129,13 @@ void* allocate_secret(size_t length) {
 void free_secret(void* memory, size_t length) {
   if (!memory) return;
   uint8_t* const octets = static_cast<uint8_t*>(memory);
-  if (length > kCellAtMost) {
+  if (length > kMaxCell) {
     wipe_touched(octets, length);
-    return unmap(reinterpret_cast<Mapping*>(octets - kCellAtLeast));
+    return unmap(reinterpret_cast<Mapping*>(octets - kMinCell));
   }
   wipe(memory, length);
   const std::lock_guard lock(mutex);
-  Mapping*& head = pages_with_room[class_of(cell_size(length))];
+  Mapping*& head = pages_with_space[class_of(cell_size(length))];
   Mapping* const page = reinterpret_cast<Mapping*>(reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1));
   if (!page->free) link(head, page);
   page->free = new (memory) Cell{page->free};
@@ -149,7 +149,7 @@ void populate_secret(void* memory, size_t length) {
   void* const first = reinterpret_cast<void*>(start);
   const size_t whole = (reinterpret_cast<uintptr_t>(memory) + length - start + kPage - 1) & ~(kPage - 1);
   madvise(first, whole, MADV_HUGEPAGE);
-  // Kernels before 5.14 do not know this: then they appear when they are written.
+  // Kernels before 5.14 do not support this; the pages are then faulted in on first write.
   madvise(first, whole, MADV_POPULATE_WRITE);
 }
 

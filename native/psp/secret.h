@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory for key bytes: locked against swapping where the limits of the process allow it, left out of core
-// dumps, and wiped before it is given back. Control side only: it allocates.
+// Memory for keys: locked against swapping if the limits of the process allow it, excluded from core dumps,
+// and wiped before it is released. For the control side only, as it allocates.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +10,15 @@
 
 namespace psp {
 
-// Overwrites memory in a way that the compiler may not leave out.
+// Overwrites memory in a way that the compiler must not optimize away.
 void wipe(void* memory, size_t length);
 
-// Locked pages; large ones are zero, and appear when they are first written. Throws std::bad_alloc. Locking
-// failures are tolerated and counted by unlocked_bytes().
+// Allocates locked memory. Large allocations are zero and are faulted in on first write. Throws
+// std::bad_alloc. A failure to lock is tolerated and counted by unlocked_bytes().
 void* allocate_secret(size_t length);
-// Wipes, unlocks and frees what allocate_secret gave.
+// Wipes, unlocks and frees memory of allocate_secret.
 void free_secret(void* memory, size_t length);
-// Makes part of a large allocation appear now, in huge pages where there are some. Its octets stay as they
-// are.
+// Pre-faults part of a large allocation, in huge pages if available. Its contents do not change.
 void populate_secret(void* memory, size_t length);
 // Octets of secret memory that could not be locked (RLIMIT_MEMLOCK).
 size_t unlocked_bytes();
@@ -41,7 +40,7 @@ struct SecretAllocator {
 template <typename T>
 using SecretVector = std::vector<T, SecretAllocator<T>>;
 
-// Fills from the kernel's random source. Throws std::system_error.
+// Fills `out` from the random number generator of the kernel. Throws std::system_error.
 void random_octets(std::span<uint8_t> out);
 
 }  // namespace psp

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The low 31 bits run through 1 to kSpisPerKey and then begin again at 1; the count ends them before any
-// comes twice.
+// The low 31 bits run through 1 to kSpisPerKey and then restart at 1; the count stops before any value
+// repeats.
 #include "psp/spi_allocator.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The SPIs of one master key, each given once: sequential from a start, round to where they began. The top
-// bit is the key's slot, the low 31 bits are never zero (PSP specification, "SPI"). One thread; a new key
-// gets a new allocator.
+// Allocates the SPIs of one master key, each once: sequentially from a start value, with wrap-around. The top
+// bit is the slot of the key; the low 31 bits are never zero (PSP specification, "SPI"). Single-threaded; a
+// new key gets a new allocator.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,10 @@ class SpiAllocator {
  public:
   static constexpr uint32_t kSpisPerKey = 0x7fffffff;
 
-  // `start`: any number, its low 31 bits count; random in production. `count`: how many SPIs to give in all.
+  // `start`: only its low 31 bits are used; random in production. `count`: how many SPIs to allocate at most.
   SpiAllocator(uint8_t slot, uint32_t start, uint32_t count = kSpisPerKey);
 
-  // The next SPI; nothing when all were given and the master key must be rotated.
+  // The next SPI; nothing after all are allocated, when the master key must be rotated.
   std::optional<uint32_t> next();
   uint32_t remaining() const { return remaining_; }
 

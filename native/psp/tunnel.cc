@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lays out and reads `outer IP | UDP | PSP header | inner packet | ICV`.
+// Writes and parses `outer IP | UDP | PSP header | inner packet | ICV`.
 #include "psp/tunnel.h"
 
 #include "psp/ecn.h"
@@ -14,17 +14,18 @@ OuterHeader::OuterHeader(const Outer& outer) : source_(outer.source), ipv6_(!is_
     inner_bits_ = kEcnMask;
   }
   if (ipv6_) {
-    first_ = uint64_t{6} << 60 | uint64_t{kProtocolUdp} << 8 | outer.hop_limit;
+    first_word_ = uint64_t{6} << 60 | uint64_t{kProtocolUdp} << 8 | outer.hop_limit;
     set_destination(outer.destination);
     return;
   }
   constexpr uint64_t kVersionAndLength = kPlainIpv4;
-  first_ =
+  first_word_ =
       kVersionAndLength << 56 |
       (outer.dont_fragment ? uint64_t{kDontFragment} : static_cast<uint64_t>(outer.identification) << 16);
-  second_ = uint64_t{outer.hop_limit} << 56 | uint64_t{kProtocolUdp} << 48 | load_u32(source_.data() + 12);
-  for (const uint64_t words : {first_, second_}) {
-    for (int at = 0; at < 64; at += 16) fixed_sum_ += static_cast<uint16_t>(words >> at);
+  second_word_ =
+      uint64_t{outer.hop_limit} << 56 | uint64_t{kProtocolUdp} << 48 | load_u32(source_.data() + 12);
+  for (const uint64_t words : {first_word_, second_word_}) {
+    for (int at = 0; at < 64; at += 16) constant_sum_ += static_cast<uint16_t>(words >> at);
   }
   set_destination(outer.destination);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads with the parsers of native/psp, and believes no length.
+// Uses the parsers of native/psp; no length field is trusted.
 #include "trace/dissection.h"
 
 #include <algorithm>
@@ -13,13 +13,14 @@ namespace psp {
 
 namespace {
 
-// `octets` begin with layer 4.
+// `octets` begins with the UDP header.
 std::optional<Header> psp_of(std::span<const uint8_t> octets) {
   if (octets.size() < kUdpHeaderLength || load_u16(octets.data() + 2) != kUdpPort) return std::nullopt;
   const std::span<const uint8_t> payload = octets.subspan(kUdpHeaderLength);
   if (payload.size() < kHeaderLength + kIcvLength) return std::nullopt;
   Header header;
-  // Its faults are the engine's to find: the fields are there with any of them.
+  // The engine reports faults of the header. Its fields are readable with any fault but truncation, which the
+  // length check above excludes.
   read_header(payload.data(), payload.size(), &header);
   return header;
 }
@@ -27,8 +28,8 @@ std::optional<Header> psp_of(std::span<const uint8_t> octets) {
 std::optional<uint16_t> too_big_mtu_of(uint8_t version, std::span<const uint8_t> octets) {
   if (octets.size() < kIcmpHeader) return std::nullopt;
   if (version == 4) {
-    const bool told = octets[0] == kIcmpUnreachable && octets[1] == kFragmentationNeeded;
-    return told ? std::optional(load_u16(octets.data() + 6)) : std::nullopt;
+    const bool has_mtu = octets[0] == kIcmpUnreachable && octets[1] == kFragmentationNeeded;
+    return has_mtu ? std::optional(load_u16(octets.data() + 6)) : std::nullopt;
   }
   if (octets[0] != kIcmpv6TooBig) return std::nullopt;
   return static_cast<uint16_t>(std::min<uint32_t>(load_u32(octets.data() + 4), UINT16_MAX));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a frame shows to somebody who has no key: addresses, protocol and ports, the PSP header, and the MTU
-// that an ICMP error tells. It judges nothing; that is the engine's.
+// The fields of a frame that are readable without a key: addresses, protocol and ports, the PSP header, and
+// the MTU in an ICMP error. The dissection reports fields only; the engine decides what happens to the frame.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,17 @@ struct Dissection {
   uint16_t ether_type = 0;
   std::optional<IpPacket> ip;  // of a packet that read_ip accepts
   Ports ports;
-  std::optional<Header> psp;            // of UDP/1000, not of later fragments
-  std::optional<uint16_t> too_big_mtu;  // told by ICMP
+  std::optional<Header> psp;            // of UDP to port 1000; later fragments have none
+  std::optional<uint16_t> too_big_mtu;  // from ICMP "fragmentation needed" or "packet too big"
 };
 
-// What a packet from the wire carries, once it is open.
+// The inner packet of a packet from the wire, once it is opened.
 struct InnerDissection {
   IpPacket ip;
   Ports ports;
 };
 
-// Looks at an Ethernet frame; tags are stepped over.
+// Reads an Ethernet frame; VLAN tags are skipped.
 Dissection dissect(std::span<const uint8_t> frame);
 
 }  // namespace psp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port in memory: one frame goes in at a time, whatever comes out is kept.
+// A port in memory: it receives one frame at a time and keeps every frame that is sent.
 #pragma once
 
 #include <algorithm>
@@ -17,9 +17,11 @@ namespace psp {
 
 class MemoryPort : public Port {
  public:
-  // Throws EngineError when memory does not suffice.
+  // Throws EngineError when there is not enough memory.
   explicit MemoryPort(PortInfo info)
-      : info_(info), room_(room_for(info.mtu)), pool_("trace", kPackets, room_ + RTE_PKTMBUF_HEADROOM) {}
+      : info_(info),
+        max_frame_length_(max_frame_length(info.mtu)),
+        pool_("trace", kPackets, max_frame_length_ + RTE_PKTMBUF_HEADROOM) {}
 
   PortInfo info() const override { return info_; }
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override {
@@ -38,15 +40,17 @@ class MemoryPort : public Port {
   }
   int descriptor() const override { return -1; }
 
-  // An mbuf with the frame, cut to the room for one of the port's MTU; null when all are in use.
+  // Returns an mbuf with the frame, truncated to the longest frame of the port's MTU. Null when the pool is
+  // empty.
   rte_mbuf* packet_of(std::span<const uint8_t> frame) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
     if (mbuf == nullptr) return nullptr;
-    const auto length = static_cast<uint16_t>(std::min<size_t>(frame.size(), room_));
+    const auto length = static_cast<uint16_t>(std::min<size_t>(frame.size(), max_frame_length_));
     std::copy_n(frame.data(), length, rte_pktmbuf_append(mbuf, length));
     return mbuf;
   }
-  // The frame that the next burst brings; the one before was taken. False: all mbufs are in use.
+  // Sets the frame that the next receive burst returns. The previous frame must have been received. Returns
+  // false when the pool is empty.
   bool receive(std::span<const uint8_t> frame) {
     rte_mbuf* mbuf = packet_of(frame);
     if (mbuf != nullptr) received_ = mbuf;
@@ -56,17 +60,17 @@ class MemoryPort : public Port {
   std::vector<std::vector<uint8_t>> sent;
 
  private:
-  // As many as neighbours and queues may keep, and some.
+  // Enough for all packets that the neighbour queues can hold, and the transmit queues.
   static constexpr uint32_t kPackets = 2048;
-  static constexpr uint32_t kTags = 8;  // two VLAN tags
+  static constexpr uint32_t kVlanTags = 8;  // octets of two tags
 
-  static uint32_t room_for(uint16_t mtu) {
-    const uint32_t frame = mtu + kEthernetLength + kTags + uint32_t{kIcvLength};
+  static uint32_t max_frame_length(uint16_t mtu) {
+    const uint32_t frame = mtu + kEthernetLength + kVlanTags + uint32_t{kIcvLength};
     return std::min<uint32_t>(frame, UINT16_MAX - RTE_PKTMBUF_HEADROOM);
   }
 
   const PortInfo info_;
-  const uint32_t room_;
+  const uint32_t max_frame_length_;
   Pool pool_;
   std::optional<rte_mbuf*> received_;
 };

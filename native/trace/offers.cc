@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens what it can by the same functions as ingress_decrypt, and keeps of it what an offer says.
+// Opens packets with the same functions as ingress_decrypt and keeps what an offer needs.
 #include "trace/offers.h"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ constexpr Reassembly::Drops kUncounted = {Drop::kIngressFragmentTimeout, Drop::k
                                           Drop::kIngressFragmentDuplicate, Drop::kIngressFragmentTableFull,
                                           Drop::kIngressFragmentMalformed};
 
-// The UDP payload of a whole packet to UDP/1000; empty for others.
+// The UDP payload of an unfragmented packet to UDP port 1000; empty for other packets.
 std::span<uint8_t> psp_of(const Packet& packet) {
   uint8_t* const udp = packet.layer3() + packet.ip.payload_offset;
   const size_t there = packet.ip.length - packet.ip.payload_offset;
@@ -66,7 +66,7 @@ std::optional<InnerDissection> Offers::open(Packet& packet) {
   void* const key = keys_.expanded(header.spi, header.version);
   const IpPacket outer = packet.ip;
   const OpenFault fault =
-      is_to_us(outer.destination)
+      is_tunnel_end(outer.destination)
           ? open_tunnel(keys_.aead(), key, &header, psp.data(), psp.size(), &packet.inner, &packet.ip)
           : open_transport(keys_.aead(), key, &header, outer, packet.layer3(), psp.size(), &packet.inner,
                            &packet.ip);
@@ -76,33 +76,33 @@ std::optional<InnerDissection> Offers::open(Packet& packet) {
   return InnerDissection{packet.ip, read_ports(packet.ip, packet.inner)};
 }
 
-std::optional<AdmitCommand::Entry> Offers::due(const Dissection& frame) {
+std::optional<AdmitCommand::Entry> Offers::offer_for(const Dissection& frame) {
   if (!frame.psp || is_reserved_spi(frame.psp->spi) || config_.peers.empty()) return std::nullopt;
-  if (!made_.insert(frame.psp->spi).second) return std::nullopt;
+  if (!offered_.insert(frame.psp->spi).second) return std::nullopt;
   const auto found = opened_.find(frame.psp->spi);
   if (found == opened_.end()) return placeholder(frame);
   const Opened& opened = found->second;
   const uint16_t peer = peers_.owner(opened.flow.source);
-  const bool to_ours = peers_.owner(opened.flow.destination) == Peers::kLocal;
-  if (!to_ours || peer >= config_.peers.size()) return placeholder(frame);
+  const bool to_local = peers_.owner(opened.flow.destination) == Peers::kLocal;
+  if (!to_local || peer >= config_.peers.size()) return placeholder(frame);
   if (std::ranges::find(versions_[peer], opened.version) == versions_[peer].end()) return std::nullopt;
-  for_a_flow_.insert(found->first);
+  spis_with_flow_.insert(found->first);
   const PeerConfig& config = config_.peers[peer];
   return AdmitCommand::Entry{opened.flow, found->first, opened.version, config.cookie ? opened.cookie : 0,
                              peer,        config.mode};
 }
 
-bool Offers::is_to_us(const Address& destination) const {
+bool Offers::is_tunnel_end(const Address& destination) const {
   return destination == config_.secured_address.address;
 }
 
-// For a flow that no packet has.
+// An offer for a flow that no packet has.
 AdmitCommand::Entry Offers::placeholder(const Dissection& frame) const {
   AdmitCommand::Entry entry{};
   entry.spi = frame.psp->spi;
   entry.version = frame.psp->version;
   store_u32(entry.inbound.source.data(), entry.spi);
-  entry.mode = is_to_us(frame.ip->destination) ? Mode::kTunnel : Mode::kTransport;
+  entry.mode = is_tunnel_end(frame.ip->destination) ? Mode::kTunnel : Mode::kTransport;
   return entry;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A capture does not tell which SPIs the gateway offered, and for which flows. The master keys do: an SPI
-// counts as offered for the flow of the first packet that opens under it, and one under which nothing opens
-// for no flow at all, so that the engine finds out what is wrong with its packets. Two passes over a file:
-// every frame is looked at first, then offers are made as their SPIs appear.
+// A capture does not contain which SPIs the gateway offered and for which flows. The master keys allow to
+// derive it: an SPI counts as offered for the flow of the first packet that opens under it. An SPI under
+// which no packet opens counts as offered for a placeholder flow that no packet has, so that the engine
+// itself finds the fault of its packets. This takes two passes over a file: the first scans every frame, the
+// second makes each offer when its SPI first appears.
 #pragma once
 
 #include <cstdint>
@@ -22,20 +23,21 @@ namespace psp {
 
 class Offers {
  public:
-  // `versions`: by peer, those that are spoken with it. Frames are opened in mbufs of `port`. All is
-  // borrowed. Throws EngineError or std::bad_alloc.
+  // `versions`: by peer, the PSP versions that the node file allows. Frames are opened in mbufs of `port`.
+  // All arguments are borrowed. Throws EngineError or std::bad_alloc.
   Offers(const EngineConfig& config, const Peers& peers, const std::vector<std::vector<uint8_t>>& versions,
          CaptureKeys& keys, MemoryPort& port);
 
-  // Looks at an Ethernet frame from the wire. What it carries, or the datagram whose last fragment it is, if
-  // it opens.
+  // First pass: reads an Ethernet frame from the wire. Returns the inner packet if the frame opens, or if it
+  // is the last fragment of a datagram that opens.
   std::optional<InnerDissection> scan(std::span<const uint8_t> frame, uint64_t now_ms);
-  // The offer to be admitted before this frame arrives, if its SPI appears for the first time. Nothing where
-  // its version is not spoken with its peer, and nothing for a reserved SPI. A flow that is not from a peer
-  // to a host of ours was never offered anything: such an SPI is for no flow.
-  std::optional<AdmitCommand::Entry> due(const Dissection& frame);
-  // Whether an SPI was offered for a flow that packets have.
-  bool is_for_a_flow(uint32_t spi) const { return for_a_flow_.contains(spi); }
+  // Second pass: the offer to admit before this frame runs, if its SPI appears for the first time. There is
+  // none for a reserved SPI, and none for a version that the node file does not allow with the peer. An SPI
+  // whose flow does not lead from a peer to a local host gets a placeholder flow, as a gateway would never
+  // have offered it.
+  std::optional<AdmitCommand::Entry> offer_for(const Dissection& frame);
+  // Whether an SPI was offered for a real flow rather than a placeholder.
+  bool has_flow(uint32_t spi) const { return spis_with_flow_.contains(spi); }
 
  private:
   struct Opened {
@@ -44,7 +46,7 @@ class Offers {
     uint8_t version;
   };
   std::optional<InnerDissection> open(Packet& packet);
-  bool is_to_us(const Address& destination) const;
+  bool is_tunnel_end(const Address& destination) const;
   AdmitCommand::Entry placeholder(const Dissection& frame) const;
 
   const EngineConfig& config_;
@@ -55,7 +57,7 @@ class Offers {
   MemoryPort& port_;
   Reassembly reassembly_;
   std::unordered_map<uint32_t, Opened> opened_;  // by SPI
-  std::unordered_set<uint32_t> made_, for_a_flow_;
+  std::unordered_set<uint32_t> offered_, spis_with_flow_;
 };
 
 }  // namespace psp

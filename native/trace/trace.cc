@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// All frames are read before the first one runs: a file with a fault gives no trace at all, and offers need a
-// look at them first.
+// All frames are read before the first one runs, for two reasons: a file with a fault must produce no trace
+// at all, and offers are derived from a first pass over the frames.
 #include "trace/trace.h"
 
 #include <cstring>
 
 #include "engine/ports/eal.h"
+#include "pcap/captured_packet.h"
 #include "pcap/link.h"
 #include "pcap/reader.h"
 #include "pcap/time.h"
@@ -16,31 +17,25 @@ namespace psp {
 
 namespace {
 
-constexpr uint32_t kMemoryMb = 768;  // of which a run touches about a tenth
+constexpr uint32_t kMemoryMb = 768;  // virtual; a run touches about a tenth of it
 
-struct Taken {
+struct ReadFrame {
   TraceRow row;
   std::vector<uint8_t> frame;  // with an Ethernet header
 };
 
-// `longest`: octets of a packet that the port takes.
-std::string why_skipped(const CaptureRecord& record, size_t longest) {
+// `max_length`: the longest packet that the port accepts, in octets.
+std::string why_skipped(const CaptureRecord& record, size_t max_length) {
   const auto front = read_link(record.interface->link_type, record.frame);
-  if (!front) {
-    return "its link type " + std::to_string(record.interface->link_type) +
-           " is none of Ethernet, Linux cooked and raw IP";
-  }
-  if (record.is_cut()) {
-    return "only " + std::to_string(record.frame.size()) + " of its " +
-           std::to_string(record.original_length) + " octets were captured";
-  }
-  if (record.frame.size() > front->length + longest) {
-    return "it is longer than the port's MTU: a super-frame, of which a capture does not tell how it is cut";
+  if (!front) return unsupported_link_detail(record.interface->link_type);
+  if (record.is_truncated()) return truncation_detail(record);
+  if (record.frame.size() > front->length + max_length) {
+    return "it is longer than the port's MTU: a GSO packet, and a capture does not contain how to segment it";
   }
   return "";
 }
 
-// Frames of other link types are given the header that they would have had, but for its addresses.
+// Gives a frame of another link type the Ethernet header that it would have had, except for its addresses.
 std::vector<uint8_t> ethernet_of(const CaptureRecord& record) {
   const std::span<const uint8_t> frame = record.frame;
   if (record.interface->link_type == kEthernetLink) return {frame.begin(), frame.end()};
@@ -56,14 +51,14 @@ std::vector<uint8_t> ethernet_of(const CaptureRecord& record) {
   return octets;
 }
 
-Taken take(const CaptureRecord& record, size_t longest) {
-  Taken taken;
-  taken.row.number = record.number;
-  taken.row.at_ns = captured_at_ns(record);
-  taken.row.length = record.original_length;
-  taken.row.skipped = why_skipped(record, longest);
-  if (taken.row.skipped.empty()) taken.frame = ethernet_of(record);
-  return taken;
+ReadFrame read_frame(const CaptureRecord& record, size_t max_length) {
+  ReadFrame read;
+  read.row.number = record.number;
+  read.row.at_ns = captured_at_ns(record);
+  read.row.length = record.original_length;
+  read.row.skipped = why_skipped(record, max_length);
+  if (read.row.skipped.empty()) read.frame = ethernet_of(record);
+  return read;
 }
 
 }  // namespace
@@ -73,23 +68,23 @@ CaptureTrace trace_capture(Source& source, TraceConfig config, uint32_t limit) {
   CaptureTrace trace;
   trace.format = reader.format();
   const uint16_t mtu = config.direction == Direction::kEgress ? config.unsecured_mtu : config.secured_mtu;
-  std::vector<Taken> frames;
+  std::vector<ReadFrame> frames;
   for (CaptureRecord record; !trace.more && reader.next(&record);) {
     if (record.kind != CaptureRecord::Kind::kFrame) continue;
     trace.more = frames.size() == limit;
-    if (!trace.more) frames.push_back(take(record, mtu));
+    if (!trace.more) frames.push_back(read_frame(record, mtu));
   }
 
   enter_eal({kMemoryMb, {}, false});
   Tracer tracer(std::move(config));
   uint64_t now_ns = 0;
-  const auto time_of = [&](const Taken& taken) { return now_ns = taken.row.at_ns.value_or(now_ns); };
-  for (Taken& taken : frames) {
-    if (taken.row.skipped.empty()) taken.row.inner = tracer.scan(taken.frame, time_of(taken));
+  const auto time_of = [&](const ReadFrame& read) { return now_ns = read.row.at_ns.value_or(now_ns); };
+  for (ReadFrame& read : frames) {
+    if (read.row.skipped.empty()) read.row.inner = tracer.scan(read.frame, time_of(read));
   }
-  for (Taken& taken : frames) {
-    if (taken.row.skipped.empty()) taken.row.traced = tracer.run(taken.frame, time_of(taken));
-    trace.rows.push_back(std::move(taken.row));
+  for (ReadFrame& read : frames) {
+    if (read.row.skipped.empty()) read.row.traced = tracer.run(read.frame, time_of(read));
+    trace.rows.push_back(std::move(read.row));
   }
   trace.held = tracer.held();
   trace.fragments_waiting = tracer.fragments_waiting();

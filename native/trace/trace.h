@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces the frames of a capture file: reads them, makes Ethernet frames of those of other link types, passes
-// over what cannot be run, and hands the rest to a tracer.
+// Traces the frames of a capture file: reads them, gives frames of other link types an Ethernet header, skips
+// frames that cannot be run, and passes the rest to a tracer.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct TraceRow {
   uint64_t number = 0;  // from 1
   std::optional<uint64_t> at_ns;
   uint32_t length = 0;                   // on the wire
-  std::string skipped;                   // why it was not run; empty: it was
+  std::string skipped;                   // why the frame was not run; empty if it was
   std::optional<InnerDissection> inner;  // ingress, with master keys
   TracedFrame traced;
 };
@@ -25,8 +25,8 @@ struct TraceRow {
 struct CaptureTrace {
   CaptureFormat format = CaptureFormat::kPcap;
   std::vector<TraceRow> rows;
-  bool more = false;  // frames beyond the limit
-  // What still waits in the gateway behind the last frame.
+  bool more = false;  // the file has frames beyond the limit
+  // Packets and fragments that still wait in the gateway after the last frame.
   uint64_t held = 0, fragments_waiting = 0;
 };
 

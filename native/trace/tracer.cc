@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counters are read before and after; the frames that came out are looked at like any other.
+// Reads the counters before and after each frame and dissects the frames that left like any other.
 #include "trace/tracer.h"
 
 #include <algorithm>
@@ -17,9 +17,9 @@ namespace {
 
 constexpr MacAddress kUnsecuredMac = {2, 0, 0, 0, 0, 1}, kSecuredMac = {2, 0, 0, 0, 0, 2};
 constexpr MacAddress kNeighbourMac = {2, 0, 0, 0, 0, 3};
-constexpr uint64_t kSeed = 1;  // the same draw in every run
+constexpr uint64_t kSeed = 1;  // sampling decisions are the same in every run
 constexpr size_t kEvents = 64, kSamples = 1024;
-constexpr int kMaxTurns = 4;  // a neighbour is asked, answers, and the frame leaves
+constexpr int kMaxTurns = 4;  // resolving a neighbour takes two: request, then the frame leaves
 
 PortInfo port_info(const TraceConfig& config, Direction direction) {
   const bool unsecured = direction == Direction::kEgress;
@@ -44,17 +44,18 @@ bool is_loop_counter(std::string_view name) {
 Moved difference(const EngineCounts& from, const EngineCounts& to) {
   Moved moved;
   for (size_t i = 0; i < to.pipes.size(); ++i) {
-    const PipeCount by{to.pipes[i].name, to.pipes[i].hit - from.pipes[i].hit,
-                       to.pipes[i].miss - from.pipes[i].miss};
-    if (by.hit != 0 || by.miss != 0) moved.pipes.push_back(by);
+    const PipeCount change{to.pipes[i].name, to.pipes[i].hit - from.pipes[i].hit,
+                           to.pipes[i].miss - from.pipes[i].miss};
+    if (change.hit != 0 || change.miss != 0) moved.pipes.push_back(change);
   }
   for (size_t i = 0; i < to.drops.size(); ++i) {
     const uint64_t packets = to.drops[i].packets - from.drops[i].packets;
     if (packets != 0) moved.drops.push_back({to.drops[i].reason, to.drops[i].direction, packets});
   }
   for (size_t i = 0; i < to.values.size(); ++i) {
-    const auto by = static_cast<int64_t>(to.values[i].value - from.values[i].value);
-    if (by != 0 && !is_loop_counter(to.values[i].name)) moved.values.push_back({to.values[i].name, by});
+    const auto change = static_cast<int64_t>(to.values[i].value - from.values[i].value);
+    if (change != 0 && !is_loop_counter(to.values[i].name))
+      moved.values.push_back({to.values[i].name, change});
   }
   for (uint32_t i = 0; i < to.bypass.size(); ++i) {
     const BypassCount &now = to.bypass[i], &then = from.bypass[i];
@@ -65,7 +66,7 @@ Moved difference(const EngineCounts& from, const EngineCounts& to) {
   return moved;
 }
 
-// The address that a frame of ours asks for, if it does.
+// The address whose MAC address a frame of the gateway requests, if the frame is such a request.
 std::optional<Address> requested_neighbour(std::span<const uint8_t> frame) {
   if (frame.size() < kEthernetLength) return std::nullopt;
   const uint16_t type = load_u16(frame.data() + 12);
@@ -80,7 +81,7 @@ std::optional<Address> requested_neighbour(std::span<const uint8_t> frame) {
   return message && message->request ? std::optional(message->target) : std::nullopt;
 }
 
-// No peer is there to answer, so nothing that is held is ever given up.
+// No peer answers in a trace, so held packets never time out.
 TraceConfig without_hold_limit(TraceConfig config) {
   config.engine.hold_ms = UINT32_MAX;
   return config;
@@ -145,37 +146,38 @@ TracedFrame Tracer::run(std::span<const uint8_t> frame, uint64_t at_ns) {
   return traced;
 }
 
-// Frames for any single address are for a port whose MAC address nobody gave; those that came without
-// addresses always are.
+// Unless --mac gave the port's MAC address, every unicast frame is readdressed to the port. Frames of link
+// types without addresses always are.
 std::vector<uint8_t> Tracer::addressed(std::span<const uint8_t> frame) const {
   std::vector<uint8_t> octets(frame.begin(), frame.end());
   const MacAddress mac = egress_ ? unsecured_.info().mac : secured_.info().mac;
   if (octets.size() < mac.size() || (octets[0] & 1) != 0) return octets;
-  const bool open =
+  const bool unaddressed =
       std::all_of(octets.begin(), octets.begin() + mac.size(), [](uint8_t o) { return o == 0; });
-  if (open || !config_.mac) std::ranges::copy(mac, octets.begin());
+  if (unaddressed || !config_.mac) std::ranges::copy(mac, octets.begin());
   return octets;
 }
 
 void Tracer::settle(TracedFrame* traced) {
-  bool asked = true;
-  for (int turns = 0; asked && turns < kMaxTurns; ++turns) {
-    // Timers that have much to do take several turns.
+  bool requested = true;
+  for (int turns = 0; requested && turns < kMaxTurns; ++turns) {
+    // Timers with much to do take several turns.
     while (worker_->run_once(now_ns_)) {
     }
-    asked = collect(false, traced);
-    asked |= collect(true, traced);
+    requested = collect(false, traced);
+    requested |= collect(true, traced);
   }
   for (Event event; events_.pop(&event);) {
   }
   for (Sample sample; samples_.pop(&sample);) traced->samples.push_back(sample);
 }
 
-// Takes what came out of a port. True: neighbours were asked for, and have answered.
+// Collects the frames that left a port and answers its neighbour requests. Returns whether there were any
+// requests.
 bool Tracer::collect(bool secured, TracedFrame* traced) {
   MemoryPort& port = secured ? secured_ : unsecured_;
   Neighbours& neighbours = secured ? worker_->next_hops : worker_->hosts;
-  bool asked = false;
+  bool requested = false;
   for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
     const std::optional<Address> target = requested_neighbour(frame);
     if (!target) {
@@ -184,18 +186,18 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
       traced->left.push_back({secured, static_cast<uint32_t>(frame.size()), dissection});
       continue;
     }
-    asked = true;
+    requested = true;
     traced->resolved.push_back(*target);
-    NeighbourMessage answer;
-    answer.sender = answer.target = *target;
-    answer.mac = kNeighbourMac;
-    answer.solicited = true;
-    neighbours.hear(answer, worker_->now_ms);
+    NeighbourMessage reply;
+    reply.sender = reply.target = *target;
+    reply.mac = kNeighbourMac;
+    reply.solicited = true;
+    neighbours.hear(reply, worker_->now_ms);
   }
-  return asked;
+  return requested;
 }
 
-// The MTU of an ICMP error of ours that left sealed in one piece.
+// The MTU in an ICMP error of the gateway that left sealed and unfragmented.
 std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> frame,
                                                    const Dissection& dissection) const {
   if (!dissection.psp || dissection.ip->fragment) return dissection.too_big_mtu;
@@ -213,31 +215,31 @@ std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> fram
       tunnel ? open_tunnel(keys_->aead(), key, &header, psp, length, &inner, &packet)
              : open_transport(keys_->aead(), key, &header, *dissection.ip, layer3, length, &inner, &packet);
   if (fault != OpenFault::kNone) return std::nullopt;
-  // As the frame that it was.
+  // Rebuilds the Ethernet frame around the inner packet.
   uint8_t* const start = inner - kEthernetLength;
   EthernetAddress(kUnsecuredMac).write_source(start, packet.version == 6);
   return dissect({start, kEthernetLength + size_t{packet.length}}).too_big_mtu;
 }
 
-// The peer's offer is in place before the first packet of a flow comes.
+// Installs the key of a flow to a peer before the first packet of the flow runs.
 void Tracer::key_flow(const FlowKey& flow) {
   if (!config_.key) return;
   const uint16_t peer = worker_->peers.owner(flow.destination);
   const bool ours = worker_->peers.owner(flow.source) == Peers::kLocal;
   if (!ours || peer >= config_.engine.peers.size() || worker_->flows.find(flow) != 0) return;
-  const TraceKey& given = *config_.key;
+  const TraceKey& configured = *config_.key;
   EgressKey key;
-  key.spi = given.spi;
+  key.spi = configured.spi;
   key.version = config_.versions[peer].front();
   key.mode = config_.engine.peers[peer].mode;
-  key.cookie = given.cookie;
-  key.first_iv = given.first_iv;
-  key.outer_destination = given.outer_destination;
+  key.cookie = configured.cookie;
+  key.first_iv = configured.first_iv;
+  key.outer_destination = configured.outer_destination;
   InstallCommand install;
   install.peer = peer;
   install.flows = {flow};
   install.keys.push_back(key);
-  master_key(config_, slot_of(given.spi))->derive(key.spi, key.version, install.keys[0].key.data());
+  master_key(config_, slot_of(configured.spi))->derive(key.spi, key.version, install.keys[0].key.data());
   install.results.resize(1);
   execute(*worker_, std::move(install));
 }
@@ -247,26 +249,26 @@ void Tracer::report_egress(TracedFrame* traced) {
   const FlowKey key{traced->dissection.ip->source, traced->dissection.ip->destination};
   const uint16_t peer = worker_->peers.owner(key.destination);
   if (peer < config_.engine.peers.size()) traced->peer = peer;
-  const uint32_t number = worker_->flows.find(key);
-  if (number == 0) return;
-  const EgressFlow& flow = worker_->flows[number];
+  const uint32_t index = worker_->flows.find(key);
+  if (index == 0) return;
+  const EgressFlow& flow = worker_->flows[index];
   if (flow.state != EgressFlow::State::kKeyed) return;
-  traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*worker_, number)};
+  traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*worker_, index)};
 }
 
 void Tracer::admit_and_report_ingress(TracedFrame* traced) {
   if (!traced->dissection.psp || !offers_) return;
-  if (const auto entry = offers_->due(traced->dissection)) {
+  if (const auto entry = offers_->offer_for(traced->dissection)) {
     AdmitCommand admit;
     admit.entries = {*entry};
     execute(*worker_, std::move(admit));
   }
-  if (!offers_->is_for_a_flow(traced->dissection.psp->spi)) return;
-  const uint32_t number =
+  if (!offers_->has_flow(traced->dissection.psp->spi)) return;
+  const uint32_t index =
       worker_->receive_spis.find(traced->dissection.psp->spi, traced->dissection.psp->version);
-  if (number == 0) return;
-  const ReceiveSpi& spi = worker_->receive_spis[number];
-  const InboundFlow& flow = worker_->receive_spis.flow_of(number);
+  if (index == 0) return;
+  const ReceiveSpi& spi = worker_->receive_spis[index];
+  const InboundFlow& flow = worker_->receive_spis.flow_of(index);
   traced->peer = flow.peer;
   traced->flow = {flow.key, spi.spi, spi.version, spi.mode, spi.cookie, 0};
 }

@@ -241,7 +241,7 @@ void gso_seeds() {
 void capture_seeds() {
   const std::vector<Named> all = packets();
   for (const auto order : {std::endian::little, std::endian::big}) {
-    const test::Ends file{order};
+    const test::CaptureBuilder file{order};
     const std::string name = order == std::endian::little ? "little_" : "big_";
     const auto frame = [&](size_t i) {
       return ethernet(kHostMac, kPeerMac, all[i].octets[0] >> 4 == 6 ? 0x86dd : 0x0800, all[i].octets);

@@ -47,9 +47,9 @@ std::optional<Frames> frames_of(Source& source) {
     CaptureReader reader(source);
     CaptureRecord record;
     while (reader.next(&record)) {
-      require(record.octets.size() <= kLongestRecord, "a record is bounded");
+      require(record.octets.size() <= kMaxRecordLength, "a record is bounded");
       if (record.kind != CaptureRecord::Kind::kFrame) continue;
-      require(record.frame.size() <= kLongestFrame, "a frame is bounded");
+      require(record.frame.size() <= kMaxFrameLength, "a frame is bounded");
       require(record.interface != nullptr, "a frame has an interface");
       all.frames.emplace_back(record.frame.begin(), record.frame.end());
       all.link_types.push_back(record.interface->link_type);

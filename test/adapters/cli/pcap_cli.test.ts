@@ -180,7 +180,7 @@ describe('bad use', () => {
     ['no input', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a capture/],
     ['a folder', '.', /^FILE_UNREADABLE: \. cannot be read \(EISDIR\); name a capture/],
     ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is no whole capture: it is empty$/],
-    ['a text', 'text', /^CAPTURE_MALFORMED: text .* it begins with 50 43 41 50/],
+    ['a text', 'text', /^CAPTURE_MALFORMED: text .* its first octets are 50 43 41 50/],
     ['a cut file', 'cut', /^CAPTURE_MALFORMED: cut .* after frame 2 it ends in the middle .*editcap/],
   ])('%s', async (_, input, told) => {
     writeFileSync(path('empty'), '');
@@ -231,10 +231,10 @@ describe('bad use', () => {
 
   it('an offset past a payload, named by the frame', async () => {
     const told =
-      'FRAME_NOT_ENCRYPTED: frame 1 of clear cannot be encrypted: crypt offset 8 points past its payload; the longest for it is 7';
+      'FRAME_NOT_ENCRYPTED: frame 1 of clear cannot be encrypted: crypt offset 8 points past its payload; the maximum for it is 7';
     expect(await refused(encrypt('--crypt-offset', '8'), 1)).toBe(told);
     expect(await refused(encrypt('--crypt-offset', '8', '--mode', 'transport'), 1)).toContain(
-      'the longest for it is 2',
+      'the maximum for it is 2',
     );
   });
 

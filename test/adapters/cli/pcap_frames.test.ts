@@ -154,7 +154,7 @@ describe('IP behind other layers', () => {
       expect(await pcap('encrypt', 'clear', 'out')).toEqual({
         code: 1,
         stdout: '',
-        stderr: `psp: FRAME_NOT_ENCRYPTED: frame 2 of clear cannot be encrypted: it is ${kind}, which may hold IP where it cannot be encrypted\n`,
+        stderr: `psp: FRAME_NOT_ENCRYPTED: frame 2 of clear cannot be encrypted: it is ${kind}, which may contain IP that cannot be encrypted\n`,
       });
     }
   });
@@ -218,7 +218,7 @@ describe('lengths and checksums', () => {
     write([ethernet(six)]);
     const { code, stderr } = await pcap('encrypt', 'clear', 'out');
     expect(code).toBe(1);
-    expect(stderr).toContain('frame 1 of clear cannot be encrypted: 64 octets lie behind its IP packet');
+    expect(stderr).toContain('frame 1 of clear cannot be encrypted: 64 octets follow its IP packet');
   });
 
   it('of link padding are counted', async () => {

@@ -420,7 +420,9 @@ describe('the file', () => {
     const told = await trace([{ octets: octets.subarray(0, 96), original: octets.length }, { octets }], []);
     expect(told.frames[0]).toMatchObject({
       ...{ fate: 'skipped', length: octets.length, steps: [] },
-      notes: [`not run: only 96 of its ${octets.length} octets were captured`],
+      notes: [
+        `not run: only 96 of its ${octets.length} octets were captured; capture with a larger snap length`,
+      ],
     });
     expect(told.frames[1]?.fate).toBe('held');
   });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captures made octet by octet, in either byte order, and read back into plain values.
+// Captures built octet by octet, in either byte order, and captures read back into plain values.
 #pragma once
 
 #include <bit>
@@ -22,8 +22,8 @@ inline Octets operator+(Octets left, const Octets& right) {
   return left;
 }
 
-// Writes integers in one byte order.
-struct Ends {
+// Builds the parts of capture files in one byte order.
+struct CaptureBuilder {
   std::endian order = std::endian::little;
 
   Octets number(uint32_t value, size_t width) const {
@@ -41,7 +41,7 @@ struct Ends {
                      uint32_t magic = 0xa1b2c3d4) const {
     return u32(magic) + u16(2) + u16(4) + u32(0) + u32(0) + u32(snap_length) + u32(link_type);
   }
-  // `original` 0: nothing was cut.
+  // `original` 0: the frame was not truncated.
   Octets pcap_frame(const Octets& frame, uint32_t original = 0) const {
     const auto captured = static_cast<uint32_t>(frame.size());
     return u32(1700000000) + u32(999999999) + u32(captured) + u32(original ? original : captured) + frame;
@@ -83,7 +83,7 @@ struct Ends {
   }
 };
 
-inline constexpr Ends kBothEnds[] = {{std::endian::little}, {std::endian::big}};
+inline constexpr CaptureBuilder kBothOrders[] = {{std::endian::little}, {std::endian::big}};
 
 struct ReadFrame {
   uint64_t number;
@@ -96,14 +96,16 @@ struct ReadCapture {
   CaptureFormat format = CaptureFormat::kPcap;
   std::vector<ReadFrame> frames;
   size_t sections = 0, interfaces = 0, others = 0;
-  std::string fault;  // what ended the reading
+  std::string fault;  // why reading stopped
 };
 
-// Hands out few octets at a time, as a pipe may.
-class DribblingSource : public Source {
+// Returns a few octets per read, as a pipe may.
+class SlowSource : public Source {
  public:
-  DribblingSource(std::span<const uint8_t> octets, size_t step) : memory_(octets), step_(step) {}
-  size_t read(uint8_t* into, size_t room) override { return memory_.read(into, std::min(room, step_)); }
+  SlowSource(std::span<const uint8_t> octets, size_t step) : memory_(octets), step_(step) {}
+  size_t read(uint8_t* into, size_t capacity) override {
+    return memory_.read(into, std::min(capacity, step_));
+  }
 
  private:
   MemorySource memory_;
@@ -142,8 +144,6 @@ inline ReadCapture read_all(const Octets& file) {
   return read_all(source);
 }
 
-// Frames -------------------------------------------------------------------------------------------------
-
 inline Octets udp4(uint16_t source, uint16_t destination, size_t payload, uint16_t fragment = 0x4000) {
   Octets packet(28 + payload);
   const Octets header = {0x45, 0, 0, 0, 0, 7, 0, 0, 61, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2};
@@ -174,7 +174,7 @@ inline Octets udp6(uint16_t source, uint16_t destination, size_t payload) {
   return packet;
 }
 
-// tags: VLAN tags of 4 octets in front of the EtherType.
+// `tags`: VLAN tags of 4 octets before the EtherType.
 inline Octets ethernet(const Octets& packet, const Octets& tags = {}, std::optional<uint16_t> type = {}) {
   const uint16_t ether_type = type.value_or(packet[0] >> 4 == 4 ? 0x0800 : 0x86dd);
   const Octets addresses = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decrypting frames: what has PSP opens or is named, all else is copied.
+// Decrypting frames: each PSP frame opens or is reported with a reason; all other frames are copied.
 #include "pcap/decrypt.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace psp::test {
 namespace {
 
-TEST(FrameOpener, RefusesEveryWrongBitFromThePspHeaderToTheIcv) {
+TEST(FrameOpener, RejectsEveryFlippedBitFromThePspHeaderToTheIcv) {
   for (const uint8_t version : {0, 3}) {
     SealOptions seal = options(Mode::kTunnel, version);
     seal.cookie = 5;
@@ -26,7 +26,7 @@ TEST(FrameOpener, RefusesEveryWrongBitFromThePspHeaderToTheIcv) {
   }
 }
 
-TEST(FrameOpener, RefusesOtherMasterKeys) {
+TEST(FrameOpener, RejectsOtherMasterKeys) {
   const Octets sealed = run(capture_of({ethernet(udp4(5, 6, 20))}), options()).octets;
   uint8_t others[kMasterKeysLength];
   std::copy(std::begin(kMasterKeys), std::end(kMasterKeys), others);
@@ -38,14 +38,15 @@ TEST(FrameOpener, RefusesOtherMasterKeys) {
   EXPECT_NE(refused.fault.find("ICV is wrong (SPI 0x1a345678, version 0)"), std::string::npos);
 }
 
-TEST(FrameOpener, DecryptsMoreSpisThanItKeepsKeysFor) {
-  Octets sealed = Ends().pcap_header(1, 0), clear = sealed;
+TEST(FrameOpener, DecryptsMoreSpisThanTheKeyCacheHasSlots) {
+  Octets sealed = CaptureBuilder().pcap_header(1, 0), clear = sealed;
   for (uint32_t i = 0; i < 600; i++) {
     SealOptions seal = options(i % 2 ? Mode::kTunnel : Mode::kTransport, static_cast<uint8_t>(i % 4));
     seal.spi = 1 + i % 200 * 7 + (i % 3 ? 0x80000000 : 0);
     const Octets frame = ethernet(udp4(5, 6, i));
-    clear = std::move(clear) + Ends().pcap_frame(frame);
-    sealed = std::move(sealed) + Ends().pcap_frame(run(capture_of({frame}), seal).frames()[0].octets);
+    clear = std::move(clear) + CaptureBuilder().pcap_frame(frame);
+    sealed =
+        std::move(sealed) + CaptureBuilder().pcap_frame(run(capture_of({frame}), seal).frames()[0].octets);
   }
   const Result opened = run(sealed, std::nullopt);
   EXPECT_EQ(opened.fault, "");
@@ -54,11 +55,11 @@ TEST(FrameOpener, DecryptsMoreSpisThanItKeepsKeysFor) {
   EXPECT_EQ(opened.counts.transport, 300u);
 }
 
-TEST(FrameOpener, NamesWhatIsPspAndCannotOpen) {
+TEST(FrameOpener, ReportsWhyAPspFrameCannotBeOpened) {
   const Octets whole = run(capture_of({ethernet(udp4(5, 6, 100))}), options()).frames()[0].octets;
   const auto fault = [](const Octets& frame, uint32_t original = 0) {
-    const Ends ends;
-    const Result result = run(ends.pcap_header() + ends.pcap_frame(frame, original), std::nullopt);
+    const CaptureBuilder builder;
+    const Result result = run(builder.pcap_header() + builder.pcap_frame(frame, original), std::nullopt);
     EXPECT_EQ(result.frame, 1u) << result.fault;
     return result.fault;
   };
@@ -76,27 +77,27 @@ TEST(FrameOpener, NamesWhatIsPspAndCannotOpen) {
     frame[at] = value;
     return fault(frame);
   };
-  EXPECT_EQ(with(42 + 3, 4 << 2 | 1), "its PSP version 4 is none of 0 to 3");
+  EXPECT_EQ(with(42 + 3, 4 << 2 | 1), "its PSP version 4 is unknown; 0 to 3 are supported");
   EXPECT_EQ(with(42 + 3, 0), "its PSP header is malformed");
   EXPECT_EQ(with(42 + 2, 63), "its crypt offset points past its payload");
-  EXPECT_EQ(with(34 + 4, 0xff), "its UDP length cannot be");
+  EXPECT_EQ(with(34 + 4, 0xff), "its UDP length is invalid");
   EXPECT_EQ(with(24, 0x11), "its IPv4 header checksum is wrong");
   Octets no_spi = whole;
   std::fill(no_spi.begin() + 46, no_spi.begin() + 50, uint8_t{0});
   EXPECT_EQ(fault(no_spi), "the low 31 bits of its SPI are zero");
 }
 
-TEST(FrameOpener, RefusesOctetsThatNoLengthCovers) {
+TEST(FrameOpener, RejectsOctetsThatNoLengthCovers) {
   const Octets whole = run(capture_of({ethernet(udp4(5, 6, 100))}), options()).frames()[0].octets;
   const auto fault = [](const Octets& frame) { return run(capture_of({frame}), std::nullopt).fault; };
-  EXPECT_NE(fault(whole + Octets(7, 1)).find("7 octets lie behind its IP packet"), std::string::npos);
+  EXPECT_NE(fault(whole + Octets(7, 1)).find("7 octets follow its IP packet"), std::string::npos);
   Octets longer = whole + Octets(5, 1);
   store_u16(longer.data() + 16, static_cast<uint16_t>(longer.size() - 14));
   write_ipv4_checksum(longer.data() + 14);
-  EXPECT_EQ(fault(longer), "5 octets of its IP packet lie behind its UDP datagram");
+  EXPECT_EQ(fault(longer), "5 octets of its IP packet follow its UDP datagram");
 }
 
-TEST(FrameOpener, CompletesAnIpv4ChecksumThatWasLeftToTheInterface) {
+TEST(FrameOpener, FillsInAnIpv4ChecksumThatWasLeftToTheInterface) {
   for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
     const Octets clear = capture_of({ethernet(udp4(5, 6, 100))});
     Octets sealed = run(clear, options(mode)).octets;
@@ -107,7 +108,7 @@ TEST(FrameOpener, CompletesAnIpv4ChecksumThatWasLeftToTheInterface) {
   }
 }
 
-TEST(FrameOpener, CopiesWhatIsNoPsp) {
+TEST(FrameOpener, CopiesFramesWithoutPsp) {
   const Octets later = udp4(5, 1000, 100, 0x0010), tcp = [] {
     Octets packet = udp4(5, 1000, 100);
     packet[9] = 6;
@@ -122,11 +123,11 @@ TEST(FrameOpener, CopiesWhatIsNoPsp) {
   EXPECT_EQ(result.octets, file);
   EXPECT_EQ(result.counts.copied, 8u);
   const std::map<std::string, uint64_t> kinds = {
-      {"ARP", 1}, {"IP without PSP", 5}, {"cut in its link header", 2}};
+      {"ARP", 1}, {"IP without PSP", 5}, {"truncated in its link header", 2}};
   EXPECT_EQ(result.counts.copied_kinds, kinds);
 }
 
-TEST(Psp, IsSeenBehindExtensionHeadersAndInCutPackets) {
+TEST(Psp, IsRecognizedAfterExtensionHeadersAndInTruncatedPackets) {
   Octets packet = udp6(5, 1000, 40);
   const auto with = [&](uint8_t protocol, const Octets& extension) {
     Octets longer(packet.begin(), packet.begin() + 40);

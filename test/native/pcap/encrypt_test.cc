@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encrypting frames: what stands outside, and that every frame with IP is sealed or named.
+// Encrypting frames: the outer headers, and that every frame with IP is sealed or reported with a reason.
 #include "pcap/encrypt.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace psp::test {
 namespace {
 
-TEST(FrameSealer, WritesTheOuterHeaderFromThePacketsOwn) {
+TEST(FrameSealer, CopiesTheOuterHeaderFieldsFromTheInnerHeader) {
   const Octets packet = udp4(0x2b67, 0x56ce, 100);
   const Octets outer = run(capture_of({ethernet(packet)}), options()).frames()[0].octets;
   IpPacket read;
@@ -27,7 +27,7 @@ TEST(FrameSealer, WritesTheOuterHeaderFromThePacketsOwn) {
   EXPECT_EQ(load_u16(may_fragment.data() + 14 + 4), 7);  // identification
 }
 
-TEST(FrameSealer, TakesOuterAddressesOfEitherFamily) {
+TEST(FrameSealer, UsesOuterAddressesOfEitherFamily) {
   SealOptions seal = options();
   Address source{}, destination{};
   source[0] = destination[0] = 0x20;
@@ -51,7 +51,7 @@ TEST(FrameSealer, TakesOuterAddressesOfEitherFamily) {
   EXPECT_EQ(run(four.octets, std::nullopt).octets, file);
 }
 
-TEST(FrameSealer, WorksOnRawIpAndTellsWhereALinkHasOneVersion) {
+TEST(FrameSealer, SealsRawIpAndRejectsTheOtherVersionOnSingleVersionLinks) {
   const Octets both = capture_of({udp4(5, 6, 7), udp6(5, 6, 7)}, 101);
   EXPECT_EQ(run(run(both, options()).octets, std::nullopt).octets, both);
 
@@ -60,7 +60,7 @@ TEST(FrameSealer, WorksOnRawIpAndTellsWhereALinkHasOneVersion) {
   const Octets four = capture_of({udp4(5, 6, 7)}, 228);
   EXPECT_NE(run(four, seal).fault.find("one IP version"), std::string::npos);
   EXPECT_EQ(run(run(four, options()).octets, std::nullopt).octets, four);
-  // What cannot come out of an IPv4 link, read from one.
+  // An IPv6 packet inside a packet that an IPv4 link type carries.
   Octets six_in_four = run(capture_of({udp6(5, 6, 7)}, 101),
                            [&] {
                              SealOptions other = options();
@@ -73,7 +73,7 @@ TEST(FrameSealer, WorksOnRawIpAndTellsWhereALinkHasOneVersion) {
   EXPECT_NE(run(six_in_four, std::nullopt).fault.find("one IP version"), std::string::npos);
 }
 
-TEST(FrameSealer, CarriesFragmentsInTunnelModeAndNamesThemInTransportMode) {
+TEST(FrameSealer, SealsFragmentsInTunnelModeAndRejectsThemInTransportMode) {
   const Octets file =
       capture_of({arp(), ethernet(udp4(5, 6, 100, 0x2000)), ethernet(udp4(5, 6, 100, 0x0010))});
   EXPECT_EQ(run(run(file, options()).octets, std::nullopt).octets, file);
@@ -82,11 +82,12 @@ TEST(FrameSealer, CarriesFragmentsInTunnelModeAndNamesThemInTransportMode) {
   EXPECT_NE(refused.fault.find("fragment"), std::string::npos);
 }
 
-TEST(FrameSealer, SealsEveryIpFrameOrNamesIt) {
+TEST(FrameSealer, SealsEveryIpFrameOrReportsWhyNot) {
   const auto fault = [](const Octets& frame, uint32_t original = 0, Mode mode = Mode::kTunnel) {
-    const Ends ends;
+    const CaptureBuilder builder;
     const Result result =
-        run(ends.pcap_header() + ends.pcap_frame(arp()) + ends.pcap_frame(frame, original), options(mode));
+        run(builder.pcap_header() + builder.pcap_frame(arp()) + builder.pcap_frame(frame, original),
+            options(mode));
     EXPECT_EQ(result.frame, 2u) << result.fault;
     return result.fault;
   };
@@ -100,25 +101,26 @@ TEST(FrameSealer, SealsEveryIpFrameOrNamesIt) {
   wrong = whole;
   wrong[14] = 0x43;
   EXPECT_EQ(fault(wrong), "its IP header is malformed");
-  EXPECT_EQ(fault(ethernet(udp6(5, 6, 1), {}, 0x0800)), "its IP version is not the one its link names");
+  EXPECT_EQ(fault(ethernet(udp6(5, 6, 1), {}, 0x0800)),
+            "its IP version differs from the one in its link header");
   Octets tunnelled = udp4(5, 6, 100);
   tunnelled[9] = 41;
   write_ipv4_checksum(tunnelled.data());
-  EXPECT_NE(fault(ethernet(tunnelled), 0, Mode::kTransport).find("protocol 4 or 41"), std::string::npos);
-  const std::string too_long = "it would be longer than an IP packet can be";
+  EXPECT_NE(fault(ethernet(tunnelled), 0, Mode::kTransport).find("protocol is 4 or 41"), std::string::npos);
+  const std::string too_long = "it would exceed the maximum length of an IP packet";
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 65480))), too_long);
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 65480)), 0, Mode::kTransport), too_long);
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 9), {}, 0x894f)),
-            "it is NSH, which may hold IP where it cannot be encrypted");
+            "it is NSH, which may contain IP that cannot be encrypted");
 }
 
-// In 802.3 with SNAP.
+// A frame of 802.3 with SNAP.
 Octets snap(const Octets& packet, size_t length) {
   const Octets llc = {0xaa, 0xaa, 3, 0, 0, 0, 8, 0};
   return ethernet(llc + packet, {}, static_cast<uint16_t>(length));
 }
 
-TEST(FrameSealer, SealsWithinLayersThatHaveLengthFields) {
+TEST(FrameSealer, UpdatesTheLengthFieldsOfLinkLayers) {
   const Octets packet = udp4(5, 6, 100);
   const Octets file = capture_of({snap(packet, 8 + packet.size())});
   for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
@@ -130,22 +132,22 @@ TEST(FrameSealer, SealsWithinLayersThatHaveLengthFields) {
     EXPECT_EQ(run(sealed.octets, std::nullopt).octets, file);
   }
   EXPECT_EQ(run(capture_of({snap(udp4(5, 6, 1412), 1448)}), options()).fault,
-            "it would be longer than the length field of its link can say");
+            "it would exceed the maximum of the length field in its link header");
   for (const size_t wrong : {0ul, 100ul, 9 + packet.size()}) {
     EXPECT_EQ(run(capture_of({snap(packet, wrong)}), options()).fault,
-              "the length field of its link does not end where its IP packet does");
+              "the length field in its link header does not match its IP packet");
   }
 }
 
-TEST(FrameSealer, RefusesOctetsBehindAPacketThatAreNoPadding) {
+TEST(FrameSealer, RejectsOctetsAfterThePacketThatAreNotPadding) {
   const auto fault = [](const Octets& frame, uint32_t original = 0) {
-    const Ends ends;
-    return run(ends.pcap_header() + ends.pcap_frame(frame, original), options()).fault;
+    const CaptureBuilder builder;
+    return run(builder.pcap_header() + builder.pcap_frame(frame, original), options()).fault;
   };
   const auto refusal = [](size_t octets) {
     const std::string number = std::to_string(octets);
     return number +
-           " octets lie behind its IP packet, which are no link padding; if they are a trailer, editcap "
+           " octets follow its IP packet that are not link padding; if they are a trailer, editcap "
            "-C -" +
            number + " IN OUT removes it";
   };
@@ -153,15 +155,15 @@ TEST(FrameSealer, RefusesOctetsBehindAPacketThatAreNoPadding) {
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 0)) + Octets(18, 7)), "");
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 0)) + Octets(19, 7)), refusal(19));
   EXPECT_EQ(fault(ethernet(udp6(5, 6, 100)) + Octets(4, 7)), refusal(4));
-  // Not captured, and yet there.
+  // Octets that were not captured count too.
   EXPECT_EQ(fault(ethernet(udp4(5, 6, 100)), 642), refusal(500));
   Octets less = udp6(5, 6, 100);
   store_u16(less.data() + 4, 8);
   EXPECT_EQ(fault(ethernet(less)), refusal(100));
 }
 
-TEST(FrameSealer, LeavesOutAFrameCheckSequenceThatTheFileDoesNotDeclare) {
-  // As zlib computes them.
+TEST(FrameSealer, RemovesAnUndeclaredFrameCheckSequence) {
+  // Computed with zlib.
   const Octets longer = ethernet(udp4(5, 6, 100)), shorter = ethernet(udp4(5, 6, 0)) + Octets(18, 0);
   const Octets longer_fcs = {0xc7, 0xc0, 0xbc, 0x94}, shorter_fcs = {0xc2, 0xc2, 0xc5, 0xb6};
   for (const auto& [frame, fcs] : {std::pair(longer, longer_fcs), std::pair(shorter, shorter_fcs)}) {
@@ -172,7 +174,7 @@ TEST(FrameSealer, LeavesOutAFrameCheckSequenceThatTheFileDoesNotDeclare) {
     EXPECT_EQ(sealed.counts.padding_octets, 4 + (frame == shorter ? 18u : 0u));
     Octets wrong = fcs;
     wrong[3] ^= 1;
-    EXPECT_NE(run(capture_of({frame + wrong}), options()).fault.find("lie behind its IP packet"),
+    EXPECT_NE(run(capture_of({frame + wrong}), options()).fault.find("follow its IP packet"),
               std::string::npos);
   }
 }
@@ -183,22 +185,22 @@ Octets tcp_of(Octets packet) {
   return packet;
 }
 
-TEST(FrameSealer, CompletesWhatASendingHostLeavesToItsInterface) {
+TEST(FrameSealer, FillsInFieldsThatTheSendingHostLeftToItsInterface) {
   const Octets whole4 = ethernet(tcp_of(udp4(5, 6, 420))), whole6 = ethernet(tcp_of(udp6(5, 6, 420)));
-  const auto without = [](Octets frame, std::initializer_list<size_t> fields) {
+  const auto with_zeros_at = [](Octets frame, std::initializer_list<size_t> fields) {
     for (const size_t at : fields) store_u16(frame.data() + at, 0);
     return frame;
   };
-  // A header checksum computed over the length of 0.
-  Octets checked = without(whole4, {16, 24});
+  // The header checksum is computed over a length of 0.
+  Octets checked = with_zeros_at(whole4, {16, 24});
   write_ipv4_checksum(checked.data() + 14);
   const struct {
     const char* name;
     Octets frame, whole;
-  } rows[] = {{"checksum", without(whole4, {24}), whole4},
-              {"length and checksum", without(whole4, {16, 24}), whole4},
+  } rows[] = {{"checksum", with_zeros_at(whole4, {24}), whole4},
+              {"length and checksum", with_zeros_at(whole4, {16, 24}), whole4},
               {"length", checked, whole4},
-              {"payload length", without(whole6, {18}), whole6}};
+              {"payload length", with_zeros_at(whole6, {18}), whole6}};
   for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
     for (const auto& [name, frame, whole] : rows) {
       const Result sealed = run(capture_of({frame, whole}), options(mode));
@@ -210,12 +212,12 @@ TEST(FrameSealer, CompletesWhatASendingHostLeavesToItsInterface) {
   }
 }
 
-TEST(FrameSealer, CompletesNothingThatOffloadDoesNotExplain) {
+TEST(FrameSealer, FillsInNothingThatOffloadDoesNotExplain) {
   const auto fault = [](Octets frame, size_t field, uint32_t original = 0) {
     store_u16(frame.data() + field, 0);
     if (frame[14] >> 4 == 4) write_ipv4_checksum(frame.data() + 14);
-    const Ends ends;
-    return run(ends.pcap_header() + ends.pcap_frame(frame, original), options()).fault;
+    const CaptureBuilder builder;
+    return run(builder.pcap_header() + builder.pcap_frame(frame, original), options()).fault;
   };
   const Octets four = ethernet(tcp_of(udp4(5, 6, 420))), six = ethernet(tcp_of(udp6(5, 6, 420)));
   ASSERT_EQ(fault(four, 16), "");
@@ -227,16 +229,16 @@ TEST(FrameSealer, CompletesNothingThatOffloadDoesNotExplain) {
   EXPECT_NE(fault(ethernet(tcp_of(udp4(5, 6, 420))) + Octets(65536, 1), 16), "");
   Octets other = six;
   other[20] = 58;
-  EXPECT_NE(fault(other, 18).find("428 octets lie behind its IP packet"), std::string::npos);
+  EXPECT_NE(fault(other, 18).find("428 octets follow its IP packet"), std::string::npos);
   // RFC 2675: hop-by-hop options with the length of a jumbo payload.
   Octets jumbo = six;
   jumbo[20] = 0;
   const Octets options_header = {6, 0, 0xc2, 4, 0, 1, 0, 0};
   std::copy(options_header.begin(), options_header.end(), jumbo.begin() + 54);
-  EXPECT_EQ(fault(jumbo, 18), "it is a jumbogram, which no IP packet can carry");
+  EXPECT_EQ(fault(jumbo, 18), "it is a jumbogram, which cannot be encapsulated");
 }
 
-TEST(FrameSealer, NamesFramesOfOtherLinks) {
+TEST(FrameSealer, RejectsFramesOfOtherLinkTypes) {
   for (const std::optional<SealOptions>& seal : {std::optional(options()), std::optional<SealOptions>()}) {
     const Result result = run(capture_of({Octets(60, 1)}, 105), seal);
     EXPECT_EQ(result.frame, 1u);
@@ -244,7 +246,7 @@ TEST(FrameSealer, NamesFramesOfOtherLinks) {
   }
 }
 
-TEST(FrameSealer, RefusesACryptOffsetPastThePayload) {
+TEST(FrameSealer, RejectsACryptOffsetPastThePayload) {
   const Octets file = capture_of({ethernet(udp4(5, 6, 100)), ethernet(udp4(5, 6, 6))});
   SealOptions seal = options();
   for (const bool cookie : {false, true}) {
@@ -260,7 +262,7 @@ TEST(FrameSealer, RefusesACryptOffsetPastThePayload) {
       const Result refused = run(file, seal);
       EXPECT_EQ(refused.frame, 2u);
       EXPECT_EQ(refused.fault, "crypt offset " + std::to_string(longest + 1) +
-                                   " points past its payload; the longest for it is " +
+                                   " points past its payload; the maximum for it is " +
                                    std::to_string(longest));
     }
   }

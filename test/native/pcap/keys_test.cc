@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of a capture are those that the master keys derive, in whatever order and number they are asked
-// for.
+// The keys of a capture are those that the master keys derive, in any order and number of requests.
 #include "pcap/keys.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +12,7 @@
 namespace psp::test {
 namespace {
 
-TEST(CaptureKeys, AreThoseOfTheMasterKeysHoweverManyAreInUse) {
+TEST(CaptureKeys, MatchTheMasterKeysForMoreSpisThanSlots) {
   uint8_t master_keys[kMasterKeysLength];
   for (size_t i = 0; i < sizeof master_keys; i++) master_keys[i] = static_cast<uint8_t>(i * 11 + 5);
   const std::span<const uint8_t, kMasterKeysLength> both(master_keys);
@@ -25,7 +24,7 @@ TEST(CaptureKeys, AreThoseOfTheMasterKeysHoweverManyAreInUse) {
 
   const uint8_t nonce[kNonceLength] = {};
   for (uint32_t i = 0; i < 2000; i++) {
-    // More SPIs than slots, each in two versions that have keys of one length, and under both master keys.
+    // More SPIs than slots, each in two versions with keys of the same length, and under both master keys.
     const uint32_t spi = (1 + i / 2 % 150) | (i % 7 < 3 ? 0x80000000 : 0);
     const auto version = static_cast<uint8_t>(i % 2 * 2 + i % 3 % 2);
     uint8_t key[32], tag[kIcvLength], expected_tag[kIcvLength];
@@ -39,8 +38,8 @@ TEST(CaptureKeys, AreThoseOfTheMasterKeysHoweverManyAreInUse) {
   free_secret(expected, aead.expanded_size());
 }
 
-// SPI 0 must not match a slot that holds no key yet.
-TEST(CaptureKeys, AreThoseOfTheMasterKeysForSpi0Too) {
+// SPI 0 must not match a slot that has no key yet.
+TEST(CaptureKeys, MatchTheMasterKeysForSpi0) {
   uint8_t master_keys[kMasterKeysLength] = {1, 2, 3};
   CaptureKeys keys((std::span<const uint8_t, kMasterKeysLength>(master_keys)));
   const Aead& aead = keys.aead();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers in front of IP: what is found behind them, what they name afterwards, and how everything else is
-// named.
+// The link layers before IP: IP is found after each of them, they are rewritten for another packet, and
+// frames without IP get a kind.
 #include "pcap/layers.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ Octets snap(uint16_t type, const Octets& payload, const Octets& organization = {
 Octets pppoe(uint16_t protocol, const Octets& payload) {
   return kAddresses + Octets{0x88, 0x64, 0x11, 0, 0, 1} + u16(payload.size() + 2) + u16(protocol) + payload;
 }
-// Label stack entries of the labels given.
+// A label stack with the given labels.
 Octets mpls(std::initializer_list<uint32_t> labels, const Octets& payload) {
   Octets frame = kAddresses + Octets{0x88, 0x47};
   size_t left = labels.size();
@@ -39,7 +39,7 @@ Layers read(const Octets& frame, uint16_t link_type = 1) {
   return *read_layers(link_type, frame);
 }
 
-TEST(Layers, FindIpBehindEachOfThem) {
+TEST(Layers, FindIpAfterEachLayer) {
   const struct {
     const char* name;
     Octets frame;
@@ -73,7 +73,7 @@ TEST(Layers, FindIpBehindEachOfThem) {
   }
 }
 
-TEST(Layers, NameAnotherVersionAndLength) {
+TEST(Layers, AreRewrittenForAnotherVersionAndLength) {
   const struct {
     const char* name;
     Octets frame, after;
@@ -96,7 +96,7 @@ TEST(Layers, NameAnotherVersionAndLength) {
   }
 }
 
-TEST(Layers, RefuseWhatTheyCannotName) {
+TEST(Layers, RejectPacketsThatTheyCannotRepresent) {
   Octets llc = kAddresses + u16(kPacket4.size() + 3) + Octets{6, 6, 3} + kPacket4;
   EXPECT_NE(rewrite_layers(read(llc), 6, 100, llc.data()), nullptr);
   EXPECT_EQ(rewrite_layers(read(llc), 4, 1497, llc.data()), nullptr);
@@ -109,7 +109,7 @@ TEST(Layers, RefuseWhatTheyCannotName) {
   EXPECT_EQ(rewrite_layers(read(raw, 101), 6, 100, raw.data()), nullptr);
 }
 
-TEST(Layers, HaveLengthFieldsThatHideNothing) {
+TEST(Layers, DetectWrongLengthFields) {
   const Octets frames[] = {snap(0x0800, kPacket4), pppoe(0x0021, kPacket4)};
   for (const auto& [frame, offset] : {std::pair(frames[0], 12), std::pair(frames[1], 18)}) {
     for (const int more : {-1, 1, -60}) {
@@ -122,7 +122,7 @@ TEST(Layers, HaveLengthFieldsThatHideNothing) {
   }
 }
 
-TEST(Layers, NameFramesWithoutIp) {
+TEST(Layers, ReportTheKindOfFramesWithoutIp) {
   const struct {
     const char* kind;
     Octets frame;
@@ -149,11 +149,11 @@ TEST(Layers, NameFramesWithoutIp) {
     const Layers layers = read(row.frame, row.link_type);
     EXPECT_EQ(layers.ip_version, 0) << row.kind;
     EXPECT_EQ(layers.kind, row.kind);
-    EXPECT_FALSE(layers.hides) << row.kind;
+    EXPECT_FALSE(layers.may_hide_ip) << row.kind;
   }
 }
 
-TEST(Layers, NameFramesThatMayHoldIpWhereItCannotBeRewritten) {
+TEST(Layers, ReportFramesThatMayHideIp) {
   const struct {
     const char* kind;
     Octets frame;
@@ -173,11 +173,11 @@ TEST(Layers, NameFramesThatMayHoldIpWhereItCannotBeRewritten) {
   for (const auto& [kind, frame] : rows) {
     EXPECT_EQ(read(frame).ip_version, 0) << kind;
     EXPECT_EQ(read(frame).kind, kind);
-    EXPECT_TRUE(read(frame).hides) << kind;
+    EXPECT_TRUE(read(frame).may_hide_ip) << kind;
   }
 }
 
-TEST(Layers, OfAFrameThatEndsInThemAreCut) {
+TEST(Layers, ReportTruncatedLinkHeaders) {
   for (const Octets& frame :
        {ethernet(kPacket4, {0x92, 0, 0, 5}), snap(0x0800, kPacket4),
         snap(0x8100, Octets{0, 5, 8, 0} + kPacket4), pppoe(0x0021, kPacket4), mpls({18, 17, 16}, kPacket6)}) {
@@ -185,16 +185,16 @@ TEST(Layers, OfAFrameThatEndsInThemAreCut) {
     for (size_t kept = 0; kept < length; kept++) {
       const Octets cut(frame.begin(), frame.begin() + static_cast<long>(kept));
       EXPECT_EQ(read(cut).ip_version, 0) << kept << " of " << length;
-      EXPECT_EQ(read(cut).kind, "cut in its link header") << kept << " of " << length;
+      EXPECT_EQ(read(cut).kind, "truncated in its link header") << kept << " of " << length;
     }
   }
   EXPECT_EQ(read({}, 101).kind, "empty");
 }
 
-TEST(Layers, OfManyPseudowiresOneInTheOtherAreReadInBoundedTime) {
+TEST(Layers, ParseNestedPseudowiresInBoundedTime) {
   Octets frame = arp();
   for (int i = 0; i < 2000; i++) frame = mpls({16}, Octets(4, 0) + frame);
-  EXPECT_TRUE(read(frame).hides);
+  EXPECT_TRUE(read(frame).may_hide_ip);
 }
 
 }  // namespace

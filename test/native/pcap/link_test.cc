@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands in front of IP, for every link type.
+// The link header before IP, for every link type.
 #include "pcap/link.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@ namespace {
 
 const Octets kPacket4 = udp4(1, 2, 10), kPacket6 = udp6(1, 2, 10);
 
-TEST(Link, FindsIpBehindEthernetAndItsTags) {
+TEST(Link, FindsIpAfterEthernetAndVlanTags) {
   const Octets tag = {0x81, 0, 0, 5}, service = {0x88, 0xa8, 0, 6}, old = {0x91, 0, 0, 7},
                older = {0x92, 0, 0, 7}, oldest = {0x93, 0, 0, 7};
   for (const Octets& tags : {Octets(), tag, service + tag, old + service + tag, older, oldest + tag}) {
@@ -24,7 +24,7 @@ TEST(Link, FindsIpBehindEthernetAndItsTags) {
   }
 }
 
-TEST(Link, FindsIpBehindLinuxCookedHeaders) {
+TEST(Link, FindsIpAfterLinuxCookedHeaders) {
   const Octets cooked = Octets(14, 0) + Octets{0x08, 0x00},
                tagged = Octets(14, 0) + Octets{0x81, 0, 0, 9, 0x86, 0xdd};
   EXPECT_EQ(read_link(113, cooked + kPacket4)->length, 16u);
@@ -56,7 +56,7 @@ TEST(Link, FindsNoIpInOtherFrames) {
   }
 }
 
-TEST(Link, KnowsNoOtherLinkTypes) {
+TEST(Link, RejectsOtherLinkTypes) {
   for (const uint16_t type : {0, 105, 127, 227}) EXPECT_FALSE(read_link(type, kPacket4)) << type;
 }
 

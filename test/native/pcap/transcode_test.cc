@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole captures there and back.
+// Captures encrypted and decrypted again.
 #include "pcap/transcode.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace psp::test {
 namespace {
 
-TEST(Transcode, BringsEveryFrameBack) {
+TEST(Transcode, DecryptsToTheOriginalFrames) {
   const Octets tag = {0x81, 0, 0, 5};
   const Octets file = capture_of({ethernet(udp4(5, 6, 0)), ethernet(udp6(7, 8, 1)), arp(),
                                   ethernet(udp4(5, 6, 1400), tag), ethernet(udp6(7, 8, 8000), tag + tag)});
@@ -38,18 +38,18 @@ TEST(Transcode, BringsEveryFrameBack) {
   }
 }
 
-TEST(Transcode, LeavesBlocksOutThatAreNoFramesAndCountsThem) {
-  const Ends ends;
-  const Octets start = ends.section() + ends.interface(), frame = ends.enhanced(arp());
+TEST(Transcode, OmitsAndCountsBlocksThatAreNoFrames) {
+  const CaptureBuilder builder;
+  const Octets start = builder.section() + builder.interface(), frame = builder.enhanced(arp());
   const Result result =
-      run(start + ends.block(4, Octets(8)) + frame + ends.block(10, Octets(40)), std::nullopt);
+      run(start + builder.block(4, Octets(8)) + frame + builder.block(10, Octets(40)), std::nullopt);
   EXPECT_EQ(result.octets, start + frame);
   EXPECT_EQ(result.counts.left_out, 2u);
   EXPECT_EQ(result.counts.frames, 1u);
   EXPECT_EQ(result.counts.format, CaptureFormat::kPcapng);
 }
 
-TEST(Transcode, CountsIvsUpOverPacketsAndEndsWithTheLast) {
+TEST(Transcode, IncrementsTheIvPerPacketAndStopsAfterTheLastIv) {
   const Octets file = capture_of({ethernet(udp4(5, 6, 9)), arp(), ethernet(udp4(5, 6, 9))});
   SealOptions seal = options();
   seal.iv = UINT64_MAX - 1;
@@ -68,14 +68,14 @@ TEST(Transcode, CountsIvsUpOverPacketsAndEndsWithTheLast) {
   EXPECT_EQ(run(file, seal).counts.next_iv, 9u);
 }
 
-TEST(Transcode, DropsLinkPaddingAndNothingElse) {
+TEST(Transcode, RemovesLinkPaddingAndNothingElse) {
   const Octets packet = udp4(5, 6, 3);
   const Result sealed = run(capture_of({ethernet(packet) + Octets(15, 0xee)}), options());
   EXPECT_EQ(run(sealed.octets, std::nullopt).octets, capture_of({ethernet(packet)}));
   EXPECT_EQ(sealed.counts.padding_octets, 15u);
 }
 
-TEST(Transcode, CountsWhatItCopiesInTheClearByKindAndRefusesItWhereThatIsAsked) {
+TEST(Transcode, CountsFramesCopiedUnencryptedByKindAndRejectsThemInStrictMode) {
   const Octets lldp = ethernet(Octets(46, 1), {}, 0x88cc), clear = ethernet(udp4(5, 6, 9));
   const Octets file = capture_of({clear, arp(), lldp, arp()});
   const std::map<std::string, uint64_t> kinds = {{"ARP", 2}, {"LLDP", 1}};
@@ -90,7 +90,7 @@ TEST(Transcode, CountsWhatItCopiesInTheClearByKindAndRefusesItWhereThatIsAsked) 
   EXPECT_EQ(skipped.counts.copied, 0u);
 }
 
-TEST(Transcode, LeavesOutFramesAtFaultWhereThatIsAskedAndNamesThem) {
+TEST(Transcode, SkipsAndListsFramesAtFaultOnRequest) {
   const Octets first = ethernet(udp4(5, 6, 9)), last = ethernet(udp6(5, 6, 90));
   Octets wrong = ethernet(udp4(5, 6, 10));
   wrong[24] ^= 1;
@@ -114,16 +114,17 @@ TEST(Transcode, LeavesOutFramesAtFaultWhereThatIsAskedAndNamesThem) {
   EXPECT_NE(opened.counts.skipped_frames[0].detail.find("ICV is wrong"), std::string::npos);
 }
 
-TEST(Transcode, NamesABoundedNumberOfFramesThatItLeavesOut) {
-  const Ends ends;
-  Octets file = ends.pcap_header(1, 0);
-  for (int i = 0; i < 1002; i++) file = std::move(file) + ends.pcap_frame(ethernet(Octets(9, 1), {}, 0x0800));
+TEST(Transcode, ListsALimitedNumberOfSkippedFrames) {
+  const CaptureBuilder builder;
+  Octets file = builder.pcap_header(1, 0);
+  for (int i = 0; i < 1002; i++)
+    file = std::move(file) + builder.pcap_frame(ethernet(Octets(9, 1), {}, 0x0800));
   const Result result = run(file, options(), {.skip_bad = true});
   EXPECT_EQ(result.counts.skipped, 1002u);
   EXPECT_EQ(result.counts.skipped_frames.size(), 1000u);
 }
 
-TEST(Transcode, EndsWhereNoIvIsLeftWhateverElseIsLeftOut) {
+TEST(Transcode, StopsWhenNoIvIsLeftEvenIfFramesAreSkipped) {
   const Octets frame = ethernet(udp4(5, 6, 9));
   SealOptions seal = options();
   seal.iv = UINT64_MAX;

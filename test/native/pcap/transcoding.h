@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole captures in memory, encrypted and decrypted.
+// Captures in memory, encrypted and decrypted.
 #pragma once
 
 #include "capture.h"
@@ -21,11 +21,11 @@ struct Result {
 inline Result run(const Octets& file, const std::optional<SealOptions>& seal,
                   std::span<const uint8_t, kMasterKeysLength> master_keys = kMasterKeys,
                   TranscodeRules rules = {}) {
-  // Made once: locked memory for many keys takes longer than a small capture.
-  static CaptureKeys usual(kMasterKeys);
-  std::optional<CaptureKeys> others;
-  if (master_keys.data() != kMasterKeys) others.emplace(master_keys);
-  CaptureKeys& keys = others ? *others : usual;
+  // Created once, because locked memory for many keys takes longer than a small capture.
+  static CaptureKeys default_keys(kMasterKeys);
+  std::optional<CaptureKeys> other_keys;
+  if (master_keys.data() != kMasterKeys) other_keys.emplace(master_keys);
+  CaptureKeys& keys = other_keys ? *other_keys : default_keys;
   MemorySource source(file);
   MemorySink sink;
   Result result;
@@ -53,13 +53,13 @@ inline SealOptions options(Mode mode = Mode::kTunnel, uint8_t version = 0) {
 }
 
 inline Octets capture_of(std::initializer_list<Octets> frames, uint32_t link_type = 1) {
-  const Ends ends;
-  Octets file = ends.pcap_header(link_type, 0);
-  for (const Octets& frame : frames) file = file + ends.pcap_frame(frame);
+  const CaptureBuilder builder;
+  Octets file = builder.pcap_header(link_type, 0);
+  for (const Octets& frame : frames) file = file + builder.pcap_frame(frame);
   return file;
 }
 
-// Where PSP begins behind Ethernet, IP without options, and UDP.
+// The PSP header after Ethernet, IP without options, and UDP.
 inline const uint8_t* psp_of(const Octets& frame) {
   return frame.data() + 14 + (frame[14] >> 4 == 4 ? 20 : 40) + 8;
 }

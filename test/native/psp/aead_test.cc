@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both AEADs against the test cases of the GCM specification (McGrew and Viega, appendix B) and each other.
+// Both AEAD libraries against the test cases of the GCM specification (McGrew and Viega, appendix B) and
+// against each other.
 #include "psp/aead.h"
 
 #include <gtest/gtest.h>
@@ -64,14 +65,14 @@ TEST(Aead, SealsAndOpensTheCasesOfTheGcmSpecification) {
   }
 }
 
-TEST(Aead, RefusesAFlippedBitAnywhere) {
+TEST(Aead, RejectsAnyFlippedBit) {
   for (const auto& aead : all_aeads()) {
     SCOPED_TRACE(aead->name());
     for (const uint8_t version : {0, 1}) {
       Octets key(key_length(version));
       std::iota(key.begin(), key.end(), 1);
       const ExpandedKey expanded(*aead, key, version);
-      // nonce, associated data, data and tag in a row.
+      // Nonce, associated data, data and tag, one after another.
       constexpr size_t kAadLength = 24, kDataLength = 37, kData = kNonceLength + kAadLength;
       Octets all(kData + kDataLength + kIcvLength);
       std::iota(all.begin(), all.end(), 100);
@@ -91,10 +92,10 @@ TEST(Aead, RefusesAFlippedBitAnywhere) {
   }
 }
 
-TEST(Aead, GivesTheSameOctetsWithBothLibrariesAtEveryLength) {
+TEST(Aead, ProducesTheSameOctetsWithBothLibrariesAtEveryLength) {
   const auto slow = make_aead_libcrypto();
   const auto fast = make_aead_ipsec_mb();
-  if (!fast) GTEST_SKIP() << "libipsec-mb does not run here";
+  if (!fast) GTEST_SKIP() << "this machine does not support libipsec-mb";
   std::mt19937 random(7);
   for (const uint8_t version : {0, 1}) {
     for (size_t length = 0; length <= 2048; length += length < 300 ? 1 : 61) {
@@ -133,7 +134,7 @@ TEST(Aead, ExpandsOneKeyOverAnotherOfAnyLength) {
   }
 }
 
-TEST(Aead, SaysWhichLibraryItIs) {
+TEST(Aead, ReportsTheNameOfTheLibrary) {
   EXPECT_EQ(make_aead_libcrypto()->name().rfind("libcrypto", 0), 0u);
   if (const auto fast = make_aead_ipsec_mb()) {
     EXPECT_EQ(fast->name().rfind("libipsec-mb", 0), 0u);

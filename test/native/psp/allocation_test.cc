@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nothing on the packet path allocates: keys are derived and expanded, packets sealed and opened with the C
-// library's allocator counted.
+// The packet path does not allocate: keys are derived and expanded, packets sealed and opened while
+// allocations of the C library are counted.
 #if !defined(__SANITIZE_ADDRESS__)
 
 #include <gtest/gtest.h>
@@ -14,11 +14,12 @@
 namespace psp::test {
 namespace {
 
-// One packet sealed and opened in both modes, and once more refused; true when all went as it should.
-bool there_and_back(const Aead& aead, void* key, uint8_t version, uint32_t spi, const Octets& packet,
-                    Octets& memory) {
-  const size_t room = tunnel_headroom(true, true);
-  uint8_t* const start = memory.data() + room;
+// Seals and opens one packet in both modes, then opens it with a wrong ICV. Returns whether everything
+// succeeded as expected.
+bool seal_and_open(const Aead& aead, void* key, uint8_t version, uint32_t spi, const Octets& packet,
+                   Octets& memory) {
+  const size_t headroom = tunnel_headroom(true, true);
+  uint8_t* const start = memory.data() + headroom;
   bool good = true;
   for (const bool transport : {false, true}) {
     std::copy(packet.begin(), packet.end(), start);
@@ -30,14 +31,14 @@ bool there_and_back(const Aead& aead, void* key, uint8_t version, uint32_t spi, 
     good = good && read_ip(start, packet.size(), &record) == IpFault::kNone;
     flow_hash(record, start, 1, spi % 2);
     complete_checksum(record, start);
-    Outer ends;
-    ends.source = record.source;
-    ends.destination = record.destination;
-    ends.udp_checksum = true;
-    TransportLayout cut;
-    good = good && read_transport_layout(record, start, &cut) == TransportFault::kNone;
-    uint8_t* const wire = transport ? seal_transport(aead, key, cut, 1, true, header, start)
-                                    : seal_tunnel(aead, key, ends, record, header, start);
+    Outer outer;
+    outer.source = record.source;
+    outer.destination = record.destination;
+    outer.udp_checksum = true;
+    TransportLayout layout;
+    good = good && read_transport_layout(record, start, &layout) == TransportFault::kNone;
+    uint8_t* const wire = transport ? seal_transport(aead, key, layout, 1, true, header, start)
+                                    : seal_tunnel(aead, key, outer, record, header, start);
     const auto length = static_cast<size_t>(memory.data() + memory.size() - wire);
     good = good && read_ip(wire, length, &record) == IpFault::kNone && udp_checksum_ok(record, wire);
     uint8_t* const payload = wire + record.payload_offset + kUdpHeaderLength;
@@ -70,7 +71,7 @@ TEST(PacketPath, AllocatesNothing) {
       uint8_t key[32];
       master_key.derive(spi, version, key);
       aead->expand(expanded.get(), key, version);
-      all_good = all_good && there_and_back(*aead, expanded.get(), version, spi, packet, memory);
+      all_good = all_good && seal_and_open(*aead, expanded.get(), version, spi, packet, memory);
     }
     EXPECT_EQ(allocations - before, 0u) << aead->name();
     EXPECT_TRUE(all_good);

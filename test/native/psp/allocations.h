@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C library's allocator, counted: whoever includes this replaces it, so one source of a program does. Not
-// under the address sanitizer, which has an allocator of its own.
+// Counts calls of the C library's allocator. Including this header replaces the allocator, so only one source
+// file of a program may include it. Not available under the address sanitizer, which has its own allocator.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

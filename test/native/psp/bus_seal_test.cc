@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seals against the vectors that TypeScript opens too, what they bind, and the window against replay.
+// Bus seals: vectors that the TypeScript tests open too, the fields that a seal binds, and the replay window.
 #include "psp/bus_seal.h"
 
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ std::optional<uint64_t> number_of(const std::string& text) {
   return std::stoull(text);
 }
 
-// A row with the memory that its context points to.
+// A row, with the memory that its context refers to.
 struct Vector {
   std::vector<FlowKey> flows;
   std::vector<Offer> offers;
@@ -104,7 +104,7 @@ TEST_P(SealVector, OpensOnce) {
 INSTANTIATE_TEST_SUITE_P(Table, SealVector, testing::ValuesIn(read_table("test/vectors/seal.txt")),
                          [](const auto& info) { return info.param.at("name"); });
 
-// Sender and receiver of one node with one flow and one offer.
+// Sender and receiver of one node, with one flow and one offer.
 class BusSeal : public testing::Test {
  protected:
   BusSeal() {
@@ -137,7 +137,7 @@ TEST_F(BusSeal, OpensWhatItSealed) {
   EXPECT_EQ(hex(keys.data(), keys.size()), hex(keys_));
 }
 
-TEST_F(BusSeal, CountsUpAndNeverSealsTwiceUnderOneNonce) {
+TEST_F(BusSeal, IncrementsItsCounterAndNeverReusesANonce) {
   EXPECT_EQ(sealer_.seal(context_, keys_).id.counter, 1u);
   EXPECT_EQ(sealer_.seal(context_, keys_).id.counter, 2u);
   EXPECT_NE(BusSealer(secret(), "a", "dataplane").seal(context_, keys_).id.start,
@@ -174,10 +174,10 @@ TEST_F(BusSeal, BindsEachFieldOfItsContext) {
     std::copy(flows.begin(), flows.end(), flows_.begin());
     std::copy(offers.begin(), offers.end(), offers_.begin());
   }
-  EXPECT_EQ(open(context_, seal), SealFault::kNone) << "no failed try uses the seal up";
+  EXPECT_EQ(open(context_, seal), SealFault::kNone) << "a failed attempt does not consume the seal";
 }
 
-TEST_F(BusSeal, OpensForItsNodeSenderAndSecretAlone) {
+TEST_F(BusSeal, OpensOnlyWithItsNodeSenderAndSecret) {
   const Seal seal = sealer_.seal(context_, keys_);
   const Octets other(32, 0x5f);
   SecretVector<uint8_t> keys;
@@ -187,7 +187,7 @@ TEST_F(BusSeal, OpensForItsNodeSenderAndSecretAlone) {
             SealFault::kInvalid);
 }
 
-TEST_F(BusSeal, RefusesAFlippedBitAndATruncatedBox) {
+TEST_F(BusSeal, RejectsAFlippedBitAndATruncatedBox) {
   const Seal seal = sealer_.seal(context_, keys_);
   for (size_t bit = 0; bit < seal.box.size() * 8; bit++) {
     Seal flipped = seal;
@@ -201,12 +201,12 @@ TEST_F(BusSeal, RefusesAFlippedBitAndATruncatedBox) {
   }
 }
 
-TEST_F(BusSeal, RefusesKeysThatDoNotFitTheOffers) {
+TEST_F(BusSeal, RejectsKeysThatDoNotMatchTheOffers) {
   const Seal seal = sealer_.seal(context_, Octets(31));
   EXPECT_EQ(open(context_, seal), SealFault::kInvalid);
 }
 
-TEST_F(BusSeal, KeepsItsWindowForTheLast64StartsInUse) {
+TEST_F(BusSeal, KeepsTheWindowsOfTheLast64Starts) {
   const Seal first = sealer_.seal(context_, keys_);
   const Seal second = sealer_.seal(context_, keys_);
   ASSERT_EQ(open(context_, first), SealFault::kNone);
@@ -214,13 +214,13 @@ TEST_F(BusSeal, KeepsItsWindowForTheLast64StartsInUse) {
     ASSERT_EQ(open(context_, BusSealer(secret(), "a", "dataplane").seal(context_, keys_)), SealFault::kNone);
   }
   EXPECT_EQ(open(context_, first), SealFault::kReplay);
-  ASSERT_EQ(open(context_, second), SealFault::kNone) << "use makes it the last in line";
+  ASSERT_EQ(open(context_, second), SealFault::kNone) << "use moves the start to the front of the list";
   for (int i = 0; i < 63; i++) {
     ASSERT_EQ(open(context_, BusSealer(secret(), "a", "dataplane").seal(context_, keys_)), SealFault::kNone);
   }
   EXPECT_EQ(open(context_, second), SealFault::kReplay);
   ASSERT_EQ(open(context_, BusSealer(secret(), "a", "dataplane").seal(context_, keys_)), SealFault::kNone);
-  EXPECT_EQ(open(context_, second), SealFault::kNone) << "the 65th start made room";
+  EXPECT_EQ(open(context_, second), SealFault::kNone) << "the 65th start evicted its window";
 }
 
 TEST(ReplayWindow, AdmitsEachCounterOnceInAnyOrder) {
@@ -229,7 +229,7 @@ TEST(ReplayWindow, AdmitsEachCounterOnceInAnyOrder) {
   for (const uint64_t counter : {5, 1, 3, 1024, 2}) EXPECT_FALSE(window.admit(counter)) << counter;
 }
 
-TEST(ReplayWindow, TakesWhatIsTooOldToTellForSeen) {
+TEST(ReplayWindow, RejectsCountersOlderThanTheWindow) {
   ReplayWindow window;
   EXPECT_TRUE(window.admit(5000));
   EXPECT_TRUE(window.admit(5000 - 1023));

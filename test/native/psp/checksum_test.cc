@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checksums against a plain implementation of their RFC.
+// Checksums against a direct implementation of the RFC.
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -40,15 +40,15 @@ Octets pseudo_header(const IpPacket& packet) {
   return join({octets, rest});
 }
 
-// What the field must hold, by the RFC; the field itself counted as zero.
-uint16_t right_checksum(const IpPacket& packet, Octets octets) {
+// The correct value of the field according to the RFC, computed with the field as zero.
+uint16_t correct_checksum(const IpPacket& packet, Octets octets) {
   store_u16(octets.data() + field_of(packet), 0);
   const Octets layer4(octets.begin() + packet.payload_offset, octets.begin() + packet.length);
   const uint16_t sum = plain_checksum(join({pseudo_header(packet), layer4}));
   return packet.protocol == kProtocolUdp && sum == 0 ? 0xffff : sum;
 }
 
-// As a host leaves it to its interface.
+// Writes the partial checksum that a host leaves to its interface.
 void make_partial(const IpPacket& packet, Octets& octets) {
   store_u16(octets.data() + field_of(packet), static_cast<uint16_t>(~plain_checksum(pseudo_header(packet))));
 }
@@ -70,7 +70,7 @@ TEST(Checksum, EqualsThePlainSumAtEveryLengthAndAlignment) {
             checksum_fold(checksum_add(ones.data(), ones.size(), 0)));
 }
 
-TEST(Checksum, IsTheSameInOnePieceAndInMany) {
+TEST(Checksum, IsTheSameInOnePartAndInMany) {
   Octets memory(1500);
   std::iota(memory.begin(), memory.end(), 0);
   uint32_t sum = 0;
@@ -78,7 +78,7 @@ TEST(Checksum, IsTheSameInOnePieceAndInMany) {
   EXPECT_EQ(checksum_fold(sum), plain_checksum(memory));
 }
 
-TEST(Checksum, CompletesWhatAHostLeftToItsInterface) {
+TEST(Checksum, CompletesAChecksumThatAHostLeftToItsInterface) {
   for (size_t length = 0; length < 64; length++) {
     Octets data(length);
     std::iota(data.begin(), data.end(), 200);
@@ -87,9 +87,9 @@ TEST(Checksum, CompletesWhatAHostLeftToItsInterface) {
                           ipv6(kDestinationOptions, join({extension(kProtocolTcp, 16), tcp(data)}))}) {
       const IpPacket packet = parsed(octets);
       make_partial(packet, octets);
-      octets.resize(octets.size() + 6, 0xaa);  // link padding is no part of it
+      octets.resize(octets.size() + 6, 0xaa);  // link padding is not included
       ASSERT_TRUE(complete_checksum(packet, octets.data()));
-      ASSERT_EQ(load_u16(octets.data() + field_of(packet)), right_checksum(packet, octets)) << hex(octets);
+      ASSERT_EQ(load_u16(octets.data() + field_of(packet)), correct_checksum(packet, octets)) << hex(octets);
     }
   }
 }
@@ -97,8 +97,8 @@ TEST(Checksum, CompletesWhatAHostLeftToItsInterface) {
 TEST(Checksum, WritesAUdpChecksumOfZeroAsAllOnes) {
   Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(2)));
   const IpPacket packet = parsed(octets);
-  // Data that makes the sum come out as all ones.
-  store_u16(octets.data() + packet.length - 2, right_checksum(packet, octets));
+  // Data for which the sum is all ones.
+  store_u16(octets.data() + packet.length - 2, correct_checksum(packet, octets));
   make_partial(packet, octets);
   ASSERT_TRUE(complete_checksum(packet, octets.data()));
   EXPECT_EQ(load_u16(octets.data() + field_of(packet)), 0xffff);
@@ -113,29 +113,29 @@ TEST(Checksum, LeavesAUdpPacketWithoutChecksumAlone) {
   }
 }
 
-TEST(Checksum, LeavesRightAndWrongChecksumsAlone) {
+TEST(Checksum, LeavesCorrectAndWrongChecksumsAlone) {
   for (const uint16_t error : {0, 1}) {
     Octets octets = ipv6(kProtocolTcp, tcp(Octets(100, 0x31)));
     const IpPacket packet = parsed(octets);
     store_u16(octets.data() + field_of(packet),
-              static_cast<uint16_t>(right_checksum(packet, octets) + error));
+              static_cast<uint16_t>(correct_checksum(packet, octets) + error));
     const Octets before = octets;
     EXPECT_FALSE(complete_checksum(packet, octets.data()));
     EXPECT_EQ(octets, before);
   }
 }
 
-TEST(Checksum, ARightChecksumThatLooksPartialStaysRight) {
-  // Over all values of two octets of data one makes the right checksum equal the pseudo-header's sum.
+TEST(Checksum, KeepsACorrectChecksumThatLooksPartial) {
+  // Among all values of two octets of data there is one whose correct checksum equals the pseudo-header sum.
   Octets octets = ipv4(kProtocolTcp, tcp(Octets(2)));
   const IpPacket packet = parsed(octets);
   make_partial(packet, octets);
   const uint16_t partial = load_u16(octets.data() + field_of(packet));
   uint32_t value = 0;
-  while (value < 0x10000 && right_checksum(packet, octets) != partial) {
+  while (value < 0x10000 && correct_checksum(packet, octets) != partial) {
     store_u16(octets.data() + packet.length - 2, static_cast<uint16_t>(value++));
   }
-  ASSERT_EQ(right_checksum(packet, octets), partial);
+  ASSERT_EQ(correct_checksum(packet, octets), partial);
   complete_checksum(packet, octets.data());
   EXPECT_EQ(load_u16(octets.data() + field_of(packet)), partial);
 }
@@ -147,7 +147,7 @@ TEST(Checksum, LooksPartialExactlyWhenTheFieldIsTheFoldedPseudoHeader) {
     Octets octets = ipv4(kProtocolUdp, udp(1, 2, Octets(round % 40)));
     for (size_t i = 12; i < 20; ++i) octets[i] = static_cast<uint8_t>(random() % 3 == 0 ? 0xff : random());
     if (round % 4 == 0) {
-      // The rest of the sum, so that it folds to 0xffff, whose complement is 0.
+      // Completes the sum so that it folds to 0xffff, whose complement is 0.
       store_u16(&octets[18], 0);
       fix_ipv4_checksum(octets);
       store_u16(&octets[18], plain_checksum(pseudo_header(parsed(octets))));
@@ -184,12 +184,12 @@ TEST(Checksum, LeavesAUdpLengthThatDisagreesWithThePacketAlone) {
   }
 }
 
-TEST(Checksum, LeavesSegmentsWithoutRoomForItAlone) {
+TEST(Checksum, LeavesSegmentsAloneThatAreTooShortForAChecksum) {
   for (size_t length = 0; length < 18; length++) {
     Octets octets = ipv4(kProtocolTcp, Octets(length));
     const IpPacket packet = parsed(octets);
     octets.resize(octets.size() + 18);
-    make_partial(packet, octets);  // partly or wholly beyond the packet
+    make_partial(packet, octets);  // partly or completely outside the packet
     EXPECT_FALSE(complete_checksum(packet, octets.data())) << length;
   }
 }

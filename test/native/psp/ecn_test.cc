@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decapsulation table of RFC 6040 cell by cell, and the bits in the headers of both families.
+// The decapsulation table of RFC 6040, cell by cell, and the bits in the headers of both families.
 #include "psp/ecn.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ TEST(Ecn, FollowsEveryCellOfTheTableOfRfc6040) {
   }
 }
 
-TEST(Ecn, IsSetInIpv4AloneAndTheChecksumFollows) {
+TEST(Ecn, IsSetInIpv4WithoutOtherChangesExceptTheChecksum) {
   Octets base = ipv4(kProtocolUdp, Octets(8));
   for (uint32_t round = 0; round < 0x10000; round++) {
     base[1] = static_cast<uint8_t>(round);
@@ -44,7 +44,7 @@ TEST(Ecn, IsSetInIpv4AloneAndTheChecksumFollows) {
   }
 }
 
-TEST(Ecn, IsSetInIpv6Alone) {
+TEST(Ecn, IsSetInIpv6WithoutOtherChanges) {
   for (uint32_t traffic_class = 0; traffic_class < 256; traffic_class++) {
     for (const uint8_t ecn : {0, 1, 2, 3}) {
       Octets octets = ipv6(kProtocolUdp, Octets(8));

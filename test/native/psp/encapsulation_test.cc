@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What both modes share: crypt offsets at their ends, UDP checksums by a sum of the tests' own, the counted
-// octets.
+// Code that both modes share: the limits of the crypt offset, UDP checksums against a separate
+// implementation, and counted octets.
 #include "psp/encapsulation.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 namespace psp::test {
 namespace {
 
-// The UDP checksum of a whole packet as RFC 768 and RFC 8200 section 8.1 say it.
+// The UDP checksum of a packet, computed directly from RFC 768 and RFC 8200 section 8.1.
 uint16_t plain_udp_checksum(const Octets& wire) {
   const IpPacket packet = read(wire);
   const size_t addresses = packet.version == 4 ? 12 : 8, at = packet.payload_offset;
@@ -29,7 +29,7 @@ uint16_t checksum_of(const Octets& wire) {
   return load_u16(wire.data() + read(wire).payload_offset + 6);
 }
 
-TEST(UdpChecksum, IsZeroUnlessWanted) {
+TEST(UdpChecksum, IsZeroUnlessRequested) {
   const auto aead = make_aead_libcrypto();
   for (const Axes& axes : all_axes()) {
     const ExpandedKey key(*aead, key_of(axes.version), axes.version);
@@ -43,7 +43,7 @@ TEST(UdpChecksum, IsZeroUnlessWanted) {
   }
 }
 
-TEST(UdpChecksum, IsThePlainSumOfBothFamiliesModesAndAllParities) {
+TEST(UdpChecksum, MatchesTheReferenceForBothFamiliesAndModesAndAnyLength) {
   const auto aead = make_aead_libcrypto();
   for (const Axes& axes : all_axes()) {
     const ExpandedKey key(*aead, key_of(axes.version), axes.version);
@@ -70,7 +70,7 @@ TEST(UdpChecksum, FailsWithAnyFlippedBitOfTheDatagram) {
   }
 }
 
-TEST(UdpChecksum, OfZeroIsWrittenAsAllOnes) {
+TEST(UdpChecksum, IsWrittenAsAllOnesWhenItIsZero) {
   for (const bool outer_ipv6 : {false, true}) {
     Octets wire = on_the_wire(outer_ipv6, Octets(40, 0x5a));
     const IpPacket packet = read(wire);
@@ -89,7 +89,7 @@ TEST(UdpChecksum, OfZeroIsWrittenAsAllOnes) {
   }
 }
 
-TEST(UdpChecksum, IsNotOkWhenTheUdpLengthCannotBe) {
+TEST(UdpChecksum, IsWrongWhenTheUdpLengthIsImpossible) {
   for (const bool outer_ipv6 : {false, true}) {
     const Octets wire = on_the_wire(outer_ipv6, Octets(40));
     const size_t udp = read(wire).payload_offset;
@@ -98,35 +98,36 @@ TEST(UdpChecksum, IsNotOkWhenTheUdpLengthCannotBe) {
       store_u16(changed.data() + udp + 4, static_cast<uint16_t>(length));
       EXPECT_FALSE(udp_checksum_ok(read(changed), changed.data())) << length;
     }
-    for (size_t there = 0; there < 8; there++) {
-      const Octets runt = outer_ipv6 ? ipv6(kProtocolUdp, Octets(there)) : ipv4(kProtocolUdp, Octets(there));
-      EXPECT_FALSE(udp_checksum_ok(read(runt), runt.data())) << there;
+    for (size_t available = 0; available < 8; available++) {
+      const Octets runt =
+          outer_ipv6 ? ipv6(kProtocolUdp, Octets(available)) : ipv4(kProtocolUdp, Octets(available));
+      EXPECT_FALSE(udp_checksum_ok(read(runt), runt.data())) << available;
     }
   }
 }
 
-// The PSP packet of `length` octets sealed with a wanted crypt offset.
+// Seals a PSP packet with `length` octets of payload and the given crypt offset.
 Octets with_offset(uint8_t version, bool cookie, uint8_t offset, size_t length) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(version), version);
-  const size_t front = encapsulation_headroom(cookie);
-  Octets memory(front + length + kIcvLength);
+  const size_t headroom = encapsulation_headroom(cookie);
+  Octets memory(headroom + length + kIcvLength);
   Header header = header_of({true, false, false, cookie, version, offset});
   AeadJob job;
-  EXPECT_EQ(lay_out_payload(key.get(), 1, &header, memory.data() + front, length, &job), memory.data());
+  EXPECT_EQ(lay_out_payload(key.get(), 1, &header, memory.data() + headroom, length, &job), memory.data());
   aead->seal(job);
   return Octets(memory.begin() + kUdpHeaderLength, memory.end());
 }
 
-TEST(CryptOffset, IsCutToThePayloadOnSend) {
+TEST(CryptOffset, IsLimitedToThePayloadOnSend) {
   for (const uint8_t version : {0, 1}) {
     for (const bool cookie : {false, true}) {
       for (size_t length = 0; length <= 300; length++) {
-        const size_t most = std::min<size_t>(63, (length + (cookie ? 8 : 0)) / 4);
-        for (const size_t wanted : {size_t{0}, most, most + 1, size_t{63}}) {
+        const size_t max_offset = std::min<size_t>(63, (length + (cookie ? 8 : 0)) / 4);
+        for (const size_t requested : {size_t{0}, max_offset, max_offset + 1, size_t{63}}) {
           const Octets psp =
-              with_offset(version, cookie, static_cast<uint8_t>(std::min<size_t>(wanted, 63)), length);
-          ASSERT_EQ(psp[2], std::min(wanted, most)) << length;
+              with_offset(version, cookie, static_cast<uint8_t>(std::min<size_t>(requested, 63)), length);
+          ASSERT_EQ(psp[2], std::min(requested, max_offset)) << length;
           Octets copy = psp;
           Header header;
           ASSERT_EQ(read_header(copy.data(), copy.size(), &header), HeaderFault::kNone);
@@ -158,7 +159,7 @@ TEST(CryptOffset, IsSentAsZeroAndIgnoredOnReceiptWithoutEncryption) {
   }
 }
 
-TEST(SealedPayloadOctets, AreCountedFromTheIvToTheEndOfThePayload) {
+TEST(SealedPayloadOctets, AreCountedFromTheEndOfTheIvToTheEndOfThePayload) {
   for (const bool cookie : {false, true}) {
     const Octets psp = with_offset(0, cookie, 0, 100);
     EXPECT_EQ(sealed_payload_octets(psp.size()), cookie ? 108 : 100);

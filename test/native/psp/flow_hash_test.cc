@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hash that spreads flows over paths: what it depends on, what it keeps together, how even it is.
+// The hash that spreads flows over ECMP paths: its inputs, fragments, symmetry and distribution.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ TEST(FlowHash, DependsOnAddressesProtocolPortsAndSeed) {
   EXPECT_NE(hash(base), hash(ipv4(kProtocolTcp, udp(1, 2, Octets(8)))));
 }
 
-TEST(FlowHash, KeepsTheFragmentsOfOnePacketTogether) {
+TEST(FlowHash, IsTheSameForAllFragmentsOfAPacket) {
   const Octets first = ipv6(kFragment, join({fragment(kProtocolUdp, 0, true), udp(1, 2, Octets(8))}));
   const Octets later = ipv6(kFragment, join({fragment(kProtocolUdp, 16, false), Octets(8, 0x55)}));
   EXPECT_EQ(flow_hash(accepted(first), first.data(), 1), flow_hash(accepted(later), later.data(), 1));
@@ -53,16 +53,16 @@ TEST(FlowHash, IsTheSameForBothDirectionsWhenSymmetric) {
     for (const auto& make : {+[](uint8_t p, const Octets&o) { return ipv4(p, o); }, +ipv6}) {
       for (const auto& [from, to] : {std::pair{1, 2}, {2, 1}, {7, 7}}) {
         const auto one = static_cast<uint16_t>(from), other = static_cast<uint16_t>(to);
-        const Octets there = make(protocol, udp(one, other, Octets(8)));
-        const Octets back = swapped(make(protocol, udp(other, one, Octets(8))));
-        EXPECT_EQ(hash(there, true), hash(back, true));
-        EXPECT_NE(hash(there, false), hash(back, false));
+        const Octets forward = make(protocol, udp(one, other, Octets(8)));
+        const Octets reverse = swapped(make(protocol, udp(other, one, Octets(8))));
+        EXPECT_EQ(hash(forward, true), hash(reverse, true));
+        EXPECT_NE(hash(forward, false), hash(reverse, false));
       }
     }
   }
-  // Ports go with their addresses: swapping only them is another conversation.
+  // Ports belong to their addresses: swapping only the ports gives another conversation.
   EXPECT_NE(hash(ipv4(kProtocolUdp, udp(1, 2, {})), true), hash(ipv4(kProtocolUdp, udp(2, 1, {})), true));
-  // A host that speaks with itself is told apart by the ports alone.
+  // If source and destination are equal, only the ports distinguish the directions.
   Octets self = ipv4(kProtocolUdp, udp(1, 2, {})), answer = ipv4(kProtocolUdp, udp(2, 1, {}));
   for (Octets* octets : {&self, &answer}) {
     std::copy(octets->begin() + 12, octets->begin() + 16, octets->begin() + 16);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The PSP header, octet for octet: what is written, what is read, and what is refused.
+// The PSP header octet by octet: what is written, read and rejected.
 #include "psp/header.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace psp::test {
 namespace {
 
-// Header without cookie, 8 octets of payload, ICV.
+// A header without cookie, 8 octets of payload, ICV.
 Octets plain_packet() {
   Octets octets = unhex("04010001123456780102030405060708");
   octets.resize(kHeaderLength + 8 + kIcvLength);
@@ -72,14 +72,14 @@ TEST(Header, LeavesUnknownVersionsToTheCaller) {
   EXPECT_EQ(header.version, 15);
 }
 
-TEST(Header, KnowsFourVersionsOfWhichTwoEncrypt) {
+TEST(Header, HasFourKnownVersionsOfWhichTwoEncrypt) {
   for (int version = 0; version < 256; version++) {
     EXPECT_EQ(is_known_version(static_cast<uint8_t>(version)), version < 4) << version;
     EXPECT_EQ(is_encrypting(static_cast<uint8_t>(version)), version < 2) << version;
   }
 }
 
-TEST(Header, JudgesTheCryptOffsetOfEncryptingVersionsOnly) {
+TEST(Header, ValidatesTheCryptOffsetOfEncryptingVersionsOnly) {
   for (uint8_t version = 0; version < 16; version++) {
     Octets octets = plain_packet();
     octets[2] = 63;
@@ -88,7 +88,7 @@ TEST(Header, JudgesTheCryptOffsetOfEncryptingVersionsOnly) {
   }
 }
 
-TEST(Header, StepsOverExtensionWords) {
+TEST(Header, SkipsExtensionWords) {
   for (const bool cookie : {false, true}) {
     Octets octets = cookie ? cookie_packet() : plain_packet();
     octets[2] = 0;
@@ -105,8 +105,8 @@ TEST(Header, StepsOverExtensionWords) {
 
 TEST(Header, IsTruncatedAtEveryLengthBelowHeaderAndIcv) {
   for (const Octets& whole : {plain_packet(), cookie_packet()}) {
-    const size_t least = whole[1] * 8u + 8 + kIcvLength;
-    for (size_t length = 0; length < least; length++) {
+    const size_t min_length = whole[1] * 8u + 8 + kIcvLength;
+    for (size_t length = 0; length < min_length; length++) {
       const Octets octets(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(length));
       EXPECT_EQ(fault_of(octets), HeaderFault::kTruncated) << length;
     }
@@ -119,7 +119,7 @@ TEST(Header, IsMalformedWithoutTheBitThatIsAlwaysOne) {
   EXPECT_EQ(fault_of(octets), HeaderFault::kMalformed);
 }
 
-TEST(Header, IsMalformedWhenItsLengthHasNoRoomForIvOrCookie) {
+TEST(Header, IsMalformedWhenItsLengthIsTooSmallForIvOrCookie) {
   Octets octets = plain_packet();
   octets[1] = 0;
   EXPECT_EQ(fault_of(octets), HeaderFault::kMalformed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Octets as hex digits, and memory for expanded keys, for the tests of psp.
+// Conversion between octets and hex digits, and memory for expanded keys, for the tests of psp.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ inline std::string hex(const Octets& octets) {
   return hex(octets.data(), octets.size());
 }
 
-// One expanded key, constructed and destroyed as the engine does it.
+// An expanded key, constructed and destroyed as in the engine.
 class ExpandedKey {
  public:
   ExpandedKey(const Aead& aead, const Octets& key, uint8_t version) : aead_(aead) {
@@ -61,7 +61,7 @@ class ExpandedKey {
   void* memory_;
 };
 
-// Both libraries where both run, for tests that go through all.
+// All AEAD libraries that this machine supports.
 inline std::vector<std::unique_ptr<Aead>> all_aeads() {
   std::vector<std::unique_ptr<Aead>> aeads;
   aeads.push_back(make_aead_libcrypto());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets for tests, built plainly from their parts.
+// Builds packets for tests from their parts.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline Octets join(std::initializer_list<Octets> parts) {
   return all;
 }
 
-// RFC 1071 as its text says it, one word after another.
+// RFC 1071, one word at a time.
 inline uint16_t plain_checksum(const Octets& octets) {
   uint32_t sum = 0;
   for (size_t i = 0; i < octets.size(); i += 2) {
@@ -65,7 +65,7 @@ inline Octets udp(uint16_t source, uint16_t destination, const Octets& payload) 
   return datagram;
 }
 
-// An IPv6 extension header with its length in units of 8 octets.
+// An IPv6 extension header; `length` is a multiple of 8 octets.
 inline Octets extension(uint8_t next, size_t length) {
   Octets header(length);
   header[0] = next;

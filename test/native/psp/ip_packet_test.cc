@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parser against packets of every shape, every truncation of them, and seeded garbage. Packets lie in
-// memory of exactly their length, so that the sanitizers see each octet too far.
+// The parser against packets of every kind, every truncation of them, and seeded random data. Packets are in
+// memory of exactly their length, so that the sanitizers detect any read beyond it.
 #include "psp/ip_packet.h"
 
 #include <gtest/gtest.h>
@@ -55,7 +55,7 @@ TEST(IpPacket, ReadsIpv6) {
   EXPECT_EQ(hex(packet.destination.data(), 16), "fd020000000000000000000000000019");
 }
 
-TEST(IpPacket, WalksEveryKindOfExtensionHeader) {
+TEST(IpPacket, ParsesEveryKindOfExtensionHeader) {
   const IpPacket packet = accepted(chain_of_all());
   EXPECT_EQ(packet.protocol, kProtocolUdp);
   EXPECT_EQ(packet.payload_offset, 40 + 8 + 24 + 8 + 24 + 8);
@@ -76,14 +76,14 @@ TEST(IpPacket, MarksFragmentsOfBothFamilies) {
     EXPECT_EQ(packet.fragment, fragmented) << field;
     EXPECT_EQ(packet.later_fragment, later) << field;
   }
-  // What follows a later fragment's header is not a header.
+  // The payload of a later fragment does not start with a header.
   const IpPacket packet = accepted(ipv6(kFragment, join({fragment(kRouting, 8, true), Octets(16, 0xff)})));
   EXPECT_TRUE(packet.later_fragment);
   EXPECT_EQ(packet.protocol, kRouting);
   EXPECT_EQ(packet.payload_offset, 48);
 }
 
-TEST(IpPacket, TakesAnAtomicFragmentForAWholePacket) {
+TEST(IpPacket, TreatsAnAtomicFragmentAsUnfragmented) {
   const Octets datagram = udp(1000, 2000, Octets(8));
   for (const uint8_t reserved : {0, 2, 4, 6}) {
     Octets octets = ipv6(kFragment, join({fragment(kProtocolUdp, 0, false), datagram}));
@@ -96,7 +96,7 @@ TEST(IpPacket, TakesAnAtomicFragmentForAWholePacket) {
   }
 }
 
-TEST(IpPacket, TellsWhichOctetNamesTheProtocol) {
+TEST(IpPacket, ReportsTheOffsetOfTheProtocol) {
   EXPECT_EQ(accepted(ipv4(kProtocolUdp, udp(1, 2, {}), 8)).protocol_offset, 9);
   EXPECT_EQ(accepted(ipv6(kProtocolUdp, udp(1, 2, {}))).protocol_offset, 6);
   EXPECT_EQ(accepted(chain_of_all()).protocol_offset, 40 + 8 + 24 + 8 + 24);
@@ -104,7 +104,7 @@ TEST(IpPacket, TellsWhichOctetNamesTheProtocol) {
   EXPECT_EQ(accepted(later).protocol_offset, 48);
 }
 
-TEST(IpPacket, LeavesLinkPaddingOut) {
+TEST(IpPacket, ExcludesLinkPadding) {
   for (Octets octets : {ipv4(kProtocolUdp, udp(1, 2, {})), ipv6(kProtocolUdp, udp(1, 2, {}))}) {
     const size_t length = octets.size();
     octets.resize(length + 18);
@@ -123,7 +123,7 @@ TEST(IpPacket, IsTruncatedAtEveryShorterLength) {
   }
 }
 
-TEST(IpPacket, RefusesImpossibleIpv4Headers) {
+TEST(IpPacket, RejectsImpossibleIpv4Headers) {
   const Octets good = ipv4(kProtocolUdp, udp(1, 2, Octets(8)));
   Octets octets = good;
   octets[0] = 0x44;
@@ -141,8 +141,8 @@ TEST(IpPacket, RefusesImpossibleIpv4Headers) {
   }
 }
 
-TEST(IpPacket, RefusesExtensionChainsThatEndOutsideThePacket) {
-  // At every payload length below that of the chain, the IPv6 length field agreeing with it.
+TEST(IpPacket, RejectsExtensionChainsThatEndOutsideThePacket) {
+  // Every payload length below that of the chain; the IPv6 length field matches it.
   const Octets long_header_last = ipv6(kDestinationOptions, extension(59, 24));
   for (const auto& [whole, chain_end] :
        {std::pair{chain_of_all(), size_t{40 + 8 + 24 + 8 + 24 + 8}}, {long_header_last, size_t{40 + 24}}}) {
@@ -154,19 +154,19 @@ TEST(IpPacket, RefusesExtensionChainsThatEndOutsideThePacket) {
   }
 }
 
-TEST(IpPacket, RefusesLateHopByHopOptionsAndOddAuthenticationHeaders) {
+TEST(IpPacket, RejectsMisplacedHopByHopOptionsAndUnalignedAuthenticationHeaders) {
   EXPECT_EQ(fault_of(ipv6(kDestinationOptions, join({extension(kHopByHop, 8), extension(59, 8)}))),
             IpFault::kMalformed);
   EXPECT_EQ(fault_of(ipv6(kAuthentication, join({authentication(59, 12), Octets(12)}))), IpFault::kMalformed);
 }
 
-TEST(IpPacket, RefusesASecondFragmentHeader) {
+TEST(IpPacket, RejectsASecondFragmentHeader) {
   const Octets datagram = udp(1000, 2000, Octets(8));
   const Octets both = join({fragment(kFragment, 0, false), fragment(kProtocolUdp, 0, false), datagram});
   EXPECT_EQ(fault_of(ipv6(kFragment, both)), IpFault::kMalformed);
 }
 
-TEST(IpPacket, WalksAtMostEightExtensionHeadersAndAFragmentHeader) {
+TEST(IpPacket, ParsesAtMostEightExtensionHeadersAndAFragmentHeader) {
   const auto chain = [](int headers, uint8_t behind, const Octets& rest) {
     Octets octets;
     for (int i = 0; i < headers; i++) {
@@ -188,7 +188,7 @@ TEST(IpPacket, WalksAtMostEightExtensionHeadersAndAFragmentHeader) {
   EXPECT_EQ(fault_of(around(8)), IpFault::kMalformed);
 }
 
-TEST(IpPacket, RefusesMappedIpv4AddressesInIpv6) {
+TEST(IpPacket, RejectsIpv4MappedAddressesInIpv6) {
   for (const size_t address : {8, 24}) {
     Octets octets = ipv6(kProtocolUdp, udp(1, 2, {}));
     std::copy(kMappedPrefix.begin(), kMappedPrefix.end(), octets.begin() + static_cast<ptrdiff_t>(address));
@@ -196,14 +196,14 @@ TEST(IpPacket, RefusesMappedIpv4AddressesInIpv6) {
   }
 }
 
-TEST(IpPacket, TakesAnIpv4HeaderExactlyWhenItsChecksumHolds) {
+TEST(IpPacket, AcceptsAnIpv4HeaderExactlyIfItsChecksumIsCorrect) {
   std::mt19937 random(5);
-  // Octets of all ones make carries, and sums of 0xffff.
+  // Octets of 0xff produce carries, and sums of 0xffff.
   const auto octet = [&] {
     const uint32_t draw = random();
     return static_cast<uint8_t>(draw % 3 == 0 ? 0xff : draw % 3 == 1 ? 0 : draw >> 8);
   };
-  size_t held = 0, failed = 0;
+  size_t correct = 0, wrong_count = 0;
   for (int round = 0; round < 100000; ++round) {
     Octets header(20);
     for (size_t i = 8; i < header.size(); ++i) header[i] = octet();
@@ -217,15 +217,15 @@ TEST(IpPacket, TakesAnIpv4HeaderExactlyWhenItsChecksumHolds) {
                               static_cast<uint16_t>(right << 8 | right >> 8), static_cast<uint16_t>(random()),
                               0};
     store_u16(&header[10], round % 2 == 0 ? right : wrong[round / 2 % std::size(wrong)]);
-    const bool holds = plain_checksum(header) == 0;
-    ++(holds ? held : failed);
-    ASSERT_EQ(fault_of(header), holds ? IpFault::kNone : IpFault::kChecksum) << hex(header);
+    const bool is_correct = plain_checksum(header) == 0;
+    ++(is_correct ? correct : wrong_count);
+    ASSERT_EQ(fault_of(header), is_correct ? IpFault::kNone : IpFault::kChecksum) << hex(header);
   }
-  EXPECT_GT(held, 40000u);
-  EXPECT_GT(failed, 40000u);
+  EXPECT_GT(correct, 40000u);
+  EXPECT_GT(wrong_count, 40000u);
 }
 
-TEST(IpPacket, StaysInsideItsMemoryOnGarbage) {
+TEST(IpPacket, StaysInsideItsMemoryOnRandomData) {
   std::mt19937 random(1);
   const Octets seeds[] = {ipv4(kProtocolUdp, udp(1, 2, Octets(40)), 8), chain_of_all(),
                           ipv6(kProtocolTcp, Octets(60))};
@@ -251,7 +251,7 @@ TEST(IpPacket, StaysInsideItsMemoryOnGarbage) {
   EXPECT_GT(passed, 10000u);
 }
 
-TEST(Ports, AreReadBehindOptionsAndExtensionHeaders) {
+TEST(Ports, AreReadAfterOptionsAndExtensionHeaders) {
   const auto ports_of = [](const Octets& octets) {
     const Ports ports = read_ports(accepted(octets), octets.data());
     return std::pair(ports.source, ports.destination);
@@ -270,7 +270,7 @@ TEST(Ports, AreReadBehindOptionsAndExtensionHeaders) {
   EXPECT_EQ(ports_of(ipv6(kFragment, join({fragment(kProtocolUdp, 0, true), datagram}))), both);
 }
 
-TEST(Ports, AreZeroWhereThereAreNone) {
+TEST(Ports, AreZeroIfThereAreNone) {
   const auto expect_none = [](const Octets& octets) {
     const Ports ports = read_ports(accepted(octets), octets.data());
     EXPECT_EQ(ports.source, 0) << hex(octets);

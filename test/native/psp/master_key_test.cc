@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Derivation against the values of the PSP specification, the block cipher against FIPS 197.
+// Key derivation against the values of the PSP specification, and the block cipher against FIPS 197.
 #include "psp/master_key.h"
 
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ TEST(MasterKey, DerivesTheKeysOfTheSpecification) {
   EXPECT_EQ(derived(k0, 0x12345678, 1), "2b7d72074e42ca334487f2990e3f8c4037e436f38283449b76463e9b7fb2e3de");
 }
 
-// The derivation as NIST SP 800-108 says it, over libcrypto's CMAC.
+// The derivation of NIST SP 800-108 with the CMAC of libcrypto.
 std::string derived_by_libcrypto(const char* master_key, uint32_t spi, const char* label, uint32_t bits) {
   const Octets key = unhex(master_key);
   EVP_MAC* const mac = EVP_MAC_fetch(nullptr, "CMAC", nullptr);
@@ -60,7 +60,7 @@ std::string derived_by_libcrypto(const char* master_key, uint32_t spi, const cha
   return digits;
 }
 
-TEST(MasterKey, DerivesUnderALabelOfEachVersion) {
+TEST(MasterKey, DerivesWithTheLabelOfEachVersion) {
   const MasterKey k0 = master(kKey0), k1 = master(kKey1);
   for (const uint32_t spi : {0x00000001u, 0x12345678u, 0x9a345678u, 0xffffffffu}) {
     uint8_t version = 0;
@@ -80,12 +80,12 @@ TEST(MasterKey, WritesNoOctetBeyondTheKeyOfItsVersion) {
   EXPECT_EQ(out.back(), 0xee);
 }
 
-TEST(MasterKey, IsNamedByTheTopBitOfTheSpi) {
+TEST(MasterKey, IsSelectedByTheTopBitOfTheSpi) {
   EXPECT_EQ(slot_of(0x7fffffff), 0);
   EXPECT_EQ(slot_of(0x80000001), 1);
 }
 
-TEST(Aes256, EncryptsTheBlockOfFips197WithAndWithoutInstructions) {
+TEST(Aes256, EncryptsTheBlockOfFips197WithAndWithoutAesInstructions) {
   const Octets key = unhex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
   const Octets plain = unhex("00112233445566778899aabbccddeeff");
   for (const bool instructions : {false, true}) {

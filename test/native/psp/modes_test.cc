@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both modes over every combination of version, families, cookie and crypt offset, with every AEAD: what is
-// sealed is what the specification says, opens to the original, and opens no more after any change.
+// Both modes with every combination of version, families, cookie and crypt offset, and every AEAD: a sealed
+// packet matches the specification, opens to the original, and does not open after any change.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -10,11 +10,11 @@
 namespace psp::test {
 namespace {
 
-// What the header of a sealed packet says by the specification.
-Header expected_header(const Axes& axes, size_t behind_iv) {
+// The header of a sealed packet according to the specification.
+Header expected_header(const Axes& axes, size_t length_after_iv) {
   Header header = header_of(axes);
   header.next_header = axes.transport ? kProtocolUdp : axes.inner_ipv6 ? 41 : 4;
-  header.crypt_offset = static_cast<uint8_t>(std::min<size_t>(axes.crypt_offset, behind_iv / 4));
+  header.crypt_offset = static_cast<uint8_t>(std::min<size_t>(axes.crypt_offset, length_after_iv / 4));
   return header;
 }
 
@@ -24,14 +24,14 @@ Octets cookie_octets(const Axes& axes) {
 
 class Modes : public testing::TestWithParam<Axes> {};
 
-TEST_P(Modes, SealAsTheSpecificationSaysAndOpenToTheOriginal) {
+TEST_P(Modes, SealAsSpecifiedAndOpenToTheOriginal) {
   const Axes& axes = GetParam();
   for (const size_t data : {0, 1, 15, 33, 1400}) {
     const Octets packet = inner_packet(axes.inner_ipv6, data);
-    const size_t kept = axes.transport ? read(packet).payload_offset : 0;
-    const Octets inside(packet.begin() + static_cast<ptrdiff_t>(kept), packet.end());
-    const Header header = expected_header(axes, inside.size() + (axes.cookie ? 8 : 0));
-    const std::string specified = hex(specified_psp(header, cookie_octets(axes), inside));
+    const size_t header_length = axes.transport ? read(packet).payload_offset : 0;
+    const Octets payload(packet.begin() + static_cast<ptrdiff_t>(header_length), packet.end());
+    const Header header = expected_header(axes, payload.size() + (axes.cookie ? 8 : 0));
+    const std::string specified = hex(specified_psp(header, cookie_octets(axes), payload));
     for (const auto& aead : all_aeads()) {
       SCOPED_TRACE(aead->name());
       const ExpandedKey key(*aead, key_of(axes.version), axes.version);
@@ -48,7 +48,7 @@ TEST_P(Modes, SealAsTheSpecificationSaysAndOpenToTheOriginal) {
   }
 }
 
-TEST_P(Modes, RefuseAFlippedBitAnywhereFromThePspHeaderToTheIcv) {
+TEST_P(Modes, RejectAnyFlippedBitFromThePspHeaderToTheIcv) {
   const Axes& axes = GetParam();
   const Octets packet = inner_packet(axes.inner_ipv6, 5);
   for (const auto& aead : all_aeads()) {
@@ -65,28 +65,28 @@ TEST_P(Modes, RefuseAFlippedBitAnywhereFromThePspHeaderToTheIcv) {
   }
 }
 
-TEST_P(Modes, RefuseEveryTruncation) {
+TEST_P(Modes, RejectEveryTruncation) {
   const Axes& axes = GetParam();
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(axes.version), axes.version);
   const Octets psp = psp_of(sealed(*aead, key.get(), axes, inner_packet(axes.inner_ipv6)));
   for (size_t length = 0; length < psp.size(); length++) {
-    const Octets cut(psp.begin(), psp.begin() + static_cast<ptrdiff_t>(length));
-    const Opened result = opened(*aead, key.get(), axes.transport, on_the_wire(axes.outer_ipv6, cut));
+    const Octets truncated(psp.begin(), psp.begin() + static_cast<ptrdiff_t>(length));
+    const Opened result = opened(*aead, key.get(), axes.transport, on_the_wire(axes.outer_ipv6, truncated));
     ASSERT_TRUE(result.header_fault != HeaderFault::kNone || result.fault == OpenFault::kIcv) << length;
   }
 }
 
-TEST_P(Modes, HideWhatLiesBehindTheCryptOffsetAndNothingElse) {
+TEST_P(Modes, EncryptExactlyTheOctetsAfterTheCryptOffset) {
   const Axes& axes = GetParam();
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(axes.version), axes.version);
-  // 4 octets that stand nowhere else, at every word of the packet and its end.
+  // Compares every word of the packet with the plaintext.
   const Octets packet = inner_packet(axes.inner_ipv6, 400);
   const Octets psp = psp_of(sealed(*aead, key.get(), axes, packet));
-  const size_t kept = axes.transport ? read(packet).payload_offset : 0;
-  const Octets clear =
-      join({cookie_octets(axes), Octets(packet.begin() + static_cast<ptrdiff_t>(kept), packet.end())});
+  const size_t header_length = axes.transport ? read(packet).payload_offset : 0;
+  const Octets clear = join(
+      {cookie_octets(axes), Octets(packet.begin() + static_cast<ptrdiff_t>(header_length), packet.end())});
   for (size_t word = 0; 4 * word + 4 <= clear.size(); word++) {
     const bool visible = std::equal(clear.begin() + static_cast<ptrdiff_t>(4 * word),
                                     clear.begin() + static_cast<ptrdiff_t>(4 * word + 4),
@@ -98,8 +98,8 @@ TEST_P(Modes, HideWhatLiesBehindTheCryptOffsetAndNothingElse) {
 INSTANTIATE_TEST_SUITE_P(All, Modes, testing::ValuesIn(all_axes()),
                          [](const auto& info) { return info.param.name(); });
 
-// The sizes that a host may send, both libraries octet for octet alike.
-TEST(AllSizes, SealAlikeInEveryLibraryAndOpen) {
+// All packet sizes that a host may send; all libraries produce the same octets.
+TEST(AllSizes, SealTheSameInEveryLibraryAndOpen) {
   const auto aeads = all_aeads();
   for (const bool transport : {false, true}) {
     for (const uint8_t version : {0, 1, 2, 3}) {
@@ -125,7 +125,7 @@ TEST(AllSizes, SealAlikeInEveryLibraryAndOpen) {
   }
 }
 
-TEST(Mode, IsNeverGuessedFromTheNextHeader) {
+TEST(Mode, IsNeverInferredFromTheNextHeader) {
   const auto aead = make_aead_libcrypto();
   for (const Axes& axes : all_axes()) {
     const ExpandedKey key(*aead, key_of(axes.version), axes.version);
@@ -134,8 +134,8 @@ TEST(Mode, IsNeverGuessedFromTheNextHeader) {
   }
 }
 
-// Authentic octets that mean nothing: a peer may seal what it likes.
-TEST(Strangers, OfAnyContentStayInsideTheirMemory) {
+// A peer may seal any octets.
+TEST(SealedPayload, OfAnyContentStaysInsideItsMemory) {
   const auto aead = make_aead_libcrypto();
   std::mt19937 random(7);
   size_t good = 0, trailers = 0;
@@ -152,9 +152,9 @@ TEST(Strangers, OfAnyContentStayInsideTheirMemory) {
     for (size_t changes = random() % 4; changes > 0; changes--)
       payload[random() % payload.size()] = static_cast<uint8_t>(random());
     payload.resize(random() % (payload.size() + 1) + random() % 2);
-    const size_t behind_iv = extension_words.size() + payload.size();
+    const size_t length_after_iv = extension_words.size() + payload.size();
     if (header.version < 2)
-      header.crypt_offset = static_cast<uint8_t>(random() % std::min<size_t>(64, behind_iv / 4 + 1));
+      header.crypt_offset = static_cast<uint8_t>(random() % std::min<size_t>(64, length_after_iv / 4 + 1));
     const ExpandedKey key(*aead, key_of(header.version), header.version);
     const Opened result = opened(*aead, key.get(), transport,
                                  on_the_wire(outer_ipv6, specified_psp(header, extension_words, payload)));
@@ -165,16 +165,16 @@ TEST(Strangers, OfAnyContentStayInsideTheirMemory) {
     if (!result.good()) continue;
     const IpPacket packet = read(result.packet);
     ASSERT_EQ(packet.length, result.packet.size());
-    TransportLayout cut;
-    if (read_transport_layout(packet, result.packet.data(), &cut) == TransportFault::kNone) {
-      ASSERT_LE(cut.header_length, packet.payload_offset);
+    TransportLayout layout;
+    if (read_transport_layout(packet, result.packet.data(), &layout) == TransportFault::kNone) {
+      ASSERT_LE(layout.header_length, packet.payload_offset);
     }
   }
   EXPECT_GT(good, 1000u);
   EXPECT_GT(trailers, 1000u);
 }
 
-TEST(Strangers, OfAnyOctetsAreRefused) {
+TEST(RandomPackets, DoNotOpen) {
   const auto aead = make_aead_libcrypto();
   std::mt19937 random(5);
   size_t reached = 0;
@@ -190,8 +190,9 @@ TEST(Strangers, OfAnyOctetsAreRefused) {
   EXPECT_GT(reached, 5000u);
 }
 
-// Extension words that are not ours: authenticated, encrypted behind the crypt offset, stepped over.
-TEST(ExtensionWords, AreSteppedOverInEveryVersionAndMode) {
+// Extension words that this implementation does not use: they are authenticated, encrypted after the crypt
+// offset, and skipped.
+TEST(ExtensionWords, AreSkippedInEveryVersionAndMode) {
   const auto aead = make_aead_libcrypto();
   for (const uint8_t version : {0, 1, 2, 3}) {
     for (const bool transport : {false, true}) {
@@ -200,13 +201,13 @@ TEST(ExtensionWords, AreSteppedOverInEveryVersionAndMode) {
           for (const int offset : {0, 1, 3, 4, 7, 12}) {
             const Axes axes{transport, transport, true, cookie, version, 0};
             const Octets packet = inner_packet(axes.inner_ipv6);
-            const Octets inside(packet.begin() + (transport ? 40 : 0), packet.end());
+            const Octets payload(packet.begin() + (transport ? 40 : 0), packet.end());
             Header header = expected_header(axes, 0);
             header.crypt_offset = static_cast<uint8_t>(offset);
             const Octets extension_words = join({cookie_octets(axes), Octets(8 * words, 0x77)});
-            const Octets psp = specified_psp(header, extension_words, inside);
+            const Octets psp = specified_psp(header, extension_words, payload);
             const ExpandedKey key(*aead, key_of(version), version);
-            // In transport the front of the packet on the wire is that of the packet inside.
+            // In transport mode the IP header on the wire is that of the inner packet.
             Octets wire = on_the_wire(true, psp);
             const Opened result = opened(*aead, key.get(), transport, wire);
             ASSERT_TRUE(result.good());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captures of google/psp, where vectors are kept beside the repository (../shared/vectors): ours must be
-// equal from the PSP header to the ICV, in both directions.
+// Captures of google/psp, if they are kept beside the repository (../shared/vectors). This implementation
+// must produce the same octets from the PSP header to the ICV, and open them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -20,7 +20,7 @@ std::filesystem::path folder() {
   return repository_root() / "../shared/vectors";
 }
 
-// The one IP packet of a capture in the byte order of a little-endian machine.
+// The only IP packet of a capture in little-endian byte order.
 Octets packet_of(const std::string& name) {
   std::ifstream file(folder() / name, std::ios::binary);
   const Octets octets{std::istreambuf_iterator<char>(file), {}};
@@ -42,13 +42,13 @@ const char* master_key_of(uint32_t spi) {
 class Reference : public testing::TestWithParam<Capture> {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(folder())) GTEST_SKIP() << "no vectors are kept beside the repository";
+    if (!std::filesystem::exists(folder())) GTEST_SKIP() << "there are no vectors beside the repository";
   }
 };
 
 TEST_P(Reference, OpensAndSealsToTheSameOctets) {
   const Capture& capture = GetParam();
-  const Octets clear = packet_of(capture.ipv6 ? "v6_cleartext.pcap" : "v4_cleartext.pcap");
+  const Octets cleartext = packet_of(capture.ipv6 ? "v6_cleartext.pcap" : "v4_cleartext.pcap");
   const Octets wire = packet_of(capture.name + std::string(".pcap"));
   for (const auto& aead : all_aeads()) {
     SCOPED_TRACE(aead->name());
@@ -61,11 +61,11 @@ TEST_P(Reference, OpensAndSealsToTheSameOctets) {
     ASSERT_TRUE(result.good());
     EXPECT_EQ(result.header.spi, capture.spi);
     EXPECT_EQ(result.header.version, capture.version);
-    EXPECT_EQ(hex(result.packet), hex(clear));
+    EXPECT_EQ(hex(result.packet), hex(cleartext));
 
     const Axes axes{capture.transport,        capture.ipv6,    capture.ipv6,
                     result.header.has_cookie, capture.version, 0};
-    EXPECT_EQ(hex(psp_of(sealed(*aead, key.get(), axes, clear, result.header))), hex(psp_of(wire)));
+    EXPECT_EQ(hex(psp_of(sealed(*aead, key.get(), axes, cleartext, result.header))), hex(psp_of(wire)));
   }
 }
 

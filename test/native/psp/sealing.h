@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The axes of sealed packets for tests: both modes, all versions, families, cookie and crypt offsets; how one
-// combination is sealed and opened as octets; and what the specification says its PSP packet is, made here
-// once more from libcrypto's AEAD alone.
+// The axes of sealed packets for tests: modes, versions, address families, cookie and crypt offsets.
+// Functions seal and open one combination, and build its PSP packet directly from the specification with only
+// the AEAD of libcrypto.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ struct Axes {
   }
 };
 
-// Every combination; crypt offsets none, one word, behind the header that is sealed first, and the longest.
+// Every combination. Crypt offsets: none, one word, the end of the first sealed header, and the maximum.
 inline std::vector<Axes> all_axes() {
   std::vector<Axes> all;
   for (int bits = 0; bits < 16; bits++) {
@@ -65,11 +65,11 @@ inline Octets key_of(uint8_t version) {
   return key;
 }
 
-// A packet with UDP and `data` octets that all differ from their neighbours.
-inline Octets inner_packet(bool ipv6_inside, size_t data = 33) {
+// A UDP packet with `data` octets of payload, each different from the octets next to it.
+inline Octets inner_packet(bool inner_ipv6, size_t data = 33) {
   Octets payload(data);
   std::iota(payload.begin(), payload.end(), 10);
-  return ipv6_inside ? ipv6(kProtocolUdp, udp(1, 2, payload)) : ipv4(kProtocolUdp, udp(1, 2, payload));
+  return inner_ipv6 ? ipv6(kProtocolUdp, udp(1, 2, payload)) : ipv4(kProtocolUdp, udp(1, 2, payload));
 }
 
 inline Header header_of(const Axes& axes) {
@@ -89,22 +89,22 @@ inline IpPacket read(const Octets& octets) {
   return packet;
 }
 
-// Seals in memory of exactly the length that is asked for.
+// Seals in memory of exactly the required length.
 inline Octets sealed(const Aead& aead, void* key, const Axes& axes, const Octets& packet,
                      const Header& header, bool udp_checksum = false) {
-  const size_t front =
+  const size_t headroom =
       axes.transport ? transport_headroom(axes.cookie) : tunnel_headroom(axes.outer_ipv6, axes.cookie);
-  Octets memory = join({Octets(front, 0xdb), packet, Octets(kIcvLength, 0xdb)});
-  uint8_t* const start = memory.data() + front;
+  Octets memory = join({Octets(headroom, 0xdb), packet, Octets(kIcvLength, 0xdb)});
+  uint8_t* const start = memory.data() + headroom;
   uint8_t* outer = nullptr;
   if (axes.transport) {
-    TransportLayout cut;
-    EXPECT_EQ(read_transport_layout(read(packet), start, &cut), TransportFault::kNone);
-    outer = seal_transport(aead, key, cut, kTestUdpSource, udp_checksum, header, start);
+    TransportLayout layout;
+    EXPECT_EQ(read_transport_layout(read(packet), start, &layout), TransportFault::kNone);
+    outer = seal_transport(aead, key, layout, kTestUdpSource, udp_checksum, header, start);
   } else {
-    Outer ends = outer_of(axes.outer_ipv6);
-    ends.udp_checksum = udp_checksum;
-    outer = seal_tunnel(aead, key, ends, read(packet), header, start);
+    Outer outer_fields = outer_of(axes.outer_ipv6);
+    outer_fields.udp_checksum = udp_checksum;
+    outer = seal_tunnel(aead, key, outer_fields, read(packet), header, start);
   }
   EXPECT_EQ(outer, memory.data());
   return memory;
@@ -135,9 +135,9 @@ inline Opened opened(const Aead& aead, void* key, bool transport, const Octets& 
   result.outer_fault = read_ip(memory.data(), memory.size(), &outer);
   if (result.outer_fault != IpFault::kNone) return result;
   uint8_t* const udp = memory.data() + outer.payload_offset;
-  const size_t there = outer.length - outer.payload_offset;
-  const size_t claimed = there < kUdpHeaderLength ? 0 : load_u16(udp + 4);
-  result.is_psp = outer.protocol == kProtocolUdp && claimed >= kUdpHeaderLength && claimed <= there &&
+  const size_t available = outer.length - outer.payload_offset;
+  const size_t claimed = available < kUdpHeaderLength ? 0 : load_u16(udp + 4);
+  result.is_psp = outer.protocol == kProtocolUdp && claimed >= kUdpHeaderLength && claimed <= available &&
                   load_u16(udp + 2) == kUdpPort;
   if (!result.is_psp) return result;
   uint8_t* const payload = udp + kUdpHeaderLength;
@@ -156,7 +156,7 @@ inline Opened opened(const Aead& aead, void* key, bool transport, const Octets& 
   return result;
 }
 
-// Where the PSP header starts in a packet on the wire.
+// Offset of the PSP header in a packet on the wire.
 inline size_t psp_offset(const Octets& wire) {
   return read(wire).payload_offset + kUdpHeaderLength;
 }
@@ -164,8 +164,8 @@ inline Octets psp_of(const Octets& wire) {
   return Octets(wire.begin() + static_cast<ptrdiff_t>(psp_offset(wire)), wire.end());
 }
 
-// The PSP packet of the specification: `extension` is what follows the IV in the header, whole words with the
-// cookie first if V is set. Nothing of psp/ but AES-GCM itself is used.
+// Builds the PSP packet according to the specification. `extension` are the whole words after the IV, the
+// cookie first if V is set. From psp/ only AES-GCM is used.
 inline Octets specified_psp(const Header& header, const Octets& extension, const Octets& payload) {
   Octets psp(16);
   psp[0] = header.next_header;
@@ -188,10 +188,10 @@ inline Octets specified_psp(const Header& header, const Octets& extension, const
   return psp;
 }
 
-// A PSP packet behind UDP and the headers of `front`, which is a packet whose payload is replaced.
-inline Octets on_the_wire(bool ipv6_outside, const Octets& psp) {
+// A packet on the wire: IP, UDP, PSP packet.
+inline Octets on_the_wire(bool outer_ipv6, const Octets& psp) {
   const Octets datagram = udp(kTestUdpSource, kUdpPort, psp);
-  return ipv6_outside ? ipv6(kProtocolUdp, datagram) : ipv4(kProtocolUdp, datagram);
+  return outer_ipv6 ? ipv6(kProtocolUdp, datagram) : ipv4(kProtocolUdp, datagram);
 }
 
 }  // namespace psp::test

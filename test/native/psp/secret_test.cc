@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Secrets in locked memory: wiped when they end, and told when they could not be locked.
+// Secrets in locked memory: they are wiped when they are freed, and counted when they could not be locked.
 #include "psp/secret.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ size_t locked_kib() {
 }
 
 TEST(Secret, ManySmallSecretsShareLockedPages) {
-  if (kSanitized) GTEST_SKIP() << "the sanitizer leaves mlock out";
+  if (kSanitized) GTEST_SKIP() << "the sanitizer disables mlock";
   const size_t before = locked_kib();
   std::vector<void*> secrets;
   for (int i = 0; i < 1000; i++) secrets.push_back(allocate_secret(32));
@@ -41,7 +41,7 @@ TEST(Secret, ManySmallSecretsShareLockedPages) {
     EXPECT_GE(locked_kib() - before, 60u);
   }
   for (void* secret : secrets) free_secret(secret, 32);
-  EXPECT_EQ(locked_kib(), before) << "empty pages are given back";
+  EXPECT_EQ(locked_kib(), before) << "empty pages are unmapped";
 }
 
 TEST(Secret, NeverOverlapsAndIsAligned) {
@@ -71,8 +71,8 @@ TEST(Secret, NeverOverlapsAndIsAligned) {
   for (const Held& one : held) free_secret(one.memory, one.length);
 }
 
-TEST(Secret, IsWipedWhenGivenBack) {
-  uint8_t* neighbour = static_cast<uint8_t*>(allocate_secret(256));  // keeps the page
+TEST(Secret, IsWipedWhenFreed) {
+  uint8_t* neighbour = static_cast<uint8_t*>(allocate_secret(256));  // keeps the page mapped
   uint8_t* secret = static_cast<uint8_t*>(allocate_secret(256));
   std::fill_n(secret, 256, 0xaa);
   free_secret(secret, 256);
@@ -96,9 +96,9 @@ TEST(Secret, IsLeftOutOfCoreDumps) {
   free_secret(secret, 5000);
 }
 
-TEST(Secret, GoesOnUnlockedAndCountsItWhenTheLimitIsReached) {
-  if (kSanitized) GTEST_SKIP() << "the sanitizer leaves mlock out";
-  const auto in_a_process_with_little_to_lock = [] {
+TEST(Secret, IsUsedUnlockedAndCountedWhenTheLimitIsReached) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizer disables mlock";
+  const auto with_a_low_memlock_limit = [] {
     const rlimit limit{16384, 16384};
     if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || (geteuid() == 0 && setuid(65534) != 0)) std::exit(2);
     void* small = allocate_secret(32);
@@ -109,7 +109,7 @@ TEST(Secret, GoesOnUnlockedAndCountsItWhenTheLimitIsReached) {
     free_secret(small, 32);
     std::exit(unlocked_bytes() == 0 ? 0 : 5);
   };
-  EXPECT_EXIT(in_a_process_with_little_to_lock(), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(with_a_low_memlock_limit(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Secret, WipeOverwrites) {
@@ -118,7 +118,7 @@ TEST(Secret, WipeOverwrites) {
   EXPECT_EQ(memory, std::vector<uint8_t>(77));
 }
 
-TEST(Secret, RandomOctetsFillWhatTheyAreGiven) {
+TEST(Secret, RandomOctetsFillTheBuffer) {
   std::vector<uint8_t> first(4096), second(4096);
   random_octets(first);
   random_octets(second);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SPIs under one master key: never zero below the top bit, never the same twice, and an end.
+// SPIs of one master key: the low 31 bits are never zero, no SPI repeats, and allocation ends.
 #include "psp/spi_allocator.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace psp {
 namespace {
 
-TEST(SpiAllocator, GivesSpisOfItsSlotOneAfterAnother) {
+TEST(SpiAllocator, AllocatesSpisOfItsSlotInSequence) {
   SpiAllocator zero(0, 0x12345678), one(1, 0x92345678);
   EXPECT_EQ(zero.next(), 0x12345678u);
   EXPECT_EQ(zero.next(), 0x12345679u);
@@ -19,7 +19,7 @@ TEST(SpiAllocator, GivesSpisOfItsSlotOneAfterAnother) {
   EXPECT_EQ(one.next(), 0x92345679u);
 }
 
-TEST(SpiAllocator, NeverGivesZeroInTheLow31Bits) {
+TEST(SpiAllocator, NeverAllocatesZeroInTheLow31Bits) {
   for (const uint8_t slot : {0, 1}) {
     SpiAllocator allocator(slot, 0x7fffffff);
     const uint32_t slot_bit = slot ? 0x80000000u : 0;
@@ -30,16 +30,16 @@ TEST(SpiAllocator, NeverGivesZeroInTheLow31Bits) {
   }
 }
 
-TEST(SpiAllocator, EndsBeforeAnySpiComesTwice) {
+TEST(SpiAllocator, EndsBeforeAnySpiRepeats) {
   SpiAllocator all(1, 77);
   EXPECT_EQ(all.remaining(), 0x7fffffffu);
   SpiAllocator few(1, 0x7ffffffe, 5);
-  std::set<uint32_t> given;
+  std::set<uint32_t> allocated;
   while (const auto spi = few.next()) {
-    EXPECT_TRUE(given.insert(*spi).second);
+    EXPECT_TRUE(allocated.insert(*spi).second);
     EXPECT_EQ(slot_of(*spi), 1);
   }
-  EXPECT_EQ(given.size(), 5u);
+  EXPECT_EQ(allocated.size(), 5u);
   EXPECT_EQ(few.remaining(), 0u);
   EXPECT_EQ(few.next(), std::nullopt);
   EXPECT_EQ(SpiAllocator(0, 1, UINT32_MAX).remaining(), 0x7fffffffu);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transport mode: where a packet is cut, what stays in front, what cannot be sealed, and what comes back. The
-// sealed part itself is tested in modes_test.cc.
+// Transport mode: how a packet is split, which headers stay in the clear, which packets cannot be sealed, and
+// that opening restores the packet. modes_test.cc tests the sealed part.
 #include "psp/transport.h"
 
 #include <gtest/gtest.h>
@@ -13,17 +13,18 @@ namespace {
 constexpr uint8_t kEsp = 50, kNoNextHeader = 59, kMobility = 135;
 
 TransportFault fault_of(const Octets& octets) {
-  TransportLayout cut;
-  return read_transport_layout(read(octets), octets.data(), &cut);
+  TransportLayout layout;
+  return read_transport_layout(read(octets), octets.data(), &layout);
 }
 
 const Octets kDatagram = udp(1, 2, unhex("00112233445566778899aabbcc"));
 
-// An IPv6 packet with headers, and where it must be cut: octets kept, next header of PSP.
+// An IPv6 packet with extension headers and its expected layout: length of the headers in the clear, and the
+// next header of PSP.
 struct Chain {
   const char* name;
   Octets packet;
-  size_t front;
+  size_t header_length;
   uint8_t protocol;
   bool final_destination = true;
 };
@@ -70,20 +71,20 @@ std::vector<Chain> chains() {
   };
 }
 
-TEST(Transport, CutsIpv6BehindTheHeadersThatTheWayReads) {
+TEST(Transport, SplitsIpv6AfterTheHeadersThatRoutersRead) {
   for (const Chain& chain : chains()) {
     SCOPED_TRACE(chain.name);
-    TransportLayout cut;
-    ASSERT_EQ(read_transport_layout(read(chain.packet), chain.packet.data(), &cut), TransportFault::kNone);
-    EXPECT_EQ(cut.header_length, chain.front);
-    EXPECT_EQ(cut.protocol, chain.protocol);
-    EXPECT_EQ(chain.packet[cut.protocol_offset], chain.protocol);
-    EXPECT_EQ(cut.length, chain.packet.size());
-    EXPECT_EQ(cut.final_destination, chain.final_destination);
+    TransportLayout layout;
+    ASSERT_EQ(read_transport_layout(read(chain.packet), chain.packet.data(), &layout), TransportFault::kNone);
+    EXPECT_EQ(layout.header_length, chain.header_length);
+    EXPECT_EQ(layout.protocol, chain.protocol);
+    EXPECT_EQ(chain.packet[layout.protocol_offset], chain.protocol);
+    EXPECT_EQ(layout.length, chain.packet.size());
+    EXPECT_EQ(layout.final_destination, chain.final_destination);
   }
 }
 
-TEST(Transport, CarriesEveryChainOfIpv6Headers) {
+TEST(Transport, RestoresEveryChainOfIpv6Headers) {
   for (const auto& aead : all_aeads()) {
     for (const Chain& chain : chains()) {
       for (const bool cookie : {false, true}) {
@@ -94,15 +95,16 @@ TEST(Transport, CarriesEveryChainOfIpv6Headers) {
         const IpPacket outer = read(wire);
         ASSERT_EQ(outer.length, wire.size());
         ASSERT_EQ(outer.protocol, kProtocolUdp);
-        ASSERT_EQ(outer.payload_offset, chain.front) << "UDP behind what stays, and nothing else";
-        ASSERT_EQ(load_u16(wire.data() + chain.front + 6) != 0, chain.final_destination) << "UDP checksum";
+        ASSERT_EQ(outer.payload_offset, chain.header_length) << "UDP follows the headers in the clear";
+        ASSERT_EQ(load_u16(wire.data() + chain.header_length + 6) != 0, chain.final_destination)
+            << "UDP checksum";
         ASSERT_TRUE(udp_checksum_ok(outer, wire.data()));
         ASSERT_EQ(wire[psp_offset(wire)], chain.protocol);
-        // The front is the packet's own, but for lengths and the last next header.
-        Octets front(wire.begin(), wire.begin() + static_cast<ptrdiff_t>(chain.front));
-        std::copy(chain.packet.begin() + 4, chain.packet.begin() + 6, front.begin() + 4);
-        front[outer.protocol_offset] = chain.protocol;
-        ASSERT_EQ(hex(front), hex(chain.packet.data(), chain.front));
+        // The headers in the clear are those of the packet, except for lengths and the last next header.
+        Octets headers(wire.begin(), wire.begin() + static_cast<ptrdiff_t>(chain.header_length));
+        std::copy(chain.packet.begin() + 4, chain.packet.begin() + 6, headers.begin() + 4);
+        headers[outer.protocol_offset] = chain.protocol;
+        ASSERT_EQ(hex(headers), hex(chain.packet.data(), chain.header_length));
         const Opened result = opened(*aead, key.get(), true, wire);
         ASSERT_TRUE(result.good());
         ASSERT_EQ(hex(result.packet), hex(chain.packet));
@@ -127,7 +129,7 @@ TEST(Transport, KeepsTheIpv4HeaderWithItsOptions) {
             fix_ipv4_checksum(expected);
             ASSERT_EQ(hex(wire.data(), expected.size()), hex(expected));
             ASSERT_EQ(wire[psp_offset(wire)], protocol);
-            // Options may hold a source route, and then the destination is not the final one.
+            // Options may contain a source route; the destination is then not the final one.
             ASSERT_EQ(load_u16(wire.data() + expected.size() + 6) != 0, options == 0);
             const Opened result = opened(*aead, key.get(), true, wire);
             ASSERT_TRUE(result.good());
@@ -139,7 +141,7 @@ TEST(Transport, KeepsTheIpv4HeaderWithItsOptions) {
   }
 }
 
-TEST(Transport, RefusesFragments) {
+TEST(Transport, RejectsFragments) {
   for (const int field : {0x2000, 0x2001, 0x0001, 0x6000}) {
     Octets octets = ipv4(kProtocolUdp, kDatagram);
     store_u16(octets.data() + 6, static_cast<uint16_t>(field));
@@ -153,7 +155,7 @@ TEST(Transport, RefusesFragments) {
   }
 }
 
-TEST(Transport, RefusesWhatWouldReadAsTunnelMode) {
+TEST(Transport, RejectsPacketsThatWouldReadAsTunnelMode) {
   for (const uint8_t protocol : {4, 41}) {
     EXPECT_EQ(fault_of(ipv4(protocol, inner_packet(false))), TransportFault::kTunnelProtocol);
     EXPECT_EQ(fault_of(ipv6(protocol, inner_packet(false))), TransportFault::kTunnelProtocol);
@@ -164,15 +166,15 @@ TEST(Transport, RefusesWhatWouldReadAsTunnelMode) {
   }
 }
 
-TEST(Transport, RefusesWhatItsLengthFieldsCannotHold) {
-  const size_t longest = 65535 - transport_overhead(true);
-  EXPECT_EQ(fault_of(ipv4(253, Octets(longest - 20))), TransportFault::kNone);
-  EXPECT_EQ(fault_of(ipv4(253, Octets(longest - 19))), TransportFault::kTooLong);
-  EXPECT_EQ(fault_of(ipv6(253, Octets(longest))), TransportFault::kNone);
-  EXPECT_EQ(fault_of(ipv6(253, Octets(longest + 1))), TransportFault::kTooLong);
+TEST(Transport, RejectsPacketsThatExceedTheLengthFields) {
+  const size_t max_length = 65535 - transport_overhead(true);
+  EXPECT_EQ(fault_of(ipv4(253, Octets(max_length - 20))), TransportFault::kNone);
+  EXPECT_EQ(fault_of(ipv4(253, Octets(max_length - 19))), TransportFault::kTooLong);
+  EXPECT_EQ(fault_of(ipv6(253, Octets(max_length))), TransportFault::kNone);
+  EXPECT_EQ(fault_of(ipv6(253, Octets(max_length + 1))), TransportFault::kTooLong);
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
-  for (const Octets& packet : {ipv4(253, Octets(longest - 20)), ipv6(253, Octets(longest))}) {
+  for (const Octets& packet : {ipv4(253, Octets(max_length - 20)), ipv6(253, Octets(max_length))}) {
     const Axes axes{true, packet[0] >> 4 == 6, false, true, 0, 0};
     const Octets wire = sealed(*aead, key.get(), axes, packet);
     EXPECT_EQ(load_u16(wire.data() + (axes.inner_ipv6 ? 4 : 2)), 65535);
@@ -180,15 +182,15 @@ TEST(Transport, RefusesWhatItsLengthFieldsCannotHold) {
   }
 }
 
-TEST(Transport, LeavesTheIpHeaderOutOfTheIcv) {
+TEST(Transport, DoesNotAuthenticateTheIpHeader) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
   for (const bool inner_ipv6 : {false, true}) {
     const Axes axes{true, inner_ipv6, inner_ipv6, false, 0, 0};
     const Octets packet = inner_packet(inner_ipv6);
     Octets wire = sealed(*aead, key.get(), axes, packet), expected = packet;
-    for (Octets* octets :
-         {&wire, &expected}) {  // a router decrements, a queue marks, a translator translates
+    // Changes on the path: hop limit, ECN, and a translated address.
+    for (Octets* octets : {&wire, &expected}) {
       (*octets)[inner_ipv6 ? 7 : 8]--;
       (*octets)[1] ^= inner_ipv6 ? 0x30 : 0x03;
       (*octets)[15] ^= 0xff;
@@ -200,7 +202,7 @@ TEST(Transport, LeavesTheIpHeaderOutOfTheIcv) {
   }
 }
 
-TEST(Transport, DropsOctetsBehindTheDatagram) {
+TEST(Transport, RemovesOctetsAfterTheDatagram) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
   for (const bool inner_ipv6 : {false, true}) {
@@ -215,20 +217,20 @@ TEST(Transport, DropsOctetsBehindTheDatagram) {
   }
 }
 
-// A peer seals what it should not: authentic, and yet no packet.
-TEST(Transport, IsATrailerFaultWhenNoWholePacketResults) {
+// A peer may seal payloads that are authentic but no valid packet.
+TEST(Transport, ReportsATrailerFaultWhenNoUnfragmentedPacketResults) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
-  const auto fault = [&](bool ipv6_outside, uint8_t next_header, const Octets& inside) {
+  const auto fault = [&](bool outer_ipv6, uint8_t next_header, const Octets& payload) {
     Header header = header_of({true, false, false, false, 0, 0});
     header.next_header = next_header;
-    return opened(*aead, key.get(), true, on_the_wire(ipv6_outside, specified_psp(header, {}, inside))).fault;
+    return opened(*aead, key.get(), true, on_the_wire(outer_ipv6, specified_psp(header, {}, payload))).fault;
   };
   EXPECT_EQ(fault(false, 17, kDatagram), OpenFault::kNone);
   EXPECT_EQ(fault(true, 17, kDatagram), OpenFault::kNone);
-  for (const bool ipv6_outside : {false, true}) {
-    EXPECT_EQ(fault(ipv6_outside, 4, inner_packet(false)), OpenFault::kTrailer);
-    EXPECT_EQ(fault(ipv6_outside, 41, inner_packet(true)), OpenFault::kTrailer);
+  for (const bool outer_ipv6 : {false, true}) {
+    EXPECT_EQ(fault(outer_ipv6, 4, inner_packet(false)), OpenFault::kTrailer);
+    EXPECT_EQ(fault(outer_ipv6, 41, inner_packet(true)), OpenFault::kTrailer);
   }
   EXPECT_EQ(fault(true, kFragment, join({fragment(17, 0, false), kDatagram})), OpenFault::kNone);
   EXPECT_EQ(fault(true, kFragment, join({fragment(17, 0, true), kDatagram})), OpenFault::kTrailer);
@@ -240,7 +242,7 @@ TEST(Transport, IsATrailerFaultWhenNoWholePacketResults) {
   EXPECT_EQ(fault(true, kDestinationOptions, too_long), OpenFault::kTrailer);
 }
 
-TEST(Transport, OpensIntoTheRecordOfTheOuterPacket) {
+TEST(Transport, MayWriteTheInnerPacketOverTheOuterOne) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
   for (const bool inner_ipv6 : {false, true}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The outer headers of tunnel mode. What is sealed inside them is tested in modes_test.cc.
+// The outer headers of tunnel mode. modes_test.cc tests what is sealed payload them.
 #include "psp/tunnel.h"
 
 #include <gtest/gtest.h>
@@ -9,19 +9,20 @@
 namespace psp::test {
 namespace {
 
-// An inner packet sealed behind an outer header, without encryption.
-Octets tunnelled(const Outer& outer, const Octets& inner) {
+// Seals an inner packet with an outer header, without encryption.
+Octets seal_with_outer(const Outer& outer, const Octets& inner) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(2), 2);
-  const size_t front = tunnel_headroom(!is_ipv4(outer.source), false);
-  Octets memory = join({Octets(front), inner, Octets(kIcvLength)});
+  const size_t headroom = tunnel_headroom(!is_ipv4(outer.source), false);
+  Octets memory = join({Octets(headroom), inner, Octets(kIcvLength)});
   const Header header = header_of({false, false, false, false, 2, 0});
-  EXPECT_EQ(seal_tunnel(*aead, key.get(), outer, read(inner), header, memory.data() + front), memory.data());
+  EXPECT_EQ(seal_tunnel(*aead, key.get(), outer, read(inner), header, memory.data() + headroom),
+            memory.data());
   return memory;
 }
 
 TEST(Tunnel, WritesAnOuterIpv4HeaderThatReadsBack) {
-  const Octets wire = tunnelled(outer_of(false), inner_packet(true));
+  const Octets wire = seal_with_outer(outer_of(false), inner_packet(true));
   const IpPacket packet = read(wire);
   EXPECT_EQ(packet.length, wire.size());
   EXPECT_EQ(packet.payload_offset, 20);
@@ -35,7 +36,7 @@ TEST(Tunnel, WritesAnOuterIpv4HeaderThatReadsBack) {
 }
 
 TEST(Tunnel, WritesAnOuterIpv6HeaderThatReadsBack) {
-  const Octets wire = tunnelled(outer_of(true), inner_packet(false));
+  const Octets wire = seal_with_outer(outer_of(true), inner_packet(false));
   const IpPacket packet = read(wire);
   EXPECT_EQ(packet.length, wire.size());
   EXPECT_EQ(packet.payload_offset, 40);
@@ -47,13 +48,13 @@ TEST(Tunnel, WritesAnOuterIpv6HeaderThatReadsBack) {
   EXPECT_EQ(packet.destination, outer_of(true).destination);
 }
 
-TEST(Tunnel, TakesTheHopLimitGivenAndLeavesTheInnerOne) {
+TEST(Tunnel, SetsTheOuterHopLimitAndKeepsTheInnerOne) {
   for (const bool outer_ipv6 : {false, true}) {
     for (const bool inner_ipv6 : {false, true}) {
       Outer outer = outer_of(outer_ipv6);
       outer.hop_limit = 7;
       const Octets inner = inner_packet(inner_ipv6);
-      const Octets wire = tunnelled(outer, inner);
+      const Octets wire = seal_with_outer(outer, inner);
       read(wire);
       EXPECT_EQ(wire[outer_ipv6 ? 7 : 8], 7);
       EXPECT_EQ(hex(wire.data() + psp_offset(wire) + kHeaderLength, inner.size()), hex(inner));
@@ -73,42 +74,42 @@ TEST(Tunnel, CopiesOrFixesTheDscpAndAlwaysCopiesEcn) {
           fix_ipv4_checksum(inner);
         }
         Outer outer = outer_of(outer_ipv6);
-        ASSERT_EQ(read(tunnelled(outer, inner)).traffic_class, marks);
+        ASSERT_EQ(read(seal_with_outer(outer, inner)).traffic_class, marks);
         for (const uint8_t dscp : {0, 46, 63}) {
           outer.dscp = dscp;
-          ASSERT_EQ(read(tunnelled(outer, inner)).traffic_class, dscp << 2 | (marks & 3));
+          ASSERT_EQ(read(seal_with_outer(outer, inner)).traffic_class, dscp << 2 | (marks & 3));
         }
       }
     }
   }
 }
 
-TEST(Tunnel, SendsAnIdentificationOnlyWhereItMayBeFragmented) {
+TEST(Tunnel, SendsAnIdentificationOnlyIfThePacketMayBeFragmented) {
   Outer outer = outer_of(false);
   outer.identification = 0x1234;
-  EXPECT_EQ(load_u16(tunnelled(outer, inner_packet(false)).data() + 4), 0);
+  EXPECT_EQ(load_u16(seal_with_outer(outer, inner_packet(false)).data() + 4), 0);
   outer.dont_fragment = false;
-  const Octets wire = tunnelled(outer, inner_packet(false));
+  const Octets wire = seal_with_outer(outer, inner_packet(false));
   EXPECT_FALSE(read(wire).fragment);
   EXPECT_EQ(load_u16(wire.data() + 4), 0x1234);
   EXPECT_EQ(load_u16(wire.data() + 6), 0);
 }
 
-TEST(Tunnel, RefusesWhatItsLengthFieldsCannotHold) {
+TEST(Tunnel, RejectsPacketsThatExceedTheLengthFields) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(2), 2);
   for (const bool outer_ipv6 : {false, true}) {
     for (const bool cookie : {false, true}) {
-      const size_t front = tunnel_headroom(outer_ipv6, cookie);
-      const size_t longest = 65535 - (outer_ipv6 ? 8 : 28) - 16 - (cookie ? 8 : 0) - 16;
-      for (const size_t length : {longest, longest + 1}) {
+      const size_t headroom = tunnel_headroom(outer_ipv6, cookie);
+      const size_t max_length = 65535 - (outer_ipv6 ? 8 : 28) - 16 - (cookie ? 8 : 0) - 16;
+      for (const size_t length : {max_length, max_length + 1}) {
         const Octets inner = ipv6(253, Octets(length - 40));
-        Octets memory = join({Octets(front, 0xdb), inner, Octets(kIcvLength, 0xdb)});
+        Octets memory = join({Octets(headroom, 0xdb), inner, Octets(kIcvLength, 0xdb)});
         const Octets before = memory;
         const Header header = header_of({false, true, outer_ipv6, cookie, 2, 0});
-        const uint8_t* start =
-            seal_tunnel(*aead, key.get(), outer_of(outer_ipv6), read(inner), header, memory.data() + front);
-        if (length > longest) {
+        const uint8_t* start = seal_tunnel(*aead, key.get(), outer_of(outer_ipv6), read(inner), header,
+                                           memory.data() + headroom);
+        if (length > max_length) {
           EXPECT_EQ(start, nullptr);
           EXPECT_EQ(memory, before);
         } else {
@@ -120,14 +121,14 @@ TEST(Tunnel, RefusesWhatItsLengthFieldsCannotHold) {
   }
 }
 
-// A peer seals what is no packet, or not the one that its next header and lengths announce.
-TEST(Tunnel, IsATrailerFaultWhenNoPacketLiesInside) {
+// A peer may seal octets that are no packet, or a packet other than its next header and lengths announce.
+TEST(Tunnel, ReportsATrailerFaultWhenThePayloadIsNoPacket) {
   const auto aead = make_aead_libcrypto();
   const ExpandedKey key(*aead, key_of(0), 0);
-  const auto fault = [&](uint8_t next_header, const Octets& inside) {
+  const auto fault = [&](uint8_t next_header, const Octets& payload) {
     Header header = header_of({false, false, false, false, 0, 0});
     header.next_header = next_header;
-    return opened(*aead, key.get(), false, on_the_wire(false, specified_psp(header, {}, inside))).fault;
+    return opened(*aead, key.get(), false, on_the_wire(false, specified_psp(header, {}, payload))).fault;
   };
   EXPECT_EQ(fault(4, inner_packet(false)), OpenFault::kNone);
   EXPECT_EQ(fault(41, inner_packet(true)), OpenFault::kNone);

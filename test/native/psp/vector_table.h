@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the vector files: blocks of `key: value` lines with an empty line between (test/vectors/table.ts).
+// Reads the vector files: blocks of `key: value` lines, separated by empty lines (test/vectors/table.ts).
 #pragma once
 
 #include <filesystem>
@@ -30,7 +30,7 @@ inline std::vector<Row> read_table(const std::string& path) {
     if (line.empty() && !row.empty()) rows.push_back(std::exchange(row, {}));
     if (line.empty() || line[0] == '#') continue;
     const size_t colon = line.find(": ");
-    if (colon == std::string::npos) throw std::runtime_error("no \"key: value\": " + line);
+    if (colon == std::string::npos) throw std::runtime_error("not a \"key: value\" line: " + line);
     row[line.substr(0, colon)] = line.substr(colon + 2);
   }
   if (!row.empty()) rows.push_back(row);

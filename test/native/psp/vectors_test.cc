@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seals and opens the packets of test/vectors/{tunnel,transport}.txt with every AEAD, and tries each of their
-// bits: test/vectors/packets.test.ts does the same with an implementation that shares no line with this one.
+// Seals and opens the packets of test/vectors/{tunnel,transport}.txt with every AEAD, and flips each of their
+// bits. test/vectors/packets.test.ts does the same with an independent implementation.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -88,7 +88,7 @@ struct Opened {
   Octets packet;
 };
 
-// What becomes of a packet from the wire.
+// Opens a packet from the wire and returns the verdict.
 Opened open(const Aead& aead, const Receiver& receiver, Octets wire) {
   Opened opened;
   const auto refused = [&](const char* verdict) {
@@ -144,7 +144,7 @@ std::vector<Row> sent_rows() {
   return rows;
 }
 
-// That open, and are not so long that all their bits take long.
+// Rows that open, without those so long that testing every bit takes too long.
 std::vector<Row> opened_rows() {
   std::vector<Row> rows = all_rows();
   std::erase_if(rows, [](const Row& row) {
@@ -163,25 +163,26 @@ TEST_P(PacketVector, DerivesItsKey) {
   EXPECT_EQ(hex(Receiver(row).key(header.spi, header.version)), row.at("key"));
 }
 
-// The packet of a row sealed with this header, in memory that it fills. Empty when it cannot be.
+// Seals the packet of a row with this header, in memory of exactly its length. Returns nothing if it cannot
+// be sealed.
 Octets seal(const Aead& aead, const Row& row, const Header& header) {
   const Octets clear = unhex(row.at("clear"));
   const ExpandedKey key(aead, unhex(row.at("key")), header.version);
   IpPacket packet;
   if (read_ip(clear.data(), clear.size(), &packet) != IpFault::kNone) return {};
   const bool tunnel = mode_of(row) == Mode::kTunnel;
-  const size_t front = tunnel ? tunnel_headroom(!is_ipv4(outer_of(row).source), header.has_cookie)
-                              : transport_headroom(header.has_cookie);
-  Octets memory(front + clear.size() + kIcvLength, 0xa5);
-  uint8_t* const inner = memory.data() + front;
+  const size_t headroom = tunnel ? tunnel_headroom(!is_ipv4(outer_of(row).source), header.has_cookie)
+                                 : transport_headroom(header.has_cookie);
+  Octets memory(headroom + clear.size() + kIcvLength, 0xa5);
+  uint8_t* const inner = memory.data() + headroom;
   std::ranges::copy(clear, inner);
   const uint8_t* start = nullptr;
   if (tunnel) {
     start = seal_tunnel(aead, key.get(), outer_of(row), packet, header, inner);
   } else {
-    TransportLayout cut;
-    if (read_transport_layout(packet, clear.data(), &cut) != TransportFault::kNone) return {};
-    start = seal_transport(aead, key.get(), cut, static_cast<uint16_t>(number(row, "udp_source")),
+    TransportLayout layout;
+    if (read_transport_layout(packet, clear.data(), &layout) != TransportFault::kNone) return {};
+    start = seal_transport(aead, key.get(), layout, static_cast<uint16_t>(number(row, "udp_source")),
                            row.at("udp_checksum") == "computed", header, inner);
   }
   return start == memory.data() ? memory : Octets();
@@ -201,7 +202,7 @@ TEST_P(SentPacketVector, SealsToTheSameOctets) {
 
 TEST_P(PacketVector, OpensToItsVerdict) {
   const Row& row = GetParam();
-  const Header said = header_of(row);
+  const Header expected = header_of(row);
   for (const auto& aead : all_aeads()) {
     SCOPED_TRACE(aead->name());
     const Opened opened = open(*aead, Receiver(row), unhex(row.at("sealed")));
@@ -209,17 +210,17 @@ TEST_P(PacketVector, OpensToItsVerdict) {
     if (opened.verdict != "opened") continue;
     EXPECT_EQ(hex(opened.packet), row.at("clear"));
     EXPECT_EQ(opened.udp_source, number(row, "udp_source"));
-    EXPECT_EQ(opened.header.spi, said.spi);
-    EXPECT_EQ(opened.header.iv, said.iv);
-    EXPECT_EQ(opened.header.sample, said.sample);
-    EXPECT_EQ(opened.header.drop, said.drop);
-    EXPECT_EQ(opened.header.has_cookie, said.has_cookie);
-    EXPECT_EQ(opened.header.cookie, said.cookie);
-    EXPECT_EQ(opened.header.crypt_offset, said.crypt_offset);
+    EXPECT_EQ(opened.header.spi, expected.spi);
+    EXPECT_EQ(opened.header.iv, expected.iv);
+    EXPECT_EQ(opened.header.sample, expected.sample);
+    EXPECT_EQ(opened.header.drop, expected.drop);
+    EXPECT_EQ(opened.header.has_cookie, expected.has_cookie);
+    EXPECT_EQ(opened.header.cookie, expected.cookie);
+    EXPECT_EQ(opened.header.crypt_offset, expected.crypt_offset);
   }
 }
 
-TEST_P(VectorBits, EachAloneIsRefusedWhenItIsWrong) {
+TEST_P(VectorBits, EveryFlippedBitIsRejected) {
   const Row& row = GetParam();
   const Octets wire = unhex(row.at("sealed"));
   IpPacket outer;

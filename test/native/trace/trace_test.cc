@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captures as files: link types, frames that cannot be run, limits, and faults.
+// Capture files: link types, frames that cannot be run, the frame limit, and faults.
 #include "trace/trace.h"
 
 #include "../pcap/capture.h"
@@ -8,7 +8,7 @@
 namespace psp {
 namespace {
 
-using test::Ends;
+using test::CaptureBuilder;
 using test::Octets;
 
 CaptureTrace trace_of(const Octets& file, TraceConfig config, uint32_t limit = 100) {
@@ -17,7 +17,7 @@ CaptureTrace trace_of(const Octets& file, TraceConfig config, uint32_t limit = 1
   return trace_capture(source, std::move(config), limit);
 }
 
-const Ends kEnds;
+const CaptureBuilder kBuilder;
 const Octets kPacket = udp_packet("10.1.0.5", "10.2.0.9", "hello");
 
 // Linux cooked, version 1: 14 octets, then the EtherType.
@@ -32,47 +32,50 @@ TEST(Trace, RunsFramesOfEveryLinkTypeThatHasAnIpPacket) {
     TraceConfig config = keyed();
     if (link_type != 1) config.mac = kUnsecuredMac;
     const CaptureTrace trace =
-        trace_of(kEnds.pcap_header(link_type) + kEnds.pcap_frame(frame), std::move(config));
+        trace_of(kBuilder.pcap_header(link_type) + kBuilder.pcap_frame(frame), std::move(config));
     ASSERT_EQ(trace.rows.size(), 1u);
     EXPECT_EQ(trace.rows[0].skipped, "");
     EXPECT_EQ(trace.rows[0].length, frame.size());
-    EXPECT_EQ(moved_by(trace.rows[0].traced.moved, "forwardedEgress"), 1) << link_type;
+    EXPECT_EQ(change_of(trace.rows[0].traced.moved, "forwardedEgress"), 1) << link_type;
   }
 }
 
-TEST(Trace, PassesOverWhatCannotBeRunAndSaysWhy) {
+TEST(Trace, SkipsFramesThatCannotBeRunAndSaysWhy) {
   using test::operator+;
-  const CaptureTrace cut = trace_of(
-      kEnds.pcap_header() + kEnds.pcap_frame(Octets(60, 1), 1514) + kEnds.pcap_frame(from_host(kPacket)),
-      keyed());
+  const CaptureTrace cut = trace_of(kBuilder.pcap_header() + kBuilder.pcap_frame(Octets(60, 1), 1514) +
+                                        kBuilder.pcap_frame(from_host(kPacket)),
+                                    keyed());
   ASSERT_EQ(cut.rows.size(), 2u);
-  EXPECT_EQ(cut.rows[0].skipped, "only 60 of its 1514 octets were captured");
+  EXPECT_EQ(cut.rows[0].skipped,
+            "only 60 of its 1514 octets were captured; capture with a larger snap length");
   EXPECT_TRUE(cut.rows[0].traced.moved.pipes.empty());
-  EXPECT_EQ(moved_by(cut.rows[1].traced.moved, "forwardedEgress"), 1);
+  EXPECT_EQ(change_of(cut.rows[1].traced.moved, "forwardedEgress"), 1);
   EXPECT_EQ(cut.rows[1].number, 2u);
 
-  // As long as the MTU is no super-frame, whatever tags stand in front.
+  // A frame as long as the MTU is not a GSO packet, whatever tags it carries.
   const Frame longest = from_host(long_packet("10.1.0.5", "10.2.0.9", 1500));
   Octets tagged = longest;
   tagged.insert(tagged.begin() + 12, {0x81, 0x00, 0x20, 0x00});
   const CaptureTrace lengths =
-      trace_of(kEnds.pcap_header() + kEnds.pcap_frame(longest) + kEnds.pcap_frame(tagged) +
-                   kEnds.pcap_frame(from_host(long_packet("10.1.0.5", "10.2.0.9", 1501))),
+      trace_of(kBuilder.pcap_header() + kBuilder.pcap_frame(longest) + kBuilder.pcap_frame(tagged) +
+                   kBuilder.pcap_frame(from_host(long_packet("10.1.0.5", "10.2.0.9", 1501))),
                keyed());
   ASSERT_EQ(lengths.rows.size(), 3u);
-  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(moved_by(lengths.rows[i].traced.moved, "forwardedEgress"), 1);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(change_of(lengths.rows[i].traced.moved, "forwardedEgress"), 1);
   EXPECT_EQ(
       lengths.rows[2].skipped,
-      "it is longer than the port's MTU: a super-frame, of which a capture does not tell how it is cut");
+      "it is longer than the port's MTU: a GSO packet, and a capture does not contain how to segment it");
 
-  const CaptureTrace wifi = trace_of(kEnds.pcap_header(105) + kEnds.pcap_frame(Octets(60, 1)), keyed());
-  EXPECT_EQ(wifi.rows.at(0).skipped, "its link type 105 is none of Ethernet, Linux cooked and raw IP");
+  const CaptureTrace wireless =
+      trace_of(kBuilder.pcap_header(105) + kBuilder.pcap_frame(Octets(60, 1)), keyed());
+  EXPECT_EQ(wireless.rows.at(0).skipped,
+            "its link type 105 is not supported; supported are Ethernet, Linux cooked and raw IP");
 }
 
-TEST(Trace, EndsAtTheLimitAndSaysWhetherThereIsMore) {
+TEST(Trace, StopsAtTheLimitAndReportsWhetherThereAreMoreFrames) {
   using test::operator+;
-  const Octets two =
-      kEnds.pcap_header() + kEnds.pcap_frame(from_host(kPacket)) + kEnds.pcap_frame(from_host(kPacket));
+  const Octets two = kBuilder.pcap_header() + kBuilder.pcap_frame(from_host(kPacket)) +
+                     kBuilder.pcap_frame(from_host(kPacket));
   const CaptureTrace one = trace_of(two, keyed(), 1);
   EXPECT_EQ(one.rows.size(), 1u);
   EXPECT_TRUE(one.more);
@@ -82,20 +85,21 @@ TEST(Trace, EndsAtTheLimitAndSaysWhetherThereIsMore) {
   EXPECT_EQ(all.held, 2u);
 }
 
-TEST(Trace, GivesNothingOfAFileWithAFault) {
+TEST(Trace, ThrowsForAFileWithAFault) {
   using test::operator+;
-  Octets file = kEnds.pcap_header() + kEnds.pcap_frame(from_host(kPacket)) + kEnds.pcap_frame(kPacket);
+  Octets file =
+      kBuilder.pcap_header() + kBuilder.pcap_frame(from_host(kPacket)) + kBuilder.pcap_frame(kPacket);
   file.pop_back();
   EXPECT_THROW(trace_of(file, keyed()), CaptureFault);
 }
 
-TEST(Trace, TellsOfFramesFromTheWireWhatTheyCarry) {
+TEST(Trace, ReportsTheInnerPacketOfFramesFromTheWire) {
   using test::operator+;
   const EgressKey key = mode_key(0x21, 0, Mode::kTunnel);
   const CaptureTrace trace =
-      trace_of(kEnds.section() + kEnds.interface() +
-                   kEnds.enhanced(on_wire(key, udp_packet("10.2.0.9", "10.1.0.5", "x"))) +
-                   kEnds.enhanced(from_wire(kPacket)),
+      trace_of(kBuilder.section() + kBuilder.interface() +
+                   kBuilder.enhanced(on_wire(key, udp_packet("10.2.0.9", "10.1.0.5", "x"))) +
+                   kBuilder.enhanced(from_wire(kPacket)),
                keyed(Direction::kIngress));
   ASSERT_EQ(trace.rows.size(), 2u);
   EXPECT_EQ(trace.format, CaptureFormat::kPcapng);

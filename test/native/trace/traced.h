@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tracer over the gateway that the tests of the engine share: VIPs 10.1.0.0/24 and fd00:1::/64 are ours,
-// 10.2.0.0/16 and fd00:2::/64 those of peer 0. Peer 1, of transport mode, has 10.3.0.0/16 and fd00:3::/64.
+// A tracer over the gateway that the engine tests share: the local VIPs are 10.1.0.0/24 and fd00:1::/64,
+// those of peer 0 are 10.2.0.0/16 and fd00:2::/64. Peer 1 uses transport mode and has 10.3.0.0/16 and
+// fd00:3::/64.
 #pragma once
 
 #include "../engine/wire_frames.h"
@@ -22,15 +23,15 @@ inline TraceConfig trace_config(Direction direction) {
   return config;
 }
 
-inline void give_keys(TraceConfig& config) {
+inline void add_master_keys(TraceConfig& config) {
   config.master_keys.assign(kMasterOctets, kMasterOctets + 32);
   config.master_keys.insert(config.master_keys.end(), 32, 9);
 }
 
-// With the key of key_of(0x11, version) for every flow.
+// Every flow has the key of key_of(0x11, version).
 inline TraceConfig keyed(Direction direction = Direction::kEgress) {
   TraceConfig config = trace_config(direction);
-  give_keys(config);
+  add_master_keys(config);
   if (direction == Direction::kEgress) config.key = {0x11, 100, 0, address("192.0.2.2")};
   return config;
 }
@@ -42,7 +43,7 @@ struct Traced {
   TracedFrame run(const Frame& frame, uint64_t later_ms = 0) {
     return tracer.run(frame, at_ns += later_ms * 1'000'000);
   }
-  // Looks at all before any is run.
+  // Scans all frames, then runs them.
   std::vector<TracedFrame> run_all(const std::vector<Frame>& frames) {
     for (const Frame& frame : frames) tracer.scan(frame, at_ns);
     std::vector<TracedFrame> traced;
@@ -54,7 +55,7 @@ struct Traced {
   Tracer tracer;
 };
 
-// "ingress_root+ egress_acl-": hits and misses in the order of the table.
+// "ingress_root+ egress_acl-": one + per hit and one - per miss, in the order of the pipe table.
 inline std::string steps_of(const Moved& moved) {
   std::string steps;
   for (const PipeCount& pipe : moved.pipes) {
@@ -64,7 +65,7 @@ inline std::string steps_of(const Moved& moved) {
   }
   return steps;
 }
-// "egress/no_peer", each with its number where it is not 1.
+// "egress/no_peer", with a count where it is not 1.
 inline std::string drops_of(const Moved& moved) {
   std::string drops;
   for (const DropCount& drop : moved.drops) {
@@ -74,22 +75,23 @@ inline std::string drops_of(const Moved& moved) {
   }
   return drops;
 }
-inline int64_t moved_by(const Moved& moved, std::string_view name) {
+inline int64_t change_of(const Moved& moved, std::string_view name) {
   for (const Moved::Value& value : moved.values) {
-    if (value.name == name) return value.by;
+    if (value.name == name) return value.change;
   }
   return 0;
 }
 
-// How many ends of frames moved, less the frames that the gateway made itself: 1 for a frame that was run.
-inline int64_t ends_of(const Moved& moved) {
-  int64_t ends = 0;
+// The number of frames that reached a final state, less the frames that the gateway generated: 1 for each
+// frame that was run.
+inline int64_t final_states_of(const Moved& moved) {
+  int64_t states = 0;
   for (const char* name : {"held", "neighbourQueued", "consumed", "forwardedEgress", "forwardedIngress",
                            "fragmentsWaiting", "fragmentsJoined", "packetsFragmented"}) {
-    ends += moved_by(moved, name);
+    states += change_of(moved, name);
   }
-  for (const DropCount& drop : moved.drops) ends += static_cast<int64_t>(drop.packets);
-  return ends - moved_by(moved, "fragmentsMade") - moved_by(moved, "icmpSent");
+  for (const DropCount& drop : moved.drops) states += static_cast<int64_t>(drop.packets);
+  return states - change_of(moved, "fragmentsMade") - change_of(moved, "icmpSent");
 }
 
 }  // namespace psp

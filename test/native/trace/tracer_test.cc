@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a tracer tells of frames from hosts: each alone moves the counters of the pipes that it met, and what
-// came out is what a gateway sends.
+// Frames from hosts: each frame alone changes the counters of the pipes that it meets, and the frames that
+// leave are those that a gateway sends.
 #include <random>
 
 #include "traced.h"
@@ -8,14 +8,14 @@
 namespace psp {
 namespace {
 
-TEST(Tracer, TellsThePipesOfAPacketThatIsSealedAndWhatLeft) {
+TEST(Tracer, ReportsThePipesOfASealedPacketAndTheFrameThatLeft) {
   Traced traced(keyed());
   const Frame inner = udp_packet("10.1.0.5", "10.2.0.9", "hello");
   const TracedFrame frame = traced.run(from_host(inner));
   EXPECT_EQ(steps_of(frame.moved), "ingress_root+ egress_root+ egress_acl+");
   EXPECT_EQ(drops_of(frame.moved), "");
-  EXPECT_EQ(moved_by(frame.moved, "forwardedEgress"), 1);
-  EXPECT_EQ(moved_by(frame.moved, "polls"), 0);
+  EXPECT_EQ(change_of(frame.moved, "forwardedEgress"), 1);
+  EXPECT_EQ(change_of(frame.moved, "polls"), 0);
   EXPECT_EQ(frame.peer, 0);
   ASSERT_TRUE(frame.dissection.ip);
   EXPECT_EQ(frame.dissection.ip->source, address("10.1.0.5"));
@@ -39,7 +39,7 @@ TEST(Tracer, TellsThePipesOfAPacketThatIsSealedAndWhatLeft) {
   EXPECT_TRUE(next.resolved.empty());
 }
 
-TEST(Tracer, SealsInTheModeVersionAndWithTheCookieOfTheFlowsPeer) {
+TEST(Tracer, SealsWithTheModeVersionAndCookieOfThePeer) {
   TraceConfig config = keyed();
   config.key->cookie = 77;
   Traced traced(std::move(config));
@@ -54,27 +54,27 @@ TEST(Tracer, SealsInTheModeVersionAndWithTheCookieOfTheFlowsPeer) {
   EXPECT_TRUE(frame.left[0].dissection.psp->has_cookie);
 }
 
-TEST(Tracer, HoldsWithoutAKeyAndTellsWhatTheBoundsPushOut) {
+TEST(Tracer, HoldsPacketsWithoutAKeyAndReportsThoseDroppedByTheLimits) {
   TraceConfig config = trace_config(Direction::kEgress);
   config.engine.held_per_flow = 2;
   Traced traced(std::move(config));
   for (int i = 0; i < 2; ++i) {
     const TracedFrame frame = traced.run(from_host("10.1.0.5", "10.2.0.9", "hello"));
     EXPECT_EQ(steps_of(frame.moved), "ingress_root+ egress_root+ egress_acl-");
-    EXPECT_EQ(moved_by(frame.moved, "heldTotal"), 1);
+    EXPECT_EQ(change_of(frame.moved, "heldTotal"), 1);
     EXPECT_EQ(drops_of(frame.moved), "");
     EXPECT_FALSE(frame.flow);
     EXPECT_EQ(frame.peer, 0);
   }
   const TracedFrame third = traced.run(from_host("10.1.0.5", "10.2.0.9", "hello"));
-  EXPECT_EQ(moved_by(third.moved, "heldTotal"), 1);
+  EXPECT_EQ(change_of(third.moved, "heldTotal"), 1);
   EXPECT_EQ(drops_of(third.moved), "egress/held_overflow_flow");
   EXPECT_EQ(traced.tracer.held(), 2u);
 }
 
-TEST(Tracer, TellsOfEachFrameAloneUnderWhichReasonItEnds) {
+TEST(Tracer, ReportsTheDropReasonOfEachFrame) {
   Traced traced(keyed());
-  const std::pair<Frame, const char*> ends[] = {
+  const std::pair<Frame, const char*> cases[] = {
       {from_host("10.1.0.5", "10.9.0.9", "x"), "egress/no_peer"},
       {from_host("10.4.0.5", "10.2.0.9", "x"), "egress/not_local_source"},
       {from_host("10.1.0.5", "224.0.0.5", "x"), "egress/multicast"},
@@ -83,50 +83,50 @@ TEST(Tracer, TellsOfEachFrameAloneUnderWhichReasonItEnds) {
       {from_host(ip_packet(address("10.1.0.5"), address("10.3.0.9"), 4, Frame(40))),
        "egress/transport_ip_in_ip"},
   };
-  for (const auto& [frame, reason] : ends) {
-    const TracedFrame told = traced.run(frame);
-    EXPECT_EQ(drops_of(told.moved), reason);
-    EXPECT_EQ(told.left.size(), 0u);
-    EXPECT_EQ(moved_by(told.moved, "forwardedEgress"), 0);
+  for (const auto& [frame, reason] : cases) {
+    const TracedFrame result = traced.run(frame);
+    EXPECT_EQ(drops_of(result.moved), reason);
+    EXPECT_EQ(result.left.size(), 0u);
+    EXPECT_EQ(change_of(result.moved, "forwardedEgress"), 0);
   }
 }
 
-TEST(Tracer, TellsWhatBecomesOfPacketsThatDoNotFit) {
+TEST(Tracer, ReportsIcmpErrorsAndFragmentsOfPacketsThatExceedTheMtu) {
   TraceConfig config = keyed();
   config.secured_mtu = 1500;
   Traced traced(std::move(config));
-  const TracedFrame told = traced.run(from_host(with_df(long_packet("10.1.0.5", "10.2.0.9", 1500))));
-  EXPECT_EQ(drops_of(told.moved), "egress/too_big");
-  EXPECT_EQ(moved_by(told.moved, "icmpSent"), 1);
-  ASSERT_EQ(told.left.size(), 1u);
-  EXPECT_FALSE(told.left[0].secured);
-  EXPECT_EQ(told.left[0].dissection.too_big_mtu, 1440);
-  EXPECT_EQ(told.resolved, std::vector<Address>{address("10.1.0.5")});
+  const TracedFrame result = traced.run(from_host(with_df(long_packet("10.1.0.5", "10.2.0.9", 1500))));
+  EXPECT_EQ(drops_of(result.moved), "egress/too_big");
+  EXPECT_EQ(change_of(result.moved, "icmpSent"), 1);
+  ASSERT_EQ(result.left.size(), 1u);
+  EXPECT_FALSE(result.left[0].secured);
+  EXPECT_EQ(result.left[0].dissection.too_big_mtu, 1440);
+  EXPECT_EQ(result.resolved, std::vector<Address>{address("10.1.0.5")});
 
-  const TracedFrame cut = traced.run(from_host(long_packet("10.1.0.5", "10.2.0.9", 1500)));
-  EXPECT_EQ(drops_of(cut.moved), "");
-  EXPECT_EQ(moved_by(cut.moved, "fragmentsMade"), 2);
-  EXPECT_EQ(moved_by(cut.moved, "txPackets"), 2);
-  EXPECT_EQ(cut.left.size(), 2u);
+  const TracedFrame fragmented = traced.run(from_host(long_packet("10.1.0.5", "10.2.0.9", 1500)));
+  EXPECT_EQ(drops_of(fragmented.moved), "");
+  EXPECT_EQ(change_of(fragmented.moved, "fragmentsMade"), 2);
+  EXPECT_EQ(change_of(fragmented.moved, "txPackets"), 2);
+  EXPECT_EQ(fragmented.left.size(), 2u);
 }
 
-TEST(Tracer, TellsTheDrawAndTheCopies) {
+TEST(Tracer, ReportsSamplingDecisionsAndSamples) {
   TraceConfig config = keyed();
   config.engine.peers[0].sampling_log2.emplace(uint8_t{0});
   config.engine.sampling.plain = true;
   Traced traced(std::move(config));
-  const TracedFrame drawn = traced.run(from_host("10.1.0.5", "10.2.0.9", "hello"));
-  EXPECT_EQ(steps_of(drawn.moved), "ingress_root+ egress_root+ egress_acl+ egress_sampling+");
-  ASSERT_EQ(drawn.samples.size(), 2u);
-  EXPECT_EQ(drawn.samples[0].point, SamplePoint::kEgressPlain);
-  EXPECT_EQ(drawn.samples[1].point, SamplePoint::kEgressSealed);
-  EXPECT_TRUE(drawn.left.at(0).dissection.psp->sample);
+  const TracedFrame sampled = traced.run(from_host("10.1.0.5", "10.2.0.9", "hello"));
+  EXPECT_EQ(steps_of(sampled.moved), "ingress_root+ egress_root+ egress_acl+ egress_sampling+");
+  ASSERT_EQ(sampled.samples.size(), 2u);
+  EXPECT_EQ(sampled.samples[0].point, SamplePoint::kEgressPlain);
+  EXPECT_EQ(sampled.samples[1].point, SamplePoint::kEgressSealed);
+  EXPECT_TRUE(sampled.left.at(0).dissection.psp->sample);
   const TracedFrame other = traced.run(from_host("10.1.0.5", "10.3.0.9", "hello"));
   EXPECT_EQ(steps_of(other.moved), "ingress_root+ egress_root+ egress_acl+");
   EXPECT_TRUE(other.samples.empty());
 }
 
-TEST(Tracer, NamesTheRuleByWhichAPacketPassesUnencrypted) {
+TEST(Tracer, ReportsTheBypassRuleThatMatched) {
   TraceConfig config = keyed();
   config.engine.bypass = {{prefix("192.0.2.200/32"), 6, 0}, {prefix("192.0.2.0/24"), kProtocolUdp, 5000}};
   Traced traced(std::move(config));
@@ -138,56 +138,56 @@ TEST(Tracer, NamesTheRuleByWhichAPacketPassesUnencrypted) {
   EXPECT_EQ(frame.left[0].dissection.ip->destination, address("192.0.2.77"));
 }
 
-TEST(Tracer, TellsWhatTimersDidBeforeAFrameApartFromIt) {
+TEST(Tracer, ReportsTheWorkOfTimersApartFromTheFrame) {
   Traced traced(keyed());
   const std::vector<Frame> pieces = in_fragments(from_host(long_packet("10.1.0.5", "10.3.0.9", 900)), 400);
   const TracedFrame waits = traced.run(pieces.at(0));
-  EXPECT_EQ(moved_by(waits.moved, "fragmentsWaiting"), 1);
+  EXPECT_EQ(change_of(waits.moved, "fragmentsWaiting"), 1);
   EXPECT_EQ(traced.tracer.fragments_waiting(), 1u);
   const TracedFrame later = traced.run(from_host("10.1.0.5", "10.2.0.9", "hello"), 5000);
   EXPECT_EQ(drops_of(later.before), "egress/fragment_timeout");
   EXPECT_EQ(drops_of(later.moved), "");
   EXPECT_EQ(later.left.size(), 1u);
-  // A frame that is older than the one before it does not turn time back.
+  // A frame that is older than the one before it does not set the time back.
   traced.at_ns -= 60 * kSecondNs;
   EXPECT_EQ(traced.run(from_host("10.1.0.5", "10.2.0.9", "hello")).left.size(), 1u);
 }
 
-TEST(Tracer, TakesAWholePacketThatCameInFragments) {
+TEST(Tracer, ReassemblesFragments) {
   Traced traced(keyed());
   const std::vector<Frame> pieces = in_fragments(from_host(long_packet("10.1.0.5", "10.3.0.9", 900)), 400);
-  std::vector<TracedFrame> told;
-  for (const Frame& piece : pieces) told.push_back(traced.run(piece));
-  ASSERT_EQ(told.size(), 3u);
-  EXPECT_EQ(moved_by(told[2].moved, "reassembled"), 1);
-  EXPECT_EQ(moved_by(told[2].moved, "fragmentsJoined"), 2);
-  EXPECT_EQ(told[2].left.size(), 1u);
+  std::vector<TracedFrame> results;
+  for (const Frame& piece : pieces) results.push_back(traced.run(piece));
+  ASSERT_EQ(results.size(), 3u);
+  EXPECT_EQ(change_of(results[2].moved, "reassembled"), 1);
+  EXPECT_EQ(change_of(results[2].moved, "fragmentsJoined"), 2);
+  EXPECT_EQ(results[2].left.size(), 1u);
   EXPECT_EQ(traced.tracer.fragments_waiting(), 0u);
 }
 
-TEST(Tracer, TakesFramesForAnyHostUnlessThePortsAddressIsGiven) {
+TEST(Tracer, AcceptsFramesToAnyMacAddressUnlessOneIsConfigured) {
   Frame frame = from_host("10.1.0.5", "10.2.0.9", "hello");
   frame[5] = 0x77;
   Traced any(keyed());
-  EXPECT_EQ(moved_by(any.run(frame).moved, "forwardedEgress"), 1);
+  EXPECT_EQ(change_of(any.run(frame).moved, "forwardedEgress"), 1);
   TraceConfig config = keyed();
   config.mac = kUnsecuredMac;
   Traced one(std::move(config));
   EXPECT_EQ(drops_of(one.run(frame).moved), "egress/other_host");
-  EXPECT_EQ(moved_by(one.run(from_host("10.1.0.5", "10.2.0.9", "hello")).moved, "forwardedEgress"), 1);
+  EXPECT_EQ(change_of(one.run(from_host("10.1.0.5", "10.2.0.9", "hello")).moved, "forwardedEgress"), 1);
 }
 
-TEST(Tracer, ConsumesArpOfTheFileAndTellsTheAnswer) {
+TEST(Tracer, ConsumesArpRequestsAndReportsTheReply) {
   Traced traced(keyed());
   const TracedFrame frame = traced.run(arp(true, kHostMac, "10.1.0.5", "10.1.0.1"));
-  EXPECT_EQ(moved_by(frame.moved, "consumed"), 1);
+  EXPECT_EQ(change_of(frame.moved, "consumed"), 1);
   ASSERT_EQ(frame.left.size(), 1u);
   EXPECT_EQ(frame.left[0].dissection.ether_type, 0x0806);
 }
 
-TEST(Tracer, GivesEveryFrameOneEndWhateverItHolds) {
-  std::mt19937 chance(7);
-  const auto below = [&](size_t bound) { return chance() % bound; };
+TEST(Tracer, GivesEveryFrameExactlyOneFinalState) {
+  std::mt19937 random(7);
+  const auto below = [&](size_t bound) { return random() % bound; };
   for (const Direction direction : {Direction::kEgress, Direction::kIngress}) {
     TraceConfig config = keyed(direction);
     config.secured_mtu = 1300;
@@ -217,8 +217,8 @@ TEST(Tracer, GivesEveryFrameOneEndWhateverItHolds) {
       }
       if (below(8) == 0) frame.resize(below(frame.size()));
       traced.tracer.scan(frame, traced.at_ns);
-      const TracedFrame told = traced.run(frame, below(50));
-      ASSERT_EQ(ends_of(told.moved), 1) << "frame " << i << ": " << drops_of(told.moved);
+      const TracedFrame result = traced.run(frame, below(50));
+      ASSERT_EQ(final_states_of(result.moved), 1) << "frame " << i << ": " << drops_of(result.moved);
     }
   }
 }
