@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server way, end to end: a request of an authenticated peer is checked whole, handed to the dataplane and
-// answered with its offers. After a time-out an accept is never sent again, because it may have been done.
-// STALE proves that nothing was done: the same flows and keys go once more, sealed anew. Nothing is begun for a
-// peer that has stopped waiting.
+// The server's side of an exchange, end to end: a request of an authenticated peer is checked as a whole, sent to the
+// dataplane as an accept, and answered with the dataplane's offers. After a timeout an accept is never sent again, because
+// it may have been carried out. STALE proves that it was not: the same flows and keys are sent once more, sealed anew. No
+// work is started for a peer that has stopped waiting.
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
@@ -14,9 +14,9 @@ import { InFlight } from './in_flight.js';
 
 /** The call that a request came in. */
 export interface Call {
-  /** What is left of it on arrival; Infinity for a peer that set no deadline. */
+  /** Time left on arrival; Infinity for a peer that set no deadline. */
   timeoutMs: number;
-  /** The peer gave up, or its connection is gone. */
+  /** Whether the peer cancelled it, or its connection is gone. */
   isCancelled(): boolean;
 }
 
@@ -30,8 +30,8 @@ export class Answerer {
   ) {}
 
   /**
-   * @returns keys of its own, wiped when it is sent.
-   * @throws PspError whose gRPC status the peer is told; OVERLOADED when the call is over before its turn comes.
+   * @returns the answer with its own copy of the keys, wiped when it is sent.
+   * @throws PspError, which the peer receives as a gRPC status; OVERLOADED when the call ends before its turn.
    */
   answer(peer: Peer, request: MultiTunnelRequest, call: Call): Promise<MultiTunnelResponse> {
     const endMs = monotonicMs() + call.timeoutMs;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The circuit breaker of one peer. It opens when more than half of at least three calls within five seconds
-// failed; a trial call goes out 250 ms later, so that together with the call's own time a dead peer is tried
-// about once a second. A refusal is an answer and no failure.
+// The circuit breaker of one peer. It opens when more than half of at least three calls within five seconds failed; a trial
+// call follows 250 ms later, so that, with the call's own timeout, a dead peer is tried about once a second. A refusal is
+// an answer, not a failure.
 import CircuitBreaker from 'opossum';
 import { PspError } from '../../shared/errors.js';
 import { isRefusal } from '../core/outcome.js';
@@ -30,7 +30,7 @@ export class Breaker {
     return this.#circuit.halfOpen ? 'half-open' : 'open';
   }
 
-  /** Runs work, which ends by itself. @throws PspError BREAKER_OPEN without running it, or what work throws. */
+  /** Runs work, which has its own timeout. @throws PspError BREAKER_OPEN without running it, or what work throws. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     try {
       return (await this.#circuit.fire(work)) as T;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dataplane as we see it over the bus: wants come, commands go, keys only under a seal. Remembers the
-// epoch that was seen last; epochs have no order, so the last word counts, and 0 stands for not known yet.
+// The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals. It keeps the epoch that
+// was received last: epochs have no order, so the latest one counts. 0 means that none was received yet.
 import type { FlowAccept, FlowWanted, InstallResult, Offer } from '../../../proto/gen/bus.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { Opener, type SealContext, Sealer } from '../../shared/bus/seal.js';
@@ -12,7 +12,7 @@ import type { Egress } from '../core/peer_request.js';
 
 export type WantContract = typeof contracts.flowMissed | typeof contracts.flowStale;
 
-/** What became of an accept: offers, or word that nothing was done because the epoch was not `epoch`. */
+/** The result of an accept: offers, or nothing because the current epoch is another. */
 export type Accepted =
   | { stale: false; epoch: bigint; offers: Offer[]; keys: Buffer[] }
   | { stale: true; epoch: bigint };
@@ -34,7 +34,7 @@ export class DataplaneClient {
     });
   }
 
-  /** Hears every want that falls to this replica. */
+  /** Receives every want that the bus assigns to this replica. */
   onWant(handler: (want: FlowWanted, contract: WantContract) => void): void {
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
       this.bus.receive(contract, (want) => handler(want, contract));
@@ -63,8 +63,8 @@ export class DataplaneClient {
   }
 
   /**
-   * Hands a peer's egress keys over and asks for offers, once.
-   * @throws PspError SERVICE_DOWN, SERVICE_TIMEOUT when there is no answer in time, or the code of one that says no.
+   * Sends a peer's egress keys and requests offers, once.
+   * @throws PspError SERVICE_DOWN, SERVICE_TIMEOUT without an answer in time, or the code of the answer.
    */
   async accept(peer: string, acceptance: Acceptance, timeoutMs: number): Promise<Accepted> {
     const { flows, egress: offers, keys, peerEpoch, version } = acceptance;
@@ -104,8 +104,8 @@ export class DataplaneClient {
   }
 
   /**
-   * Answers a want. The keys are wiped.
-   * @returns what was done for each flow. @throws PspError as `accept`, STALE among them.
+   * Answers a want with egress keys, which are wiped.
+   * @returns the result for each flow. @throws PspError as `accept`, STALE among them.
    */
   async install(want: FlowWanted, egress: Egress, timeoutMs: number): Promise<InstallResult[]> {
     const { exchange, epoch, peer, flows } = want;
@@ -120,7 +120,7 @@ export class DataplaneClient {
     return answer.results;
   }
 
-  /** Passes a peer's refusal on. @throws PspError as `install`. */
+  /** Answers a want with a peer's refusal. @throws PspError as `install`. */
   async refuse(want: FlowWanted, refusal: ErrorCode, timeoutMs: number): Promise<void> {
     const { exchange, epoch, peer, flows } = want;
     const answer = await this.bus.request(
@@ -136,7 +136,7 @@ export class DataplaneClient {
   }
 }
 
-/** A code of the dataplane's answer, which comes without data, with what is known of it here. */
+/** The error for a code of the dataplane's answer, which has no data, with the data known here. */
 function refusalOf(code: string, subject: string, epoch: bigint): PspError {
   const table = 'flow table or the table of receive SPIs';
   const detail = `the dataplane answered ${subject} with ${isErrorCode(code) ? code : 'an unknown code'}`;

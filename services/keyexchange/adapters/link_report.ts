@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the links to peers come and go, as lines for operators and events for auditors. Lines of one peer and state come
-// at most once a second; events of a link that flaps are joined.
+// Reports changes of the links to peers as log lines and as audit events. There is at most one line of a peer and state in a
+// second; events of a flapping link are joined.
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way to one peer: a channel, a deadline for each call, a breaker. A call is made once and never repeated
-// here; the dataplane repeats what it wants. The channel is kept connected without calls, so that the first
-// packet finds it ready and an idle peer can be told from one that is down. A peer that was not heard for a while is
-// asked for a sign of life by a call, because servers count HTTP/2 pings without calls as abuse (gRFC A8) and answer
-// any call. A channel on which a whole call passed without any answer, or that does not come to be, is replaced, at
-// most every few seconds, because gRPC and the kernel wait ever longer before they try a silent address again.
+// The gRPC client of one peer: a channel, a deadline for each call, a circuit breaker. A call is made once and never
+// repeated here; the dataplane repeats its wants. The channel is kept connected without calls, so that it is ready for the
+// first packet, and an idle peer can be distinguished from one that is down. A peer that has not answered for a while is
+// probed by a call, because servers treat HTTP/2 pings without calls as abuse (gRFC A8) and answer any call. A channel
+// whose call ended without any answer, or that cannot be connected, is replaced, at most every few seconds, because gRPC
+// and the kernel back off ever longer from an address that does not answer.
 import { Client, type ServiceError, status } from '@grpc/grpc-js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { PspError } from '../../shared/errors.js';
@@ -35,12 +35,12 @@ const { path, requestSerialize, responseDeserialize } = peerProtocol.requestMult
 const healthCheck = '/grpc.health.v1.Health/Check';
 const octets = (message: Buffer): Buffer => message;
 
-/** gRPC's text where a connection ended before HTTP/2 began on it: the only one that ends with the time. */
+/** gRPC's text for a connection that ended before HTTP/2 began on it: the only text that ends with a time. */
 const endedBeforeHttp2 = /\(\d{4}-\d\d-\d\dT[\d:.]+Z\)/;
 
-/** Hears how the link to a peer changes. */
+/** Receives changes of the link to a peer. */
 export interface LinkListener {
-  /** @param reason why the link failed. */
+  /** @param reason of a failure. */
   linkChanged(peer: string, link: Link, reason: PspError | undefined): void;
 }
 
@@ -53,8 +53,8 @@ export class PeerClient {
   #lastAnswerMs = 0;
   #isProbing = false;
   #isClosed = false;
-  /** Why the channel is about to be given up. */
-  #givenUp: PspError | undefined;
+  /** The reason for which the channel is being replaced. */
+  #replaceReason: PspError | undefined;
   #reason: PspError | undefined;
   #reported: Link | undefined;
 
@@ -67,7 +67,7 @@ export class PeerClient {
     this.#channel = this.#newChannel();
   }
 
-  /** Begins to keep the channel connected. */
+  /** Connects the channel, and keeps it connected from then on. */
   connect(): void {
     this.#channelSinceMs = monotonicMs();
     this.#link.follow(this.#channel.getChannel());
@@ -77,7 +77,7 @@ export class PeerClient {
     return this.#link.state;
   }
 
-  /** Why there is no connection, as far as it is known. */
+  /** The reason for which there is no connection, if it is known. */
   get reason(): PspError | undefined {
     return this.#reason;
   }
@@ -86,24 +86,24 @@ export class PeerClient {
     return this.#breaker.state;
   }
 
-  /** To be called once a second: keeps the channel connected, and finds out how it stands. */
+  /** To be called once a second: keeps the channel connected and follows its state. */
   tend(): void {
     this.#link.look();
     const nowMs = monotonicMs();
     const isConnected = this.link.state === 'connected';
     if (!isConnected && nowMs - this.#channelSinceMs > replaceUnconnectedMs) {
-      if (this.#link.isConnecting) this.#because(this.#down(`no answer within ${replaceUnconnectedMs} ms`));
+      if (this.#link.isConnecting) this.#setReason(this.#down(`no answer within ${replaceUnconnectedMs} ms`));
       this.#replace();
     } else if (!isConnected || nowMs - this.#lastAnswerMs > idleMs) this.#probe();
   }
 
   /**
-   * Asks the peer once. The keys of the request are wiped. What `read` throws counts against the peer.
-   * @param read translates the answer; its keys stay valid until the promise that it leads to is settled.
+   * Sends a request once. Its keys are wiped. An error of `read` counts as a failure of the peer.
+   * @param read translates the answer; the answer's keys stay valid until the promise of `request` is settled.
    * @throws PspError PEER_REFUSED or MODE_MISMATCH, or one of the unknown outcomes: PEER_DOWN, PEER_CERTIFICATE_INVALID,
    * CERTIFICATE_REFUSED, PEER_TIMEOUT, RESPONSE_INVALID, BREAKER_OPEN.
    */
-  async ask<T>(
+  async request<T>(
     request: MultiTunnelRequest,
     timeoutMs: number,
     read: (response: MultiTunnelResponse) => T,
@@ -135,7 +135,7 @@ export class PeerClient {
   }
 
   #call(request: MultiTunnelRequest, timeoutMs: number): Promise<MultiTunnelResponse> {
-    // What is wanted does not wait for the next attempt; how often is the breaker's to say.
+    // A call does not wait for gRPC's next attempt; the breaker limits how often.
     if (this.#link.isResting) this.#replace();
     const startMs = monotonicMs();
     return new Promise((resolve, reject) => {
@@ -162,7 +162,7 @@ export class PeerClient {
     });
   }
 
-  /** Asks for a sign of life, or for why there is no connection. Any answer is one. */
+  /** Checks whether the peer answers, or why there is no connection. Any answer is a good one. */
   #probe(): void {
     if (this.#isProbing) return;
     this.#isProbing = true;
@@ -172,9 +172,9 @@ export class PeerClient {
       if (channel !== this.#channel || this.#isClosed) return;
       const failure = error === null ? undefined : this.#failureOf(error, probeMs);
       if (this.link.state === 'connected') {
-        if (failure?.code === 'PEER_TIMEOUT') this.#giveUp(failure);
+        if (failure?.code === 'PEER_TIMEOUT') this.#replaceBecause(failure);
         else this.#lastAnswerMs = monotonicMs();
-      } else if (failure !== undefined && failure.code !== 'PEER_REFUSED') this.#because(failure);
+      } else if (failure !== undefined && failure.code !== 'PEER_REFUSED') this.#setReason(failure);
     };
     const deadline = Date.now() + probeMs;
     channel.makeUnaryRequest(healthCheck, octets, octets, Buffer.alloc(0), { deadline }, settle);
@@ -197,11 +197,13 @@ export class PeerClient {
       this.#reason = undefined;
       this.#report();
     } else if (before.state === 'connected') {
-      this.#because(this.#givenUp ?? this.#down(this.credentials.ended ?? 'the peer closed the connection'));
+      this.#setReason(
+        this.#replaceReason ?? this.#down(this.credentials.ended ?? 'the peer closed the connection'),
+      );
     } else if (this.#reason !== undefined) this.#report();
   }
 
-  #because(reason: PspError): void {
+  #setReason(reason: PspError): void {
     this.#reason = reason;
     if (this.link.state === 'failed') this.#report();
   }
@@ -218,13 +220,13 @@ export class PeerClient {
 
   #replaceIfSilent(sinceMs: number, failure: PspError): void {
     if (this.#lastAnswerMs >= sinceMs || monotonicMs() - this.#channelSinceMs < replaceAfterMs) return;
-    this.#giveUp(failure);
+    this.#replaceBecause(failure);
   }
 
-  #giveUp(reason: PspError): void {
-    this.#givenUp = reason;
+  #replaceBecause(reason: PspError): void {
+    this.#replaceReason = reason;
     this.#replace();
-    this.#givenUp = undefined;
+    this.#replaceReason = undefined;
   }
 
   #replace(): void {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// TLS towards one peer, as gRPC takes it: version 1.3 only, a certificate on each side, and a peer is who its
-// certificate says, not whoever answers at its address. gRPC reports a failed connection as text; the failure itself
-// is kept here. Node's own verification is not left to end the connection, because the peer's certificate would
-// be gone by then: a connection is passed on only after `peerFault` has found nothing.
+// TLS credentials for one peer: version 1.3 only, a certificate on each side, and the peer is identified by its
+// certificate, not by its address. gRPC reports a failed connection only as text, so the error itself is kept here. Node's
+// own verification does not end the connection, because the peer's certificate would not be available then: a connection
+// is used only after `peerFault` has found no fault.
 import { createSecureContext, type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { soleIdentityOf } from '../../shared/config/identity.js';
@@ -20,11 +20,11 @@ import type { Peer } from '../core/rules.js';
 
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
-/** What both ends of TLS have in common. */
+/** The TLS context that client and server have in common. */
 export const secureContextOf = ({ pem }: NodeCertificate): SecureContext =>
   createSecureContext({ ca: pem.ca, cert: pem.certificate, key: pem.privateKey, minVersion: 'TLSv1.3' });
 
-/** Why the other end's certificate is not accepted, whoever it is; undefined: it is good. Call it before any data is read. */
+/** The fault of the other end's certificate, whatever its identity; undefined for a valid one. Call it before data is read. */
 export function peerFault(socket: TLSSocket, peer: string, usage: Usage): PspError | undefined {
   if (socket.authorized) return undefined;
   const certificate = socket.getPeerX509Certificate();
@@ -46,12 +46,12 @@ export class PeerCredentials extends ChannelCredentials {
     this.#context = secureContextOf(certificate);
   }
 
-  /** Why the latest TLS handshake failed, or the peer rejected our certificate after it; undefined while neither happened. */
+  /** The error of the latest TLS handshake, or of the peer's rejection of our certificate after it, if any. */
   get failure(): PspError | undefined {
     return this.#failure;
   }
 
-  /** How the latest connection ended; undefined while it is open. */
+  /** The reason for which the latest connection ended; undefined while it is open. */
   get ended(): string | undefined {
     return this.#ended;
   }
@@ -72,7 +72,7 @@ export class PeerCredentials extends ChannelCredentials {
   async #secure(socket: Parameters<SecureConnector['connect']>[0]) {
     this.#failure = undefined;
     this.#ended = undefined;
-    // The name in TLS is the peer's own, because an address may not stand there (RFC 6066, section 3).
+    // The server name is the peer's name, because an address is not allowed there (RFC 6066, section 3).
     const secured = tlsConnect({
       socket,
       secureContext: this.#context,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps one peer's channel connected though nobody calls, and follows how it stands. A change is seen when it
-// happens and reported once; `look` once a second keeps gRPC from letting an unused channel rest. It touches neither
-// calls nor the breaker.
+// Keeps the channel to one peer connected without calls, and follows its state. A change is noticed when it happens and
+// reported once; `look` once a second keeps gRPC from leaving an unused channel idle. Calls and the circuit breaker are
+// not affected.
 import { type Client, connectivityState } from '@grpc/grpc-js';
 import { moment } from '../../shared/process/clock.js';
 import { type ChannelState, type Link, linkAfter, newLink } from '../core/link.js';
@@ -21,7 +21,7 @@ export class PeerLink {
 
   constructor(private readonly onChange: (before: Link) => void) {}
 
-  /** From now on this is the peer's channel; one followed before is left alone. */
+  /** Follows this channel of the peer from now on, and no earlier one. */
   follow(channel: Channel): void {
     this.#channel = channel;
     this.look();
@@ -32,7 +32,7 @@ export class PeerLink {
     return this.#link;
   }
 
-  /** Whether the channel rests after an attempt that failed, so that a call would fail without one. */
+  /** Whether the channel backs off after a failed attempt, so that a call would fail without a new one. */
   get isResting(): boolean {
     return this.#channel?.getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE;
   }
@@ -42,7 +42,7 @@ export class PeerLink {
     return this.#channel?.getConnectivityState(false) === connectivityState.CONNECTING;
   }
 
-  /** Asks for a connection, and notes how it stands. */
+  /** Requests a connection, and notes the state of the channel. */
   look(): void {
     const state = stateNames[this.#channel?.getConnectivityState(true) ?? connectivityState.SHUTDOWN];
     if (state === undefined) return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The peer protocol as gRPC sees it: the generated service, whose messages carry keys, with the key bytes wiped
-// from every buffer of ours as soon as they stand in the next one. gRPC's own buffers are out of reach.
+// The peer protocol for gRPC: the generated service, with the key bytes wiped from each buffer of ours as soon as the next
+// one has them. gRPC's own buffers cannot be reached.
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { PSP_GatewayService } from '../../../proto/gen/psp_gateway.js';
 
@@ -34,7 +34,7 @@ const wipingMessage =
 
 const generated = PSP_GatewayService.requestMultipleTunnelParams;
 
-/** The generated service; a message is sent once and its keys are gone then. */
+/** The generated service; a message is sent once, and its keys are wiped then. */
 export const peerProtocol = {
   ...PSP_GatewayService,
   requestMultipleTunnelParams: {
@@ -46,5 +46,5 @@ export const peerProtocol = {
   },
 } as const;
 
-/** Octets of a message of `maxBatch` tunnels at their longest, rounded up. */
+/** Octets of the longest message of `maxBatch` tunnels, rounded up. */
 export const maxMessageLength = 512 * 1024;

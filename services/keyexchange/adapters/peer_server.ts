@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where peers reach us. Who calls is decided by the client certificate alone, which tls_door.ts has verified: its one
-// URI names a configured peer, or the call ends with PEER_UNKNOWN whatever it asks for. Failures become statuses
-// here, and are reported here, once.
+// The gRPC server for peers. A caller is identified by its client certificate alone, which tls_listener.ts has verified: its
+// only URI names a configured peer, or the call ends with PEER_UNKNOWN. Errors become gRPC statuses here, and are reported
+// here, once.
 import {
   Server,
   ServerCredentials,
@@ -27,7 +27,7 @@ import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import type { Refusals } from './refusals.js';
 import type { Report } from './report.js';
-import { TlsDoor } from './tls_door.js';
+import { TlsListener } from './tls_listener.js';
 
 const certificatesRemembered = 1024;
 
@@ -40,9 +40,9 @@ const serverOptions = {
 
 export class PeerServer {
   readonly #server = new Server(serverOptions);
-  /** TLS ends in front of it: what is injected was verified. */
+  /** Connections are verified before they are injected. */
   readonly #injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-  #door: TlsDoor | undefined;
+  #listener: TlsListener | undefined;
   readonly #byIdentity: ReadonlyMap<string, Peer>;
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
@@ -68,7 +68,7 @@ export class PeerServer {
 
   /** @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
   listen(listen: string, certificate: NodeCertificate): Promise<number> {
-    this.#door = new TlsDoor(certificate, {
+    this.#listener = new TlsListener(certificate, {
       onPeer: (socket) => {
         const { raw } = socket.getPeerX509Certificate() ?? {};
         const peer = raw && this.#byIdentity.get(soleIdentityOf(raw) ?? '');
@@ -81,12 +81,12 @@ export class PeerServer {
         this.refusals.given(error, peer);
       },
     });
-    return this.#door.listen(listen);
+    return this.#listener.listen(listen);
   }
 
-  /** Takes no more calls; those in flight may end until the deadline, then they are cut. */
+  /** Accepts no more calls; those in progress may end until the deadline, then they are aborted. */
   async stop(deadlineMs: number): Promise<void> {
-    this.#door?.close();
+    this.#listener?.close();
     const cut = setTimeout(() => this.#server.forceShutdown(), deadlineMs);
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     clearTimeout(cut);
@@ -167,7 +167,7 @@ const statusOf = (error: PspError): Pick<StatusObject, 'code' | 'details'> => ({
   details: `${error.code}: ${error.message}`,
 });
 
-/** What a line may say about a request that nobody has checked. */
+/** Log fields of a request that was not checked yet. */
 function flowFields({ tunnels }: MultiTunnelRequest): { flow: string } | { count: number } {
   const [only] = tunnels;
   const named = tunnels.length === 1 && only && readAddress(only.virtSrcIp) && readAddress(only.virtDstIp);

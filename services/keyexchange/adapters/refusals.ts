@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells the auditors of the refusals that we give to peers, as far as the ledger lets them through.
+// Records refusals of peers in the audit, within the limits of the ledger.
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import type { PspError } from '../../shared/errors.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
@@ -12,15 +12,15 @@ export class Refusals {
 
   given(error: PspError, peer: string | undefined): void {
     const { code, message } = error;
-    this.#tell(this.#ledger.refused({ code, peer, detail: message }, monotonicMs(), unixMs()));
+    this.#record(this.#ledger.refused({ code, peer, detail: message }, monotonicMs(), unixMs()));
   }
 
-  /** Once a second. @param all also what would have to wait. */
+  /** To be called once a second. @param all also records joined events that would have to wait. */
   tick(all = false): void {
-    this.#tell(this.#ledger.tick(monotonicMs(), all));
+    this.#record(this.#ledger.tick(monotonicMs(), all));
   }
 
-  #tell(events: readonly RefusalEvent[]): void {
+  #record(events: readonly RefusalEvent[]): void {
     for (const { type, code, peer, detail, count, firstMs, lastMs } of events) {
       const firstTime = new Date(firstMs).toISOString();
       const joined = { code, detail, count, firstTime, lastTime: new Date(lastMs).toISOString() };

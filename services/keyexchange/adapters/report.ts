@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operator is told: a line and a count for each failure that was decided, the answer to a status
-// query, counters once a second. Lines of one peer and code come at most once a second and say how many were
-// kept back.
+// What an operator sees of the key exchange: a log line and a count for each failure, what is wrong with peers and with our
+// certificate, and counters. There is at most one line of a peer and code in a second, with the number of suppressed ones.
 import type { Health, PeerStatus } from '../../../proto/gen/bus.js';
 import {
   certificateHealth,
@@ -20,7 +19,7 @@ import { isLasting, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
 
-/** What a failure is about. */
+/** The subject of a failure. */
 export interface About {
   peer?: string | undefined;
   flow?: string;
@@ -33,11 +32,11 @@ export interface About {
 export interface ClientState {
   breakerState: string;
   link: Link;
-  /** Why there is no connection, as far as it is known. */
+  /** The reason for which there is no connection, if it is known. */
   reason: PspError | undefined;
 }
 
-/** What a fault of a peer's certificate, and one of its identity, is about. */
+/** Subjects of faults of a peer's certificate and of its identity. */
 const handshake = 'handshake';
 const identity = 'identity';
 
@@ -57,7 +56,7 @@ export class Report {
     this.tally = new Tally(rules.peers.keys());
   }
 
-  /** A failure that was decided; call it once for each. */
+  /** Reports a failure; call it once for each. */
   failure(error: PspError, about: About): void {
     this.tally.failure(about.peer, error.code, error.message, unixMs());
     const suppressed = this.#gate.pass(`${about.peer ?? ''}|${error.code}`, monotonicMs());
@@ -79,12 +78,12 @@ export class Report {
     for (const flow of flows) this.#faults.over(peer, flow);
   }
 
-  /** We refused an authenticated peer, or could not use its keys: a fault where somebody has to do something about it. */
+  /** We refused an authenticated peer, or could not use its keys. It is a fault if an operator has to act. */
   refusedTo(peer: string, error: PspError): void {
     if (isLasting(error.code)) this.#faults.seen(peer, error.code, error, moment());
   }
 
-  /** A connection was not accepted because of its certificate. @param peer where the certificate proves it. */
+  /** A connection was rejected because of its certificate. @param peer if the certificate proves it. */
   handshakeRefused(error: PspError, peer: string | undefined): void {
     this.failure(error, { peer, ms: 0 });
     if (peer !== undefined) this.#faults.seen(peer, handshake, error, moment());
@@ -95,8 +94,8 @@ export class Report {
   }
 
   /**
-   * A peer used an epoch. @param endpoint where it was, with a port.
-   * @returns the fault when it is new that two gateways use the peer's identity.
+   * A peer used an epoch. @param endpoint of the peer, with a port.
+   * @returns the fault if it is new that two gateways use the peer's identity.
    */
   epochUsed(peer: string, epoch: bigint, endpoint: string): PspError | undefined {
     const addresses = this.#epochs.seen(peer, epoch, endpoint.replace(/:\d+$/, ''), monotonicMs());
@@ -108,10 +107,10 @@ export class Report {
     return error;
   }
 
-  /** To be called once a second: notices what is over, and when our certificate ends. */
+  /** To be called once a second: ends failures that are over, and reports the end of our certificate. */
   tick(): void {
     for (const [peer, { breakerState, link }] of this.clients) {
-      if (breakerState === 'closed' && link.state === 'connected') this.tally.well(peer, unixMs());
+      if (breakerState === 'closed' && link.state === 'connected') this.tally.recovered(peer, unixMs());
     }
     const faults = this.certificate.faults(unixMs());
     const error = faults.length === 0 ? undefined : certificateUnusable(faults);
@@ -135,11 +134,11 @@ export class Report {
   #peers(): PeerStatus[] {
     return Array.from(this.rules.peers.values(), ({ name, endpoint }) => {
       const tally = this.tally.peer(name);
-      const way = this.clients.get(name);
+      const client = this.clients.get(name);
       return {
         name,
         endpoint,
-        breaker: way?.breakerState ?? '',
+        breaker: client?.breakerState ?? '',
         exchanges: BigInt(tally?.exchanges ?? 0),
         answered: BigInt(tally?.answered ?? 0),
         refused: BigInt(tally?.refused ?? 0),
@@ -147,8 +146,8 @@ export class Report {
         lastCode: tally?.lastCode ?? '',
         lastCodeMs: BigInt(tally?.lastCodeMs ?? 0),
         lastAnswerMs: BigInt(tally?.lastAnswerMs ?? 0),
-        link: way?.link.state ?? '',
-        linkSinceMs: BigInt(way?.link.since.unixMs ?? 0),
+        link: client?.link.state ?? '',
+        linkSinceMs: BigInt(client?.link.since.unixMs ?? 0),
       };
     });
   }
@@ -160,7 +159,7 @@ export class Report {
     ];
   }
 
-  /** One line for each peer: why exchanges fail if they do, else why there is no connection to make any over. */
+  /** One line for each peer: the reason for which exchanges fail, or else for which there is no connection. */
   #linkHealth({ name, endpoint, breaker, link, linkSinceMs }: PeerStatus): Health[] {
     const part = `peer ${name}`;
     const tally = this.tally.peer(name);
@@ -173,15 +172,15 @@ export class Report {
     const why = reason === undefined ? 'it does not answer' : `${reason.code}: ${reason.message}`;
     const remedy =
       reason === undefined || reason.code === 'PEER_DOWN' || reason.code === 'PEER_TIMEOUT'
-        ? '; see that its key exchange runs and is reached from here'
+        ? '; check that its key exchange runs and can be reached from here'
         : '';
-    // Exchanges may have failed before the connection did.
+    // Exchanges may have failed before the connection.
     const isFailing = breaker !== 'closed' && failingSinceMs !== 0n;
     const sinceMs = isFailing && failingSinceMs < linkSinceMs ? failingSinceMs : linkSinceMs;
     return [{ part, message: `no connection to ${endpoint}: ${why}${remedy}`, sinceMs }];
   }
 
-  /** What lasts with a peer though there may be a connection. */
+  /** Lasting faults of a peer, whether or not it is connected. */
   #faultsOf(peer: string): Health[] {
     return this.#faults.of(peer, monotonicMs()).map(({ error, since, count }) => {
       const { code, message } = error;

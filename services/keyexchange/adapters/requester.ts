@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client way, end to end: a want is heard, its peer asked once, the answer or the refusal handed to the
-// dataplane. An unknown outcome is reported and nothing more: the dataplane wants again. Wants of one peer
+// The client's side of an exchange, end to end: a want is received, its peer is requested once, and the answer or the
+// refusal is sent to the dataplane. An unknown outcome is only reported: the dataplane repeats its want. Wants of one peer
 // never wait for those of another.
 import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
 import { formatFlow } from '../../shared/address.js';
@@ -43,7 +43,7 @@ export class Requester {
     private readonly report: Report,
   ) {}
 
-  /** Begins to hear wants. */
+  /** Receives wants from now on. */
   start(): void {
     this.dataplane.onWant((want, contract) => {
       if (this.#stopped) return;
@@ -52,7 +52,7 @@ export class Requester {
     });
   }
 
-  /** Takes no more wants; resolves when those in flight have ended. */
+  /** Starts no more exchanges; resolves when those in progress have ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#running);
@@ -71,7 +71,7 @@ export class Requester {
       const peer = peerOf(want, this.rules, contract.subject);
       const isExpired = () => !isFresh(want, this.rules, monotonicNs());
       if (isExpired()) return tally.count('wantsExpired');
-      // Opened before it waits: the window of the seals moves on meanwhile.
+      // Seals are opened before any wait, because the window of counters moves on.
       const keys = this.dataplane.openWant(want, contract);
       try {
         await this.#inFlight.run(peer.name, want.flows.length, async () => {
@@ -96,7 +96,7 @@ export class Requester {
     tally.began(peer.name);
     let egress: Egress;
     try {
-      egress = await this.#ask(want, keys, peer);
+      egress = await this.#request(want, keys, peer);
     } catch (error) {
       report(error);
       const { code } = error as PspError;
@@ -121,10 +121,10 @@ export class Requester {
     }
   }
 
-  #ask(want: FlowWanted, keys: Buffer[], peer: Peer): Promise<Egress> {
+  #request(want: FlowWanted, keys: Buffer[], peer: Peer): Promise<Egress> {
     const client = this.clients.get(peer.name) as PeerClient;
     this.#requestId += 1n;
-    return client.ask(
+    return client.request(
       requestOf(want, keys, peer, this.#requestId),
       callTimeoutMs(want, this.rules, monotonicNs()),
       (response) => egressOf(response, want, peer, this.rules),

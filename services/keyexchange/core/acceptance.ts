@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server way: what a peer's request asks of our dataplane, and what it is answered. A batch is checked
-// whole: the first fault refuses all of it, before anything applies.
+// The server's side of an exchange: a peer's request becomes an accept for our dataplane, and the dataplane's offers become
+// the answer. A batch is checked as a whole: the first fault refuses all of it before any of it applies.
 import type { Flow as FlowMessage, Offer } from '../../../proto/gen/bus.js';
 import type {
   MultiTunnelRequest,
@@ -16,12 +16,12 @@ import { ourselves } from './vip_table.js';
 
 /** A request that was checked. */
 export interface Acceptance {
-  /** Version of the offers to be made. */
+  /** Version of the offers to make. */
   version: number;
   peerEpoch: bigint | undefined;
-  /** Ours towards the peer: the reverses of what the peer asked for. */
+  /** Our flows to the peer: the reverses of the requested ones. */
   flows: FlowMessage[];
-  /** Egress keys for flows, one for each or none at all. */
+  /** Egress keys: one for each flow, or none. */
   egress: Offer[];
   /** Keys of egress; borrowed from the request. */
   keys: Buffer[];
@@ -29,7 +29,7 @@ export interface Acceptance {
 
 const malformed = (detail: string) => new PspError('REQUEST_INVALID', { detail });
 
-/** The first version of the requester's order that we allow. @throws PspError VERSION_NOT_SPOKEN */
+/** The first version in the peer's order of preference that the configuration allows. @throws PspError VERSION_NOT_SPOKEN */
 function versionOf(request: MultiTunnelRequest, { versions }: Peer): number {
   const version = request.pspVersionsAccepted.find((offered) => versions.includes(offered));
   if (version !== undefined) return version;
@@ -98,7 +98,7 @@ export function acceptanceOf(request: MultiTunnelRequest, peer: Peer, rules: Rul
   };
 }
 
-/** The answer. @param keys those of offers; taken over, not copied. */
+/** The answer. @param keys those of the offers; they are not copied. */
 export function responseOf(
   requestId: bigint,
   epoch: bigint,

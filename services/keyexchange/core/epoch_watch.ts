@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Notices two gateways that use one identity. Each start of a dataplane has an epoch of its own, and a request lives
-// for about a second, so two epochs that are both in use for longer than that belong to two gateways, not to two
-// starts of one.
+// Detects two gateways that use one identity. Each start of a dataplane has an epoch of its own, and a request lasts about
+// a second, so two epochs that are both in use for longer belong to two gateways, not to two starts of one.
 
-/** Longer than any request or answer of an earlier start is on its way. */
+/** Longer than a request or an answer of an earlier start can be in transit. */
 export const settleMs = 5000;
-/** Epochs are random and never return, so they may be remembered for long. */
+/** Epochs are random and never recur, so they may be kept for long. */
 const forgetMs = 3_600_000;
 const mostPerPeer = 8;
 
@@ -20,8 +19,8 @@ export class EpochWatch {
 
   /**
    * A peer used an epoch.
-   * @param address where it was. @param nowMs monotonic.
-   * @returns the addresses of both gateways once it is certain that there are two.
+   * @param address of the peer. @param nowMs monotonic.
+   * @returns the addresses of both gateways once there are certainly two.
    */
   seen(peer: string, epoch: bigint, address: string, nowMs: number): [string, string] | undefined {
     const epochs = this.#peers.get(peer) ?? new Map<bigint, Seen>();

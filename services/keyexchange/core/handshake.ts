@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a failed TLS handshake says about a certificate, in an operator's words: verification errors of OpenSSL about
-// the peer's certificate, and alerts (RFC 8446, section 6.2) by which the peer rejects ours. Everything else about
-// TLS stays as it is.
+// The meaning of a failed TLS handshake for a certificate, in an operator's terms: verification errors of OpenSSL about the
+// peer's certificate, and alerts (RFC 8446, section 6.2) with which the peer rejects ours.
 import { PspError } from '../../shared/errors.js';
 
 export type Usage = 'serverAuth' | 'clientAuth';
 
-/** Verification errors by the names that Node gives them, as predicates of a certificate. */
+/** Verification errors by their names in Node, as predicates of a certificate. */
 const details: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'has expired',
   CERT_NOT_YET_VALID: 'is not valid yet',
@@ -21,13 +20,13 @@ const foreignAuthority = 'does not lead to an authority in our tls/ca.crt';
 const renew = 'renew it there, or correct the clock that is wrong';
 const oneAuthority = 'both gateways need certificates and a ca.crt of one authority';
 
-/** How a peer is named whose certificate proves nothing. */
+/** The name of a peer whose certificate proves no identity. */
 export const peerAt = (address: string | undefined): string => `at ${address ?? 'an unknown address'}`;
 
 /**
  * The peer's certificate failed verification.
  * @param code the error of OpenSSL as Node names it. @param usage what the certificate was needed for.
- * @param dates what is wrong with its dates, if anything; without it the code alone is reported.
+ * @param dates the fault of its validity period, if any; without it only the code is reported.
  */
 export function certificateInvalid(peer: string, code: string, usage: Usage, dates?: string): PspError {
   const invalid = (detail: string, remedy: string) =>
@@ -40,7 +39,7 @@ export function certificateInvalid(peer: string, code: string, usage: Usage, dat
   return detail === '' ? invalid(foreignAuthority, oneAuthority) : invalid(dates ?? detail, renew);
 }
 
-/** A client came without any certificate. */
+/** A client presented no certificate. */
 export const certificateMissing = (peer: string): PspError =>
   new PspError('PEER_CERTIFICATE_INVALID', {
     peer,
@@ -48,7 +47,7 @@ export const certificateMissing = (peer: string): PspError =>
     remedy: 'give that client a certificate of our authority',
   });
 
-/** The certificate is good and belongs to somebody else. */
+/** The certificate is valid and belongs to another gateway. */
 export const certificateOfOther = (peer: string, identity: string | undefined, expected: string): PspError =>
   new PspError('PEER_CERTIFICATE_INVALID', {
     peer,
@@ -68,7 +67,7 @@ const alerts: readonly [RegExp, string, string][] = [
   ],
 ];
 
-/** The peer rejected our certificate by an alert; undefined for every other error of TLS. */
+/** The error for an alert by which the peer rejected our certificate; undefined for every other error of TLS. */
 export function alertOf(peer: string, code: string | undefined): PspError | undefined {
   if (code === undefined || !/ALERT/.test(code)) return undefined;
   const found = alerts.find(([pattern]) => pattern.test(code));
@@ -77,7 +76,7 @@ export function alertOf(peer: string, code: string | undefined): PspError | unde
   return new PspError('CERTIFICATE_REFUSED', { peer, detail, remedy });
 }
 
-/** The peer ended the connection where one ends it that rejects our certificate without an alert, as Node does. */
+/** The peer closed the connection after the handshake, as software does that rejects a certificate without an alert. */
 export const closedAfterHandshake = (peer: string): PspError =>
   new PspError('CERTIFICATE_REFUSED', {
     peer,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Durations by upper bound. The buckets are fixed, so that those of all replicas and versions add up: from half
-// a millisecond to the longest deadline that makes sense for an exchange.
+// Histograms of durations. The buckets are the same in all replicas and versions, so that they can be added: from half a
+// millisecond to the longest useful deadline of an exchange.
 import type { Histogram } from '../../../proto/gen/bus.js';
 
 /** Seconds. */
 export const upperBounds = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5] as const;
 
 export class Durations {
-  /** Not cumulative; the last is for what lies above all bounds. */
+  /** Not cumulative; the last bucket is above all bounds. */
   readonly #counts = new Array<bigint>(upperBounds.length + 1).fill(0n);
   #sum = 0;
 

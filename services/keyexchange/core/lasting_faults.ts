@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults between us and a peer that are seen again and again while they last, each about one thing: a flow that is
-// refused, a certificate. A fault is over when it was said to be, or when nobody has seen it for a minute, which is
-// twice as long as the dataplane waits before it asks again.
+// Faults between this gateway and a peer that recur while they last, each about one subject: a refused flow, a certificate.
+// A fault ends when it is reported to be over, or when it has not recurred for a minute, which is twice the longest pause
+// of the dataplane before it repeats a want.
 import type { PspError } from '../../shared/errors.js';
 import type { Moment } from '../../shared/moment.js';
 
 export const lastsMs = 60_000;
-/** Remembered for one peer; more of one kind say nothing new. */
+/** The most faults kept for one peer. */
 const mostPerPeer = 256;
 
 interface Entry {
@@ -20,14 +20,14 @@ export interface LastingFault {
   /** The latest. */
   error: PspError;
   since: Moment;
-  /** How many things it is about. */
+  /** How many subjects have it. */
   count: number;
 }
 
 export class LastingFaults {
   readonly #peers = new Map<string, Map<string, Entry>>();
 
-  /** @param about what the fault is about. @returns whether it is new. */
+  /** @param about the subject of the fault. @returns whether the fault is new. */
   seen(peer: string, about: string, error: PspError, now: Moment): boolean {
     const entries = this.#peers.get(peer) ?? new Map<string, Entry>();
     this.#peers.set(peer, entries);
@@ -43,7 +43,7 @@ export class LastingFaults {
     this.#peers.get(peer)?.delete(about);
   }
 
-  /** The faults of a peer that last, by code, the oldest first. @param nowMs monotonic. */
+  /** The lasting faults of a peer, by code, the oldest first. @param nowMs monotonic. */
   of(peer: string, nowMs: number): LastingFault[] {
     const entries = this.#peers.get(peer);
     if (entries === undefined) return [];

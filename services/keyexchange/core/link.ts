@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state of the channel to a peer, as operators mean it: "connected"; "failed" from the moment it broke or
-// could not be made until it is connected again, however often it is tried meanwhile; "connecting" only before
-// the first outcome, and not for long: an address that swallows packets is a failure too. Changes are recorded for
-// auditors, but a link that flaps cannot fill the audit.
+// The state of the channel to a peer in an operator's terms: "connected"; "failed" from the moment at which it broke or
+// could not be established until it is connected again, however many attempts follow; "connecting" only before the first
+// result, and for a limited time, because an address that drops packets is a failure, too. Changes are recorded in the
+// audit, but a flapping link cannot fill it.
 import type { Moment } from '../../shared/moment.js';
 import { TokenBucket } from './token_bucket.js';
 
 export type LinkState = 'connected' | 'connecting' | 'failed';
 
-/** What the channel says of itself. */
+/** The state of the channel as gRPC reports it. */
 export type ChannelState = 'idle' | 'connecting' | 'ready' | 'failed';
 
 /** A first attempt that takes longer than this has failed. */
-export const patienceMs = 3000;
+export const connectTimeoutMs = 3000;
 
 export interface Link {
   readonly state: LinkState;
@@ -21,7 +21,7 @@ export interface Link {
 
 export const newLink = (now: Moment): Link => ({ state: 'connecting', since: now });
 
-/** @returns the same link where nothing changed. */
+/** @returns the same link if nothing changed. */
 export function linkAfter(link: Link, channel: ChannelState, now: Moment): Link {
   const state = stateAfter(link, channel, now.monotonicMs);
   return state === link.state ? link : { state, since: now };
@@ -30,7 +30,7 @@ export function linkAfter(link: Link, channel: ChannelState, now: Moment): Link 
 function stateAfter({ state, since }: Link, channel: ChannelState, nowMs: number): LinkState {
   if (channel === 'ready') return 'connected';
   if (channel === 'failed' || state === 'connected') return 'failed';
-  return state === 'connecting' && nowMs - since.monotonicMs > patienceMs ? 'failed' : state;
+  return state === 'connecting' && nowMs - since.monotonicMs > connectTimeoutMs ? 'failed' : state;
 }
 
 /** Which changes of one link are recorded. */
@@ -45,8 +45,8 @@ export class LinkRecorder {
   }
 
   /**
-   * Call it at each change, and from time to time for a change that had to wait.
-   * @returns how often the link changed since the last record, when the state is to be recorded now.
+   * Call it at each change, and once a second for a change that had to wait.
+   * @returns the number of changes since the last record, if the state is to be recorded now.
    */
   due(state: LinkState, nowMs: number): number | undefined {
     if (state !== this.#seen) this.#changes++;

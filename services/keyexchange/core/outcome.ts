@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the end of a call to a peer means. A status that the peer's application chose is a refusal: nothing was
-// done, and our offer is to be withdrawn. Every other end leaves unknown what the peer did, so nothing follows
-// from it. Statuses by their names in the gRPC specification. What a peer wrote is shown to people on terminals,
-// so it is cut, and holds nothing that a terminal would obey, when it comes in.
+// The meaning of the end of a call to a peer. A status that the peer's application chose is a refusal: nothing was done,
+// and our offer is withdrawn. After every other end it is unknown what the peer did, so nothing follows from it. Statuses
+// have their names in the gRPC specification. Text of a peer is shown on terminals, so it is cut and stripped of
+// control characters on arrival.
 import { type ErrorCode, PspError } from '../../shared/errors.js';
 
 const refusals: ReadonlySet<string> = new Set([
@@ -20,16 +20,16 @@ const refusals: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether this end of an exchange is a refusal: the peer said no, or what it offers could never be used, because
- * the two node files disagree.
+ * Whether this end of an exchange is a refusal: the peer refused, or its offer can never be used because the two node
+ * files disagree.
  */
 export const isRefusal = (code: ErrorCode): boolean => code === 'PEER_REFUSED' || code === 'MODE_MISMATCH';
 
 const longestText = 200;
-/** Control and format characters (direction marks among them), line breaks, what is unassigned or invisible. */
+/** Control and format characters (direction marks among them), line breaks, unassigned and invisible characters. */
 const unprintable = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
-/** Text that a stranger chose, fit to be shown: 200 characters at most, U+FFFD for each that does not print. */
+/** Text of a peer, fit to be shown: 200 characters at most, U+FFFD for each unprintable one. */
 export function foreignText(text: string): string {
   const characters = Array.from(text.slice(0, 2 * longestText + 2));
   const cut =
@@ -39,11 +39,11 @@ export function foreignText(text: string): string {
   return cut.replace(unprintable, '\ufffd');
 }
 
-/** gRPC's text about a channel that has no connection, without what only gRPC's authors need. */
+/** gRPC's text about a channel without a connection, reduced to the error. */
 const withoutFrame = (details: string): string =>
   details.replace(/^No connection established\. Last error: (?:Error: )?(.*)\. Resolution note: .*$/s, '$1');
 
-/** A call that ended without an answer, as one of our codes; of these PEER_REFUSED alone is a refusal. */
+/** The error for a call that ended without an answer; of its codes only PEER_REFUSED is a refusal. */
 export function errorOf(status: string, details: string, peer: string, timeoutMs: number): PspError {
   const detail = `${status}: ${foreignText(withoutFrame(details))}`;
   if (refusals.has(status)) return new PspError('PEER_REFUSED', { peer, detail });

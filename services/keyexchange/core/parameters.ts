@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// TunnelParameters of the peer protocol and offers of the bus, one into the other. What a peer sends is
-// believed only after `readOffer`: a version that we allow and a key that fits it, an SPI whose low 31
-// bits are not zero (PSP specification, "SPI"), the mode that we use with the peer, our outer family, an underlay
-// address that is the peer's, a unicast MAC address. Peers that know no modes, NVIDIA's own application among
-// them, mean tunnels.
+// Conversion between TunnelParameters of the peer protocol and offers of the bus. `readOffer` validates the parameters of
+// a peer: an allowed version and a key of its length, an SPI whose low 31 bits are not zero (PSP specification, "SPI"), the
+// configured mode, our outer address family, an address within the peer's underlay, a unicast MAC address. Peers that
+// do not send a mode, NVIDIA's application among them, use tunnel mode.
 import { type Flow as FlowMessage, Mode, type Offer } from '../../../proto/gen/bus.js';
 import type { TunnelParameters } from '../../../proto/gen/psp_gateway.js';
 import {
@@ -22,14 +21,14 @@ import { PspError } from '../../shared/errors.js';
 import { keyLengthOf } from '../../shared/psp_version.js';
 import type { Peer, Rules } from './rules.js';
 
-/** Why parameters are not taken. */
+/** Why parameters are rejected. */
 export type Flaw =
   | { kind: 'version'; detail: string }
   | { kind: 'underlay'; detail: string }
   | { kind: 'mode'; detail: string; mode: Mode }
   | { kind: 'form'; detail: string };
 
-/** An address in its usual text; undefined for what is none, IPv4 inside IPv6 among it. */
+/** Parses an address; undefined for anything else, and for IPv4-mapped IPv6 addresses. */
 export function readAddress(text: string): Address | undefined {
   try {
     const address = parseAddress(text);
@@ -39,7 +38,7 @@ export function readAddress(text: string): Address | undefined {
   }
 }
 
-/** A unicast address that is not all zeros; undefined for what is none. */
+/** Parses a unicast MAC address that is not all zeros; undefined for anything else. */
 function readUnicastMac(text: string): Uint8Array | undefined {
   try {
     const mac = parseMac(text);
@@ -49,13 +48,13 @@ function readUnicastMac(text: string): Uint8Array | undefined {
   }
 }
 
-/** The modes that there are, by their number on the wire and on the bus. */
+/** The modes by their number in the peer protocol and on the bus. */
 const modeNames: ReadonlyMap<number, string> = new Map([
   [Mode.MODE_TUNNEL, 'tunnel'],
   [Mode.MODE_TRANSPORT, 'transport'],
 ]);
 
-/** What is said of a peer that offers another mode than ours. */
+/** The error for a peer that offers another mode than the configured one. */
 export const modeMismatch = ({ name, mode }: Peer, offered: Mode): PspError =>
   new PspError('MODE_MISMATCH', {
     peer: name,
@@ -64,8 +63,8 @@ export const modeMismatch = ({ name, mode }: Peer, offered: Mode): PspError =>
   });
 
 /**
- * Reads what a peer offers; the key stays behind.
- * @returns the offer, or the first flaw found.
+ * Validates the parameters of a peer.
+ * @returns the offer, without its key, or the first flaw found.
  */
 export function readOffer(
   parameters: TunnelParameters,
@@ -111,7 +110,7 @@ export function readOffer(
   };
 }
 
-/** Whether each flow has its offer, and all modes and addresses their form, so that a seal can bind them. */
+/** Whether there is one offer for each flow, and all modes and addresses are valid, so that a seal can bind them. */
 export function pairUp(flows: readonly FlowMessage[], offers: readonly Offer[]): boolean {
   const isAddress = ({ length }: Uint8Array) => length === 4 || length === 16;
   return (
@@ -121,11 +120,11 @@ export function pairUp(flows: readonly FlowMessage[], offers: readonly Offer[]):
   );
 }
 
-/** Whether one SPI stands in two offers of a batch: one key would be taken for two tunnels. */
+/** Whether two offers of a batch have one SPI: two tunnels would use one key. */
 export const repeatsSpi = (offers: readonly Offer[]): boolean =>
   new Set(offers.map(({ spi }) => spi)).size !== offers.length;
 
-/** Our offer as the peer is told; `key` is taken over, not copied. */
+/** Our offer as the parameters that the peer receives; `key` is not copied. */
 export function parametersOf(offer: Offer, key: Buffer): TunnelParameters {
   return {
     macAddr: formatMac(offer.mac),

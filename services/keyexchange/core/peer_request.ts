@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client way: from a want of the dataplane to a request, and from the peer's answer to egress keys. A want
-// older than half of its time is not worth starting, because the dataplane is about to repeat it. The dataplane
-// measures how long exchanges take and gives each its time; all deadlines follow from that, and count from its
-// publication.
+// The client's side of an exchange: a want of the dataplane becomes a request, and the peer's answer becomes egress keys. A
+// want older than half of its timeout is not started, because the dataplane is about to repeat it. The dataplane measures
+// the duration of exchanges and gives each a timeout; all deadlines follow from it and count from the publication.
 import type { FlowWanted, Offer } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { familyOf, formatAddress } from '../../shared/address.js';
@@ -13,26 +12,26 @@ import { type Peer, type Rules, shortestCommandMs } from './rules.js';
 const ageMs = (want: FlowWanted, nowNs: bigint): number =>
   Math.max(0, Number(nowNs - want.publishedNs) / 1e6);
 
-/** How long an answer to a want is of use. */
+/** How long after its publication an answer to a want is useful. */
 const timeoutMs = (want: FlowWanted, rules: Rules): number => want.timeoutMs ?? rules.exchangeMs;
 
 /** @param nowNs CLOCK_MONOTONIC. */
 export const isFresh = (want: FlowWanted, rules: Rules, nowNs: bigint): boolean =>
   ageMs(want, nowNs) <= timeoutMs(want, rules) / 2;
 
-/** How long the call to the peer may take: what is left of the exchange, and no more of it than callMs of exchangeMs. */
+/** Timeout of the call to the peer: what is left of the exchange, but no larger part of it than callMs of exchangeMs. */
 export function callTimeoutMs(want: FlowWanted, rules: Rules, nowNs: bigint): number {
   const wholeMs = timeoutMs(want, rules);
   return Math.max(1, Math.min((wholeMs * rules.callMs) / rules.exchangeMs, wholeMs - ageMs(want, nowNs)));
 }
 
-/** How long the dataplane may take to answer: what is left of the exchange. */
+/** Timeout of the dataplane's answer: what is left of the exchange. */
 export const commandTimeoutMs = (want: FlowWanted, rules: Rules, nowNs: bigint): number =>
   Math.max(shortestCommandMs, timeoutMs(want, rules) - ageMs(want, nowNs));
 
 /**
- * The peer that a want names.
- * @throws PspError PAYLOAD_INVALID when there is none, or flows and offers do not pair.
+ * The peer of a want.
+ * @throws PspError PAYLOAD_INVALID for an unknown peer, or flows and offers that do not match.
  */
 export function peerOf(want: FlowWanted, rules: Rules, subject: string): Peer {
   const peer = rules.peers.get(want.peer);
@@ -48,7 +47,7 @@ export function peerOf(want: FlowWanted, rules: Rules, subject: string): Peer {
   return peer;
 }
 
-/** The request that a want becomes. @param keys those of want.offers; taken over, not copied. */
+/** The request for a want. @param keys those of want.offers; they are not copied. */
 export function requestOf(
   want: FlowWanted,
   keys: readonly Buffer[],
@@ -75,7 +74,7 @@ export interface Egress {
   keys: Buffer[];
 }
 
-/** @throws PspError RESPONSE_INVALID or MODE_MISMATCH when any part of the answer cannot be used; then none is. */
+/** @throws PspError RESPONSE_INVALID or MODE_MISMATCH if any part of the answer cannot be used; then none of it is. */
 export function egressOf(response: MultiTunnelResponse, want: FlowWanted, peer: Peer, rules: Rules): Egress {
   const given = response.tunnelsParams;
   const invalid = (detail: string) => new PspError('RESPONSE_INVALID', { peer: peer.name, detail });

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which refusals that we give to peers are worth an auditor's eye, and how many of them. A refusal that says "not
-// yours" or "not with this certificate" makes a stranger of whoever asked; one that says "not here" or "not like this"
-// refuses a tunnel. What only says "not now" is neither. Each peer and code has a token bucket: events that find it
-// empty are joined into one event with its count, so that an attacker cannot fill the audit.
+// Which of the refusals that we answer to peers are recorded in the audit. A code that means "not with this identity" or
+// "not for these addresses" makes the peer unauthorized; a code that means "not here" or "not on these terms" refuses a
+// tunnel. Codes that only mean "not now" are not recorded. Each peer and code has a token bucket: events that find it empty
+// are joined into one event with their number, so that an attacker cannot fill the audit.
 import type { ErrorCode } from '../../shared/errors.js';
 import { TokenBucket } from './token_bucket.js';
 
 /** A refusal that was given. */
 export interface Refusal {
   code: ErrorCode;
-  /** undefined: nobody whom we know. */
+  /** undefined: no configured peer. */
   peer: string | undefined;
-  /** What the peer was told. */
+  /** The message that the peer received. */
   detail: string;
 }
 
@@ -45,28 +45,28 @@ interface Entry {
 export class RefusalLedger {
   readonly #entries = new Map<string, Entry>();
 
-  /** @param nowMs monotonic. @param unixMs the same instant for people. @returns what is to be told now. */
+  /** @param nowMs monotonic. @param unixMs the same instant for people. @returns the events to record now. */
   refused(refusal: Refusal, nowMs: number, unixMs: number): RefusalEvent[] {
     const type = types[refusal.code];
     if (type === undefined) return [];
     const id = `${refusal.peer ?? ''}|${refusal.code}`;
     const entry = this.#entries.get(id) ?? { bucket: new TokenBucket(nowMs), joined: undefined };
     this.#entries.set(id, entry);
-    const told = { ...refusal, type, count: 1, firstMs: unixMs, lastMs: unixMs };
-    if (entry.joined === undefined && entry.bucket.take(nowMs)) return [told];
+    const event = { ...refusal, type, count: 1, firstMs: unixMs, lastMs: unixMs };
+    if (entry.joined === undefined && entry.bucket.take(nowMs)) return [event];
     const { count, firstMs } = entry.joined ?? { count: 0, firstMs: unixMs };
-    entry.joined = { ...told, count: count + 1, firstMs };
+    entry.joined = { ...event, count: count + 1, firstMs };
     return [];
   }
 
-  /** Time passed. @returns what was joined and may be told now. @param all whatever its bucket holds. */
+  /** Once a second. @returns joined events that may be recorded now. @param all also those whose bucket is empty. */
   tick(nowMs: number, all = false): RefusalEvent[] {
-    const told: RefusalEvent[] = [];
+    const events: RefusalEvent[] = [];
     for (const entry of this.#entries.values()) {
       if (entry.joined === undefined || !(entry.bucket.take(nowMs) || all)) continue;
-      told.push(entry.joined);
+      events.push(entry.joined);
       entry.joined = undefined;
     }
-    return told;
+    return events;
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What to do about an exchange that was refused, by the code of the refusal. The wording holds for both gateways. A
-// gateway that refuses begins the text of its gRPC status with its code; other software does not.
+// Remedies for a refused exchange, by the code of the refusal. They apply at either gateway. A gateway that refuses begins
+// the text of its gRPC status with the code; other software does not.
 import { type ErrorCode, isErrorCode, type PspError } from '../../shared/errors.js';
 
 const remedies: Partial<Record<ErrorCode, string>> = {
@@ -15,10 +15,10 @@ const remedies: Partial<Record<ErrorCode, string>> = {
   SPI_EXHAUSTED: 'run `psp rotate` on the gateway that refuses',
 };
 
-/** Refusals that do not end by themselves. */
+/** Whether a refusal lasts until an operator acts. */
 export const isLasting = (code: ErrorCode): boolean => Object.hasOwn(remedies, code);
 
-/** The remedy of a refusal, of ours or of the peer's. */
+/** The remedy for a refusal, ours or the peer's. */
 export function remedyOf({ code, message }: PspError): string {
   const given = /\b([A-Z_]{5,}): /g;
   const codes = code === 'PEER_REFUSED' ? [...message.matchAll(given)].map(([, name = '']) => name) : [code];

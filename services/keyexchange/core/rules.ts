@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the configuration allows: the peers, whose addresses are whose, and the terms on which keys are
-// exchanged. Fixed for the life of the process.
+// What the configuration allows: the peers, the owners of addresses, and the terms of key exchange. Fixed for the life of
+// the process.
 import type { Mode } from '../../../proto/gen/bus.js';
 import type { Prefix } from '../../shared/address.js';
 import type { VipTable } from './vip_table.js';
@@ -10,44 +10,44 @@ export interface Peer {
   name: string;
   /** host:port of its key exchange. */
   endpoint: string;
-  /** The URI that its certificate must hold. */
+  /** The URI that its certificate must contain. */
   identity: string;
-  /** Where its secured address may lie. */
+  /** Prefixes of its secured address. */
   underlay: readonly Prefix[];
-  /** PSP versions that we speak with it, in order of preference. */
+  /** PSP versions allowed with it, in order of preference. */
   versions: readonly number[];
-  /** How packets between us are wrapped: its offers must say the same as ours. */
+  /** How packets between the gateways are encapsulated; offers of the peer must have the same mode. */
   mode: Mode;
 }
 
 export interface Rules {
   node: string;
-  /** Family of our secured address, and so of every outer header. */
+  /** Address family of our secured address, and so of every outer header. */
   outerFamily: 4 | 6;
   vips: VipTable;
   peers: ReadonlyMap<string, Peer>;
-  /** How long one exchange may take, from the publication of its want, where the want does not say. */
+  /** Timeout of an exchange from the publication of its want, for wants without one. */
   exchangeMs: number;
-  /** How long one call to a peer may take; of a longer exchange the same part. */
+  /** Timeout of a call to a peer within an exchange of exchangeMs; longer exchanges have a proportionally longer one. */
   callMs: number;
 }
 
 /**
- * How long the dataplane may take to answer a command on the bus: as long as the answer is of use, within these. An
- * answer that comes too late to be of use may still prove something, and a peer may set no deadline at all.
+ * Limits of the timeout of a command to the dataplane, which otherwise lasts as long as the answer is useful. A late answer
+ * may still be informative, and a peer may set no deadline.
  */
 export const shortestCommandMs = 300;
 export const longestCommandMs = 10_000;
 
-/** A peer that was not heard for so long is asked for a sign of life, and has so long to give one. */
+/** A peer that has not answered for idleMs is probed, and has probeMs to answer. */
 export const idleMs = 20_000;
 export const probeMs = 5000;
 
-/** Tunnels in one request; what a peer asks beyond is refused whole. */
+/** The most tunnels in one request; a larger one is refused as a whole. */
 export const maxBatch = 1024;
 
-/** Exchanges, and likewise requests, of one peer that are worked on at once; more wait their turn. */
+/** Exchanges, and likewise requests, of one peer that are in progress at once; more of them wait. */
 export const atOnce = 64;
 
-/** Tunnels of those that are worked on and those that wait: as many as the dataplane keeps wants for one peer. */
+/** Tunnels of those in progress and those that wait: as many as the dataplane keeps wants for one peer. */
 export const maxTunnelsInFlight = 4096;

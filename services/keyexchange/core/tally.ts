@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operator sees: counters by name, one for each error code that occurred, how long exchanges took, and
-// how it stands with each peer. Counts only rise; strangers are counted by code alone.
+// The numbers that an operator sees: counters by name, one counter for each error code that occurred, durations of
+// exchanges, and the state of each peer. Counts only rise. Failures of unauthorized peers are counted by code alone.
 import type { Counter, Histogram } from '../../../proto/gen/bus.js';
 import { type ErrorCode, errorCodes } from '../../shared/errors.js';
 import { Durations } from './histogram.js';
 
-/** What is counted beside error codes. */
+/** The counters beside those of error codes. */
 export const counterNames = [
-  /** Wants heard, and those dropped for their age or because they came twice. */
+  /** Wants received, and those dropped because of their age or as duplicates. */
   'wants',
   'wantsExpired',
   'wantsReplayed',
-  /** Tunnels by what the dataplane did with their egress keys. */
+  /** Tunnels by the dataplane's result for their egress keys. */
   'tunnelsInstalled',
   'tunnelsNotInFlight',
   'tunnelsSuperseded',
   'tunnelsTableFull',
-  /** Requests of peers, those answered with offers, and those sent to the dataplane once more as STALE. */
+  /** Requests of peers, those answered with offers, and those sent to the dataplane again after STALE. */
   'requests',
   'requestsAnswered',
   'requestsResent',
@@ -30,15 +30,15 @@ export interface PeerTally {
   failed: number;
   lastCode: ErrorCode | '';
   lastCodeMs: number;
-  /** What the last code's message said. */
+  /** The message of the last code. */
   lastDetail: string;
   lastAnswerMs: number;
-  /** When the first of exchanges that failed in a row, and the latest of them, did; 0: none did. */
+  /** Time of the first and of the latest of consecutive failures; 0 without any. */
   failingSinceMs: number;
   failedMs: number;
 }
 
-const wellAfterMs = 60_000;
+const recoveredAfterMs = 60_000;
 
 export class Tally {
   /** From the publication of a want to its installed key. */
@@ -86,7 +86,7 @@ export class Tally {
     tally.failingSinceMs = 0;
   }
 
-  /** The peer said no to an exchange of ours. */
+  /** The peer refused an exchange of ours. */
   refused(peer: string): void {
     const tally = this.#peers.get(peer);
     if (tally === undefined) return;
@@ -94,7 +94,7 @@ export class Tally {
     tally.failingSinceMs = 0;
   }
 
-  /** An exchange of ours ended, and what the peer did is unknown. */
+  /** An exchange of ours failed; what the peer did is unknown. */
   failed(peer: string, unixMs: number): void {
     const tally = this.#peers.get(peer);
     if (tally === undefined) return;
@@ -103,13 +103,13 @@ export class Tally {
     tally.failedMs = unixMs;
   }
 
-  /** All is well with a peer by every other sign: what failed a minute ago is over, though no exchange proved it. */
-  well(peer: string, unixMs: number): void {
+  /** A peer is connected and its breaker closed: failures more than a minute ago are over, also without a new exchange. */
+  recovered(peer: string, unixMs: number): void {
     const tally = this.#peers.get(peer);
-    if (tally && unixMs - tally.failedMs > wellAfterMs) tally.failingSinceMs = 0;
+    if (tally && unixMs - tally.failedMs > recoveredAfterMs) tally.failingSinceMs = 0;
   }
 
-  /** A failure that was decided, in either direction. What opened a breaker is remembered, not that it is open. */
+  /** A failure in either direction. The last code is the cause that opened a breaker, not BREAKER_OPEN. */
   failure(peer: string | undefined, code: ErrorCode, detail: string, unixMs: number): void {
     this.count(code);
     const tally = this.#peers.get(peer ?? '');
@@ -127,7 +127,7 @@ export class Tally {
     return [this.exchange.read(), this.answer.read()];
   }
 
-  /** Counters that never counted are left out, but those that are no error codes. */
+  /** Error codes that never occurred are left out. */
   counters(): Counter[] {
     const always = new Set<string>(counterNames);
     return Array.from(this.#counters, ([name, value]) => ({ name, value })).filter(

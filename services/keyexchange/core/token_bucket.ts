@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounds how often something is reported that a peer can bring about at will: 32 at once, then one every ten seconds.
+// Limits how often an event is reported that a peer can cause at will: 32 at once, then one every ten seconds.
 
 export const bucketSize = 32;
 export const refillMs = 10_000;
@@ -12,7 +12,7 @@ export class TokenBucket {
     this.#filledMs = nowMs;
   }
 
-  /** Takes one token, if there is any by now. */
+  /** Takes a token. @returns false if there is none. */
   take(nowMs: number): boolean {
     const refills = Math.floor((nowMs - this.#filledMs) / refillMs);
     this.#left = Math.min(bucketSize, this.#left + refills);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose address is this? The longest prefix over our own VIPs and those of all peers decides, so that a more
-// specific prefix of one gateway takes its addresses out of a wider one of another.
+// The owner of an address: this gateway or a peer. The longest prefix over our own VIPs and those of all peers decides, so
+// that a more specific prefix of one gateway overrides a shorter one of another.
 import { type Address, networkOf, type Prefix } from '../../shared/address.js';
 
 /** Stands for this gateway among the owners; no peer can have this name. */

@@ -80,7 +80,7 @@ it('tells an idle peer from one that is down, in status, health and metrics', as
     {
       part: 'peer b',
       message: expect.stringMatching(
-        `^no connection to 127.0.0.1:${ports.b}: PEER_DOWN: .*; see that its key exchange runs`,
+        `^no connection to 127.0.0.1:${ports.b}: PEER_DOWN: .*; check that its key exchange runs`,
       ),
       sinceMs: down.linkSinceMs,
     },

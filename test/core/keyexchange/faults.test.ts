@@ -119,9 +119,9 @@ describe('exchanges that failed', () => {
     const tally = new Tally(['b']);
     tally.failed('b', 1000);
     tally.failed('b', 40_000);
-    tally.well('b', 90_000);
+    tally.recovered('b', 90_000);
     expect(tally.peer('b')?.failingSinceMs).toBe(1000);
-    tally.well('b', 100_001);
+    tally.recovered('b', 100_001);
     expect(tally.peer('b')?.failingSinceMs).toBe(0);
   });
 });

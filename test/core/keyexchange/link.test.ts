@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { Durations, upperBounds } from '../../../services/keyexchange/core/histogram.js';
 import {
   type ChannelState,
+  connectTimeoutMs,
   linkAfter,
   newLink,
-  patienceMs,
 } from '../../../services/keyexchange/core/link.js';
 
 const at = (ms: number) => ({ monotonicMs: 7 + ms, unixMs: 1_700_000_000_000 + ms });
@@ -21,8 +21,8 @@ const linkOf = (...steps: [ChannelState, number][]) => {
 describe('a link', () => {
   it('is connecting before its first outcome, but not for ever', () => {
     expect(linkOf(['idle', 1], ['connecting', 2])).toEqual(['connecting', 0]);
-    expect(linkOf(['connecting', patienceMs])).toEqual(['connecting', 0]);
-    expect(linkOf(['connecting', patienceMs + 1])).toEqual(['failed', patienceMs + 1]);
+    expect(linkOf(['connecting', connectTimeoutMs])).toEqual(['connecting', 0]);
+    expect(linkOf(['connecting', connectTimeoutMs + 1])).toEqual(['failed', connectTimeoutMs + 1]);
   });
 
   it('is connected as soon as the channel is ready, and says since when', () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where connections of peers arrive: the listening socket and TLS in front of gRPC. Only a connection whose client
-// presented a valid certificate of our authority reaches gRPC; every other one is closed before a single octet behind
-// its handshake is read, and the reason is reported. Which peer it is, and what it may do, is not decided here.
+// The listening socket for peers, with TLS in front of gRPC. Only a connection whose client presented a valid certificate of
+// our authority reaches gRPC; every other one is closed before any octet after its handshake is read, and the reason is
+// reported. The identity of the peer and its rights are not decided here.
 import { constants } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
@@ -12,24 +12,24 @@ import { PspError } from '../../shared/errors.js';
 import { alertOf, peerAt } from '../core/handshake.js';
 import { peerFault } from './peer_credentials.js';
 
-/** A client that is slower has no use for its connection. */
+/** No exchange lasts longer than this. */
 const handshakeTimeoutMs = 10_000;
 
-export interface Visitors {
+export interface TlsClients {
   /** A connection with a valid client certificate. */
   onPeer(socket: TLSSocket): void;
-  /** The name of the peer that an identity belongs to. */
+  /** The peer with this identity. */
   nameOf(identity: string): string | undefined;
-  /** @param peer whose certificate it was, where our authority issued it; the client may still be anybody. */
+  /** @param peer named by a certificate of our authority; the client has not proved to own it. */
   onRefused(error: PspError, peer: string | undefined): void;
 }
 
-export class TlsDoor {
+export class TlsListener {
   readonly #server: Server;
 
   constructor(
     private readonly certificate: NodeCertificate,
-    private readonly visitors: Visitors,
+    private readonly clients: TlsClients,
   ) {
     const { ca, certificate: cert, privateKey: key } = certificate.pem;
     this.#server = createServer({
@@ -38,7 +38,7 @@ export class TlsDoor {
       key,
       minVersion: 'TLSv1.3',
       requestCert: true,
-      // Judged in #admit, where the certificate is still there to be named.
+      // #admit verifies it, where the certificate is still available for the report.
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],
       handshakeTimeout: handshakeTimeoutMs,
@@ -48,7 +48,7 @@ export class TlsDoor {
     this.#server.on('secureConnection', (socket) => this.#admit(socket));
     this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
       const refused = alertOf(peerAt(socket.remoteAddress), error.code);
-      if (refused !== undefined) this.visitors.onRefused(refused, undefined);
+      if (refused !== undefined) this.clients.onRefused(refused, undefined);
     });
   }
 
@@ -64,27 +64,27 @@ export class TlsDoor {
     });
   }
 
-  /** Accepts no more connections; those that were passed on stay. */
+  /** Accepts no more connections; those that were passed on stay open. */
   close(): void {
     this.#server.close();
   }
 
   #admit(socket: TLSSocket): void {
-    // gRPC sees the end of the connection; a client that rejects our certificate may say so only now.
+    // gRPC handles the end of the connection. A client that rejects our certificate may send its alert only now.
     socket.on('error', (error: NodeJS.ErrnoException) => {
       const refused = alertOf(peerAt(socket.remoteAddress), error.code);
-      if (refused !== undefined) this.visitors.onRefused(refused, undefined);
+      if (refused !== undefined) this.clients.onRefused(refused, undefined);
     });
     if (socket.authorized) {
-      this.visitors.onPeer(socket);
+      this.clients.onPeer(socket);
       return;
     }
     const der = socket.getPeerX509Certificate()?.raw;
     const identity = der && this.certificate.hasIssued(der) ? soleIdentityOf(der) : undefined;
-    const peer = identity === undefined ? undefined : this.visitors.nameOf(identity);
+    const peer = identity === undefined ? undefined : this.clients.nameOf(identity);
     const fault = peerFault(socket, peer ?? peerAt(socket.remoteAddress), 'clientAuth');
     socket.destroy();
-    if (fault !== undefined) this.visitors.onRefused(fault, peer);
+    if (fault !== undefined) this.clients.onRefused(fault, peer);
   }
 }
 
