@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts what a process writes into lines. A line that grows beyond its limit is cut, so that a process that never ends
-// one costs no memory.
+// Splits the output of a process into lines. A line that exceeds its limit is cut, so that a process that never ends
+// a line uses no unbounded memory.
 
 const longestLine = 64 * 1024;
 const lineFeed = 0x0a;
@@ -18,7 +18,7 @@ export class LineReader {
     while (this.#rest.length >= longestLine) this.#cut(longestLine, 0);
   }
 
-  /** There will be no more. */
+  /** Ends the input. */
   end(): void {
     this.#cut(this.#rest.length, 0);
   }

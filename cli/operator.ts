@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a command reaches a running node: the node file names the bus and the audit server, the file beside it holds the
-// operator's password. A command does not wait for a server that is not there.
+// How a command reaches a running node: the node file contains the addresses of the bus and the audit server, the
+// file beside it the operator's password. A command does not wait for a server that is down.
 import { Bus } from '../services/shared/bus/bus.js';
 import { readPassword } from '../services/shared/bus/secret.js';
 import { BusStream } from '../services/shared/bus/stream.js';
@@ -13,20 +13,20 @@ export interface SharedOptions {
   json?: true;
 }
 
-/** How both servers of a node let the operator in. */
+/** How both servers of a node authenticate the operator. */
 export const loginOf = ({ node, files }: NodeConfig) => ({
   node,
   user: 'operator' as const,
   password: readPassword(files.passwords, 'operator'),
 });
 
-/** How long one answer may take. */
+/** Timeout of one answer. */
 export const answerMs = 3000;
 
 /**
- * Does work as the bus user `operator` and leaves the bus.
- * @param onState called when the bus goes and comes meanwhile.
- * @throws PspError CONFIG_INVALID, FILE_UNREADABLE, BUS_UNAVAILABLE, and whatever the work throws.
+ * Runs work as the bus user `operator`, then leaves the bus.
+ * @param onState called when the bus connection is lost and restored meanwhile.
+ * @throws PspError CONFIG_INVALID, FILE_UNREADABLE, BUS_UNAVAILABLE, and any error of the work.
  */
 export async function asOperator<T>(
   file: string,
@@ -49,7 +49,7 @@ export async function asOperator<T>(
   }
 }
 
-/** Nobody listens at the address of the server. */
+/** No process listens at the address of the server. */
 const isRefused = (error: unknown): error is PspError =>
   error instanceof PspError && error.code === 'BUS_UNAVAILABLE' && error.data.detail === 'connection refused';
 
@@ -59,7 +59,7 @@ const notRunning = ({ node, files, audit }: NodeConfig, cause: PspError): PspErr
   return new PspError('BUS_UNAVAILABLE', { ...cause.data, detail }, { cause });
 };
 
-/** Does work on the audit stream as `operator`. @throws PspError as `asOperator`. */
+/** Runs work on the audit stream as `operator`. @throws PspError as `asOperator`. */
 export async function asAuditor<T>(
   file: string,
   work: (stream: BusStream, config: NodeConfig) => Promise<T>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How commands print: tables and times for people, JSON for programs. In JSON, 64-bit counts are numbers (exact
-// up to 2^53); SPIs and epochs are strings of 0x and hex digits.
+// How commands print: tables and times for people, JSON for programs. In JSON, 64-bit counts are numbers (exact up to
+// 2^53); SPIs and epochs are strings of 0x and hex digits.
 
 /** The command failed, and its output has reported why. */
 export class Reported extends Error {}
@@ -19,7 +19,7 @@ export function printJson(value: unknown): void {
 
 type Cell = string | number | bigint;
 
-/** Columns as wide as their widest cell, two spaces apart; columns of numbers stand to the right. */
+/** Columns as wide as their widest cell, two spaces apart; columns of numbers are right-aligned. */
 export function table(head: string[], rows: Cell[][]): string {
   const columns = head.map((title, i) => ({
     width: Math.max(title.length, ...rows.map((row) => String(row[i]).length)),

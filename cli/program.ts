@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What commands share, one file per command beside this one: `-c FILE` and `--json`, before or after the command,
-// errors as one line "psp: CODE: message" on stderr, which says when trying again makes sense, and with `--json` also as
-// { error: { code, message, retryable } } on stdout (docs/schemas/error.json), and exit codes: 0 done, 1 failed, 2 wrong
-// usage, 3 refused for now (the same command may succeed later), 141 when whoever read the output went away.
+// What all commands share; each command has its own file. `-c FILE` and `--json` are accepted before or after the
+// command. An error is one line "psp: CODE: message" on stderr, which says if trying again makes sense, and with
+// `--json` also { error: { code, message, retryable } } on stdout (docs/schemas/error.json). Exit codes: 0 done, 1
+// failed, 2 wrong usage, 3 refused for now (the same command may succeed later), 141 if the reader of the output went
+// away.
 import { Command, CommanderError } from 'commander';
 import { PspError } from '../services/shared/errors.js';
 import { version } from '../services/shared/process/version.js';
 import { objectsPrinted, print, Reported } from './output.js';
 import { StandardOutput } from './standard_output.js';
 
-/** The module of a command: it adds arguments, options, subcommands and what they do. */
+/** The module of a command: it defines arguments, options, subcommands and the action. */
 interface CommandModule {
   define(command: Command): void;
 }
@@ -54,7 +55,7 @@ const oneLine = (message: string): string =>
     .trim()
     .replace(/\n+/g, ' ');
 
-/** What stands behind the = of an unknown option may be a key. */
+/** The text after the = of an unknown option may be a key. */
 const withoutValues = (message: string): string => message.replace(/(--[\w-]+)=[^']*/g, '$1');
 
 /** The program with the name and description of each command; a command is defined when it is called. */
@@ -93,7 +94,7 @@ function asCalled(argv: readonly string[]): readonly string[] {
   return first === 'help' && others.length > 0 ? [...others, '--help'] : argv;
 }
 
-/** Runs a command. @param argv what stands behind "psp". @returns the exit code. */
+/** Runs a command. @param argv the arguments after "psp". @returns the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   const output = new StandardOutput();
   const code = await ending(argv, async () => {
@@ -106,7 +107,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   return readerGone ?? (code === 0 ? written : code);
 }
 
-/** Does work and reports its failure. @returns the exit code. */
+/** Runs work and reports its failure. @returns the exit code. */
 async function ending(argv: readonly string[], work: () => Promise<void>): Promise<number> {
   const before = objectsPrinted;
   try {
@@ -116,12 +117,12 @@ async function ending(argv: readonly string[], work: () => Promise<void>): Promi
     if (error instanceof Reported) return exitCode.failed;
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const failure = failureOf(error);
-    // Commander has printed its own line.
+    // Commander has already printed a line.
     if (!(error instanceof CommanderError)) {
       const again = failure.retryable ? '; try again later' : '';
       process.stderr.write(`psp: ${failure.code}: ${failure.message}${again}\n`);
     }
-    // An object of the command's own says it too; with `-` standard output is a capture.
+    // Not needed if the command printed an object of its own; with `-` standard output is a capture.
     const isTold = objectsPrinted > before || argv.includes('-');
     if (argv.includes('--json') && !isTold) print(JSON.stringify({ error: failure }));
     if (error instanceof CommanderError) return exitCode.usage;

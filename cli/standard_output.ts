@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standard output as commands write to it. A command is done only when all that it printed was taken: a full disk fails
-// it. A reader that goes away, as `head` does, ends it without a word, as SIGPIPE ends other tools.
+// Standard output of a command. A command is done only when all its output was accepted: a full disk makes it fail.
+// If the reader goes away, as `head` does, the command ends silently, as SIGPIPE ends other tools.
 import { fstatSync, fsyncSync, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
@@ -28,8 +28,8 @@ export class StandardOutput {
   }
 
   /**
-   * Waits until all that was printed is taken.
-   * @returns 141 when the reader went away. @throws PspError FILE_UNWRITABLE when anything else kept it from being taken.
+   * Waits until all output is accepted.
+   * @returns 141 if the reader went away. @throws PspError FILE_UNWRITABLE if anything else prevented it.
    */
   async finish(): Promise<number | undefined> {
     while (this.#error === undefined && process.stdout.writableLength > 0) await delay(1);
@@ -44,13 +44,13 @@ export class StandardOutput {
     } catch (cause) {
       const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
       if (detail === 'EPIPE') return readerGone;
-      const remedy = 'make room or send it elsewhere; what was written is not whole';
+      const remedy = 'free some space or redirect the output; the written output is incomplete';
       throw new PspError('FILE_UNWRITABLE', { file: 'standard output', detail, remedy }, { cause });
     }
   }
 }
 
-/** Node's own stream for files and devices takes a write that was cut short, as by a full disk, for a whole one. */
+/** Node's own stream for files and devices treats a short write, as on a full disk, as complete. */
 function writeWhole(): void {
   const stat = fstatSync(standardOutput);
   if (!stat.isFile() && (!stat.isCharacterDevice() || isatty(standardOutput))) return;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp audit`: the events of this node in the order of the stream, a line each; `--since` begins at an instant or
-// so long ago, `--follow` goes on until Ctrl-C. `psp audit verify` reads the whole stream and names every gap, per
-// start of each service; exit code 1 when one has no reason. JSON of the first: the events as they are, one a line;
-// of the second: { node, whole, foreign, producers: [{ source, incarnation, first, last, events, gaps, doubled,
+// `psp audit`: the events of this node in the order of the stream, one per line; `--since` starts at a point in time,
+// `--follow` continues until Ctrl-C. `psp audit verify` reads the whole stream and reports every gap, per start of
+// each service; the exit code is 1 if one has no reason. JSON of the first: the events as they are, one per line; of
+// the second: { node, whole, foreign, producers: [{ source, incarnation, first, last, events, gaps, doubled,
 // disordered }] }.
 import { type Command, InvalidArgumentError } from 'commander';
 import { type AuditEvent, readEvent, tailOf } from '../../services/shared/audit/event.js';
@@ -18,7 +18,7 @@ interface AuditOptions extends SharedOptions {
 
 const unitMs = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** "90s", "15m", "2h", "7d" ago, or an instant in ISO 8601. @returns unix milliseconds. */
+/** "90s", "15m", "2h", "7d" ago, or an ISO 8601 time. @returns Unix milliseconds. */
 export function sinceMs(text: string, nowMs: number): number {
   const [, number, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
   if (number !== undefined) return nowMs - Number(number) * unitMs[unit as keyof typeof unitMs];
@@ -32,8 +32,10 @@ export function sinceMs(text: string, nowMs: number): number {
 export function define(command: Command): void {
   command
     .option('--follow', 'go on until Ctrl-C')
-    .option('--since <time>', 'from then on: 90s, 15m, 2h, 7d or an ISO 8601 time', (text: string) =>
-      sinceMs(text, unixMs()),
+    .option(
+      '--since <time>',
+      'start at this time: 90s, 15m, 2h, 7d ago or an ISO 8601 time',
+      (text: string) => sinceMs(text, unixMs()),
     )
     .action((_, command: Command) => show(command.optsWithGlobals()));
   command
@@ -72,7 +74,7 @@ function lineOf({ time, source, incarnation, sequence, type, data }: AuditEvent)
 const plain = (value: unknown): string =>
   typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
 
-/** What would steer a terminal or hide on it, JSON leaves some of it as it is. */
+/** Characters that could control a terminal or hide on it; JSON leaves some of them unescaped. */
 const unprintable = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 async function verify({ config, json }: SharedOptions): Promise<void> {
@@ -93,15 +95,15 @@ async function verify({ config, json }: SharedOptions): Promise<void> {
   if (!whole) throw new Reported();
 }
 
-/** An event stands where only its producer may write. */
+/** Only its producer may write an event to its subject. */
 function isOwn(event: AuditEvent, subject: string): boolean {
   const service = event.source.slice(event.source.lastIndexOf('/') + 1);
   return subject.endsWith(`.audit.${service}.${tailOf(event)}`);
 }
 
 const causes = {
-  lost: 'lost, as its producer says',
-  streamLimit: 'dropped by the stream, whose limit is audit.streamBytes',
+  lost: 'lost, as its producer reports',
+  streamLimit: 'removed by the stream, which is limited by audit.streamBytes',
   unexplained: 'MISSING',
 };
 
@@ -115,11 +117,11 @@ function textOf(producers: readonly Chain[], foreign: number, whole: boolean): s
   ]);
   const faults = producers.flatMap(({ source, incarnation, gaps, doubled, disordered }) => [
     ...gaps.map(({ first, last, cause }) => `${source} ${incarnation}: ${first} to ${last} ${causes[cause]}`),
-    ...doubled.map((sequence) => `${source} ${incarnation}: ${sequence} is there twice`),
-    ...disordered.map((sequence) => `${source} ${incarnation}: ${sequence} stands behind a later one`),
+    ...doubled.map((sequence) => `${source} ${incarnation}: ${sequence} occurs twice`),
+    ...disordered.map((sequence) => `${source} ${incarnation}: ${sequence} follows a later number`),
   ]);
   if (foreign > 0) faults.push(`${foreign} messages are no audit events`);
-  const verdict = whole ? 'nothing is missing without a reason' : 'the audit is not whole';
+  const verdict = whole ? 'no event is missing without a reason' : 'the audit trail is incomplete';
   return [table(['producer', 'incarnation', 'first', 'last', 'events'], rows), '', ...faults, verdict].join(
     '\n',
   );

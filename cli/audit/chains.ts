@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The proof that nothing is missing: every start of every service numbers its events from 1, so a reader who sees
-// the whole stream can name each gap. A gap is explained when its producer tells the loss itself, or when it lies
-// before the first event of a stream that has already dropped its oldest. What a producer recorded last and has
-// not published yet, no reader can see.
+// Proves that no event is missing: every start of every service numbers its events from 1, so a reader who sees the
+// whole stream can name each gap. A gap is explained if its producer reports the loss itself, or if it precedes the
+// first event of a stream that has already removed its oldest ones. No reader can see what a producer has recorded
+// last and not published yet.
 import type { AuditEvent } from '../../services/shared/audit/event.js';
 
 export type GapCause = 'lost' | 'streamLimit' | 'unexplained';
@@ -13,7 +13,7 @@ export interface Gap {
   cause: GapCause;
 }
 
-/** What one start of one service left in the stream. */
+/** The events of one start of one service in the stream. */
 export interface Chain {
   source: string;
   incarnation: string;
@@ -21,7 +21,7 @@ export interface Chain {
   last: number;
   events: number;
   gaps: Gap[];
-  /** Numbers that stand there more than once, and those that stand behind a higher one. */
+  /** Numbers that occur more than once, and those that follow a higher one. */
   doubled: number[];
   disordered: number[];
 }
@@ -32,11 +32,11 @@ interface Link {
   told: { first: number; last: number }[];
 }
 
-/** No more of a kind are named of one chain. */
+/** The most gaps of a kind that are named for one chain. */
 const named = 1000;
 
 export class AuditChains {
-  /** Messages of the stream that are no events of ours. */
+  /** Messages of the stream that are not valid audit events. */
   foreign = 0;
   readonly #links = new Map<string, Link>();
 
@@ -72,7 +72,9 @@ export class AuditChains {
     if (type === 'audit.lost') link.told.push({ first: Number(data.first), last: Number(data.last) });
   }
 
-  /** @param dropped the stream has dropped its oldest messages. */
+  /**
+   * @param dropped the stream has removed its oldest messages.
+   */
   chains(dropped: boolean): Chain[] {
     return Array.from(this.#links.values(), ({ chain, seen, told }) => {
       const gaps: Gap[] = [];
@@ -95,6 +97,6 @@ function note(list: number[], sequence: number): void {
   if (list.length < named) list.push(sequence);
 }
 
-/** Nothing is missing without a reason, nothing stands there twice or in disorder. */
+/** No event is missing without a reason, duplicated or out of order. */
 export const isWhole = ({ gaps, doubled, disordered }: Chain): boolean =>
   doubled.length === 0 && disordered.length === 0 && gaps.every(({ cause }) => cause !== 'unexplained');

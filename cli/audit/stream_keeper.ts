@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sees to it that the audit stream is there while a node runs: made at the first connect, and made again should the
-// audit server come back without it. Services wait for it with their spools.
+// Ensures that the audit stream exists while a node runs: creates it at the first connect, and again if the audit
+// server comes back without it. Services wait for it with their spools.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BusStream } from '../../services/shared/bus/stream.js';
 import { PspError } from '../../services/shared/errors.js';
 import type { Logger } from '../../services/shared/process/log.js';
 
-/** Between attempts to make it. */
+/** Interval between attempts to create it. */
 const retryMs = 500;
 
-/** Tells one waiter of each connect. */
+/** Notifies one waiter of each connect. */
 export class Connects {
   #wake: () => void = () => undefined;
   #next = this.#arm();
@@ -37,7 +37,7 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-/** Works until `signal`; what goes wrong is logged once for each reason. */
+/** Runs until `signal`; each kind of failure is logged once. */
 export async function keepStream(
   stream: BusStream,
   streamBytes: number,
@@ -49,12 +49,13 @@ export async function keepStream(
   while (!signal.aborted) {
     try {
       await stream.ensure(streamBytes);
-      if (told !== '') log.info('audit stream is there');
+      if (told !== '') log.info('the audit stream exists');
       told = '';
       await connects.next(signal);
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
-      if (error.message !== told) log.warn({ code: error.code, err: error.message }, 'no audit stream');
+      if (error.message !== told)
+        log.warn({ code: error.code, err: error.message }, 'the audit stream cannot be created');
       told = error.message;
       await delay(retryMs, undefined, { signal }).catch(() => undefined);
     }

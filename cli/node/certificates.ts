@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the certificates that `psp init` writes: one authority for all gateways of an operator, and for each
-// gateway a certificate with two alternative names: its identity, which is its only URI, and its node name as a
-// DNS name, because gRPC clients other than ours check the host name (RFC 6125). EC P-256 throughout. Texts are
-// PEM; a private key stays in memory only until it is written.
+// Creates the certificates that `psp init` writes: one authority for all gateways of an operator, and for each
+// gateway a certificate with two alternative names: its identity, which is its only URI, and its node name as a DNS
+// name, because gRPC clients other than ours check the host name (RFC 6125). EC P-256 throughout. Texts are PEM; a
+// private key stays in memory only until it is written.
 import 'reflect-metadata';
 import {
   createPrivateKey,
@@ -35,13 +35,13 @@ const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as con
 const dayMs = 86_400_000;
 const authorityDays = 3650;
 const gatewayDays = 825;
-/** Certificates begin in the past, for gateways whose clock is behind. */
+/** Certificates are valid from a time in the past, for gateways whose clock is slow. */
 const clockSkewMs = 3_600_000;
 
 const newKeys = () => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 const pemOf = (key: webcrypto.CryptoKey): string =>
   KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();
-/** 127 random bits: positive, and never the same twice. */
+/** 127 random bits: positive and unique. */
 const newSerial = (): string => {
   const octets = randomBytes(16);
   octets[0] = ((octets[0] as number) & 0x7f) | 0x40;
@@ -52,7 +52,7 @@ const validity = (nowMs: number, days: number) => ({
   notAfter: new Date(nowMs + days * dayMs),
 });
 
-/** An authority that signs gateways and nothing below them. */
+/** An authority that may sign gateways, but no further authority. */
 export async function createAuthority(nowMs: number): Promise<KeyPair> {
   const keys = await newKeys();
   const certificate = await X509CertificateGenerator.createSelfSigned({
@@ -105,7 +105,7 @@ export async function createGateway(authority: KeyPair, identity: string, nowMs:
   return { certificate: `${certificate.toString('pem')}\n`, privateKey: pemOf(keys.privateKey) };
 }
 
-/** Whether both can be read and belong together. */
+/** Whether both can be parsed and belong together. */
 export function isPair({ certificate, privateKey }: KeyPair): boolean {
   try {
     const inCertificate = new NodeCertificate(certificate).publicKey;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lines of the children on their way to our stderr, each a JSON line: those of services as they are, those of
-// nats-server and whatever else a process writes (the stack of a crash, a notice of DPDK) inside a line of ours.
-// Lines that find no space are dropped; the service that wrote them counts them.
+// Forwards the output of the children to stderr as JSON lines: those of services unchanged, those of nats-server and
+// any other output (the stack of a crash, a notice of DPDK) inside a line of psp up. Lines that do not fit into the
+// buffer are dropped; the service that wrote them counts them.
 import { createLogger, type Logger, standardError } from '../../services/shared/process/log.js';
 
-/** Between reports of dropped lines to the service that wrote them. */
+/** Interval between reports of dropped lines to the service that wrote them. */
 const reportMs = 1000;
 
 /** `[pid] 2026/11/30 19:00:00.000000 [INF] text` */
@@ -25,7 +25,9 @@ export class ChildLog {
   readonly #dropped = new Map<string, number>();
   readonly #reporting: NodeJS.Timeout;
 
-  /** @param onDropped called at most once a second for each child, with the lines that were dropped since. */
+  /**
+   * @param onDropped called at most once a second for each child, with the number of lines dropped since.
+   */
   constructor(
     private readonly node: string,
     private readonly level: string,
@@ -34,7 +36,7 @@ export class ChildLog {
     this.#reporting = setInterval(() => this.#report(), reportMs).unref();
   }
 
-  /** Passes on a line that a child wrote. */
+  /** Forwards a line of a child. */
   line(name: string, text: string): void {
     if (isRecord(text)) {
       if (!standardError().write(`${text}\n`)) this.#dropped.set(name, (this.#dropped.get(name) ?? 0) + 1);
@@ -60,7 +62,7 @@ export class ChildLog {
   }
 }
 
-/** Whether a line is one of our loggers' already. */
+/** Whether a line was written by one of our loggers. */
 function isRecord(text: string): boolean {
   if (!text.startsWith('{"level":')) return false;
   try {

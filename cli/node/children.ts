@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processes of a node, in the order of their start: the nats-server that carries everything but audit, the one with
-// the audit stream, which the node can do without for a while, then the services.
+// The processes of a node, in the order of their start: the nats-server for everything except audit, the one with the
+// audit stream, without which the node can run for a while, then the services.
 import { existsSync, rmSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,21 +25,21 @@ export const busServer = 'nats-server';
 export const auditServer = 'nats-audit';
 
 const stopMs = 5000;
-/** Probes in a row without an answer: 5 take ten seconds or a little more. A restart of a service costs tunnels. */
+/** Consecutive probes without an answer: 5 take at least ten seconds. A restart of a service costs tunnels. */
 const silentProbes = { server: 5, service: 10 };
-/** A start may take long: of the dataplane on a large machine, of the audit server with a large stream. */
+/** A start may take long: that of the dataplane on a large machine, that of the audit server with a large stream. */
 const firstAnswerMs = { audit: 600_000, other: 60_000 };
 
-/** Locks `stateDir`, too: the lock lasts as long as we do, and as the server that writes there. */
+/** Also locks `stateDir`: the lock lasts as long as this process and the server that writes there. */
 export function childrenOf(config: NodeConfig): ChildSpec[] {
   const { node, bus, audit, files, stateDir } = config;
   const lock = lockStateDir(stateDir, programIn('flock', 'util-linux'));
   try {
-    // Earlier versions left one there, with passwords in it.
+    // Earlier versions wrote one there, which contains passwords.
     if (existsSync(join(stateDir, 'nats.conf'))) rmSync(join(stateDir, 'nats.conf'));
     ensureAuditFolders(stateDir);
   } catch {
-    // The node runs without; watch.ts says it and tries again.
+    // The node runs without it; watch.ts reports it and tries again.
   }
   const passwords = Object.fromEntries(
     busUsers.map((user) => [user, readPassword(files.passwords, user)]),
@@ -54,7 +54,7 @@ export function childrenOf(config: NodeConfig): ChildSpec[] {
   const nats = (name: string, server: BusServer, content: string): ChildSpec => ({
     name,
     command,
-    // Its name in the list of processes tells which one it is.
+    // Its name in the process list distinguishes the two servers.
     args: [...as, program, '--config', '/proc/self/fd/3', '--name', serverName(node, server)],
     stopMs,
     silentProbes: silentProbes.server,
@@ -89,7 +89,9 @@ export function childrenOf(config: NodeConfig): ChildSpec[] {
   return [...servers, ...programs];
 }
 
-/** @throws PspError FILE_UNREADABLE that names the package. */
+/**
+ * @throws PspError FILE_UNREADABLE, which names the package.
+ */
 function programIn(name: string, debianPackage: string): string {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/bin', '/usr/bin'];
   for (const folder of folders.filter((each) => each !== '')) {

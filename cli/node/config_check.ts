@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp config check`: every fault at once of a node file and of the machine that it is for, and what the operator should
-// know before the start: what the file gives up of confidentiality, and what this machine loses to the node. It needs no
-// running node and changes nothing. `--file-only` leaves this machine out. JSON: { file, ok, faults: [{ path, expected,
-// received, line? }], warnings: [{ path, message, line? }] }; docs/schemas/config_check.json.
+// `psp config check`: all faults at once of a node file and of this machine, and warnings before the start: the
+// protection that the file gives up, and what this machine loses to the node. It needs no running node and changes
+// nothing. `--file-only` leaves out this machine. JSON: { file, ok, faults: [{ path, expected, received, line? }],
+// warnings: [{ path, message, line? }] }; docs/schemas/config_check.json.
 import type { Command } from 'commander';
 import { checkFile, configInvalid, formatWarning } from '../../services/shared/config/config.js';
 import type { SharedOptions } from '../operator.js';
@@ -17,9 +17,7 @@ interface CheckOptions extends SharedOptions {
 export function define(command: Command): void {
   command
     .command('check [file]')
-    .description(
-      'report every fault of the node file (default: that of -c) and of this machine, and what to know first',
-    )
+    .description('report all faults of a node file (default: that of -c) and of this machine, and warnings')
     .option('--file-only', 'leave out this machine: its files, interfaces and routes')
     .action((file: string | undefined, _, command: Command) => check(file, command.optsWithGlobals()));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp fence remove`: takes the fence off this node's interfaces, after which the kernel sends and receives on
-// them again in plaintext. Refused by the kernel without CAP_NET_ADMIN. JSON: { removed: [interface] }.
+// `psp fence remove`: removes the fence from this node's interfaces, after which the kernel sends and receives
+// plaintext on them again. The kernel refuses it without CAP_NET_ADMIN. JSON: { removed: [interface] }.
 import type { Command } from 'commander';
 import { removeFence } from '../../services/dataplane/adapters/fence.js';
 import { loadConfig } from '../../services/shared/config/config.js';
@@ -11,7 +11,7 @@ import { print, printJson } from '../output.js';
 export function define(command: Command): void {
   command
     .command('remove')
-    .description('take the fence away: the kernel then speaks plaintext on these interfaces again')
+    .description('remove the fence; the kernel then sends and receives plaintext on these interfaces again')
     .action((_, command: Command) => remove(command.optsWithGlobals()));
 }
 
@@ -20,5 +20,8 @@ async function remove({ config, json }: SharedOptions): Promise<void> {
   const removed = await removeFence(node);
   if (json) printJson({ removed });
   else if (removed.length === 0) print(`node ${node} has no fence here`);
-  else print(`the fence on ${removed.join(' and ')} is gone; the kernel speaks plaintext there again`);
+  else
+    print(
+      `the fence on ${removed.join(' and ')} is removed; the kernel sends and receives plaintext there again`,
+    );
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp init NODE... --dir D`: everything that nodes need before their first start: an authority for all of them,
-// and per node its node file, certificate, bus secret and bus passwords, each readable by the one account that
-// reads it. What is there already is kept, never overwritten, so that a later call adds nodes under the same
-// authority. JSON: { made: [file], kept: [file] }.
+// `psp init NODE... --dir D`: creates everything that nodes need before their first start: an authority for all of
+// them, and per node its node file, certificate, bus secret and bus passwords, each readable by the one account that
+// reads it. Existing files are kept, never overwritten, so that a later call adds nodes under the same authority.
+// JSON: { made: [file], kept: [file] }.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ const readerOf = (user: BusUser): number => (user === 'operator' ? root : accoun
 
 const nodeName = (name: string, before: string[] | undefined): string[] => {
   if (!isNodeName(name)) throw new InvalidArgumentError('a name of a-z, 0-9 and - is expected');
-  if (name === authorityFolder) throw new InvalidArgumentError('that folder is the authority’s');
+  if (name === authorityFolder) throw new InvalidArgumentError('ca is the folder of the authority');
   return [...(before ?? []), name];
 };
 
@@ -45,8 +45,8 @@ const nodeName = (name: string, before: string[] | undefined): string[] => {
 export function define(command: Command): void {
   command
     .argument('<node...>', 'names of the nodes', nodeName)
-    .requiredOption('--dir <folder>', 'where the folders ca and <node> go')
-    .option('--from <folder>', 'take <node>.yaml from here instead of a template')
+    .requiredOption('--dir <folder>', 'parent folder of the folders ca and <node>')
+    .option('--from <folder>', 'copy <node>.yaml from this folder instead of using a template')
     .action((nodes: string[], _, command: Command) => init([...new Set(nodes)], command.optsWithGlobals()));
 }
 
@@ -54,7 +54,7 @@ async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<
   if (process.geteuid?.() !== root) {
     throw new PspError('RIGHTS_MISSING', {
       what: 'psp init',
-      right: 'root, to give files to the accounts of services',
+      right: 'root, to change the owners of files',
     });
   }
   const plans = nodes.map((node) => planOf(node, nodes, dir, from));
@@ -65,20 +65,20 @@ async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<
   for (const file of files.made) print(`made  ${file}`);
   for (const file of files.kept) print(`kept  ${file}`);
   print(
-    `\nBring ${join(dir, '<node>')} to its machine as it is. There, first: psp config check <node>/node.yaml`,
+    `\nCopy ${join(dir, '<node>')} to its machine, with owners and modes. Run there first: psp config check <node>/node.yaml`,
   );
   print('Then: psp up -c <node>/node.yaml');
-  print(`Keep ${join(dir, 'ca/ca.key')} to yourself: who has it can pose as any gateway.`);
+  print(`Keep ${join(dir, 'ca/ca.key')} secret: whoever has it can impersonate any gateway.`);
 }
 
 interface Plan {
   folder: string;
-  /** What node.yaml holds or will hold. */
+  /** The content that node.yaml has or will have. */
   content: string;
   config: NodeConfig;
 }
 
-/** Reads and checks before anything is written. @throws PspError FILE_UNREADABLE, CONFIG_INVALID. */
+/** Reads and checks everything before anything is written. @throws PspError FILE_UNREADABLE, CONFIG_INVALID. */
 function planOf(node: string, nodes: readonly string[], dir: string, from: string | undefined): Plan {
   const folder = join(dir, node);
   const present = join(folder, 'node.yaml');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp config check` looks at beside the node file: whether this machine has what the node needs, and what it
-// would lose to the node. Both ports become the node's alone: the fence silences everything else on their interfaces, an
-// SSH session too, so an operator must hear of it before the start. Nothing here changes anything.
+// The part of `psp config check` outside the node file: whether this machine has what the node needs, and what it
+// would lose to the node. Both ports become the node's alone: the fence silences everything else on their interfaces,
+// including SSH sessions, so an operator must know before the start. Nothing here changes anything.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -41,14 +41,14 @@ interface Route {
   dev: string;
 }
 
-/** The least MTU of the wire by the family of secured.address (RFC 791; RFC 8200, section 5). */
+/** Minimum MTU of the wire by the family of secured.address (RFC 791; RFC 8200, section 5). */
 const leastMtu = { 4: 576, 6: 1280 };
 /** Octets that sealing adds to an inner packet, by mode and outer family (PSP specification, "Packet formats"). */
 const tunnelOctets = { 4: 60, 6: 80 };
 const transportOctets = 40;
 const cookieOctets = 8;
 
-/** Looks at the files beside the node file, the programs and the interfaces that the node needs. */
+/** Checks the files beside the node file, the programs and the interfaces that the node needs. */
 export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
   const found: MachineCheck = { faults: fileFaults(config), warnings: [] };
   const links = await ipJson<Link>('address', 'show');
@@ -65,7 +65,7 @@ export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
   return found;
 }
 
-/** Files that `psp init` makes and no start can do without. */
+/** Files that `psp init` creates and that every start needs. */
 function fileFaults(config: NodeConfig): Fault[] {
   const { files } = config;
   const ofTls = faultsOf([
@@ -80,7 +80,7 @@ function fileFaults(config: NodeConfig): Fault[] {
   return [...(ofTls.length > 0 ? ofTls : certificateFaults(config)), ...ofOthers];
 }
 
-/** Why peers would not accept the certificate. */
+/** The reason why peers would not accept the certificate. */
 function certificateFaults(config: NodeConfig): Fault[] {
   const faults: CertificateFault[] = [];
   const unreadable = faultsOf([
@@ -114,7 +114,7 @@ function faultsOf(reads: readonly (() => Buffer | string)[]): Fault[] {
               received: `mode ${mode}`,
             },
           ]
-        : [{ path: `${file}`, expected: `a good file (${remedy})`, received: `${detail}` }];
+        : [{ path: `${file}`, expected: `a valid file (${remedy})`, received: `${detail}` }];
     }
   });
 }
@@ -144,21 +144,24 @@ async function checkPorts(
       const addresses = link.addr_info.filter(({ scope }) => scope !== 'link').map(({ local = '' }) => local);
       if (addresses.length > 0)
         warn(
-          `${name} has ${addresses.join(' and ')}: nothing answers there once the node runs; remove it or take another interface`,
+          `${name} has ${addresses.join(' and ')}: no process is reachable there once the node runs; remove it or use another interface`,
         );
       if (routes.some((route) => route?.dst === 'default' && route.dev === name))
-        warn(`the default route leaves by ${name}: this machine loses it once the node runs`);
+        warn(`the default route uses ${name}: this machine loses it once the node runs`);
       if (addresses.some((address) => ssh.includes(address)))
-        warn(`an SSH session comes in by ${name}: it ends once the node runs, and no new one gets in`);
+        warn(`an SSH session uses ${name}: it ends once the node runs, and no new one can be opened`);
       if (link.master !== undefined)
         warn(`${name} belongs to ${link.master}, which loses its traffic once the node runs`);
-      if (link.flags.includes('NO-CARRIER')) warn(`${name} has no carrier: look at its cable or its far end`);
+      if (link.flags.includes('NO-CARRIER')) warn(`${name} has no carrier: check its cable or its other end`);
     }
   }
   checkMtu(config, links, { faults, warnings });
 }
 
-/** The wire must take its IP version's least packet, and should take what hosts send with what sealing adds. */
+/**
+ * The wire must carry the minimum MTU of its IP version, and should carry the largest packets of hosts once they are
+ * sealed.
+ */
 function checkMtu(config: NodeConfig, links: readonly Link[], { faults, warnings }: MachineCheck): void {
   const mtuOf = (port: string) => links.find(({ ifname }) => ifname === interfacesOf(port)[0])?.mtu;
   const [wire, hosts] = [mtuOf(config.secured.port), mtuOf(config.unsecured.port)];
@@ -178,11 +181,11 @@ function checkMtu(config: NodeConfig, links: readonly Link[], { faults, warnings
   );
   const needed = (hosts ?? 0) + Math.max(...added, 0);
   if (hosts === undefined || needed <= wire) return;
-  const message = `its MTU is ${wire}, and what hosts send needs ${needed} once it is sealed: raise it, or lower that of the hosts`;
+  const message = `its MTU is ${wire}, and packets of hosts need ${needed} once they are sealed: raise it, or lower that of the hosts`;
   warnings.push({ path: 'secured.port', message });
 }
 
-/** Keys are exchanged over another network than the one that the node takes for itself. */
+/** Keys must be exchanged over another network than those that the node takes for itself. */
 async function checkOutOfBand(
   config: NodeConfig,
   links: readonly Link[],
@@ -201,7 +204,7 @@ async function checkOutOfBand(
     const path = 'keyExchange.listen';
     if (holder === undefined) faults.push({ path, expected: 'an address of this machine', received: host });
     else if (ports.includes(holder.ifname)) {
-      const expected = 'an address of an interface that is none of the two ports';
+      const expected = 'an address of an interface other than the two ports';
       faults.push({ path, expected, received: `${host}, which ${holder.ifname} has` });
     }
   }
@@ -218,7 +221,7 @@ const isPci = (port: string): boolean => /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.
 
 const run = promisify(execFile);
 
-/** `ip -json ARGS...`; undefined when it cannot be run or says no. */
+/** `ip -json ARGS...`; undefined if it cannot be run or fails. */
 async function ipJson<T>(...args: string[]): Promise<T[] | undefined> {
   try {
     const { stdout } = await run('ip', ['-json', ...args], { timeout: 10_000, maxBuffer: 64 << 20 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that are made once and never overwritten: each appears under its name whole, with its owner and mode, or
-// not at all, even when two of us run at once.
+// Files that are created once and never overwritten: each appears under its name complete, with its owner and mode,
+// or not at all, even if two processes run at once.
 import {
   chmodSync,
   chownSync,
@@ -19,8 +19,8 @@ import { checkDisk } from '../draft.js';
 import { isPair, type KeyPair } from './certificates.js';
 
 /**
- * Makes a folder, and what is missing above it, that everybody may enter whatever our umask is.
- * @throws PspError FILE_UNWRITABLE, also where a file stands in its place.
+ * Creates a folder, and missing parents, that everybody may enter regardless of the umask.
+ * @throws PspError FILE_UNWRITABLE, also if a file has its name.
  */
 export function makeFolder(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
@@ -33,7 +33,7 @@ export function makeFolder(path: string): void {
   }
 }
 
-/** Owner is root. */
+/** The owner is root. */
 export interface Access {
   mode: number;
   group: number;
@@ -46,12 +46,12 @@ const unwritable = (file: string, cause: unknown): PspError => {
   return new PspError('FILE_UNWRITABLE', { file, detail, remedy: checkDisk }, { cause });
 };
 
-/** Writes files whole or not at all, with their rights from the start, and remembers what it did. */
+/** Writes files completely or not at all, with their mode from the start, and records what it did. */
 export class NewFiles {
   readonly made: string[] = [];
   readonly kept: string[] = [];
 
-  /** Keeps a file that is there. @throws PspError SECRET_EXPOSED when that is a secret whose mode grants more. */
+  /** Keeps an existing file. @throws PspError SECRET_EXPOSED if it is a secret whose mode permits more. */
   put(path: string, content: string | Buffer, { mode, group }: Access): void {
     const draft = `${path}.${process.pid}.new`;
     try {
@@ -71,8 +71,8 @@ export class NewFiles {
   }
 
   /**
-   * Keeps a certificate and its key that are there, makes both where neither is.
-   * @throws PspError FILE_UNREADABLE when they do not belong together or one is missing.
+   * Keeps an existing certificate and its key, or creates both if neither exists.
+   * @throws PspError FILE_UNREADABLE if they do not belong together or one is missing.
    */
   async pair(
     certificate: string,
@@ -87,10 +87,10 @@ export class NewFiles {
       return pair;
     }
     if (existsSync(privateKey)) demandPrivate(privateKey, statSync(privateKey).mode, access.privateKey.mode);
-    const remedy = `put back what belongs to it, or remove both ${certificate} and ${privateKey}`;
+    const remedy = `restore the file that belongs to it, or remove both ${certificate} and ${privateKey}`;
     const pair = { certificate: readText(certificate, remedy), privateKey: readText(privateKey, remedy) };
     if (!isPair(pair)) {
-      const detail = 'the key beside it is not its own';
+      const detail = 'the key beside it does not belong to it';
       throw new PspError('FILE_UNREADABLE', { file: certificate, detail, remedy });
     }
     this.kept.push(certificate, privateKey);

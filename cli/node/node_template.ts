@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node file that `psp init` writes where the operator has none: complete for nodes that were named together,
-// in documentation addresses, with every key that an operator is likely to want beside it as a comment.
+// The node file that `psp init` writes if the operator has none: complete for nodes that were named together, with
+// documentation addresses, and with every commonly used key as a comment.
 
 const subnet = (index: number): string => `10.${(index % 250) + 1}.0`;
 const host = (prefix: string, index: number): string => `${prefix}.${(index % 250) + 1}`;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file without a name, for one reader: it lies in memory, ends with the last descriptor, and its reader opens it as
-// /proc/self/fd/N. A child gets its configuration by it, passwords included, whatever the disks of the machine do.
+// A file without a name, for one reader: it is in memory, ends with the last descriptor, and its reader opens it as
+// /proc/self/fd/N. A child receives its configuration, passwords included, in this way, independently of the
+// machine's disks.
 import { randomBytes } from 'node:crypto';
 import { fchmodSync, fchownSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PspError } from '../../services/shared/errors.js';
 
-/** In memory on every Linux; the others stand in where a container has none of it. */
+/** In memory on every Linux; the others are alternatives in containers without it. */
 const folders = ['/dev/shm', '/run', tmpdir()];
 
 /** @returns its descriptor. @throws PspError FILE_UNWRITABLE */
@@ -28,6 +29,6 @@ export function privateFile(content: string, reader: { uid: number; gid: number 
     }
   }
   const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-  const remedy = 'make room in one of them';
+  const remedy = 'free some space in one of them';
   throw new PspError('FILE_UNWRITABLE', { file: folders.join(', '), detail, remedy }, { cause });
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder `stateDir` of a node: one node at a time holds it, and what lies in it is for one user each. The lock is
+// The folder `stateDir` of a node: one node at a time holds it, and each subfolder belongs to one user. The lock is
 // the kernel's (flock), on a file that only root can open: it ends with the processes that hold it, however they end,
-// and nobody else can take it. What audit needs here is made again whenever it is missing, because a disk may come
-// back empty; whoever writes here does so as its own user and cannot make its folder.
+// and no other user can take it. The folders that audit needs are created again whenever they are missing, because a
+// disk may come back empty, and the services that write there run as their own users and cannot create them.
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { ensureFolder } from '../../services/shared/process/folders.js';
 import { accounts } from '../../services/shared/process/privileges.js';
 import { makeFolder } from './new_files.js';
 
-/** Exit code of flock(1) when somebody else holds the lock. */
+/** Exit code of flock(1) if another process holds the lock. */
 const held = 1;
 
 /**
@@ -28,7 +28,7 @@ export function lockStateDir(stateDir: string, flock: string): number {
     descriptor = openLock(file);
   } catch (cause) {
     const { code: detail = 'error', path = file } = cause as NodeJS.ErrnoException;
-    const remedy = `give stateDir (${stateDir}) a folder that may be written, on a disk with room`;
+    const remedy = `set stateDir (${stateDir}) to a writable folder on a disk with free space`;
     throw new PspError('FILE_UNWRITABLE', { file: path, detail, remedy }, { cause });
   }
   const stdio = ['ignore', 'ignore', 'pipe', descriptor] as const;
@@ -39,18 +39,18 @@ export function lockStateDir(stateDir: string, flock: string): number {
   if (status === held) {
     throw new PspError('STATE_DIR_TAKEN', {
       folder: stateDir,
-      holder: holder === undefined ? 'its process cannot be seen from here' : `process ${holder}`,
+      holder: holder === undefined ? 'its process is not visible from here' : `process ${holder}`,
     });
   }
   const detail = stderr?.toString().trim() || `flock ended with ${status}`;
   throw new PspError('FILE_UNWRITABLE', {
     file,
     detail,
-    remedy: 'give stateDir a disk that knows file locks',
+    remedy: 'put stateDir on a disk that supports file locks',
   });
 }
 
-/** A disk that is full or read-only still gives out a file that is there. */
+/** An existing file can be opened even on a disk that is full or read-only. */
 function openLock(file: string): number {
   try {
     return openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -60,7 +60,7 @@ function openLock(file: string): number {
   }
 }
 
-/** The process that holds a lock on this file; of several, as after a fork, the first. */
+/** The process that holds a lock on this file; the first one if there are several, as after a fork. */
 function holderOf(inode: number): number | undefined {
   const lock = new RegExp(`^lock:.* FLOCK .*:${inode} `, 'm');
   const has = (pid: number): boolean =>
@@ -82,11 +82,11 @@ function filesIn(folder: string): string[] {
   }
 }
 
-/** Where the audit server keeps its stream. */
+/** The folder of the audit server's stream. */
 export const streamFolderOf = (stateDir: string): string => join(stateDir, 'jetstream');
 
 /**
- * Makes what audit needs and what is missing of it. @returns which folder the stream has: another one after a disk was
+ * Creates the missing folders that audit needs. @returns an id of the stream's folder, which changes after a disk was
  * lost or came back. @throws Error
  */
 export function ensureAuditFolders(stateDir: string): string {

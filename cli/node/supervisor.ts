@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a list of child processes running: starts them in order, restarts one that ends (after 100 ms, doubling
-// to 5 s while it keeps ending), stops them in reverse order, each with a deadline and then SIGKILL. A child that
-// answers no probe any more is ended and restarted as one that died. A child that
-// ends with exit code 1 before it was ever ready has told why on stderr; that is final, and not restarted. Each
-// child leads a session of its own, so that a Ctrl-C at the terminal reaches only us. What a child writes to stderr
-// is read here line by line, however slowly our own stderr is read: no child ever waits for a reader of logs.
+// Keeps a list of child processes running: starts them in order, restarts one that ends (after 100 ms, doubling up to
+// 5 s while it keeps ending), stops them in reverse order, each with a deadline and then SIGKILL. A child that
+// answers no probes is ended and restarted like one that died. A child that ends with exit code 1 before it was ever
+// ready has reported the reason on stderr; that is final, and it is not restarted. Each child leads its own session,
+// so that a Ctrl-C at the terminal reaches only this process. The stderr of a child is read here line by line,
+// however slowly our own stderr is read: no child ever waits for a reader of logs.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
@@ -18,39 +18,39 @@ export interface ChildSpec {
   args: readonly string[];
   /** Time from SIGTERM to SIGKILL. */
   stopMs: number;
-  /** Probes in a row without an answer after which it is ended. */
+  /** Consecutive probes without an answer after which it is ended. */
   silentProbes: number;
   /** How long after its start it may be out of reach. */
   firstAnswerMs: number;
-  /** It is restarted also when it never started: the node does without it meanwhile. */
+  /** It is restarted even if it never started: the node runs without it meanwhile. */
   isOptional?: true;
   /** Open files that it inherits as descriptors 3 and up. */
   descriptors?: readonly number[];
   /** Whether it is a Node process that watches the channel to its parent (services/shared/process/parent.ts). */
   channel: boolean;
-  /** Where its stdout goes: ours, or (as everything else that children write) into `onLine`. */
+  /** Where its stdout goes: to ours, or line by line into `onLine`, as everything else that children write. */
   stdout: 'stdout' | 'stderr';
 }
 
-/** Why a child is no longer there. */
+/** The reason why a child ended. */
 export interface Ended {
   name: string;
   /** null when a signal ended it. */
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** The command could not even be run. */
+  /** The command could not be run. */
   error?: Error;
-  /** What it told us through its channel before it ended. */
+  /** The message that it sent through its channel before it ended. */
   startFailure?: StartFailure;
 }
 
-/** What a probe of a child found: an answer, none although it was reached, or nobody to ask. */
+/** The result of a probe of a child: an answer, no answer although it was reached, or no process to probe. */
 export type Probed = 'answered' | 'silent' | 'away';
 
 export interface SupervisorOptions {
-  /** A child ended by itself; it starts again after restartMs. */
+  /** A child ended by itself; it is started again after restartMs. */
   onEnded: (ended: Ended, restartMs: number) => void;
-  /** A child answers no probe any more; it is ended now. */
+  /** A child answers no probes; it is ended now. */
   onSilent: (name: string) => void;
   /** A child cannot start; nothing more happens until `stop`. */
   onFailed: (ended: Ended) => void;
@@ -60,11 +60,11 @@ export interface SupervisorOptions {
 
 const shortestRestartMs = 100;
 const longestRestartMs = 5000;
-/** What a child started may hold its stderr open. */
+/** A process started by a child may keep its stderr open. */
 const lastLinesMs = 200;
-/** A child that lived this long has not "kept ending", and one that took this long did not fail to start. */
+/** A child that lived this long does not "keep ending", and one that took this long did not fail to start. */
 const steadyMs = 10_000;
-/** A process that hangs in the kernel does not end by SIGKILL either; it is not waited for any longer. */
+/** A process that hangs in the kernel does not end even by SIGKILL; it is not waited for any longer. */
 const unkillableMs = 2000;
 
 class Child {
@@ -72,14 +72,14 @@ class Child {
   restart: NodeJS.Timeout | undefined;
   restartMs = shortestRestartMs;
   startedAt = 0;
-  /** When it last answered a probe, since this start. */
+  /** Time of its last answer to a probe since this start. */
   answeredAt: number | undefined;
-  /** Probes without an answer in a row. */
+  /** Consecutive probes without an answer. */
   misses = 0;
   ending = false;
   starts = 0;
   ready = false;
-  /** Resolves once all that its last process wrote was read. */
+  /** Resolves once the whole output of its last process was read. */
   wasRead: Promise<unknown> = Promise.resolve();
 
   constructor(readonly spec: ChildSpec) {}
@@ -102,8 +102,9 @@ export class Supervisor {
   }
 
   /**
-   * What a probe of a child found. The first answer makes it ready: however it ends from now on, it is restarted.
-   * Counts probes, not time: a machine that was suspended has no silent children. One that is away may still start.
+   * Processes the result of a probe of a child. The first answer makes the child ready: however it ends from now on,
+   * it is restarted. Counts probes, not time: after a machine was suspended, no child is considered silent. A child
+   * that cannot be reached may still be starting.
    */
   probed(name: string, found: Probed): void {
     const child = this.#children.find(({ spec }) => spec.name === name);
@@ -122,7 +123,7 @@ export class Supervisor {
     this.restart(name);
   }
 
-  /** Ends a child, so that it starts anew. */
+  /** Ends a child, so that it is started again. */
   restart(name: string): void {
     const child = this.#children.find(({ spec }) => spec.name === name);
     if (child?.process === undefined || child.ending || this.#stopping !== undefined || this.#failed) return;
@@ -130,7 +131,7 @@ export class Supervisor {
     void stopped(child);
   }
 
-  /** Lets a child with a channel count lines of its own that could not be passed on. */
+  /** Reports to a child with a channel how many of its lines could not be forwarded. */
   reportDropped(name: string, lines: number): void {
     const { process: running, spec } = this.#children.find((child) => child.spec.name === name) ?? {};
     if (spec?.channel && running?.connected) running.send({ logDropped: lines } satisfies DroppedLines);
@@ -197,7 +198,7 @@ export class Supervisor {
 
   #ended(child: Child, ended: Ended): void {
     if (this.#stopping !== undefined || this.#failed) return;
-    // A silent child lived until its last answer: one that falls silent again and again restarts later and later.
+    // A silent child lived until its last answer: one that falls silent repeatedly is restarted with growing delays.
     const until = child.ending ? (child.answeredAt ?? child.startedAt) : performance.now();
     const lived = until - child.startedAt;
     const neverReady = child.starts === 1 && !child.ready && lived < steadyMs && !child.spec.isOptional;
@@ -213,7 +214,9 @@ export class Supervisor {
   }
 }
 
-/** SIGTERM, then SIGKILL to the whole group at the deadline; resolves when the child is gone, or cannot be ended. */
+/**
+ * SIGTERM, then SIGKILL to the whole group at the deadline; resolves when the child has ended, or cannot be ended.
+ */
 function stopped({ process: running, spec }: Child): Promise<void> {
   if (running?.pid === undefined) return Promise.resolve();
   const { pid } = running;

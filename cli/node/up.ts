@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp up`: one whole node in the foreground, in whatever network namespace it is started in (children.ts). Prints the
-// line "ready" once all services answer; after that stdout is the sampler's. A child that hangs is restarted as one
-// that died (watch.ts). SIGTERM or Ctrl-C stops them in reverse order, nats-servers last; SIGHUP, SIGUSR1 and SIGUSR2 do
-// nothing. Were it killed, its children end too: nats-servers by the kernel's parent-death signal, services by their
-// channel.
+// `psp up`: runs one whole node in the foreground, in the network namespace in which it is started (children.ts).
+// Prints the line "ready" once all services answer; after that stdout belongs to the sampler. A child that hangs is
+// restarted like one that died (watch.ts). SIGTERM or Ctrl-C stops the children in reverse order, nats-servers last;
+// SIGHUP, SIGUSR1 and SIGUSR2 do nothing. If this process is killed, its children end too: nats-servers by the
+// kernel's parent-death signal, services by their channel.
 import { createServer } from 'node:net';
 import type { Command } from 'commander';
 import { parseEndpoint } from '../../services/shared/address.js';
@@ -18,7 +18,7 @@ import { childrenOf } from './children.js';
 import { type Ended, Supervisor } from './supervisor.js';
 import { attend, keepAudit } from './watch.js';
 
-/** How long our last lines wait for a reader. */
+/** How long the last lines wait for a reader. */
 const lastLinesMs = 500;
 
 /** Defines the arguments and options of the command and what it does. */

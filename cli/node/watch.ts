@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp up` does while its children run: it probes them over the bus, says when all of them answer, and keeps what
-// audit needs. A probe is a round trip with a deadline through whatever the child works with: a server that accepts
-// connections may hang behind them. Services are judged only while the bus answers.
+// The tasks of `psp up` while its children run: it probes them over the bus, reports when all of them answer, and
+// maintains what audit needs. A probe is a round trip with a deadline through everything that the child works with,
+// because a server that accepts connections may still hang. Services are judged only while the bus answers.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bus, type Discovered } from '../../services/shared/bus/bus.js';
 import { BusStream } from '../../services/shared/bus/stream.js';
@@ -16,9 +16,9 @@ import { ensureAuditFolders } from './state_dir.js';
 import type { Probed, Supervisor } from './supervisor.js';
 
 const discoverMs = 250;
-/** After this, services that still do not answer are logged. */
+/** After this time, services that still do not answer are logged. */
 const impatientMs = 10_000;
-/** Between probes of the children, and how long one may take. */
+/** Interval between probes of the children, and the timeout of a probe. */
 const probeEveryMs = 1000;
 const probeMs = 1500;
 
@@ -65,7 +65,7 @@ async function probed(server: Pick<Bus, 'connected' | 'answers'> | undefined): P
 const missingIn = (found: readonly Discovered[]): Service[] =>
   services.filter((service) => !found.some(({ name }) => name === service));
 
-/** Keeps what audit needs: folders, its server and the stream. Nothing else waits for any of it. */
+/** Maintains what audit needs: folders, its server and the stream. Nothing else waits for any of it. */
 export async function keepAudit(
   config: NodeConfig,
   supervisor: Supervisor,
@@ -78,7 +78,7 @@ export async function keepAudit(
   const kept = BusStream.connect({
     ...loginOf(config),
     server: config.audit.listen,
-    // The first connect is reported by `then`.
+    // `then` reports the first connect.
     onState: (connected) => connected && stream !== undefined && connects.tell(),
     signal,
   }).then(
@@ -97,12 +97,15 @@ export async function keepAudit(
   await stream?.close();
 }
 
-/** Makes the folders that audit needs whenever they are missing: a disk may be lost, and come back empty. */
+/** Creates missing folders of audit: a disk may be lost, and come back empty. */
 class AuditFolders {
   #told = '';
   #known: string | undefined;
 
-  /** @param onMoved the stream has another folder than before: its server goes on in files that nobody finds any more. */
+  /**
+   * @param onMoved the stream's folder is a different one than before: its server still writes to files that are no
+   * longer reachable.
+   */
   constructor(
     private readonly stateDir: string,
     private readonly log: Logger,
@@ -113,14 +116,17 @@ class AuditFolders {
     try {
       const folder = ensureAuditFolders(this.stateDir);
       if (this.#known !== undefined && folder !== this.#known) {
-        this.log.warn({ child: auditServer }, 'the audit stream has another folder, its server is restarted');
+        this.log.warn(
+          { child: auditServer },
+          'the folder of the audit stream has changed; its server is restarted',
+        );
         this.onMoved();
       }
       this.#known = folder;
       this.#told = '';
     } catch (error) {
       const { message } = error as Error;
-      if (message !== this.#told) this.log.warn({ err: message }, 'audit has no folder');
+      if (message !== this.#told) this.log.warn({ err: message }, 'the folders of audit cannot be created');
       this.#told = message;
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp flows`: the flow table a page at a time, egress first. Where there is more, the cursor that goes on is told.
-// JSON: { flows: [{ source, destination, peer, direction, state, spi, version, encrypted, mode, pathMtu, packets, bytes,
-// held, liveSpis }], nextCursor } with nextCursor null at the end.
+// `psp flows`: the flow table page by page, egress first. If there are more flows, the cursor of the next page is
+// printed. JSON: { flows: [{ source, destination, peer, direction, state, spi, version, encrypted, mode, pathMtu,
+// packets, bytes, held, liveSpis }], nextCursor } with nextCursor null at the end.
 import { type Command, InvalidArgumentError } from 'commander';
 import type { FlowRow } from '../../proto/gen/bus.js';
 import { formatAddress, formatSpi } from '../../services/shared/address.js';
@@ -16,7 +16,7 @@ interface FlowsOptions extends SharedOptions {
   cursor: bigint;
 }
 
-/** Rows asked for at once. */
+/** Rows per request. */
 const pageRows = 1000;
 
 const count = (text: string): number => {
@@ -25,14 +25,14 @@ const count = (text: string): number => {
 };
 const cursor = (text: string): bigint => {
   if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(Number(text))) return BigInt(text);
-  throw new InvalidArgumentError('the number that the page before ended with is expected');
+  throw new InvalidArgumentError('the cursor that the previous page printed is expected');
 };
 
 /** Defines the arguments and options of the command and what it does. */
 export function define(command: Command): void {
   command
     .option('--limit <rows>', 'rows to show', count, pageRows)
-    .option('--cursor <cursor>', 'go on where an earlier call ended', cursor, 0n)
+    .option('--cursor <cursor>', 'continue where an earlier call ended', cursor, 0n)
     .action((_, command: Command) => flows(command.optsWithGlobals()));
 }
 
@@ -73,7 +73,7 @@ async function flows({ config, json, limit, cursor }: FlowsOptions): Promise<voi
       ]),
     ),
   );
-  if (next !== 0n) print(`there are more: psp flows --cursor ${next}`);
+  if (next !== 0n) print(`there are more flows: psp flows --cursor ${next}`);
 }
 
 async function read(bus: Bus, limit: number, cursor: bigint): Promise<{ rows: FlowRow[]; next: bigint }> {
@@ -88,7 +88,7 @@ async function read(bus: Bus, limit: number, cursor: bigint): Promise<{ rows: Fl
   return { rows, next };
 }
 
-/** As it is printed; a flow that has no key yet has neither SPI nor version nor mode. */
+/** A printed row; a flow without a key has neither SPI nor version nor mode. */
 function shownRow(row: FlowRow) {
   const address = (octets: Uint8Array | undefined) => (octets ? formatAddress(octets) : '?');
   const keyed = row.spi !== 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pipeline`: the pipes of a running node with their counters, in the order in which packets meet them, one way
-// after the other; trace.ts does the same for the frames of a file. What is told comes from the dataplane's status.
-// JSON: { node, ways: [{ direction, pipes: [{ pipe, hit, miss }], drops: [{ reason, packets }] }] };
+// `psp pipeline`: the pipes of a running node with their counters, in the order in which packets meet them, one
+// direction after the other; trace.ts does the same for the frames of a file. The data comes from the dataplane's
+// status. JSON: { node, ways: [{ direction, pipes: [{ pipe, hit, miss }], drops: [{ reason, packets }] }] };
 // docs/schemas/pipeline.json.
 import type { Command } from 'commander';
 import type { DataplaneStatus } from '../../proto/gen/bus.js';
@@ -10,7 +10,7 @@ import { addTrace } from '../capture/trace.js';
 import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson, table } from '../output.js';
 
-/** docs/design.md draws them; ingress_root counts for both ways. */
+/** docs/design.md draws them; ingress_root counts both directions. */
 export const ways = [
   {
     direction: 'egress',
@@ -61,7 +61,7 @@ function wayText(way: Way, status: DataplaneStatus): string {
   const port = (role: string) => status.ports.find((each) => each.role === role);
   const received = port(way.from)?.rxPackets ?? 0n;
   const sent = port(way.to)?.txPackets ?? 0n;
-  const both = (pipe: string) => (pipe === 'ingress_root' ? `${pipe} (both ways)` : pipe);
+  const both = (pipe: string) => (pipe === 'ingress_root' ? `${pipe} (both directions)` : pipe);
   return [
     `${way.direction}: the ${way.from} port received ${received} frames`,
     table(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp rotate`: a new master key; every inbound flow is offered anew. While the last rotation is not over it is
-// refused with ROTATION_PENDING, exit code 3, and the wait. JSON: { rotated, generation, reofferedFlows,
-// unansweredFlows, drainLeftMs }.
+// `psp rotate`: makes a new master key and new offers for every inbound flow. While the last rotation is not complete
+// it is refused with ROTATION_PENDING, exit code 3, and the remaining wait. JSON: { rotated, generation,
+// reofferedFlows, unansweredFlows, drainLeftMs }.
 import type { Command } from 'commander';
 import { contracts } from '../../services/shared/contracts.js';
 import { isErrorCode, PspError } from '../../services/shared/errors.js';
@@ -24,5 +24,5 @@ async function rotate({ config, json }: SharedOptions): Promise<void> {
       detail: code,
     });
   }
-  if (!json) print(`rotated to generation ${generation}; ${reofferedFlows} flows are offered anew`);
+  if (!json) print(`rotated to generation ${generation}; ${reofferedFlows} flows get new offers`);
 }

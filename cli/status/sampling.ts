@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp sampling`: how many packets that leave are copied for the sampler; with N, one of 2^N from now on, with `off`
-// none, towards one peer with --peer or else towards all, until the dataplane starts again, which takes the rates of
-// the node file. Packets that come are sampled as their sender marked them. JSON: { egressLog2, peers: [{ name,
-// egressLog2 }] } with null for off; docs/schemas/sampling.json.
+// `psp sampling`: shows how many packets that leave are copied for the sampler. With N it sets the rate to one of 2^N
+// packets, with `off` to none, for one peer with --peer or else for all, until the next start of the dataplane, which
+// uses the rates of the node file. Packets that arrive are sampled as their sender marked them. JSON: { egressLog2,
+// peers: [{ name, egressLog2 }] } with null for off; docs/schemas/sampling.json.
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
@@ -34,7 +34,7 @@ function rate(text: string): Rate {
 export function define(command: Command): void {
   command
     .argument('[rate]', `N from 0 to ${limit}: one of 2^N packets; off: none`, rate)
-    .option('--peer <name>', 'only of those towards this peer')
+    .option('--peer <name>', 'only packets to this peer')
     .action((wanted: Rate | undefined, _, command: Command) => sampling(command, wanted));
 }
 
@@ -70,14 +70,16 @@ async function set(bus: Bus, wanted: Rate, peer: string): Promise<void> {
   throw new PspError(isErrorCode(code) ? code : 'ENGINE_FAILED', {
     subject: contracts.samplingSet.subject,
     detail:
-      peer === '' ? code : `the dataplane refused it for peer ${peer}; it may run by an older node file`,
+      peer === '' ? code : `the dataplane refused it for peer ${peer}; it may run with an older node file`,
   });
 }
 
 const ofPeer = ({ name, egressLog2 }: Rates['peers'][number]): string =>
   sentence(egressLog2, ` towards ${name}`);
 
-/** @param whither " towards b", or nothing for all. */
+/**
+ * @param whither " towards b", or empty for all.
+ */
 function sentence(egressLog2: number | null, whither: string): string {
   if (egressLog2 === null)
     return whither === '' ? 'sampling is off' : `no packet that leaves${whither} is sampled`;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp status`: what is wrong and what to do comes first, then how packets fare. A service that does not answer
-// is a health line too; then the exit code is 1. JSON: { node, ok, health: [{ part, message, sinceMs }], services:
-// [{ name, id, version, startedMs }], dataplane, keyExchange: [...], sampler: [...], stats: [...] } with the fields
-// of proto/bus.proto in camelCase; dataplane is null while it does not answer (docs/schemas/status.json).
+// `psp status`: faults and their remedies first, then the packet counters. A service that does not answer is a health
+// line too; the exit code is then 1. JSON: { node, ok, health: [{ part, message, sinceMs }], services: [{ name, id,
+// version, startedMs }], dataplane, keyExchange: [...], sampler: [...], stats: [...] } with the fields of
+// proto/bus.proto in camelCase; dataplane is null if it does not answer (docs/schemas/status.json).
 import type { Command } from 'commander';
 import type { Health, ServiceStatus, StatusQuery } from '../../proto/gen/bus.js';
 import type { Bus, Discovered } from '../../services/shared/bus/bus.js';
@@ -25,7 +25,7 @@ import { modeName } from '../terms.js';
 import type { Answers, NodeStatus } from './node_status.js';
 import { asText } from './status_text.js';
 
-/** How long replicas are waited for, and the first one of a service that hears but is slow. */
+/** How long replicas may take to answer, and the first one of a service that is reachable but slow. */
 const gatherMs = 400;
 const timeoutMs = 2000;
 
@@ -38,7 +38,7 @@ interface StatusOptions extends SharedOptions {
 /** Defines the arguments and options of the command and what it does. */
 export function define(command: Command): void {
   command
-    .option('--counters', 'show the counters of every service, too')
+    .option('--counters', 'also show the counters of every service')
     .action((_, command: Command) => status(command.optsWithGlobals()));
 }
 
@@ -52,7 +52,7 @@ async function status({ config, json, counters }: StatusOptions): Promise<void> 
   if (silentServices(node).length > 0) throw new Reported();
 }
 
-/** What is wrong with the server of the audit stream: no service asks it for anything, so none would tell. */
+/** Faults of the audit server. No service sends it requests that would reveal them. */
 async function auditTrouble(config: NodeConfig): Promise<Health[]> {
   const tell = (message: string) => [{ part: 'audit', message, sinceMs: 0n }];
   const remedy = '`psp up` restarts it; see its log and the disk of stateDir';
@@ -107,7 +107,7 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
   };
 }
 
-/** What keeps the key exchange from starting with the files as they are now, as far as this user may read them. */
+/** The faults that keep the key exchange from starting with the current files, as far as this user may read them. */
 function filesHealth(config: NodeConfig): Health[] {
   try {
     return certificateHealth(certificateOf(config), unixMs());
@@ -123,7 +123,7 @@ function silentServices({ dataplane, replicas }: Answers): Service[] {
   return services.filter((service) => !answered(service));
 }
 
-/** Where the name of a service in JSON is not its own. */
+/** Services whose name in JSON differs. */
 const jsonNames: Partial<Record<Service, string>> = { keyexchange: 'keyExchange' };
 
 function asJson({ name, health, services, dataplane, replicas }: NodeStatus) {

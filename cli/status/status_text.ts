@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp status` for people: what is wrong, then the dataplane's ports, pipes and drops, then one row for each peer,
-// for the terms with it, and for each service. Replicas of keyexchange each know a peer for themselves: their counts are summed, and what is
-// worst among their links and breakers is shown.
+// `psp status` for people: faults, then the dataplane's ports, pipes and drops, then one row per peer, per terms with
+// it, and per service. Each replica of keyexchange has its own state of a peer: their counts are summed, and the
+// worst of their links and breakers is shown.
 import type { Counter, DataplaneStatus, PeerStatus } from '../../proto/gen/bus.js';
 import { specCounters } from '../../services/shared/spec_counters.js';
 import { formatAge, formatEpoch, table } from '../output.js';
@@ -40,10 +40,11 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
   const { generation, generationMs, unansweredFlows, drainLeftMs, samplingLog2 } = status;
   const wait =
     unansweredFlows === 0 && drainLeftMs === 0
-      ? 'the next rotation may go'
+      ? 'the next rotation is possible now'
       : `the next rotation waits for ${unansweredFlows} flows to be answered and ${drainLeftMs} ms of drain`;
   const old = generationMs === 0n ? '' : `, ${age(generationMs)} old`;
-  const rate = samplingLog2 === undefined ? 'is off' : `takes one of ${2 ** samplingLog2} packets that leave`;
+  const rate =
+    samplingLog2 === undefined ? 'is off' : `copies one of ${2 ** samplingLog2} packets that leave`;
   const rates = status.terms
     .filter((peer) => peer.samplingLog2 !== samplingLog2)
     .map(
@@ -53,7 +54,7 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
     `dataplane up ${age(status.startedMs)}, epoch ${formatEpoch(status.epoch)}, crypto ${status.crypto}`,
     `master key generation ${generation}${old}; ${wait}`,
     `sampling ${[rate, ...rates].join('; ')}`,
-    ...(status.ingressAcl ? [] : ['ingressAcl is false: whatever is authentic is let in']),
+    ...(status.ingressAcl ? [] : ['ingressAcl is false: every packet that authenticates is admitted']),
   ];
   const ports = status.ports.map((port) => [
     port.role,
@@ -153,7 +154,7 @@ function peerRows(node: NodeStatus, age: Age) {
 
 const termHead = ['PEER', 'MODE', 'TRAFFIC', 'COOKIE', 'CRYPT OFFSET', 'MTU', 'SAMPLING'];
 
-/** On which terms packets go to and come from each peer. */
+/** The terms of packets to and from each peer. */
 function termRows({ dataplane }: NodeStatus) {
   return (dataplane?.terms ?? []).map((terms) => [
     terms.name,
@@ -173,7 +174,7 @@ const breakerOrder = ['closed', 'half-open', 'open'];
 const worst = (views: readonly PeerStatus[], badness: (peer: PeerStatus) => number): PeerStatus | undefined =>
   [...views].sort((one, other) => badness(other) - badness(one))[0];
 
-/** Under Linux's names. */
+/** By Linux's names. */
 function specText({ dataplane }: NodeStatus): string[] {
   const values = new Map(dataplane?.counters.map(({ name, value }) => [name, value]));
   const rows = specCounters.flatMap(({ counter, linux }) => {

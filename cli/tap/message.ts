@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp tap` makes of one message: an object for a JSON line, decoded by the contract table. Names of fields
-// are those of proto/bus.proto in camelCase, enums go by their names, addresses are text, SPIs and epochs 0x
-// strings, other octets hex. Of a seal only the length of its box is told. Audit and what else travels as JSON is
-// left as it is.
+// Converts a message to an object for the JSON lines of `psp tap`, decoded by the contract table. Names of fields are
+// those of proto/bus.proto in camelCase, enums are shown by name, addresses as text, SPIs and epochs as 0x strings,
+// other octets as hex. Of a seal only the length of its box is shown. Audit events and other JSON messages are
+// unchanged.
 import { formatAddress, formatMac, formatSpi } from '../../services/shared/address.js';
 import { contractNamed } from '../../services/shared/contracts.js';
 import { formatEpoch } from '../output.js';
 
 export interface TappedMessage {
-  /** Without what all subjects of the node begin with. */
+  /** Without the common prefix of the node's subjects. */
   subject: string;
   kind: 'event' | 'request' | 'audit' | 'unknown';
-  /** Octets as they travelled. */
+  /** Length on the bus in octets. */
   length: number;
-  /** Decoded; absent where the message is in no form that we know. */
+  /** Decoded; absent if the message has no known format. */
   payload?: unknown;
-  /** Instead of payload: the first octets. */
+  /** In place of payload: the first octets. */
   hex?: string;
 }
 
@@ -35,7 +35,7 @@ export function tapped(name: string, octets: Uint8Array): TappedMessage {
   }
 }
 
-/** What travels as JSON is an object. @throws Error otherwise. */
+/** Messages in JSON are objects. @throws Error otherwise. */
 function parsed(octets: Uint8Array): unknown {
   if (octets[0] !== 0x7b) throw new Error('no JSON object');
   return JSON.parse(Buffer.from(octets).toString('utf8'));
@@ -46,7 +46,7 @@ const hexOf = (octets: Uint8Array): string => Buffer.from(octets).toString('hex'
 const spis = new Set(['spi']);
 const epochs = new Set(['epoch', 'peerEpoch', 'cookie']);
 
-/** A decoded part. @param json the same part by the codec's toJSON: it knows the names of enums. */
+/** A decoded part. @param json the same part by the codec's toJSON, which has the names of enums. */
 function shown(name: string, part: unknown, json: unknown): unknown {
   if (part instanceof Uint8Array) return shownOctetsOf(name, part);
   if (typeof part === 'bigint') return epochs.has(name) ? formatEpoch(part) : Number(part);

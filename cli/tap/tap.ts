@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp tap [subject]`: what travels on the node's bus as JSON lines, decoded, beside its receivers; answers travel
-// to inboxes and are not heard. `psp tap samples`: samples in the sampler's lines, with -w as a pcapng file, or with
-// --wireshark on the screen.
-// JSON, a line each: { time, subject, kind, length, payload }, or hex instead of payload (docs/schemas/tap.json);
-// samples as in docs/schemas/sample.json.
+// `psp tap [subject]`: the messages on the node's bus as JSON lines, decoded, without taking them from their
+// receivers; replies go to inboxes and are not received. `psp tap samples`: samples in the sampler's format, with -w
+// as a pcapng file, or with --wireshark on the screen. JSON, one object per line: { time, subject, kind, length,
+// payload }, or hex in place of payload (docs/schemas/tap.json); samples as in docs/schemas/sample.json.
 import { isatty } from 'node:tty';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SampleBatch } from '../../proto/gen/bus.js';
@@ -45,7 +44,12 @@ const wholeNumber = (text: string): number => {
 /** Defines the arguments and options of the command and what it does. */
 export function define(command: Command): void {
   command
-    .argument('[subject]', 'only this, below the node, wildcards allowed; or "samples"', subjectName, '>')
+    .argument(
+      '[subject]',
+      'only this subject, without the prefix of the node, wildcards allowed; or "samples"',
+      subjectName,
+      '>',
+    )
     .option('-w, --write <file>', 'with "samples": write pcapng to a new file; - is standard output')
     .option('--force', 'with -w: overwrite the file')
     .addOption(
@@ -53,7 +57,7 @@ export function define(command: Command): void {
         .preset('wireshark')
         .conflicts('write'),
     )
-    .option('--count <entries>', 'end after so many messages or samples', wholeNumber)
+    .option('--count <entries>', 'end after this many messages or samples', wholeNumber)
     .action((subject: string, _, command: Command) => {
       const options = command.optsWithGlobals<TapOptions>();
       if (options.write !== undefined && subject !== samples) command.error('-w goes with "samples" only');
@@ -71,7 +75,7 @@ async function tap(
 ): Promise<void> {
   const asPackets = write !== undefined || wireshark !== undefined;
   const onState = (connected: boolean) => {
-    if (!connected) tell('the bus is away, what travels now is not heard');
+    if (!connected) tell('the bus is down; messages sent meanwhile are not received');
   };
   const work = async (bus: Bus, config: NodeConfig) => {
     const { node, sampling } = config;
@@ -93,7 +97,7 @@ async function tap(
   };
   const { output, malformed, fault } = await asOperator(file, work, onState);
   if (write !== undefined && write !== '-') tell(`${output.written} samples written to ${write}`);
-  if (output.dropped > 0) tell(`${output.dropped} dropped, the output is slower than the bus`);
+  if (output.dropped > 0) tell(`${output.dropped} dropped, because the output is slower than the bus`);
   if (malformed > 0) tell(`${malformed} batches of samples malformed`);
   if (fault !== undefined) {
     tell(`${wireshark} ended with ${fault}`);
@@ -103,10 +107,10 @@ async function tap(
   if (output.isStuck) process.exit(0);
 }
 
-/** Whether audit events may travel on a subject: they come by a server of their own. */
+/** Whether a subject can match audit events, which are on a separate server. */
 const mayBeAudit = (name: string): boolean => /^(\*|>|audit)(\.|$)/.test(name);
 
-/** A narrower subject than all: nobody may listen to more of that server. */
+/** Narrower than all subjects: no user may subscribe to more on that server. */
 const auditName = (subject: string): string =>
   /^(>|\*\.>)$/.test(subject) ? 'audit.>' : subject.replace(/^\*/, 'audit');
 
@@ -122,7 +126,7 @@ async function listenToAudit(
     return stream;
   } catch (error) {
     if (!(error instanceof PspError)) throw error;
-    tell(`audit events are not heard: ${error.message}`);
+    tell(`audit events are not received: ${error.message}`);
     return undefined;
   }
 }
@@ -131,7 +135,7 @@ const tell = (text: string): void => void process.stderr.write(`psp: ${text}\n`)
 
 const sampleNames = [contracts.sampleEgress.subject, contracts.sampleIngress.subject];
 
-/** Every message is a line. */
+/** Every message becomes a line. */
 class MessageEar {
   readonly malformed = 0;
 
@@ -146,9 +150,9 @@ class MessageEar {
   }
 }
 
-/** Every sample is a line or a packet. */
+/** Every sample becomes a line or a packet. */
 class SampleEar {
-  /** Batches. */
+  /** Counts batches. */
   malformed = 0;
   readonly #lines = new LineWriter();
 
@@ -167,7 +171,7 @@ class SampleEar {
   }
 }
 
-/** Undefined for what is no batch of whole samples. */
+/** Undefined if it is no batch of complete samples. */
 function decoded(octets: Uint8Array): SampleBatch | undefined {
   try {
     const batch = SampleBatch.decode(octets);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where `psp tap` puts what it hears: standard output, a new file or a viewer, behind a bounded backlog, so that a
-// slow reader loses entries, counted, and the bus is read on. It also says when the tap is over: Ctrl-C, enough heard,
-// a reader who has gone (`| head`), or a file that takes no more.
+// The output of `psp tap`: standard output, a new file or a viewer, behind a bounded backlog, so that a slow reader
+// loses entries, which are counted, while the bus is still read. It also decides when the tap ends: Ctrl-C, enough
+// entries, a reader that has gone (`| head`), or a file that accepts no more.
 import { closeSync, constants, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
 import { Backlog } from '../../services/shared/backlog.js';
 import { PspError } from '../../services/shared/errors.js';
@@ -16,19 +16,19 @@ import { within } from '../../services/shared/process/within.js';
 import { type Packet, packetLength, writePacket } from '../../services/shared/samples/pcapng.js';
 import { checkDisk, demandReplaceable } from '../draft.js';
 
-/** Octets that may wait. */
+/** The most octets that may wait. */
 const backlogBytes = 16 * 1024 * 1024;
-/** Longest entry: a message of the largest size in JSON. */
+/** The longest entry: a message of maximum size in JSON. */
 const chunkBytes = 4 * 1024 * 1024;
-/** How long the end waits for the reader. */
+/** How long the end of the tap waits for the reader. */
 const finishMs = 1000;
-/** A tap does not try again: its first failure ends it. */
+/** A tap does not retry: its first failure ends it. */
 const retryMs = 1000;
 
 export class TapOutput {
-  /** Resolves when the tap is over. */
+  /** Resolves when the tap ends. */
   readonly over: Promise<void>;
-  /** Why, when it was not meant to be over. */
+  /** The reason, if the end was a failure. */
   failure: PspError | undefined;
   #end: () => void = () => undefined;
   #isOver = false;
@@ -37,12 +37,12 @@ export class TapOutput {
   #entries = 0;
   readonly #backlog = new Backlog(backlogBytes, chunkBytes);
   readonly #pump: Pump;
-  /** The file, if it is ours to close. */
+  /** The file, if this class has to close it. */
   readonly #file: number | undefined;
 
   /**
-   * @param target a new file, or a pipe or device that is there; "-": standard output; or an outlet of the caller's.
-   * @param limit entries after which the tap is over.
+   * @param target a new file, or an existing pipe or device; "-": standard output; or an outlet of the caller.
+   * @param limit number of entries after which the tap ends.
    * @throws PspError FILE_UNWRITABLE.
    */
   constructor(
@@ -72,22 +72,22 @@ export class TapOutput {
     });
   }
 
-  /** Entries lost to a slow reader; those that one who has gone did not take are not lost. */
+  /** Entries lost to a slow reader, without those that a reader which has gone did not accept. */
   get dropped(): number {
     return this.#isGone ? 0 : this.#backlog.dropped + this.#backlog.queuedEntries;
   }
 
-  /** After `finish`: a write waits for a reader who does not read, and would keep this process alive. */
+  /** After `finish`: a write that waits for a slow reader would keep this process alive. */
   get isStuck(): boolean {
     return this.#backlog.queuedBytes > 0;
   }
 
-  /** Entries that the reader took. */
+  /** Entries that the reader accepted. */
   get written(): number {
     return this.#pump.written - this.#headers;
   }
 
-  /** What a file begins with; no entry. */
+  /** The beginning of a file, which is no entry. */
   header(octets: Buffer): void {
     this.#headers++;
     const room = this.#backlog.reserve(octets.length);
@@ -106,11 +106,11 @@ export class TapOutput {
     if (room) writePacket(room.octets, room.at, packet);
   }
 
-  /** Writes what waits, as far as the reader takes it. */
+  /** Writes the backlog, as far as the reader accepts it. */
   async finish(): Promise<void> {
     this.#isOver = true;
     await within(finishMs, this.#pump.finish());
-    // What is stuck is still at its descriptor, and ends with the process.
+    // A write that blocks stays at its descriptor, and ends with the process.
     if (this.#file === undefined || this.isStuck) return;
     if (statSync(`/proc/self/fd/${this.#file}`).isFile()) fsyncSync(this.#file);
     closeSync(this.#file);
@@ -125,14 +125,16 @@ export class TapOutput {
     return room;
   }
 
-  /** It is over: nothing more is taken. */
+  /** The tap is over: no further entry is accepted. */
   stop(): void {
     this.#isOver = true;
     this.#end();
   }
 }
 
-/** @throws PspError FILE_UNWRITABLE, for a file with something in it too. */
+/**
+ * @throws PspError FILE_UNWRITABLE, also for a file that is not empty.
+ */
 function openNew(file: string, force: boolean): number {
   const stat = statSync(file, { throwIfNoEntry: false });
   const isNew = stat === undefined || stat.isFile();
@@ -143,7 +145,7 @@ function openNew(file: string, force: boolean): number {
     const creating = isNew ? constants.O_CREAT | constants.O_EXCL : 0;
     const opened = openSync(file, constants.O_WRONLY | creating, 0o600);
     if (isNew) return opened;
-    // A write to a pipe that nobody reads must not keep the process from ending.
+    // A write to a pipe that no process reads must not keep the process from ending.
     const unblocked = reopened(opened);
     if (unblocked !== opened) closeSync(opened);
     return unblocked;

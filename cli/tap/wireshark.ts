@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wireshark, or tshark, as the reader of `psp tap samples --wireshark`: a process of its own session with our
-// dissector, fed with pcapng through its standard input. When the tap ends, its input ends: tshark is waited for,
-// Wireshark stays open with what it was given.
+// Wireshark, or tshark, as the reader of `psp tap samples --wireshark`: a process in its own session with our
+// dissector, which receives pcapng through its standard input. When the tap ends, its input ends: the command waits
+// for tshark, and Wireshark stays open with the samples it has.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { basename } from 'node:path';
@@ -13,14 +13,14 @@ import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 
 const dissector = fromPackageRoot('docs/wireshark/psp.lua');
 
-/** Whether it prints to our standard output, rather than opening a window. */
+/** Whether it prints to our standard output instead of opening a window. */
 const prints = (program: string): boolean => basename(program).startsWith('tshark');
 
 export class Wireshark {
   readonly outlet: Outlet;
-  /** Resolves when it has ended, however it did. */
+  /** Resolves when it has ended, with any result. */
   readonly ended: Promise<void>;
-  /** How it ended, when that was not as it should. */
+  /** How it ended, if that was a failure. */
   fault: string | undefined;
 
   private constructor(
@@ -40,7 +40,7 @@ export class Wireshark {
    */
   static async start(program: string): Promise<Wireshark> {
     const live = prints(program) ? '-l' : '-k';
-    // Of its own session, so that a Ctrl-C at the terminal reaches only us.
+    // In its own session, so that a Ctrl-C at the terminal reaches only this process.
     const child = spawn(program, [live, '-i', '-', '-X', `lua_script:${dissector}`], {
       stdio: ['pipe', 'inherit', 'inherit'],
       detached: true,
@@ -53,7 +53,7 @@ export class Wireshark {
     return new Wireshark(program, child, child.stdin as Writable);
   }
 
-  /** No more comes. Resolves when nothing holds us here any longer. */
+  /** No further input follows. Resolves when the command does not need to wait any longer. */
   async close(): Promise<void> {
     this.input.destroy();
     if (prints(this.program)) await this.ended;
@@ -61,10 +61,10 @@ export class Wireshark {
   }
 }
 
-/** A process's standard input. A chunk that it no longer reads is Gone. */
+/** A process's standard input. A chunk that it no longer reads results in Gone. */
 class InputOutlet implements Outlet {
   constructor(private readonly input: Writable) {
-    // Reported to the callback too.
+    // Also reported to the callback.
     input.on('error', () => undefined);
   }
 
@@ -80,7 +80,7 @@ class InputOutlet implements Outlet {
 function unusable(program: string, code: string, cause: unknown): PspError {
   const debianPackage = prints(program) ? 'tshark' : 'wireshark';
   const remedy =
-    `install it (Debian: apt install ${debianPackage}), or take the samples where it is: ` +
+    `install it (Debian: apt install ${debianPackage}), or write the samples to a file and open it elsewhere: ` +
     `psp tap samples -w FILE, then wireshark -X lua_script:${dissector} FILE`;
   const detail = code === 'ENOENT' ? 'there is no such program' : code;
   return new PspError('FILE_UNREADABLE', { file: program, detail, remedy }, { cause });

@@ -197,7 +197,7 @@ describe('a packet of another flow under a valid SPI', () => {
   it('is reported in status, metrics, log and audit while it is possible', async () => {
     const { status, log, audit } = await told(net.a);
     expect(status).toMatch(/^note ingress_acl: ingressAcl is false: /m);
-    expect(status).toMatch(/^ingressAcl is false: whatever is authentic is let in$/m);
+    expect(status).toMatch(/^ingressAcl is false: every packet that authenticates is admitted$/m);
     expect(log).toMatch(/"err":"ingressAcl: .*"less protection by configuration"/);
     expect(audit).toContain('"psp.acl.disabled"');
     const enabled = async (gateway: Gateway) => (await series(gateway)).psp_ingress_acl_enabled;

@@ -258,12 +258,8 @@ describe('psp config check reports before anything is cut', () => {
       await until('the session stands', () => ssh.stdout?.readableLength !== 0);
       const told = await warnings();
       expect(told).toContainEqual(expect.stringMatching(/^secured\.port: veth-wire has 203\.0\.113\.1: /));
-      expect(told).toContainEqual(
-        expect.stringMatching(/^secured\.port: the default route leaves by veth-wire/),
-      );
-      expect(told).toContainEqual(
-        expect.stringMatching(/^secured\.port: an SSH session comes in by veth-wire/),
-      );
+      expect(told).toContainEqual(expect.stringMatching(/^secured\.port: the default route uses veth-wire/));
+      expect(told).toContainEqual(expect.stringMatching(/^secured\.port: an SSH session uses veth-wire/));
       expect(told).toContainEqual(expect.stringMatching(/^unsecured\.port: veth-host belongs to br-test/));
     } finally {
       ssh.kill('SIGKILL');
@@ -338,7 +334,7 @@ describe('psp config check reports before anything is cut', () => {
     try {
       expect(await faults()).toEqual([
         `${secret}: expected mode 0640 or less (chmod 0640 ${secret}), received mode 0644`,
-        `${password}: expected a good file (make it with \`psp init\`), received ENOENT`,
+        `${password}: expected a valid file (make it with \`psp init\`), received ENOENT`,
       ]);
     } finally {
       renameSync(`${password}.away`, password);

@@ -191,7 +191,7 @@ describe('psp audit verify', () => {
     ]);
   });
 
-  it('names gaps, what is there twice and what stands behind a later one, and tells which has a reason', async () => {
+  it('names gaps, what occurs twice and what follows a later number, and tells which has a reason', async () => {
     const incarnation = '00000000000000ff';
     for (const n of [1, 2, 5, 9, 7, 7]) await forge(incarnation, n);
     await forge(incarnation, 10, [3, 4]);
@@ -218,7 +218,7 @@ describe('psp audit verify', () => {
     const text = await psp('audit', 'verify');
     expect(text.code).toBe(1);
     expect(text.lines).toContain(`psp:/a/dataplane ${incarnation}: 6 to 6 MISSING`);
-    expect(text.lines.at(-1)).toBe('the audit is not whole');
+    expect(text.lines.at(-1)).toBe('the audit trail is incomplete');
   });
 
   it('knows that a stream at its limit has dropped its oldest', async () => {

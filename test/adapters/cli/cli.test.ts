@@ -171,21 +171,21 @@ describe('psp pipeline', () => {
     expect(await psp('pipeline')).toBe(0);
     expect(stdout).toBe(`\
 egress: the unsecured port received 8 frames
-PIPE                      HIT  MISS
-ingress_root (both ways)    9     2
-egress_root                 6     1
-egress_acl                  5     1
-egress_sampling             0     0
+PIPE                            HIT  MISS
+ingress_root (both directions)    9     2
+egress_root                       6     1
+egress_acl                        5     1
+egress_sampling                   0     0
 dropped 1 as no_peer
 the secured port sent 5 frames
 
 ingress: the secured port received 3 frames
-PIPE                      HIT  MISS
-ingress_root (both ways)    9     2
-ingress_decrypt             2     1
-ingress_sampling            0     2
-ingress_acl                 2     0
-syndrome_stats              1     0
+PIPE                            HIT  MISS
+ingress_root (both directions)    9     2
+ingress_decrypt                   2     1
+ingress_sampling                  0     2
+ingress_acl                       2     0
+syndrome_stats                    1     0
 dropped 1 as icv_failure
 the unsecured port sent 2 frames
 `);
@@ -279,7 +279,7 @@ describe('psp status', () => {
     expect(stdout).toContain(
       'generation 3, 3 h old; the next rotation waits for 4 flows to be answered and 120 ms of drain',
     );
-    expect(stdout).toContain('sampling takes one of 1024 packets that leave\n');
+    expect(stdout).toContain('sampling copies one of 1024 packets that leave\n');
     expect(stdout).toMatch(/no_peer +egress +12/);
     expect(stdout).not.toContain('bad_icv');
     expect(stdout).toMatch(/egress_acl +7 +1/);
@@ -303,7 +303,7 @@ describe('psp status', () => {
     expect(await psp('status')).toBe(0);
     expect(stdout).toMatch(/^node a is well\n/);
     expect(stdout).toContain('no packet was dropped');
-    expect(stdout).toContain('the next rotation may go');
+    expect(stdout).toContain('the next rotation is possible now');
     expect(stdout).toContain('sampling is off');
   });
 
@@ -318,7 +318,7 @@ describe('psp status', () => {
     expect(await psp('status')).toBe(0);
     expect(stdout).toMatch(/^b +transport +NOT ENCRYPTED \(authOnly\) +no +0 +1400 +off$/m);
     expect(stdout).toMatch(/^c +tunnel +encrypted +yes +10 +- +1\/8$/m);
-    expect(stdout).toContain('ingressAcl is false: whatever is authentic is let in');
+    expect(stdout).toContain('ingressAcl is false: every packet that authenticates is admitted');
     expect(stdout).toContain('sampling is off; one of 8 towards c\n');
     expect(stdout).toMatch(/PASSED UNENCRYPTED BY +EGRESS +INGRESS\n198\.51\.100\.0\/24 udp port 53 +17 +18/);
     stdout = '';
@@ -479,7 +479,7 @@ describe('psp flows', () => {
     expect(await psp('flows', '--limit', '2100')).toBe(0);
     expect(asked).toEqual([1000, 1000, 100]);
     expect(stdout.trim().split('\n')).toHaveLength(2102);
-    expect(stdout).toContain('there are more: psp flows --cursor 2100');
+    expect(stdout).toContain('there are more flows: psp flows --cursor 2100');
     stdout = '';
     expect(await psp('flows', '--cursor', '2100')).toBe(0);
     expect(stdout.trim().split('\n')).toHaveLength(401);
@@ -534,7 +534,7 @@ describe('psp rotate', () => {
   it('ends with 0 and the new generation', async () => {
     await dataplane({ rotated: { generation: 4, reofferedFlows: 12 } });
     expect(await psp('rotate')).toBe(0);
-    expect(stdout).toBe('rotated to generation 4; 12 flows are offered anew\n');
+    expect(stdout).toBe('rotated to generation 4; 12 flows get new offers\n');
   });
 
   it('ends with 3 and the wait while the last one is not over', async () => {
@@ -610,7 +610,7 @@ describe('psp sampling', () => {
   it('says so when the dataplane runs by a node file without the peer', async () => {
     await dataplane({ sampling: () => ({ code: 'PAYLOAD_INVALID', egressLog2: undefined }) });
     expect(await psp('sampling', '4', '--peer', 'b')).toBe(1);
-    expect(stderr).toMatch(/refused it for peer b; it may run by an older node file\n$/);
+    expect(stderr).toMatch(/refused it for peer b; it may run with an older node file\n$/);
   });
 
   it('shows what is set', async () => {

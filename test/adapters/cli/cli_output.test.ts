@@ -49,7 +49,7 @@ function into(file: string, args: string[]): { status: number | null; stderr: st
 }
 
 describe('standard output on a full disk', () => {
-  const full = /^psp: FILE_UNWRITABLE: standard output cannot be written \(ENOSPC\).*not whole\n$/;
+  const full = /^psp: FILE_UNWRITABLE: standard output cannot be written \(ENOSPC\).*incomplete\n$/;
 
   it('fails every command, whatever it prints', () => {
     for (const args of [['--help'], ['--version'], ['status', '--help']]) {

@@ -191,7 +191,9 @@ describe('psp init', () => {
     await init('a', 'b', '--from', examples);
     copyFileSync(join(out(), 'a/tls/node.key'), join(out(), 'b/tls/node.key'));
     expect(await init('b')).toBe(1);
-    expect(said.stderr).toMatch(/^psp: FILE_UNREADABLE: .*b\/tls\/node\.crt .*not its own.*remove both/);
+    expect(said.stderr).toMatch(
+      /^psp: FILE_UNREADABLE: .*b\/tls\/node\.crt .*does not belong to it.*remove both/,
+    );
     said.stderr = '';
     rmSync(join(out(), 'ca/ca.key'));
     expect(await init('c')).toBe(1);

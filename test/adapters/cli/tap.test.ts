@@ -160,7 +160,7 @@ describe('psp tap', () => {
   it('goes on without audit events where their server is away', async () => {
     node = nodeFolder(server, '{}', nobody);
     const running = await tap();
-    expect(running.err()).toMatch(/^psp: audit events are not heard: .*127\.0\.0\.1:2.*\n/);
+    expect(running.err()).toMatch(/^psp: audit events are not received: .*127\.0\.0\.1:2.*\n/);
     dataplane.publish(contracts.flowMissed, wanted);
     await expect.poll(() => lines(running).length).toBe(1);
     await interrupt(running);
@@ -345,7 +345,7 @@ describe('the reader of a tap', () => {
     running.child.kill('SIGINT');
     expect(await running.ended).toBe(0);
     closeSync(reader);
-    expect(running.err()).toMatch(/psp: \d+ dropped, the output is slower than the bus/);
+    expect(running.err()).toMatch(/psp: \d+ dropped, because the output is slower than the bus/);
   });
 
   it('who does not read loses messages, which are counted and told', async () => {
@@ -358,6 +358,6 @@ describe('the reader of a tap', () => {
     expect((await exit)[0]).toBe(0);
     running.child.stdout?.resume();
     await running.ended;
-    expect(running.err()).toMatch(/psp: \d{5,} dropped, the output is slower than the bus/);
+    expect(running.err()).toMatch(/psp: \d{5,} dropped, because the output is slower than the bus/);
   });
 });
