@@ -270,11 +270,11 @@ describe('psp config check reports before anything is cut', () => {
     }
   });
 
-  it('an MTU that is too small, or too small for what hosts send', async () => {
+  it('an MTU that is too small, or too small for the packets of hosts', async () => {
     try {
       ip('link', 'set', 'veth-wire', 'mtu', '1559');
       expect(await warnings()).toEqual([
-        expect.stringMatching(/^secured\.port: its MTU is 1559, .* needs 1560 /),
+        expect.stringMatching(/^secured\.port: its MTU is 1559, .* need 1560 /),
       ]);
       ip('link', 'set', 'veth-wire', 'mtu', '575');
       expect(await faults()).toEqual(['secured.port: expected an MTU of at least 576, received 575']);
@@ -306,7 +306,7 @@ describe('psp config check reports before anything is cut', () => {
         (yaml) => yaml.replace('198.51.100.1:3000', '203.0.113.1:3000'),
         async () =>
           expect(await faults()).toEqual([
-            expect.stringMatching(/^keyExchange\.listen: .*none of the two ports.*203\.0\.113\.1.*veth-host/),
+            expect.stringMatching(/^keyExchange\.listen: .*other than the two ports.*203\.0\.113\.1.*veth-host/),
           ]),
       );
     } finally {
