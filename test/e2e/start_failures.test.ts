@@ -306,7 +306,9 @@ describe('psp config check reports before anything is cut', () => {
         (yaml) => yaml.replace('198.51.100.1:3000', '203.0.113.1:3000'),
         async () =>
           expect(await faults()).toEqual([
-            expect.stringMatching(/^keyExchange\.listen: .*other than the two ports.*203\.0\.113\.1.*veth-host/),
+            expect.stringMatching(
+              /^keyExchange\.listen: .*other than the two ports.*203\.0\.113\.1.*veth-host/,
+            ),
           ]),
       );
     } finally {
