@@ -91,15 +91,15 @@ std::string numbered(const char* what, unsigned number, int digits) {
   return text;
 }
 
-class Walk {
+class LayerParser {
  public:
-  Walk(std::span<const uint8_t> frame, const LinkFront& front, bool nested)
-      : frame_(frame), nested_(nested), at_(front.length), type_offset_(front.type_offset) {}
+  LayerParser(std::span<const uint8_t> frame, const LinkHeader& link, bool nested)
+      : frame_(frame), nested_(nested), at_(link.length), type_offset_(link.type_offset) {}
 
-  Layers run(uint16_t link_type, const LinkFront& front) {
+  Layers run(uint16_t link_type, const LinkHeader& link) {
     const bool ethernet = link_type == kEthernetLink;
-    if (!front.named) {
-      read_raw(front);
+    if (!link.has_ether_type) {
+      read_raw(link);
     } else if (frame_.size() < at_) {
       set_truncated();
     } else if (ethernet && u16(type_offset_) <= kMax8023Length) {
@@ -130,22 +130,22 @@ class Walk {
   void add_length(size_t offset, size_t base, size_t max) {
     layers_.lengths[layers_.length_count++] = {offset, base, max};
   }
-  void name(VersionField version_field, size_t offset) {
+  void set_version_field(VersionField version_field, size_t offset) {
     layers_.version_field = version_field;
     layers_.version_offset = offset;
   }
 
-  void read_raw(const LinkFront& front) {
-    name(front.any_version ? VersionField::kNone : VersionField::kFixed, 0);
+  void read_raw(const LinkHeader& link) {
+    set_version_field(link.any_version ? VersionField::kNone : VersionField::kFixed, 0);
     if (frame_.empty()) return set_kind("empty");
-    if (front.ip_version == 0) return set_kind("neither IPv4 nor IPv6");
-    found(front.ip_version);
+    if (link.ip_version == 0) return set_kind("neither IPv4 nor IPv6");
+    found(link.ip_version);
   }
 
   // Continues after the EtherType at type_offset_.
   void read_type() {
     const uint16_t type = u16(type_offset_);
-    name(VersionField::kEtherType, type_offset_);
+    set_version_field(VersionField::kEtherType, type_offset_);
     if (type == kEtherTypeIpv4) return found(4);
     if (type == kEtherTypeIpv6) return found(6);
     if (is_vlan_tag(type)) return set_truncated();
@@ -164,7 +164,7 @@ class Walk {
     const uint8_t destination = frame_[at_], source = frame_[at_ + 1] & 0xfe, control = frame_[at_ + 2];
     if (destination == kLlcIp && source == kLlcIp && control == kUnnumbered) {
       at_ += 3;
-      name(VersionField::kFixed, 0);
+      set_version_field(VersionField::kFixed, 0);
       return found(4);
     }
     if (destination != kSnap || source != kSnap || control != kUnnumbered)
@@ -196,7 +196,7 @@ class Walk {
     add_length(header + 4, at_, UINT16_MAX);
     if (frame_[header + 1] != 0) return set_kind("PPPoE");
     if (!has(2)) return set_truncated();
-    name(VersionField::kPppProtocol, at_);
+    set_version_field(VersionField::kPppProtocol, at_);
     const uint16_t protocol = u16(at_);
     // A protocol field of one octet is odd (RFC 1661 section 6.5), which RFC 2516 advises against.
     if (frame_[at_] & 1) return set_kind("PPP with a compressed protocol field", true);
@@ -219,7 +219,7 @@ class Walk {
     } while ((entry & kBottomOfStack) == 0);
     const uint32_t label = entry & kLabelMask;
     const bool null = label == kIpv4Null || label == kIpv6Null;
-    name(null ? VersionField::kMplsLabel : VersionField::kNone, at_ - kLabel);
+    set_version_field(null ? VersionField::kMplsLabel : VersionField::kNone, at_ - kLabel);
     if (null) return found(label == kIpv4Null ? 4 : 6);
     if (!has(1)) return set_truncated();
     const uint8_t version = frame_[at_] >> 4;
@@ -235,8 +235,8 @@ class Walk {
     if (nested_) return true;
     if (!has(skip)) return false;
     const std::span<const uint8_t> inner = frame_.subspan(at_ + skip);
-    const LinkFront front = *read_link(kEthernetLink, inner);
-    const Layers layers = Walk(inner, front, true).run(kEthernetLink, front);
+    const LinkHeader link = *read_link(kEthernetLink, inner);
+    const Layers layers = LayerParser(inner, link, true).run(kEthernetLink, link);
     return layers.ip_version != 0 || layers.may_hide_ip;
   }
 
@@ -250,9 +250,9 @@ class Walk {
 }  // namespace
 
 std::optional<Layers> read_layers(uint16_t link_type, std::span<const uint8_t> frame) {
-  const std::optional<LinkFront> front = read_link(link_type, frame);
-  if (!front) return std::nullopt;
-  return Walk(frame, *front, false).run(link_type, *front);
+  const std::optional<LinkHeader> link = read_link(link_type, frame);
+  if (!link) return std::nullopt;
+  return LayerParser(frame, *link, false).run(link_type, *link);
 }
 
 bool lengths_hold(const Layers& layers, size_t packet_length, const uint8_t* octets) {
@@ -264,7 +264,7 @@ bool lengths_hold(const Layers& layers, size_t packet_length, const uint8_t* oct
 }
 
 const char* rewrite_layers(const Layers& layers, uint8_t version, size_t packet_length, uint8_t* octets) {
-  uint8_t* const name = octets + layers.version_offset;
+  uint8_t* const field = octets + layers.version_offset;
   switch (layers.version_field) {
     case VersionField::kNone:
       break;
@@ -273,13 +273,13 @@ const char* rewrite_layers(const Layers& layers, uint8_t version, size_t packet_
         return "its link type supports one IP version only, and the new packet has the other one";
       break;
     case VersionField::kEtherType:
-      store_u16(name, version == 4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
+      store_u16(field, version == 4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
       break;
     case VersionField::kPppProtocol:
-      store_u16(name, version == 4 ? kPppIpv4 : kPppIpv6);
+      store_u16(field, version == 4 ? kPppIpv4 : kPppIpv6);
       break;
     case VersionField::kMplsLabel:
-      store_u32(name, (load_u32(name) & ~kLabelMask) | (version == 4 ? kIpv4Null : kIpv6Null));
+      store_u32(field, (load_u32(field) & ~kLabelMask) | (version == 4 ? kIpv4Null : kIpv6Null));
   }
   for (size_t i = 0; i < layers.length_count; i++) {
     const Layers::LengthField& field = layers.lengths[i];

@@ -17,7 +17,7 @@ struct Link {
   uint16_t type;
   size_t length;       // of the header
   size_t type_offset;  // of the EtherType in it
-  uint8_t ip_version;  // of link types without an EtherType; 0: the packet tells
+  uint8_t ip_version;  // of link types without an EtherType; 0: derived from the packet
   bool has_ether_type;
 };
 
@@ -39,33 +39,33 @@ uint8_t ip_version_of(uint8_t first_octet) {
   return version == 4 || version == 6 ? version : 0;
 }
 
-void read_ether_type(std::span<const uint8_t> frame, LinkFront* front) {
-  if (frame.size() < front->length) return;
-  uint16_t type = load_u16(frame.data() + front->type_offset);
-  while (is_vlan_tag(type) && frame.size() >= front->length + kVlanTag) {
-    front->type_offset = front->length + 2;
-    front->length += kVlanTag;
-    type = load_u16(frame.data() + front->type_offset);
+void read_ether_type(std::span<const uint8_t> frame, LinkHeader* header) {
+  if (frame.size() < header->length) return;
+  uint16_t type = load_u16(frame.data() + header->type_offset);
+  while (is_vlan_tag(type) && frame.size() >= header->length + kVlanTag) {
+    header->type_offset = header->length + 2;
+    header->length += kVlanTag;
+    type = load_u16(frame.data() + header->type_offset);
   }
-  if (type == kEtherTypeIpv4) front->ip_version = 4;
-  if (type == kEtherTypeIpv6) front->ip_version = 6;
+  if (type == kEtherTypeIpv4) header->ip_version = 4;
+  if (type == kEtherTypeIpv6) header->ip_version = 6;
 }
 
 }  // namespace
 
-std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> frame) {
+std::optional<LinkHeader> read_link(uint16_t link_type, std::span<const uint8_t> frame) {
   for (const Link& link : kLinks) {
     if (link.type != link_type) continue;
-    LinkFront front{.length = link.length,
-                    .named = link.has_ether_type,
-                    .type_offset = link.type_offset,
-                    .any_version = link.ip_version == 0};
+    LinkHeader header{.length = link.length,
+                      .has_ether_type = link.has_ether_type,
+                      .type_offset = link.type_offset,
+                      .any_version = link.ip_version == 0};
     if (link.has_ether_type) {
-      read_ether_type(frame, &front);
+      read_ether_type(frame, &header);
     } else if (!frame.empty()) {
-      front.ip_version = link.ip_version != 0 ? link.ip_version : ip_version_of(frame[0]);
+      header.ip_version = link.ip_version != 0 ? link.ip_version : ip_version_of(frame[0]);
     }
-    return front;
+    return header;
   }
   return std::nullopt;
 }

@@ -11,10 +11,10 @@
 
 namespace psp {
 
-struct LinkFront {
-  size_t length = 0;       // octets before the IP packet
-  uint8_t ip_version = 0;  // 4 or 6, from the header or else from the packet; 0: no IP
-  bool named = false;      // an EtherType at type_offset gives the version
+struct LinkHeader {
+  size_t length = 0;            // octets before the IP packet
+  uint8_t ip_version = 0;       // 4 or 6, from the header or else from the packet; 0: no IP
+  bool has_ether_type = false;  // an EtherType at type_offset gives the version
   size_t type_offset = 0;
   bool any_version = true;  // false: the link type implies one version
 };
@@ -22,7 +22,7 @@ struct LinkFront {
 // Reads the link header of a frame: Ethernet (1), Linux cooked (113, 276) or raw IP (101, 228, 229, and 12
 // and 14 as some systems write it). Returns nothing for other link types. A frame that ends inside its link
 // header has no IP.
-std::optional<LinkFront> read_link(uint16_t link_type, std::span<const uint8_t> frame);
+std::optional<LinkHeader> read_link(uint16_t link_type, std::span<const uint8_t> frame);
 
 // Why a frame of another link type is not processed, as a text that completes a sentence about it.
 std::string unsupported_link_detail(uint16_t link_type);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UDP checksums of whole datagrams, for peers that require them.
+// UDP checksums of complete datagrams, for peers that require them.
 #include "psp/encapsulation.h"
 
 #include "psp/octets.h"

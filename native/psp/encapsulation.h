@@ -104,7 +104,7 @@ inline void lay_out_opening(void* expanded_key, const Header& header, uint8_t* p
   *job = {expanded_key, payload, static_cast<uint32_t>(aad), static_cast<uint32_t>(end - aad)};
 }
 
-// Computes and writes the checksum of a whole datagram; a checksum of 0 is sent as 0xffff (RFC 768).
+// Computes and writes the checksum of a complete datagram; a checksum of 0 is sent as 0xffff (RFC 768).
 // `destination` is the final destination, also if a routing header follows.
 void write_udp_checksum(const Address& source, const Address& destination, uint8_t* udp);
 

@@ -35,7 +35,7 @@ inline constexpr uint8_t kPlainIpv4 = 0x45;
 // is set. The gateway sends packets that must not be fragmented with identification 0 (RFC 6864).
 inline constexpr uint16_t kDontFragment = 0x4000, kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
 inline constexpr uint16_t kAnyFragment = kMoreFragments | kFragmentOffset;
-// The offset in an IPv6 fragment header, which counts octets as it stands (RFC 8200 section 4.5).
+// The offset in an IPv6 fragment header, which is in octets (RFC 8200 section 4.5).
 inline constexpr uint16_t kIpv6FragmentOffset = 0xfff8;
 
 // Octets from the start of a UDP or TCP header to a field (RFC 768, RFC 9293).

@@ -15,13 +15,13 @@ class ReplayWindow {
   // Returns true once for each counter inside the window.
   bool admit(uint64_t counter) {
     if (counter > highest_) {
-      const uint64_t ahead = counter - highest_;
-      seen_ = ahead < kWidth ? seen_ << ahead : std::bitset<kWidth>();
+      const uint64_t advance = counter - highest_;
+      seen_ = advance < kWidth ? seen_ << advance : std::bitset<kWidth>();
       highest_ = counter;
     }
-    const uint64_t behind = highest_ - counter;
-    if (behind >= kWidth || seen_[behind]) return false;
-    seen_[behind] = true;
+    const uint64_t age = highest_ - counter;
+    if (age >= kWidth || seen_[age]) return false;
+    seen_[age] = true;
     return true;
   }
 

@@ -111,8 +111,8 @@ void wipe(void* memory, size_t length) {
 void* allocate_secret(size_t length) {
   if (length > kMaxCell) {
     if (length > SIZE_MAX - 2 * kPage) throw std::bad_alloc();
-    const size_t whole = (length + kMinCell + kPage - 1) / kPage * kPage;
-    return reinterpret_cast<uint8_t*>(map(whole)) + kMinCell;
+    const size_t rounded = (length + kMinCell + kPage - 1) / kPage * kPage;
+    return reinterpret_cast<uint8_t*>(map(rounded)) + kMinCell;
   }
   const size_t cell = cell_size(length);
   const std::lock_guard lock(mutex);
@@ -147,10 +147,10 @@ void free_secret(void* memory, size_t length) {
 void populate_secret(void* memory, size_t length) {
   const auto start = reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1);
   void* const first = reinterpret_cast<void*>(start);
-  const size_t whole = (reinterpret_cast<uintptr_t>(memory) + length - start + kPage - 1) & ~(kPage - 1);
-  madvise(first, whole, MADV_HUGEPAGE);
+  const size_t rounded = (reinterpret_cast<uintptr_t>(memory) + length - start + kPage - 1) & ~(kPage - 1);
+  madvise(first, rounded, MADV_HUGEPAGE);
   // Kernels before 5.14 do not support this; the pages are then faulted in on first write.
-  madvise(first, whole, MADV_POPULATE_WRITE);
+  madvise(first, rounded, MADV_POPULATE_WRITE);
 }
 
 size_t unlocked_bytes() {

@@ -39,11 +39,11 @@ std::optional<uint16_t> too_big_mtu_of(uint8_t version, std::span<const uint8_t>
 
 Dissection dissect(std::span<const uint8_t> frame) {
   Dissection dissection;
-  const auto front = read_link(kEthernetLink, frame);
-  if (!front || frame.size() < front->length) return dissection;
-  dissection.ether_type = load_u16(frame.data() + front->type_offset);
-  if (front->ip_version == 0) return dissection;
-  const std::span<const uint8_t> octets = frame.subspan(front->length);
+  const auto link = read_link(kEthernetLink, frame);
+  if (!link || frame.size() < link->length) return dissection;
+  dissection.ether_type = load_u16(frame.data() + link->type_offset);
+  if (link->ip_version == 0) return dissection;
+  const std::span<const uint8_t> octets = frame.subspan(link->length);
   IpPacket ip;
   if (read_ip(octets.data(), octets.size(), &ip) != IpFault::kNone) return dissection;
   dissection.ip = ip;

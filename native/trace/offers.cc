@@ -43,12 +43,12 @@ Offers::Offers(const EngineConfig& config, const Peers& peers,
       reassembly_(kUncounted, unused_) {}
 
 std::optional<InnerDissection> Offers::scan(std::span<const uint8_t> frame, uint64_t now_ms) {
-  const auto front = read_link(kEthernetLink, frame);
-  if (!front || front->ip_version == 0) return std::nullopt;
+  const auto link = read_link(kEthernetLink, frame);
+  if (!link || link->ip_version == 0) return std::nullopt;
   Packet packet;
   packet.mbuf = port_.packet_of(frame);
   if (packet.mbuf == nullptr) return std::nullopt;
-  rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(front->length - kEthernetLength));
+  rte_pktmbuf_adj(packet.mbuf, static_cast<uint16_t>(link->length - kEthernetLength));
   Budget all = Budget::unlimited();
   reassembly_.tick(now_ms, all);
   const bool is_ip = read_ip(packet.layer3(), packet.layer3_length(), &packet.ip) == IpFault::kNone;

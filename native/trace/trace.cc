@@ -26,10 +26,10 @@ struct ReadFrame {
 
 // `max_length`: the longest packet that the port accepts, in octets.
 std::string why_skipped(const CaptureRecord& record, size_t max_length) {
-  const auto front = read_link(record.interface->link_type, record.frame);
-  if (!front) return unsupported_link_detail(record.interface->link_type);
+  const auto link = read_link(record.interface->link_type, record.frame);
+  if (!link) return unsupported_link_detail(record.interface->link_type);
   if (record.is_truncated()) return truncation_detail(record);
-  if (record.frame.size() > front->length + max_length) {
+  if (record.frame.size() > link->length + max_length) {
     return "it is longer than the port's MTU: a GSO packet, and a capture does not contain how to segment it";
   }
   return "";
@@ -39,14 +39,14 @@ std::string why_skipped(const CaptureRecord& record, size_t max_length) {
 std::vector<uint8_t> ethernet_of(const CaptureRecord& record) {
   const std::span<const uint8_t> frame = record.frame;
   if (record.interface->link_type == kEthernetLink) return {frame.begin(), frame.end()};
-  const LinkFront front = *read_link(record.interface->link_type, frame);
-  if (frame.size() < front.length) return {};
-  std::vector<uint8_t> octets(kEthernetLength + frame.size() - front.length);
-  const uint16_t type = front.named             ? load_u16(frame.data() + front.type_offset)
-                        : front.ip_version == 6 ? kEtherTypeIpv6
-                                                : kEtherTypeIpv4;
+  const LinkHeader link = *read_link(record.interface->link_type, frame);
+  if (frame.size() < link.length) return {};
+  std::vector<uint8_t> octets(kEthernetLength + frame.size() - link.length);
+  const uint16_t type = link.has_ether_type    ? load_u16(frame.data() + link.type_offset)
+                        : link.ip_version == 6 ? kEtherTypeIpv6
+                                               : kEtherTypeIpv4;
   store_u16(octets.data() + 12, type);
-  std::copy(frame.begin() + static_cast<ptrdiff_t>(front.length), frame.end(),
+  std::copy(frame.begin() + static_cast<ptrdiff_t>(link.length), frame.end(),
             octets.begin() + kEthernetLength);
   return octets;
 }

@@ -133,7 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   facts.checksum_offset = facts.size & 31;
   const bool sealed = facts.kind & 0x40;
   facts.kind &= 0xbf;
-  const Octets packet = mended(input.rest());
+  const Octets packet = with_fixed_checksums(input.rest());
   Octets frame = {2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 5, 8, 0};
   if (!packet.empty() && packet[0] >> 4 == 6) frame[12] = 0x86, frame[13] = 0xdd;
   frame.insert(frame.end(), packet.begin(), packet.end());

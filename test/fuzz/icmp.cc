@@ -146,7 +146,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   const uint16_t mtu = input.u16();
   const bool narrow = input.u8() & 1;
   Octets packet = input.rest();
-  mend(packet.data(), packet.size());
+  fix_checksums(packet.data(), packet.size());
   IpPacket ip;
   if (read_ip(packet.data(), packet.size(), &ip) != IpFault::kNone) return 0;
   packet.resize(ip.length);

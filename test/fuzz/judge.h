@@ -214,7 +214,7 @@ class Judge {
     store_u16(&whole[ipv6 ? 4 : 2], static_cast<uint16_t>(whole.size() - (ipv6 ? 40 : 0)));
     if (!ipv6) {
       store_u16(&whole[6], 0);
-      mend_ipv4(whole.data(), whole.size());
+      fix_ipv4_checksum(whole.data(), whole.size());
     }
     parts_ = {};
     IpPacket ip;

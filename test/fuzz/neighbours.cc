@@ -50,7 +50,7 @@ class Segment {
     packet.insert(packet.end(), rest.begin(), rest.end());
     if (packet.size() < 40) packet.resize(40);
     store_u16(&packet[4], static_cast<uint16_t>(packet.size() - 40));
-    if (mending) mend(packet.data(), packet.size());
+    if (mending) fix_checksums(packet.data(), packet.size());
     packet.shrink_to_fit();
     IpPacket ip;
     if (read_ip(packet.data(), packet.size(), &ip) != IpFault::kNone) return;

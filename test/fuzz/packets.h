@@ -23,7 +23,7 @@ inline uint16_t plain_checksum(const uint8_t* octets, size_t length, uint32_t su
 }
 
 // Sets the IPv4 header checksum if the header is complete.
-inline void mend_ipv4(uint8_t* packet, size_t length) {
+inline void fix_ipv4_checksum(uint8_t* packet, size_t length) {
   if (length < 20 || packet[0] >> 4 != 4) return;
   const size_t header = (packet[0] & 15) * size_t{4};
   if (header < 20 || header > length) return;
@@ -32,8 +32,8 @@ inline void mend_ipv4(uint8_t* packet, size_t length) {
 }
 
 // Also sets the checksum of ICMP, ICMPv6, TCP or UDP if the packet is complete.
-inline void mend(uint8_t* octets, size_t length) {
-  mend_ipv4(octets, length);
+inline void fix_checksums(uint8_t* octets, size_t length) {
+  fix_ipv4_checksum(octets, length);
   IpPacket packet;
   if (read_ip(octets, length, &packet) != IpFault::kNone || packet.fragment) return;
   const size_t there = packet.length - packet.payload_offset;
@@ -49,8 +49,8 @@ inline void mend(uint8_t* octets, size_t length) {
   store_u16(layer4 + field, plain_checksum(layer4, there, pseudo));
 }
 
-inline Octets mended(Octets octets) {
-  mend(octets.data(), octets.size());
+inline Octets with_fixed_checksums(Octets octets) {
+  fix_checksums(octets.data(), octets.size());
   return octets;
 }
 
@@ -60,7 +60,7 @@ inline bool equal_but_ecn(Octets one, Octets other) {
     if (packet->size() < 20) continue;
     if ((*packet)[0] >> 4 == 4) {
       (*packet)[1] &= 0xfc;
-      mend_ipv4(packet->data(), packet->size());
+      fix_ipv4_checksum(packet->data(), packet->size());
     } else {
       (*packet)[1] &= 0xcf;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Capture files of strangers: reading ends with the last record or a CaptureFault, never otherwise, however
-// the octets arrive; a file that could be encrypted holds no IP in the clear at the places where Ethernet has
-// it, and decrypts to the same frames.
+// Untrusted capture files: reading ends with the last record or with a CaptureFault, never otherwise, however
+// many octets each read returns. A file that can be encrypted contains no IP in the clear where Ethernet
+// frames carry it, and decrypts to the same frames.
 //
 //   u8 octets of each read | u8 version (2 bits), transport, cookie, skip bad, strict | the file
 #include <optional>
@@ -18,12 +18,13 @@
 namespace psp::fuzz {
 namespace {
 
-// Gives its octets in small pieces.
+// Returns a few octets per read.
 class SlowSource : public Source {
  public:
-  SlowSource(std::span<const uint8_t> octets, size_t piece) : rest_(octets), piece_(piece) {}
+  SlowSource(std::span<const uint8_t> octets, size_t read_length)
+      : rest_(octets), read_length_(read_length) {}
   size_t read(uint8_t* into, size_t room) override {
-    const size_t count = std::min({piece_, room, rest_.size()});
+    const size_t count = std::min({read_length_, room, rest_.size()});
     std::copy_n(rest_.begin(), count, into);
     rest_ = rest_.subspan(count);
     return count;
@@ -31,7 +32,7 @@ class SlowSource : public Source {
 
  private:
   std::span<const uint8_t> rest_;
-  size_t piece_;
+  size_t read_length_;
 };
 
 struct Frames {
@@ -89,10 +90,10 @@ std::optional<TranscodeCounts> encrypt(const Octets& file, uint8_t what, Sink& s
 
 void check_counts(const TranscodeCounts& counts) {
   require(counts.tunnel + counts.transport + counts.copied + counts.skipped == counts.frames,
-          "each frame is sealed or opened, copied or left out");
+          "each frame is sealed or opened, copied or skipped");
   uint64_t copied = 0;
   for (const auto& [kind, frames] : counts.copied_kinds) {
-    require(!kind.empty() && frames > 0, "what is copied is named");
+    require(!kind.empty() && frames > 0, "copied frames have a kind");
     copied += frames;
   }
   require(copied == counts.copied, "kinds add up");
@@ -107,7 +108,8 @@ void decrypt(const Octets& file, uint8_t what) {
   }
 }
 
-// What names IP in the plainest ways, read here anew: Ethernet with or without one tag, and SNAP.
+// Checks the most common encodings of IP with a parser of its own: Ethernet with or without one tag, and
+// SNAP.
 void require_sealed(const std::vector<Octets>& frames, const std::vector<uint16_t>& link_types) {
   constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd;
   constexpr uint64_t kSnap = 0xaaaa030000000000;
@@ -131,46 +133,47 @@ bool is_completed(const Octets& before, const Octets& after) {
   return after.size() == before.size() ? differing <= 4 : differing <= 2;
 }
 
-void there_and_back(const Octets& file, uint8_t what, const Frames& before) {
+void encrypt_and_decrypt(const Octets& file, uint8_t what, const Frames& before) {
   MemorySink sealed, opened;
-  const auto there = encrypt(file, what, sealed);
-  if (!there) return;
-  require(there->frames == before.frames.size(), "all frames are read");
-  require(what & 16 || there->skipped == 0, "none is left out without leave");
-  require(!(what & 32) || there->copied == 0, "none is copied where that is not wanted");
-  check_counts(*there);
+  const auto encrypted = encrypt(file, what, sealed);
+  if (!encrypted) return;
+  require(encrypted->frames == before.frames.size(), "all frames are read");
+  require(what & 16 || encrypted->skipped == 0, "none is skipped without skip_bad");
+  require(!(what & 32) || encrypted->copied == 0, "none is copied in strict mode");
+  check_counts(*encrypted);
   MemorySource sealed_source(sealed.octets);
-  const auto between = frames_of(sealed_source);
-  require(between && between->frames.size() == there->frames - there->skipped, "the output is a capture");
-  require_sealed(between->frames, between->link_types);
+  const auto sealed_frames = frames_of(sealed_source);
+  require(sealed_frames && sealed_frames->frames.size() == encrypted->frames - encrypted->skipped,
+          "the output is a capture");
+  require_sealed(sealed_frames->frames, sealed_frames->link_types);
   MemorySource source(sealed.octets);
-  TranscodeCounts back;
+  TranscodeCounts decrypted;
   try {
-    back = decrypt_capture(source, opened, keys());
+    decrypted = decrypt_capture(source, opened, keys());
   } catch (const CaptureFault& fault) {
     std::fprintf(stderr, "frame %llu: %s\n", static_cast<unsigned long long>(fault.frame), fault.what());
-    require(false, "what was encrypted decrypts");
+    require(false, "an encrypted file decrypts");
   }
-  check_counts(back);
-  require(back.copied == there->copied && back.tunnel == there->tunnel, "and the counts agree");
+  check_counts(decrypted);
+  require(decrypted.copied == encrypted->copied && decrypted.tunnel == encrypted->tunnel, "the counts agree");
   MemorySource result(opened.octets);
   const auto after = frames_of(result);
-  require(after && after->frames.size() == between->frames.size(), "no frame comes or goes");
-  uint64_t lost = 0, completed = 0;
+  require(after && after->frames.size() == sealed_frames->frames.size(), "the number of frames is the same");
+  uint64_t removed = 0, completed = 0;
   std::vector<uint64_t> skipped;
-  for (const SkippedFrame& frame : there->skipped_frames) skipped.push_back(frame.number);
-  if (skipped.size() != there->skipped) return;
+  for (const SkippedFrame& frame : encrypted->skipped_frames) skipped.push_back(frame.number);
+  if (skipped.size() != encrypted->skipped) return;
   for (size_t i = 0, j = 0; i < before.frames.size(); ++i) {
     if (std::find(skipped.begin(), skipped.end(), i + 1) != skipped.end()) continue;
     const Octets &was = before.frames[i], &is = after->frames[j++];
     require(is.size() <= was.size(), "no frame grew");
-    lost += was.size() - is.size();
+    removed += was.size() - is.size();
     if (std::equal(is.begin(), is.end(), was.begin())) continue;
     require(is_completed(was, is), "frames are the same, or were completed");
     ++completed;
   }
-  require(lost <= there->padding_octets, "what is missing was counted");
-  require(completed <= there->completed, "what differs was counted");
+  require(removed <= encrypted->padding_octets, "removed octets are counted");
+  require(completed <= encrypted->completed, "completed frames are counted");
 }
 
 }  // namespace
@@ -180,15 +183,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   using namespace psp;
   using namespace psp::fuzz;
   Input input(data, length);
-  const size_t piece = input.u8() + size_t{1};
+  const size_t read_length = input.u8() + size_t{1};
   const uint8_t what = input.u8();
   const Octets file = input.rest();
   MemorySource whole(file);
   const auto frames = frames_of(whole);
-  SlowSource slow(file, piece);
-  require(frames_of(slow) == frames, "how octets arrive changes nothing");
+  SlowSource slow(file, read_length);
+  require(frames_of(slow) == frames, "short reads do not change the result");
   if (!frames) return 0;
   decrypt(file, what);
-  there_and_back(file, what, *frames);
+  encrypt_and_decrypt(file, what, *frames);
   return 0;
 }

@@ -4,8 +4,8 @@
 // says, so that the code after the ICV check sees everything that a peer could send; and then again with one
 // bit flipped.
 //
-//   u8 what | u16 bit to turn | PSP header and payload in the clear
-//   what: version (2 bits), transport, IPv6, options in the front, which AEAD library
+//   u8 what | u16 bit to flip | PSP header and payload in the clear
+//   what: version (2 bits), transport, IPv6, options in the IP header, which AEAD library
 #include <cstring>
 
 #include "keys.h"
@@ -29,32 +29,32 @@ struct Case {
 };
 
 // `IP | UDP` before `length` octets.
-Octets front_of(const Case& c, size_t length) {
+Octets headers_of(const Case& c, size_t length) {
   const size_t ip = (c.ipv6 ? 40 : 20) + (c.options ? 8 : 0);
-  Octets front(ip + kUdpHeaderLength);
-  const size_t total = front.size() + length;
+  Octets headers(ip + kUdpHeaderLength);
+  const size_t total = headers.size() + length;
   if (c.ipv6) {
-    front[0] = 0x60;
-    store_u16(&front[4], static_cast<uint16_t>(total - 40));
-    front[6] = c.options ? kProtocolHopByHop : kProtocolUdp;
-    front[7] = 64;
-    front[8] = front[24] = 0xfd;
-    front[39] = 1;
-    if (c.options) front[40] = kProtocolUdp;
+    headers[0] = 0x60;
+    store_u16(&headers[4], static_cast<uint16_t>(total - 40));
+    headers[6] = c.options ? kProtocolHopByHop : kProtocolUdp;
+    headers[7] = 64;
+    headers[8] = headers[24] = 0xfd;
+    headers[39] = 1;
+    if (c.options) headers[40] = kProtocolUdp;
   } else {
-    front[0] = static_cast<uint8_t>(0x40 | ip / 4);
-    store_u16(&front[2], static_cast<uint16_t>(total));
-    front[8] = 64;
-    front[9] = kProtocolUdp;
-    front[12] = front[16] = 10;
-    front[19] = 1;
-    if (c.options) std::memset(&front[20], 1, 8);
-    mend_ipv4(front.data(), front.size());
+    headers[0] = static_cast<uint8_t>(0x40 | ip / 4);
+    store_u16(&headers[2], static_cast<uint16_t>(total));
+    headers[8] = 64;
+    headers[9] = kProtocolUdp;
+    headers[12] = headers[16] = 10;
+    headers[19] = 1;
+    if (c.options) std::memset(&headers[20], 1, 8);
+    fix_ipv4_checksum(headers.data(), headers.size());
   }
-  store_u16(&front[ip], 50000);
-  store_u16(&front[ip + 2], kUdpPort);
-  store_u16(&front[ip + 4], static_cast<uint16_t>(kUdpHeaderLength + length));
-  return front;
+  store_u16(&headers[ip], 50000);
+  store_u16(&headers[ip + 2], kUdpPort);
+  store_u16(&headers[ip + 4], static_cast<uint16_t>(kUdpHeaderLength + length));
+  return headers;
 }
 
 struct Result {
@@ -66,18 +66,18 @@ struct Result {
 
 // Opens a PSP packet, including its ICV, in memory of exactly its length.
 Result open(const Case& c, const Octets& sealed) {
-  Octets packet = front_of(c, sealed.size());
+  Octets packet = headers_of(c, sealed.size());
   const size_t at = packet.size();
   packet.insert(packet.end(), sealed.begin(), sealed.end());
   packet.shrink_to_fit();
   IpPacket outer;
-  require(read_ip(packet.data(), packet.size(), &outer) == IpFault::kNone, "the front is good");
+  require(read_ip(packet.data(), packet.size(), &outer) == IpFault::kNone, "the headers are valid");
   Result result;
   uint8_t* const payload = packet.data() + at;
   if (read_header(payload, sealed.size(), &result.header) != HeaderFault::kNone) return result;
   if (!is_known_version(result.header.version)) return result;
   result.read = true;
-  require(result.header.length() + kIcvLength <= sealed.size(), "an accepted header lies inside");
+  require(result.header.length() + kIcvLength <= sealed.size(), "an accepted header is inside the packet");
   void* const key = c.cipher.key(result.header.version);
   uint8_t* inner = nullptr;
   IpPacket ip;
@@ -92,7 +92,7 @@ Result open(const Case& c, const Octets& sealed) {
 }
 
 // The ICV that a peer would compute. Empty if the header leaves nothing to seal.
-Octets authentic(const Case& c, const Octets& plain) {
+Octets sealed_by_peer(const Case& c, const Octets& plain) {
   const size_t clear =
       is_encrypting(c.version) ? kHeaderLength + size_t{4} * (plain[2] & kMaxCryptOffset) : plain.size();
   if (clear > plain.size()) return {};
@@ -103,7 +103,7 @@ Octets authentic(const Case& c, const Octets& plain) {
   return sealed;
 }
 
-void look_at_opened(const Case& c, const Result& result, const Octets& plain) {
+void check_opened(const Case& c, const Result& result, const Octets& plain) {
   const size_t header = result.header.length();
   if (result.header.has_cookie) {
     require(result.header.cookie == load_u64(&plain[kHeaderLength]), "the cookie is in the clear");
@@ -111,19 +111,19 @@ void look_at_opened(const Case& c, const Result& result, const Octets& plain) {
   const Octets payload(plain.begin() + static_cast<ptrdiff_t>(header), plain.end());
   const uint8_t next = result.header.next_header;
   if (!c.transport) {
-    require(result.inner == payload, "a tunnel opens to what was sealed");
+    require(result.inner == payload, "tunnel mode opens to the sealed packet");
     require(next == (payload[0] >> 4 == 4 ? 4 : 41), "next header and inner version agree");
     return;
   }
-  require(next != 4 && next != 41, "transport mode carries no tunnel");
-  Octets expected = front_of(c, 0);
+  require(next != 4 && next != 41, "transport mode has no tunnel next header");
+  Octets expected = headers_of(c, 0);
   expected.resize(expected.size() - kUdpHeaderLength);
-  const size_t front = expected.size();
+  const size_t headers = expected.size();
   expected[c.ipv6 ? (c.options ? 40 : 6) : 9] = next;
   expected.insert(expected.end(), payload.begin(), payload.end());
   store_u16(&expected[c.ipv6 ? 4 : 2], static_cast<uint16_t>(expected.size() - (c.ipv6 ? 40 : 0)));
-  if (!c.ipv6) mend_ipv4(expected.data(), front);
-  require(result.inner == expected, "transport mode opens to what was sealed");
+  if (!c.ipv6) fix_ipv4_checksum(expected.data(), headers);
+  require(result.inner == expected, "transport mode opens to the sealed packet");
 }
 
 }  // namespace
@@ -134,25 +134,25 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   using namespace psp::fuzz;
   Input input(data, std::min<size_t>(length, 60000));
   const Case c(input.u8());
-  const uint16_t turned = input.u16();
+  const uint16_t flipped_bit = input.u16();
   Octets plain = input.rest();
-  require(open(c, plain).fault == OpenFault::kIcv, "nothing opens by chance");
+  require(open(c, plain).fault == OpenFault::kIcv, "a packet without a valid ICV does not open");
 
   if (plain.size() < kHeaderLength) plain.resize(kHeaderLength);
   plain[3] = static_cast<uint8_t>((plain[3] & 0xc2) | c.version << 2 | 1);
-  Octets sealed = authentic(c, plain);
+  Octets sealed = sealed_by_peer(c, plain);
   if (sealed.empty()) {
     sealed = plain;
     sealed.resize(plain.size() + kIcvLength);
-    require(!open(c, sealed).read, "a crypt offset past the payload is refused");
+    require(!open(c, sealed).read, "a crypt offset past the payload is rejected");
     return 0;
   }
   const Result result = open(c, sealed);
-  if (result.read) require(result.fault != OpenFault::kIcv, "what is authentic passes its ICV");
-  if (result.fault == OpenFault::kNone) look_at_opened(c, result, plain);
+  if (result.read) require(result.fault != OpenFault::kIcv, "an authentic packet passes the ICV check");
+  if (result.fault == OpenFault::kNone) check_opened(c, result, plain);
 
-  const size_t bit = turned % (sealed.size() * 8);
+  const size_t bit = flipped_bit % (sealed.size() * 8);
   sealed[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
-  require(open(c, sealed).fault == OpenFault::kIcv, "one turned bit and nothing opens");
+  require(open(c, sealed).fault == OpenFault::kIcv, "a packet with a flipped bit does not open");
   return 0;
 }

@@ -15,7 +15,7 @@
 namespace psp::fuzz {
 namespace {
 
-constexpr size_t kFrontAtMost = 40 + 8 + 16 + 8;
+constexpr size_t kMaxHeadroom = 40 + 8 + 16 + 8;
 
 struct Case {
   explicit Case(Input& input) {
@@ -39,7 +39,7 @@ struct Case {
     static constexpr uint8_t kFrom[4] = {192, 0, 2, 1}, kTo[4] = {192, 0, 2, 2};
     outer.source = ipv6 ? Address{0xfd, 9, 1} : mapped(kFrom);
     outer.destination = ipv6 ? Address{0xfd, 9, 2} : mapped(kTo);
-    packet = mended(input.rest());
+    packet = with_fixed_checksums(input.rest());
   }
   Header header;
   Outer outer;
@@ -48,33 +48,33 @@ struct Case {
 
 // The sealed packet, in memory of exactly the size that sealing requires; empty if it is too long.
 Octets seal(const Case& c, const Cipher& cipher, bool transport, const IpPacket& ip,
-            const TransportLayout& cut) {
+            const TransportLayout& layout) {
   const bool cookie = c.header.has_cookie;
-  const size_t front =
+  const size_t headroom =
       transport ? transport_headroom(cookie) : tunnel_headroom(!is_ipv4(c.outer.source), cookie);
-  Octets room(front + ip.length + kIcvLength);
-  uint8_t* const packet = room.data() + front;
+  Octets memory(headroom + ip.length + kIcvLength);
+  uint8_t* const packet = memory.data() + headroom;
   std::memcpy(packet, c.packet.data(), ip.length);
   void* const key = cipher.key(c.header.version);
-  uint8_t* const start = transport ? seal_transport(*cipher.aead, key, cut, c.outer.udp_source,
+  uint8_t* const start = transport ? seal_transport(*cipher.aead, key, layout, c.outer.udp_source,
                                                     c.outer.udp_checksum, c.header, packet)
                                    : seal_tunnel(*cipher.aead, key, c.outer, ip, c.header, packet);
   if (start == nullptr) return {};
-  require(start == room.data(), "sealing fills the room it asked for");
-  return room;
+  require(start == memory.data(), "sealing fills the memory that it requires");
+  return memory;
 }
 
-void look_at_header(const Case& c, const Header& header, size_t behind_iv) {
+void check_header(const Case& c, const Header& header, size_t length_after_iv) {
   const bool encrypts = is_encrypting(c.header.version);
-  const size_t most = std::min<size_t>({c.header.crypt_offset, kMaxCryptOffset, behind_iv / 4});
-  require(header.crypt_offset == (encrypts ? most : 0), "crypt offset");
+  const size_t max_offset = std::min<size_t>({c.header.crypt_offset, kMaxCryptOffset, length_after_iv / 4});
+  require(header.crypt_offset == (encrypts ? max_offset : 0), "crypt offset");
   require(header.version == c.header.version && header.spi == c.header.spi && header.iv == c.header.iv,
           "version, SPI, IV");
   require(header.sample == c.header.sample && header.drop == c.header.drop, "S and D");
   require(header.has_cookie == c.header.has_cookie && header.cookie == c.header.cookie, "cookie");
 }
 
-void look_at_outer(const Case& c, const IpPacket& outer, const IpPacket& inner, const Octets& sealed) {
+void check_outer_header(const Case& c, const IpPacket& outer, const IpPacket& inner, const Octets& sealed) {
   require(outer.source == c.outer.source && outer.destination == c.outer.destination, "outer addresses");
   const uint8_t marks = static_cast<uint8_t>(c.outer.dscp.value_or(inner.traffic_class >> 2) << 2 |
                                              (inner.traffic_class & kEcnMask));
@@ -83,10 +83,10 @@ void look_at_outer(const Case& c, const IpPacket& outer, const IpPacket& inner, 
 }
 
 // Versions 0 and 1: after the crypt offset no plaintext is left in place.
-void look_for_plaintext(const Case& c, const Octets& sealed, const Header& header, size_t length) {
-  const size_t hidden = kHeaderLength + sealed_payload_octets(length, header.has_cookie) -
-                        (kHeaderLength + size_t{4} * header.crypt_offset);
-  if (!is_encrypting(header.version) || length < 16 || hidden < length) return;
+void check_for_plaintext(const Case& c, const Octets& sealed, const Header& header, size_t length) {
+  const size_t encrypted = kHeaderLength + sealed_payload_octets(length, header.has_cookie) -
+                           (kHeaderLength + size_t{4} * header.crypt_offset);
+  if (!is_encrypting(header.version) || length < 16 || encrypted < length) return;
   const size_t end = sealed.size() - kIcvLength;
   require(!std::equal(sealed.begin() + static_cast<ptrdiff_t>(end - length),
                       sealed.begin() + static_cast<ptrdiff_t>(end),
@@ -94,20 +94,21 @@ void look_for_plaintext(const Case& c, const Octets& sealed, const Header& heade
           "no plaintext");
 }
 
-void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPacket& inner,
-                const TransportLayout& cut, const Octets& sealed) {
+void check_opening(const Case& c, const Cipher& cipher, bool transport, const IpPacket& inner,
+                   const TransportLayout& layout, const Octets& sealed) {
   Octets copy = sealed;
   IpPacket outer;
   require(read_ip(copy.data(), copy.size(), &outer) == IpFault::kNone, "a sealed packet is an IP packet");
-  require(outer.length == copy.size() && outer.protocol == kProtocolUdp && !outer.fragment, "of UDP, whole");
+  require(outer.length == copy.size() && outer.protocol == kProtocolUdp && !outer.fragment,
+          "a sealed packet is one UDP datagram");
   uint8_t* const udp = copy.data() + outer.payload_offset;
   require(load_u16(udp) == c.outer.udp_source && load_u16(udp + 2) == kUdpPort, "UDP ports");
   // With a routing header the final destination differs from the one that read_ip returns.
-  if (!transport || cut.final_destination) require(udp_checksum_ok(outer, copy.data()), "UDP checksum");
-  if (!c.outer.udp_checksum) require(load_u16(udp + 6) == 0, "no UDP checksum when none is wanted");
+  if (!transport || layout.final_destination) require(udp_checksum_ok(outer, copy.data()), "UDP checksum");
+  if (!c.outer.udp_checksum) require(load_u16(udp + 6) == 0, "no UDP checksum unless requested");
   const size_t length = load_u16(udp + 4) - kUdpHeaderLength;
   require(outer.payload_offset + kUdpHeaderLength + length == copy.size(), "UDP length");
-  if (!transport) look_at_outer(c, outer, inner, sealed);
+  if (!transport) check_outer_header(c, outer, inner, sealed);
 
   Header header;
   uint8_t* const payload = udp + kUdpHeaderLength;
@@ -121,19 +122,21 @@ void open_again(const Case& c, const Cipher& cipher, bool transport, const IpPac
   require(fault == OpenFault::kNone, "what was sealed opens");
   require(ip.length == inner.length && std::memcmp(opened, c.packet.data(), ip.length) == 0,
           "it opens to the original");
-  const size_t carried = length - header.length() - kIcvLength;
-  look_at_header(c, header, sealed_payload_octets(carried, header.has_cookie));
-  look_for_plaintext(c, sealed, header, carried);
+  const size_t payload_length = length - header.length() - kIcvLength;
+  check_header(c, header, sealed_payload_octets(payload_length, header.has_cookie));
+  check_for_plaintext(c, sealed, header, payload_length);
 }
 
-void look_at(const Case& c, bool transport, const IpPacket& ip, const TransportLayout& cut) {
+void check_mode(const Case& c, bool transport, const IpPacket& ip, const TransportLayout& layout) {
   const std::vector<Cipher>& all = ciphers();
-  const Octets sealed = seal(c, all[0], transport, ip, cut);
+  const Octets sealed = seal(c, all[0], transport, ip, layout);
   for (const Cipher& other : all) {
-    require(seal(c, other, transport, ip, cut) == sealed, "both AEAD libraries agree");
-    if (!sealed.empty()) open_again(c, other, transport, ip, cut, sealed);
+    require(seal(c, other, transport, ip, layout) == sealed, "both AEAD libraries agree");
+    if (!sealed.empty()) check_opening(c, other, transport, ip, layout, sealed);
   }
-  if (sealed.empty()) require(ip.length + kFrontAtMost + kIcvLength > UINT16_MAX, "only what is too long");
+  if (sealed.empty())
+    require(ip.length + kMaxHeadroom + kIcvLength > UINT16_MAX,
+            "only packets that are too long are rejected");
 }
 
 }  // namespace
@@ -147,8 +150,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   IpPacket ip;
   if (read_ip(c.packet.data(), c.packet.size(), &ip) != IpFault::kNone) return 0;
   c.packet.resize(ip.length);
-  look_at(c, false, ip, {});
-  TransportLayout cut;
-  if (read_transport_layout(ip, c.packet.data(), &cut) == TransportFault::kNone) look_at(c, true, ip, cut);
+  check_mode(c, false, ip, {});
+  TransportLayout layout;
+  if (read_transport_layout(ip, c.packet.data(), &layout) == TransportFault::kNone)
+    check_mode(c, true, ip, layout);
   return 0;
 }

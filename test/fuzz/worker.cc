@@ -105,7 +105,7 @@ class Run {
     const Flow flow(input.u8());
     Octets packet = input.rest();
     if (ours) readdress(packet, flow.key);
-    mend(packet.data(), packet.size());
+    fix_checksums(packet.data(), packet.size());
     from_host(ethernet(kUnsecuredMac, kHostMac, type_of(packet), packet));
   }
   // Packets of flows with a key, as many as a burst of the engine takes and more, described in so few octets
@@ -145,13 +145,13 @@ class Run {
       store_u16(&packet[4], static_cast<uint16_t>(burst_packets_));
       store_u16(&packet[6], kind.dont_fragment ? 0x4000 : 0);
     }
-    mend(packet.data(), packet.size());
+    fix_checksums(packet.data(), packet.size());
     return packet;
   }
   void from_wire(Octets frame) { gateway_.secured.received.push_back(std::move(frame)); }
   void packet_from_wire(Input input) {
     Octets packet = input.rest();
-    mend(packet.data(), packet.size());
+    fix_checksums(packet.data(), packet.size());
     from_wire(ethernet(kSecuredMac, kPeerMac, type_of(packet), packet));
   }
 
@@ -163,7 +163,7 @@ class Run {
     const uint16_t turned = input.u16();
     Octets packet = input.rest();
     if (marks & 4) readdress(packet, flow.key.reversed());
-    mend(packet.data(), packet.size());
+    fix_checksums(packet.data(), packet.size());
     send_sealed(flow, which, marks, std::move(packet), kind, turned);
   }
   void send_sealed(const Flow& flow, uint8_t which, uint8_t marks, Octets packet, uint8_t kind,
@@ -183,7 +183,7 @@ class Run {
       if (kind == 6 && flow.mode() == Mode::kTransport && ip.version == 4) {
         store_u16(&packet[4], iv_);
         store_u16(&packet[6], 0);
-        mend_ipv4(packet.data(), packet.size());
+        fix_ipv4_checksum(packet.data(), packet.size());
       }
       judge_.know_from_peer(packet);
     }
@@ -216,7 +216,7 @@ class Run {
       part.insert(part.end(), packet.begin() + static_cast<ptrdiff_t>(from),
                   packet.begin() + static_cast<ptrdiff_t>(to));
       store_u16(&part[ipv6 ? 4 : 2], static_cast<uint16_t>(part.size() - (ipv6 ? 40 : 0)));
-      mend_ipv4(part.data(), part.size());
+      fix_ipv4_checksum(part.data(), part.size());
       from_wire(ethernet(kSecuredMac, kPeerMac, type_of(part), part));
     }
   }
@@ -235,7 +235,7 @@ class Run {
     std::memcpy(from.data(), ipv6 ? &about[8] : mapped(&about[12]).data(), 16);
     const Address router = psp::address(ipv6 ? "fd00:9::7" : "192.0.2.7");
     Octets packet = ip_packet(router, from, ipv6 ? kProtocolIcmpv6 : kProtocolIcmp, icmp);
-    mend(packet.data(), packet.size());
+    fix_checksums(packet.data(), packet.size());
     from_wire(ethernet(kSecuredMac, kPeerMac, type_of(packet), packet));
   }
 
@@ -263,7 +263,7 @@ class Run {
       outer.destination = gateway_.config.secured_address.address;
       if (!seal_tunnel(*gateway_.aead, sealing.expanded(), outer, ip, header, &room[front])) return {};
       if (marks & 8) room[1] |= ipv6 ? kCongestionExperienced << 4 : kCongestionExperienced;
-      mend_ipv4(room.data(), room.size());
+      fix_ipv4_checksum(room.data(), room.size());
       return room;
     }
     TransportLayout cut;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A library to be put in front of the C library's (LD_PRELOAD): a thread that asks for memory while it is
-// named "psp polling" ends the process, with a trace of where. The gateways of the end-to-end tests run
-// behind it, so that whatever those send shows whether the packet path allocates.
+// A preload library (LD_PRELOAD) that replaces the allocator of the C library: it aborts the process with a
+// backtrace if a thread allocates memory while its name is "psp polling". The gateways of the end-to-end
+// tests run with it, so those tests also show that the packet path does not allocate.
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <pthread.h>
@@ -14,16 +14,16 @@
 
 namespace {
 
-// In memory that is there from the thread's start: finding it must not allocate.
-thread_local bool polls __attribute__((tls_model("initial-exec"))) = false;
+// Static TLS exists from the start of the thread, so access never allocates.
+thread_local bool polling __attribute__((tls_model("initial-exec"))) = false;
 
 void check() {
-  if (!polls) return;
-  polls = false;
-  constexpr char kText[] = "no_allocation: a polling thread asks for memory\n";
+  if (!polling) return;
+  polling = false;
+  constexpr char kText[] = "no_allocation: a polling thread allocates memory\n";
   if (write(STDERR_FILENO, kText, sizeof kText - 1) > 0) {
-    void* places[32];
-    backtrace_symbols_fd(places, backtrace(places, 32), STDERR_FILENO);
+    void* frames[32];
+    backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
   }
   std::abort();
 }
@@ -62,12 +62,12 @@ int posix_memalign(void** memory, size_t alignment, size_t length) {
   return *memory == nullptr ? ENOMEM : 0;
 }
 
-// Threads name themselves.
+// Polling threads set their own name.
 int pthread_setname_np(pthread_t thread, const char* name) noexcept {
   using Call = int (*)(pthread_t, const char*);
   static const auto real = reinterpret_cast<Call>(dlsym(RTLD_NEXT, "pthread_setname_np"));
-  const int done = real(thread, name);
-  if (pthread_equal(thread, pthread_self())) polls = std::strcmp(name, "psp polling") == 0;
-  return done;
+  const int result = real(thread, name);
+  if (pthread_equal(thread, pthread_self())) polling = std::strcmp(name, "psp polling") == 0;
+  return result;
 }
 }

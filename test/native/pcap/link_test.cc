@@ -16,10 +16,10 @@ TEST(Link, FindsIpAfterEthernetAndVlanTags) {
                older = {0x92, 0, 0, 7}, oldest = {0x93, 0, 0, 7};
   for (const Octets& tags : {Octets(), tag, service + tag, old + service + tag, older, oldest + tag}) {
     for (const Octets& packet : {kPacket4, kPacket6}) {
-      const auto front = read_link(1, ethernet(packet, tags));
-      ASSERT_TRUE(front);
-      EXPECT_EQ(front->length, 14 + tags.size());
-      EXPECT_EQ(front->ip_version, packet[0] >> 4);
+      const auto header = read_link(1, ethernet(packet, tags));
+      ASSERT_TRUE(header);
+      EXPECT_EQ(header->length, 14 + tags.size());
+      EXPECT_EQ(header->ip_version, packet[0] >> 4);
     }
   }
 }
