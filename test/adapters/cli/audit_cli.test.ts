@@ -104,7 +104,7 @@ async function forge(incarnation: string, sequence: number, lost?: [number, numb
 }
 
 describe('psp audit', () => {
-  it('prints every type of event as its schema says, and as lines for people', async () => {
+  it('prints every type of event according to its schema, and as lines for people', async () => {
     const producer = await rig.producer('dataplane');
     for (const type of auditTypes) {
       producer.trail.record(type, examples[type]);
@@ -124,7 +124,7 @@ describe('psp audit', () => {
     );
   });
 
-  it('begins where --since says', async () => {
+  it('starts where --since says', async () => {
     const producer = await rig.producer('stats');
     producer.record(3);
     await expect.poll(() => producer.counter('auditPublished')).toBe(3);
@@ -139,7 +139,7 @@ describe('psp audit', () => {
     expect((await psp('audit', '--since', 'yesterday')).code).toBe(2);
   });
 
-  it('follows until it is told to end, across a restart of nats-server', async () => {
+  it('follows until it is ended, across a restart of nats-server', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(3);
     const following = psp('audit', '--follow', '--json');
@@ -161,7 +161,7 @@ describe('psp audit', () => {
 });
 
 describe('psp audit verify', () => {
-  it('says what does not answer when the audit server hangs', async () => {
+  it('reports that there is no answer when the audit server hangs', async () => {
     process.kill(rig.nats.pid, 'SIGSTOP');
     try {
       const { code, stdout: printed } = await psp('audit', 'verify');
@@ -174,7 +174,7 @@ describe('psp audit verify', () => {
     }
   });
 
-  it('finds nothing missing where nothing is', async () => {
+  it('finds no missing event in a complete stream', async () => {
     const producers = [await rig.producer('dataplane'), await rig.producer('keyexchange')];
     for (const producer of producers) {
       producer.record(300);
@@ -191,7 +191,7 @@ describe('psp audit verify', () => {
     ]);
   });
 
-  it('names gaps, what occurs twice and what follows a later number, and tells which has a reason', async () => {
+  it('names gaps, duplicates and numbers out of order, and reports which have a reason', async () => {
     const incarnation = '00000000000000ff';
     for (const n of [1, 2, 5, 9, 7, 7]) await forge(incarnation, n);
     await forge(incarnation, 10, [3, 4]);
@@ -221,7 +221,7 @@ describe('psp audit verify', () => {
     expect(text.lines.at(-1)).toBe('the audit trail is incomplete');
   });
 
-  it('knows that a stream at its limit has dropped its oldest', async () => {
+  it('recognizes that a stream at its limit has removed its oldest events', async () => {
     const producer = await rig.producer('dataplane');
     await rig.operator.ensure(100_000);
     producer.record(500);
@@ -232,7 +232,7 @@ describe('psp audit verify', () => {
     expect(only.gaps).toEqual([{ first: 1, last: only.first - 1, cause: 'streamLimit' }]);
   });
 
-  it('takes no event that stands where another service may write', async () => {
+  it('does not accept an event on a subject of another service', async () => {
     const connection = await connect({
       servers: rig.nats.listen,
       user: 'sampler',
@@ -251,7 +251,7 @@ describe('psp audit verify', () => {
     expect((await psp('audit')).lines).toEqual([]);
   });
 
-  it('shows nothing that steers a terminal, and one line for each event, whatever a service writes', async () => {
+  it('shows nothing that controls a terminal, and one line for each event, whatever a service writes', async () => {
     const producer = { node: 'a', service: 'dataplane', incarnation: '00000000000000aa' } as const;
     const version = '\x1b[2J\x9b31m\u202e';
     const json = envelopeOf(producer, 1, 'service.started', { version }, Date.now());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands that speak to a running node, over a real nats-server, with answers that the test gives in the
-// services' place: what they print, as text and JSON, and their exit codes.
+// The commands for a running node, over a real nats-server, with answers that the test gives in place of the
+// services: their output, as text and JSON, and their exit codes.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -125,7 +125,7 @@ async function keyexchange(status: Parameters<typeof KeyExchangeStatus.fromParti
   bus.respond(contracts.keyexchangeStatus, () => KeyExchangeStatus.fromPartial({ ...status, id }));
   await bus.flush();
 }
-/** A service that says no more than that it is there. */
+/** A service that reports only that it exists. */
 async function plain(
   name: 'sampler' | 'stats',
   status: Partial<ServiceStatus> = {},
@@ -166,7 +166,7 @@ describe('psp pipeline', () => {
     ],
   };
 
-  it('tells the pipes of each way in the order in which packets meet them', async () => {
+  it('shows the pipes of each direction in the order in which packets meet them', async () => {
     await dataplane({ status: status as Partial<DataplaneStatus> });
     expect(await psp('pipeline')).toBe(0);
     expect(stdout).toBe(`\
@@ -191,7 +191,7 @@ the unsecured port sent 2 frames
 `);
   });
 
-  it('tells the same in JSON', async () => {
+  it('shows the same in JSON', async () => {
     await dataplane({ status: status as Partial<DataplaneStatus> });
     expect(await psp('pipeline', '--json')).toBe(0);
     expectSchema('pipeline', json());
@@ -246,7 +246,7 @@ describe('psp status', () => {
     await plain('stats');
   };
 
-  it('begins with what is wrong, since when, and tells drops that are not zero and the wait for a rotation', async () => {
+  it('starts with the faults and their age, and shows drops that are not zero and the wait for a rotation', async () => {
     const sinceMs = ago(300_000);
     await dataplane({
       status: {
@@ -286,7 +286,7 @@ describe('psp status', () => {
     expect(stdout).toMatch(/dataplane +\w{22} +0\.1\.0 +5 min/);
   });
 
-  it('tells of each peer its link, the last packet both ways, the age of its key and how exchanges ended', async () => {
+  it('shows the link of each peer, the last packet in both directions, the age of its key and the results of exchanges', async () => {
     await dataplane({ status: { traffic: [traffic, { ...traffic, name: 'c', lastKeyMs: 0n }] } });
     await keyexchange({ peers: [peer] });
     await keyexchange({ peers: [{ ...peer, link: 'failed', linkSinceMs: ago(3000), breaker: 'open' }] });
@@ -297,7 +297,7 @@ describe('psp status', () => {
     expect(stdout).toMatch(/c +- +- +- +\d+ s ago +- +- +0 +0 +0 +0 +-/);
   });
 
-  it('says that a node is well', async () => {
+  it('reports that a node is healthy', async () => {
     await dataplane({});
     await well();
     expect(await psp('status')).toBe(0);
@@ -307,7 +307,7 @@ describe('psp status', () => {
     expect(stdout).toContain('sampling is off');
   });
 
-  it('says of each peer how packets are wrapped, and above all whether they are encrypted', async () => {
+  it('shows how packets of each peer are encapsulated, and whether they are encrypted', async () => {
     const terms = [
       { ...peerTerms, name: 'b', mode: Mode.MODE_TRANSPORT, authOnly: true, mtu: 1400 },
       { ...peerTerms, name: 'c', cookie: true, cryptOffset: 10, samplingLog2: 3 },
@@ -347,7 +347,7 @@ describe('psp status', () => {
     );
   });
 
-  it('shows counters only when it is asked for them, of every service', async () => {
+  it('shows the counters of every service only with --counters', async () => {
     const counters = [
       { name: 'heldTotal', value: 3n },
       { name: 'missEvents', value: 0n },
@@ -413,13 +413,13 @@ describe('psp status', () => {
     expect(running.find(({ name }) => name === 'stats')?.startedMs).toBe(77);
   });
 
-  it('keeps to its schema when nobody answers', async () => {
+  it('conforms to its schema if no service answers', async () => {
     expect(await psp('status', '--json')).toBe(1);
     expectSchema('status', json());
     expect(json()).toMatchObject({ ok: false, dataplane: null, keyExchange: [], sampler: [], stats: [] });
   });
 
-  it('waits for a service that is slow, and for nobody else', async () => {
+  it('waits for a service that is slow, and for no other', async () => {
     await dataplane({});
     await keyexchange({});
     await plain('stats');
@@ -431,7 +431,7 @@ describe('psp status', () => {
     expect(json()).toMatchObject({ ok: true, sampler: [{ node: '' }] });
   });
 
-  it('waits no more than two seconds for one that does not answer', async () => {
+  it('waits at most two seconds for one that does not answer', async () => {
     await dataplane({});
     await keyexchange({});
     await plain('stats');
@@ -442,7 +442,7 @@ describe('psp status', () => {
     expect(performance.now() - askedAt).toBeGreaterThan(1900);
   });
 
-  it('tells every replica', async () => {
+  it('shows every replica', async () => {
     await dataplane({});
     await well();
     await keyexchange({});
@@ -473,7 +473,7 @@ describe('psp flows', () => {
     return { rows: rows.slice(Number(cursor), end), nextCursor: end < rows.length ? BigInt(end) : 0n };
   };
 
-  it('reads page by page up to the limit and tells how to go on', async () => {
+  it('reads page by page up to the limit and prints how to continue', async () => {
     await dataplane({ flows });
     asked.length = 0;
     expect(await psp('flows', '--limit', '2100')).toBe(0);
@@ -503,7 +503,7 @@ describe('psp flows', () => {
     expect(json().nextCursor).toBeNull();
   });
 
-  it('says the mode, the path MTU, and of a version that does not encrypt that it does not', async () => {
+  it('shows the mode, the path MTU, and that a version does not encrypt', async () => {
     const own = [
       { version: 3, mode: Mode.MODE_TRANSPORT, pathMtu: 1400 },
       { version: 1, mode: Mode.MODE_TUNNEL, pathMtu: 0 },
@@ -521,7 +521,7 @@ describe('psp flows', () => {
     ]);
   });
 
-  it('refuses numbers that are none, as wrong usage', async () => {
+  it('refuses invalid numbers as wrong usage', async () => {
     for (const bad of ['0', '-1', 'x', '1.5']) expect(await psp('flows', '--limit', bad)).toBe(2);
     for (const bad of ['x', '-1', '9007199254740992', '9223372036854775808']) {
       expect(await psp('flows', '--cursor', bad)).toBe(2);
@@ -537,7 +537,7 @@ describe('psp rotate', () => {
     expect(stdout).toBe('rotated to generation 4; 12 flows get new offers\n');
   });
 
-  it('ends with 3 and the wait while the last one is not over', async () => {
+  it('ends with 3 and the wait while the last one is not complete', async () => {
     await dataplane({
       rotated: { code: 'ROTATION_PENDING', generation: 4, unansweredFlows: 2, drainLeftMs: 300 },
     });
@@ -575,7 +575,7 @@ describe('psp sampling', () => {
     expect(json()).toEqual({ egressLog2, peers: [] });
   });
 
-  it('sets the rate towards one peer and tells it', async () => {
+  it('sets the rate for one peer and prints it', async () => {
     const terms = ['b'].map((name) => ({ ...peerTerms, name, samplingLog2: 4 }));
     await dataplane({ sampling: takes, status: { samplingLog2: 4, terms } });
     expect(await psp('sampling', '--peer', 'b', '2')).toBe(0);
@@ -594,7 +594,7 @@ describe('psp sampling', () => {
     expect(stdout).toBe('no packet that leaves towards b is sampled\n');
   });
 
-  it('says in one line that there is no such peer, and asks nobody', async () => {
+  it('reports in one line that there is no such peer, without a request', async () => {
     const asked: SamplingSet[] = [];
     await dataplane({
       sampling: (message) => {
@@ -607,19 +607,19 @@ describe('psp sampling', () => {
     expect(asked).toEqual([]);
   });
 
-  it('says so when the dataplane runs by a node file without the peer', async () => {
+  it('reports that the dataplane runs with a node file without the peer', async () => {
     await dataplane({ sampling: () => ({ code: 'PAYLOAD_INVALID', egressLog2: undefined }) });
     expect(await psp('sampling', '4', '--peer', 'b')).toBe(1);
     expect(stderr).toMatch(/refused it for peer b; it may run with an older node file\n$/);
   });
 
-  it('shows what is set', async () => {
+  it('shows the current rates', async () => {
     await dataplane({ status: { samplingLog2: 6 } });
     expect(await psp('sampling')).toBe(0);
     expect(stdout).toBe('one of 64 packets that leave is sampled\n');
   });
 
-  it('refuses rates that are none, as wrong usage', async () => {
+  it('refuses invalid rates as wrong usage', async () => {
     for (const bad of ['17', '-1', '1.5', 'on', '']) expect(await psp('sampling', bad), bad).toBe(2);
     expect(stderr).toContain('a whole number from 0 to 16, or off, is expected');
   });
@@ -635,7 +635,7 @@ describe('psp sampling', () => {
 });
 
 describe('psp', () => {
-  it('takes -c and --json before and after the command', async () => {
+  it('accepts -c and --json before and after the command', async () => {
     await dataplane({ rotated: { generation: 2 } });
     for (const args of [
       ['-c', file, '--json', 'rotate'],
@@ -650,7 +650,7 @@ describe('psp', () => {
     expect(await run(['config', '-c', file, 'check', '--file-only'])).toBe(0);
   });
 
-  it('tells in one line that no node runs, and at once', async () => {
+  it('reports in one line that no node runs, at once', async () => {
     const away = join(dir, 'away.yaml');
     writeFileSync(
       away,
@@ -667,7 +667,7 @@ describe('psp', () => {
     }
   });
 
-  it('tells in one line that the dataplane is silent', async () => {
+  it('reports in one line that the dataplane does not answer', async () => {
     for (const command of ['flows', 'pipeline', 'rotate', 'sampling']) {
       stderr = '';
       expect(await psp(command)).toBe(1);
@@ -687,7 +687,7 @@ describe('psp', () => {
     for (const args of [['--help'], ['--version'], ['init', '--help']]) expect(await run(args)).toBe(0);
   });
 
-  it('checks a node file: a good one with what it gives up, exit code 0, the same in JSON', async () => {
+  it('checks a node file: a valid one with what it gives up, exit code 0, the same in JSON', async () => {
     const loose = join(dir, 'loose.yaml');
     writeFileSync(
       loose,
@@ -773,7 +773,7 @@ describe('a certificate that cannot be used', () => {
     expect(await found()).toMatchObject([{ path: certificate, received: 'no certificate in PEM' }]);
   });
 
-  it('is named by status though the key exchange is silent, and once where that names it, too', async () => {
+  it('is reported by status though the key exchange is silent, and only once if the key exchange reports it, too', async () => {
     writeTls(dir, authority.certificate, await authority.issue([identity], [], { to: -7_200_000 }));
     await dataplane({});
     expect(await psp('status')).toBe(1);

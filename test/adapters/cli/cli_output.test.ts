@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of a command's output: a full disk fails the command, a reader that goes away ends it quietly, and with
-// --json a failure is JSON too. The commands run as processes of their own.
+// The output of a command: a full disk fails the command, a reader that goes away ends it silently, and with --json a
+// failure is JSON too. The commands run as separate processes.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -59,9 +59,9 @@ describe('standard output on a full disk', () => {
     }
   });
 
-  it('fails a command of which the disk took the first part', () => {
+  it('fails a command if the disk accepts only the first part of its output', () => {
     const rest = join(small, 'rest');
-    // All but half a page is taken, so that the kernel cuts the write short before it refuses one.
+    // All but half a page is used, so that the kernel cuts the write short before it refuses one.
     writeFileSync(rest, Buffer.alloc(60 * 1024));
     const out = join(small, 'out');
     const files = Array.from({ length: 100 }, (_, i) => `node-${i}`);
@@ -72,7 +72,7 @@ describe('standard output on a full disk', () => {
     rmSync(out);
   });
 
-  it('writes all of it where there is room', () => {
+  it('writes everything if there is space', () => {
     const out = join(small, 'out');
     expect(into(out, ['--help'])).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(out, 'utf8')).toBe(
@@ -85,7 +85,7 @@ describe('standard output on a full disk', () => {
 describe('a file on a full disk', () => {
   const run = (...args: string[]) => spawnSync(process.execPath, [psp, ...args], { encoding: 'utf8' });
 
-  it('fails the capture that goes there, and leaves nothing of it', () => {
+  it('fails a capture that is written there, and leaves no part of it', () => {
     const packet = hostPacket('v4', hostUdp('v4', 1400));
     const octets = Buffer.concat([Buffer.alloc(12, 2), Buffer.from('0800', 'hex'), packet]);
     writeFileSync(join(folder, 'clear'), writeCapture(Array.from({ length: 100 }, () => ({ octets }))));
@@ -136,7 +136,7 @@ describe('the audit trail', () => {
   });
   afterAll(() => rig?.end());
 
-  it('fails when the disk has no room for all of it', () => {
+  it('fails if the disk has no space for all of it', () => {
     const out = join(small, 'audit');
     const { status, stderr } = into(out, ['audit', '--json', '-c', config]);
     expect(stderr).toMatch(/^psp: FILE_UNWRITABLE: standard output cannot be written \(ENOSPC\)/);
@@ -192,7 +192,7 @@ describe('--json', () => {
     expect(stdout).not.toContain('abcdef');
   });
 
-  it('keeps standard output a capture where that was asked for', () => {
+  it('leaves standard output to a capture if that was requested', () => {
     const { status, stdout } = run('tap', 'samples', '-w', '-', '--json', '-c', '/nonexistent/node.yaml');
     expect([status, stdout]).toEqual([1, '']);
   });

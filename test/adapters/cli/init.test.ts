@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp init` on a real folder as root: what it writes, for whom, and that openssl agrees with its certificates.
+// `psp init` on a real folder as root: the files that it writes, their owners, and that openssl accepts its
+// certificates.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -59,7 +60,7 @@ const contentsOf = (folder: string) =>
   );
 
 describe('psp init', () => {
-  it('gives each file to the one account that reads it, whatever the umask', async () => {
+  it('gives each file to the one account that reads it, regardless of the umask', async () => {
     const umask = process.umask(0o077);
     try {
       expect(await init('a', '--from', examples)).toBe(0);
@@ -85,7 +86,7 @@ describe('psp init', () => {
     }
   });
 
-  it('lets another system user read neither the bus secret nor a key', async () => {
+  it('does not let another system user read the bus secret or a key', async () => {
     await init('a', '--from', examples);
     execFileSync('chmod', ['755', dir]);
     const readAs = (uid: number, groups: string, file: string) => {
@@ -149,7 +150,7 @@ describe('psp init', () => {
     );
   });
 
-  it('makes secrets that the services can read, none like another', async () => {
+  it('creates secrets that the services can read, all of them different', async () => {
     await init('a', 'b', '--from', examples);
     const secrets = ['a', 'b'].map((node) => readBusSecret(join(out(), node, 'bus.secret')).toString('hex'));
     expect(readFileSync(join(out(), 'a/bus.secret'), 'utf8')).toBe(`${secrets[0]}\n`);
@@ -174,7 +175,7 @@ describe('psp init', () => {
     ).toContain('OK');
   });
 
-  it('makes again only what is missing', async () => {
+  it('creates again only what is missing', async () => {
     await init('a', '--from', examples);
     const before = contentsOf(out());
     rmSync(join(out(), 'a/bus.secret'));
@@ -187,7 +188,7 @@ describe('psp init', () => {
     expect(contentsOf(out())['a/bus.secret']).not.toBe(before['a/bus.secret']);
   });
 
-  it('refuses a key without its certificate and a pair that does not match, naming the remedy', async () => {
+  it('refuses a key without its certificate and a pair that does not match, and names the remedy', async () => {
     await init('a', 'b', '--from', examples);
     copyFileSync(join(out(), 'a/tls/node.key'), join(out(), 'b/tls/node.key'));
     expect(await init('b')).toBe(1);
@@ -201,7 +202,7 @@ describe('psp init', () => {
     expect(existsSync(join(out(), 'c'))).toBe(false);
   });
 
-  it('takes node files from --from byte for byte and checks them before it writes anything', async () => {
+  it('copies node files from --from unchanged and checks them before it writes anything', async () => {
     await init('a', 'b', '--from', examples);
     for (const node of ['a', 'b']) {
       expect(readFileSync(join(out(), node, 'node.yaml'))).toEqual(
@@ -223,7 +224,7 @@ describe('psp init', () => {
     expect(listing(out())).toEqual(before);
   });
 
-  it('writes a commented template that loads where there is no node file, peers named together included', async () => {
+  it('writes a commented template that loads if there is no node file, including peers named together', async () => {
     expect(await init('left', 'right', 'third')).toBe(0);
     const config = loadConfig(join(out(), 'left/node.yaml'), {});
     expect(Object.keys(config.peers)).toEqual(['right', 'third']);
@@ -234,7 +235,7 @@ describe('psp init', () => {
     expect(loadConfig(join(out(), 'alone/node.yaml'), {}).peers).toEqual({});
   });
 
-  it('names the identity by the trust domain of the node file', async () => {
+  it('derives the identity from the trust domain of the node file', async () => {
     const from = join(dir, 'from');
     mkdirSync(from);
     writeFileSync(
@@ -246,7 +247,7 @@ describe('psp init', () => {
     expect(text).toContain('URI:spiffe://example.org/gateway/a');
   });
 
-  it('refuses names that are none', async () => {
+  it('refuses invalid names', async () => {
     for (const name of ['A', 'a.b', '../a', '-a', 'ca']) {
       expect(await run(['init', '--dir', out(), '--', name]), name).toBe(2);
     }
@@ -293,7 +294,7 @@ describe('a secret that other users can reach', () => {
   };
 
   it.each([0o644, 0o660, 0o604, 0o641])(
-    'is refused with the mode %o and the command that mends it',
+    'is refused with the mode %o and the command that corrects it',
     (mode) => {
       const octal = `0${mode.toString(8)}`;
       const secret = write('bus.secret', digits, mode);
@@ -311,7 +312,7 @@ describe('a secret that other users can reach', () => {
   });
 
   it.each(['', '\n', ' \n', 'short', 'two words of more than sixteen'])(
-    'is refused as a password when it holds only %j',
+    'is refused as a password if it contains only %j',
     (content) => {
       const file = write('operator.password', content, 0o640);
       expect(() => readPassword(dir, 'operator')).toThrow(file);
@@ -319,7 +320,7 @@ describe('a secret that other users can reach', () => {
     },
   );
 
-  it('is refused by `psp init`, which would else keep it', async () => {
+  it('is refused by `psp init`, which would otherwise keep it', async () => {
     expect(await init('a')).toBe(0);
     for (const [file, mode] of [
       ['a/bus.secret', '0640'],

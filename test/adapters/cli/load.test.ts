@@ -37,7 +37,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** The packages that a command loads, in order; those that packages load themselves are not listed. */
+/** The packages that a command loads, in order, without those that packages load themselves. */
 function packagesOf(...args: string[]): string[] {
   const { status, stderr, output } = spawnSync(process.execPath, ['--import', reporter, psp, ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
@@ -82,7 +82,7 @@ describe('psp', () => {
     expect(decrypt).toEqual(encrypt);
   });
 
-  it('config check loads what reads the node file, and nothing that connects', () => {
+  it('config check loads only what reads the node file, and nothing that connects', () => {
     const packages = packagesOf('config', 'check', '--help');
     expect(packages).toContain('zod');
     expect(packages).not.toContain('nats');

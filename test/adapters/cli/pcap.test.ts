@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pcap` on real files, against the vectors' own implementation of PSP in TypeScript, both ways and over every
-// axis; against google/psp's files where those are kept beside the repository; and in every form of a capture.
+// `psp pcap` on real files, compared with the vectors' own implementation of PSP in TypeScript, in both directions
+// and over every axis; with google/psp's files if these are available beside the repository; and in every capture
+// format.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +34,7 @@ afterEach(() => {
 
 const path = (name: string) => join(folder, name);
 
-/** Runs `psp pcap`, which must do it. @returns what it prints as JSON. */
+/** Runs `psp pcap`, which must succeed. @returns its output as JSON. */
 async function pcap(direction: 'encrypt' | 'decrypt', input: string, out: string, ...args: string[]) {
   said.stdout = '';
   const code = await run(['pcap', direction, '--json', '--in', input, '--out', out, ...keys, ...args]);
@@ -72,7 +73,7 @@ const nameOf = ({ mode, version, vc, offset, spi }: (typeof axes)[number]) =>
 
 describe('psp pcap', () => {
   it.each(axes.map((axis) => [nameOf(axis), axis] as const))(
-    '%s opens elsewhere, opens what was sealed elsewhere, and comes back',
+    '%s opens elsewhere, opens packets that were sealed elsewhere, and returns the original',
     async (_, { mode, version, vc, offset, spi }) => {
       writeFileSync(path('clear'), writeCapture(frames.map((octets) => ({ octets }))));
       const printed = await pcap(
@@ -128,7 +129,7 @@ describe('psp pcap', () => {
     expect(sealed).toMatchObject({ format: form.format, frames: frames.length, leftOut });
     await pcap('decrypt', path('sealed'), path('back'));
     expect(readCapture(path('back'))).toEqual(frames);
-    // Encrypting makes room in the snap length, and leaves out the names of hosts.
+    // Encrypting enlarges the snap length, and leaves out the names of hosts.
     const back = readFileSync(path('back'));
     const differs = clear.subarray(0, back.length).findIndex((octet, at) => octet !== back[at]);
     const snapLength = form.format === 'pcap' ? 16 : 28 + 12;
@@ -138,7 +139,7 @@ describe('psp pcap', () => {
     expect(rest(back).equals(rest(clear))).toBe(true);
   });
 
-  it('puts other addresses outside, of the other family too', async () => {
+  it('writes other outer addresses, of the other family too', async () => {
     writeFileSync(path('clear'), writeCapture(frames.map((octets) => ({ octets }))));
     for (const [source, destination, type] of [
       ['192.0.2.1', '192.0.2.2', 0x0800],
@@ -157,7 +158,7 @@ describe('psp pcap', () => {
     }
   });
 
-  it('says to a person how many frames it did what with, and the next IV', async () => {
+  it('reports the number of frames by what it did, and the next IV', async () => {
     writeFileSync(path('clear'), writeCapture(frames.map((octets) => ({ octets }))));
     const files = ['--in', path('clear'), '--out', path('sealed')];
     expect(await run(['pcap', 'encrypt', ...files, ...keys, '--spi', '1a345678'])).toBe(0);
@@ -171,7 +172,7 @@ describe('psp pcap', () => {
 });
 
 describe('master keys', () => {
-  it('are wiped, whether or not it was done', async () => {
+  it('are wiped after success and after failure', async () => {
     writeFileSync(path('clear'), writeCapture([{ octets: arp }]));
     for (const done of [true, false]) {
       const masterKeys = Buffer.concat([...masters]);
@@ -181,7 +182,7 @@ describe('master keys', () => {
     }
   });
 
-  it('are wiped by the native side as soon as it has them', async () => {
+  it('are wiped by the native side as soon as it has received them', async () => {
     const masterKeys = new Uint8Array(64).fill(7);
     const work = loadAddon().pcapTranscode({ input: 0x7fffffff, output: 0x7fffffff, masterKeys });
     expect(masterKeys.every((octet) => octet === 0)).toBe(true);
@@ -212,7 +213,7 @@ describe("google/psp's files", () => {
   ] as const)('%s_%s: whole frames are the same, and open', async ([family, name, args], { skip }) => {
     if (!existsSync(vectors)) skip('no vectors are kept beside the repository');
     const lines = readFileSync(join(vectors, `encrypt_${name}.cfg`), 'utf8').split('\n');
-    // Their configuration writes keys with spaces, which a key file may have.
+    // Their configuration contains keys with spaces, which a key file may contain.
     lines.slice(0, 2).forEach((line, slot) => {
       writeFileSync(path(`key${slot}`), line);
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pcap` as a program of its own: bad use gets one line and no output, keys come from files and are never
-// repeated, a signal leaves nothing behind, no rights are needed, and tshark reads what it writes.
+// `psp pcap` as a separate program: wrong usage gives one line and no output, keys come from files and are never
+// printed, a signal leaves nothing behind, no privileges are needed, and tshark reads its output.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -62,7 +62,7 @@ function psp(args: string[]): Ended {
   return { status, stdout, stderr };
 }
 
-/** Runs what must fail in this process: one line, and no file that was not there. */
+/** Runs a command that must fail in this process: one line, and no new file. */
 async function refused(args: string[], status: number): Promise<string> {
   const before = readdirSync(folder).sort();
   const said = { stdout: '', stderr: '' };
@@ -80,7 +80,7 @@ async function refused(args: string[], status: number): Promise<string> {
   return said.stderr.slice('psp: '.length).trimEnd().replaceAll(`${folder}/`, '');
 }
 
-/** Values of options for files, which tests name as seen from the folder. */
+/** Values of options for files, relative to the folder. */
 const inFolder = (value: string, at: number, args: string[]): string => {
   if (args[at - 1] === '--in' || args[at - 1] === '--out') return `${folder}/${value}`;
   return value.startsWith('@') && value !== `@${key0}` ? `@${folder}/${value.slice(1)}` : value;
@@ -107,7 +107,7 @@ describe('--force', () => {
   });
 });
 
-describe('bad use', () => {
+describe('wrong usage', () => {
   it.each([
     ['no SPI', ['encrypt', '--in', 'clear', '--out', 'out', ...keys], "required option '--spi <hex8>' not"],
     ['an SPI without low bits', encrypt('--spi', '80000000'), 'low 31 bits are zero'],
@@ -166,7 +166,7 @@ describe('bad use', () => {
     }
   });
 
-  it('of a key where a file or an option is meant repeats none of it', async () => {
+  it('of a key in place of a file or an option does not print any of it', async () => {
     const rest = ['--in', 'clear', '--out', 'out', '--master-key1', key1];
     expect(await refused(['decrypt', ...rest, '--master-key0', `@${key0}`], 1)).toContain(
       'the file behind @',
@@ -205,7 +205,7 @@ describe('bad use', () => {
     expect(await refused(args, 1)).toMatch(/^FILE_UNREADABLE: missing cannot be read \(ENOENT\)/);
   });
 
-  it('an output that is there, or cannot be', async () => {
+  it('an output that exists, or cannot be created', async () => {
     writeFileSync(path('there'), 'kept');
     linkSync(path('clear'), path('same'));
     symlinkSync('nowhere', path('dangling'));
@@ -229,7 +229,7 @@ describe('bad use', () => {
     expect(await refused(encrypt('--force', '--out', 'clear'), 2)).toContain('are the same file');
   });
 
-  it('an offset past a payload, named by the frame', async () => {
+  it('an offset past a payload, with the number of the frame', async () => {
     const told =
       'FRAME_NOT_ENCRYPTED: frame 1 of clear cannot be encrypted: crypt offset 8 points past its payload; the maximum for it is 7';
     expect(await refused(encrypt('--crypt-offset', '8'), 1)).toBe(told);
@@ -238,7 +238,7 @@ describe('bad use', () => {
     );
   });
 
-  it('a frame that does not open, named, after others that did', async () => {
+  it('a frame that cannot be opened, with its number, after others that could', async () => {
     psp(encrypt());
     const sealed = readCapture(path('out'));
     const wrong = Buffer.from(sealed[1] as Buffer);
@@ -249,7 +249,7 @@ describe('bad use', () => {
     expect(line).toMatch(/^FRAME_NOT_DECRYPTED: frame 3 of wrong does not open: its ICV is wrong/);
   });
 
-  it('a frame that was cut', async () => {
+  it('a truncated frame', async () => {
     const cut = { octets: (frames[2] as Buffer).subarray(0, 96), original: frames[2]?.length ?? 0 };
     writeFileSync(path('cut'), writeCapture([{ octets: frames[0] as Buffer }, cut]));
     const line = await refused(['encrypt', '--in', 'cut', '--out', 'out', ...keys, ...spi], 1);
@@ -258,7 +258,7 @@ describe('bad use', () => {
 });
 
 describe('the program', () => {
-  it('ends with the exit code of wrong usage and of failure', () => {
+  it('ends with the exit codes of wrong usage and of failure', () => {
     expect(psp(encrypt('--psp-version', '4'))).toMatchObject({ status: 2, stdout: '' });
     const ended = psp(encrypt('--crypt-offset', '63'));
     expect(ended.status).toBe(1);
@@ -266,13 +266,13 @@ describe('the program', () => {
     expect(readdirSync(folder)).toEqual(['clear']);
   });
 
-  it('writes a file that its owner alone may read, and nothing beside it', () => {
+  it('writes a file that only its owner may read, and nothing beside it', () => {
     expect(psp(encrypt()).status).toBe(0);
     expect(readdirSync(folder).sort()).toEqual(['clear', 'out']);
     expect(statSync(path('out')).mode & 0o777).toBe(0o600);
   });
 
-  it('reads keys from files, with white space in them', () => {
+  it('reads keys from files that contain white space', () => {
     writeFileSync(path('key0'), `${key0.slice(0, 30)} ${key0.slice(30)}\n`);
     writeFileSync(path('key1'), key1.toUpperCase());
     expect(psp(encrypt()).status).toBe(0);
@@ -282,7 +282,7 @@ describe('the program', () => {
     expect(readFileSync(path('back')).subarray(24)).toEqual(readFileSync(path('clear')).subarray(24));
   });
 
-  it('needs no rights', ({ skip }) => {
+  it('needs no privileges', ({ skip }) => {
     if (process.geteuid?.() !== 0) skip('only root may become another user');
     chmodSync(folder, 0o755);
     mkdirSync(path('theirs'), { mode: 0o777 });
@@ -313,7 +313,7 @@ describe('the program', () => {
     expect(readdirSync(folder).sort()).toEqual(['clear', 'pipe']);
   });
 
-  it('writes what tshark reads', ({ skip }) => {
+  it('writes files that tshark reads', ({ skip }) => {
     if (spawnSync('tshark', ['--version']).error) skip('tshark is not installed');
     const every = frames.map((octets, at) => ({ octets, fraction: at * 1000 + 7 }));
     const read = (file: string, ...fields: string[]) =>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captures made and read by an implementation of the tests' own: pcap and pcapng, either byte order, micro- and
-// nanoseconds, with one Ethernet interface.
+// Captures written and read by a separate implementation: pcap and pcapng, either byte order, micro- and nanoseconds,
+// with one Ethernet interface.
 import { readFileSync } from 'node:fs';
 
 export interface CaptureFrame {
   octets: Buffer;
-  /** Octets that it had on the wire, where it was cut. */
+  /** Its length on the wire in octets, if it was cut. */
   original?: number;
-  /** Of its time, as the file counts. */
+  /** Units of its time, as the file counts. */
   fraction?: number;
   /** epb_flags, in pcapng. */
   flags?: number;
@@ -83,12 +83,12 @@ function pcapng(frames: readonly CaptureFrame[], { bigEndian, nanoseconds }: Cap
       const options = flags === undefined ? [comment, end] : [comment, option(2, u32(flags)), end];
       return block(6, u32(0), ...times, ...lengths, padded(octets), ...options);
     }),
-    // Names of hosts: not of use to the tool.
+    // Names of hosts: the tool does not need them.
     block(4, u16(0), u16(0)),
   ]);
 }
 
-/** Frames of a capture as writeCapture makes it. */
+/** Frames of a capture in the format of writeCapture. */
 export function readCapture(file: string): Buffer[] {
   const octets = readFileSync(file);
   const frames: Buffer[] = [];

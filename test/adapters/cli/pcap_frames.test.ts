@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pcap` over frames of which plain tools lose something: IP behind layers other than VLAN tags, what a host
-// leaves to its interface, frame check sequences, octets that no length field covers. tshark and the tests' own
-// implementation read what comes out.
+// `psp pcap` over frames that simple tools damage: IP after layers other than VLAN tags, fields that a host leaves to
+// its interface, frame check sequences, octets that no length field covers. tshark and a separate implementation read
+// the result.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ function write(frames: readonly (Buffer | CaptureFrame)[], form?: CaptureForm): 
   writeFileSync(path('clear'), writeCapture(all, form));
 }
 
-/** Runs `psp pcap`. @returns its exit code, and what it printed without the folder. */
+/** Runs `psp pcap`. @returns its exit code, and its output without the folder. */
 async function pcap(direction: 'encrypt' | 'decrypt', input: string, out: string, ...args: string[]) {
   said.stdout = said.stderr = '';
   const spi = direction === 'encrypt' ? ['--spi', '1a345678'] : [];
@@ -53,7 +53,7 @@ async function counted(direction: 'encrypt' | 'decrypt', input: string, out: str
   return printed;
 }
 
-/** Fields of every frame as tshark reads them; undefined where there is no tshark. */
+/** Fields of every frame as tshark reads them; undefined if tshark is not available. */
 function shark(file: string, fields: string[], ...args: string[]): string[] | undefined {
   if (spawnSync('tshark', ['--version']).error) return undefined;
   const asked = [
@@ -93,7 +93,7 @@ const layered = {
 const names = Object.keys(layered) as (keyof typeof layered)[];
 const inTheClear = packet.subarray(28);
 
-describe('IP behind other layers', () => {
+describe('IP after other layers', () => {
   it.each(['tunnel', 'transport'])('is encrypted in %s mode, and comes back', async (mode) => {
     write(Object.values(layered));
     const printed = await counted('encrypt', 'clear', 'sealed', '--mode', mode);
@@ -108,7 +108,7 @@ describe('IP behind other layers', () => {
     expect(readCapture(path('back'))).toEqual(Object.values(layered));
   });
 
-  it('stands where tshark finds PSP, whose lengths it accepts, in the family of the outer addresses', async ({
+  it('is where tshark finds PSP, with lengths that tshark accepts, in the family of the outer addresses', async ({
     skip,
   }) => {
     write(Object.values(layered));
@@ -143,7 +143,7 @@ describe('IP behind other layers', () => {
     }
   });
 
-  it('that cannot be rewritten around is refused by the number of its frame', async () => {
+  it('that cannot be rewritten is refused with the number of its frame', async () => {
     const inPbb = Buffer.concat([addresses, hex('88e7 00000007'), ethernet(packet)]);
     const inPseudowire = Buffer.concat([addresses, hex('8847 00010140 00000000'), ethernet(packet)]);
     for (const [frame, kind] of [
@@ -160,11 +160,11 @@ describe('IP behind other layers', () => {
   });
 });
 
-describe('what is copied in the clear', () => {
+describe('frames copied in plaintext', () => {
   const arp = Buffer.concat([addresses, hex('0806'), Buffer.alloc(46, 1)]);
   const unknown = Buffer.concat([addresses, hex('88b5'), Buffer.alloc(46, 1)]);
 
-  it('is counted by kind, the most frequent first', async () => {
+  it('are counted by kind, the most frequent first', async () => {
     write([unknown, ethernet(packet), arp, arp]);
     expect(await counted('encrypt', 'clear', 'sealed')).toMatchObject({
       encrypted: 1,
@@ -178,7 +178,7 @@ describe('what is copied in the clear', () => {
     expect(stdout).toContain('4 frames, 1 encrypted, 3 copied in the clear (2 ARP, 1 EtherType 0x88b5)\n');
   });
 
-  it('is refused with --strict', async () => {
+  it('are refused with --strict', async () => {
     write([ethernet(packet), arp]);
     const { code, stderr } = await pcap('encrypt', 'clear', 'out', '--strict');
     expect(code).toBe(1);
@@ -195,7 +195,7 @@ describe('lengths and checksums', () => {
     return hostPacket(family, { protocol: protocol.tcp, octets });
   };
 
-  it('that a host left to its interface are completed, which is said, and no octet is lost', async () => {
+  it('that a host left to its interface are completed, which is reported, and no octet is lost', async () => {
     const whole = [tcp('v6'), tcp('v4'), tcp('v4')] as const;
     const [six, four, sum] = whole.map((octets) => Buffer.from(octets)) as [Buffer, Buffer, Buffer];
     six.writeUInt16BE(0, 4);
@@ -212,7 +212,7 @@ describe('lengths and checksums', () => {
     expect(stdout).toContain('\n3 completed: an IPv4 checksum or an IP length had been left');
   });
 
-  it('that deny octets of the frame are refused', async () => {
+  it('that are shorter than the frame are refused', async () => {
     const six = Buffer.from(packet6);
     six.writeUInt16BE(8, 4);
     write([ethernet(six)]);
@@ -231,7 +231,7 @@ describe('lengths and checksums', () => {
 });
 
 describe('a frame check sequence in the flags of a frame', () => {
-  it('is taken off, and the frame says no longer that it has one', async ({ skip }) => {
+  it('is removed, and the frame no longer declares it', async ({ skip }) => {
     const withFcs = (frame: Buffer) => Buffer.concat([frame, hex('deadbeef')]);
     const arp = Buffer.concat([addresses, hex('0806 0001 0800 0604 0001'), Buffer.alloc(38, 1)]);
     const inbound = 1;
@@ -251,7 +251,7 @@ describe('a frame check sequence in the flags of a frame', () => {
 });
 
 describe('--skip-bad', () => {
-  it('leaves out frames at fault, says which and why, and goes on', async () => {
+  it('leaves out invalid frames, reports which and why, and continues', async () => {
     const wrong = Buffer.from(packet);
     wrong.writeUInt16BE(0x1234, 10);
     write([ethernet(packet), ethernet(wrong), ethernet(packet6)]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `psp tap` as a process on a real nats-server: every row of the contract table decoded, samples as lines and as
-// pcapng, and how it ends: Ctrl-C, --count, a reader who has gone or does not read.
+// pcapng, and its end: Ctrl-C, --count, a reader that has gone or does not read.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -157,7 +157,7 @@ describe('psp tap', () => {
     expect(heard.includes(`audit.dataplane.${tail}`)).toBe(subject !== 'evt.>');
   });
 
-  it('goes on without audit events where their server is away', async () => {
+  it('continues without audit events if their server is down', async () => {
     node = nodeFolder(server, '{}', nobody);
     const running = await tap();
     expect(running.err()).toMatch(/^psp: audit events are not received: .*127\.0\.0\.1:2.*\n/);
@@ -213,7 +213,7 @@ describe('psp tap', () => {
     for (const line of lines(running)) expectSchema('tap', line);
   });
 
-  it('hears one subject, or what a wildcard covers', async () => {
+  it('receives one subject, or those that a wildcard matches', async () => {
     const [one, some] = await Promise.all([tap('evt.flow.stale'), tap('evt.*.*')]);
     dataplane.publish(contracts.flowMissed, wanted);
     dataplane.publish(contracts.flowStale, wanted);
@@ -225,7 +225,7 @@ describe('psp tap', () => {
     await Promise.all([interrupt(one), interrupt(some)]);
   });
 
-  it('shows the first octets of what it cannot decode', async () => {
+  it('shows the first octets of messages that it cannot decode', async () => {
     const running = await tap();
     raw.publish('psp.v1.a.evt.flow.missed', Buffer.alloc(100, 0xff));
     await expect.poll(() => lines(running).length).toBe(1);
@@ -259,7 +259,7 @@ describe('psp tap', () => {
 });
 
 describe('psp tap samples', () => {
-  it("prints the sampler's lines, of both subjects", async () => {
+  it("prints samples in the sampler's format, from both subjects", async () => {
     const running = await tap('samples', '--count', '3');
     await dataplane.request(contracts.sampleEgress, batchOf(1, 2), longMs);
     await dataplane.request(
@@ -272,7 +272,7 @@ describe('psp tap samples', () => {
     for (const line of lines(running)) expectSchema('sample', line);
   });
 
-  it('writes a new pcapng file that tshark reads, for whoever asked alone', async () => {
+  it('writes a new pcapng file that tshark reads and only its owner can open', async () => {
     const file = join(node.folder, 'samples.pcapng');
     const running = await tap('samples', '-w', file);
     await dataplane.request(contracts.sampleEgress, batchOf(1, 256), longMs);
@@ -299,7 +299,7 @@ describe('psp tap samples', () => {
     expect(numbersIn([file])).toEqual([1, 2, 3, 4]);
   });
 
-  it('overwrites nothing', async () => {
+  it('does not overwrite an existing file', async () => {
     const file = join(node.folder, 'there');
     writeFileSync(file, 'mine');
     const running = launch('samples', '-w', file);
@@ -326,7 +326,7 @@ describe('psp tap samples', () => {
 });
 
 describe('the reader of a tap', () => {
-  it('who goes ends it without a word', async () => {
+  it('that goes away ends it silently', async () => {
     const running = await tap();
     running.child.stdout?.destroy();
     const pestering = setInterval(() => dataplane.publish(contracts.flowMissed, wanted), 20);
@@ -335,7 +335,7 @@ describe('the reader of a tap', () => {
     expect(running.err()).toMatch(/^psp: listening on \S+\n$/);
   });
 
-  it('who does not read the pipe that is written to cannot hold it up at its end', async () => {
+  it('that does not read the pipe does not delay its end', async () => {
     const file = join(node.folder, 'pipe');
     execFileSync('mkfifo', [file]);
     const reader = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -348,7 +348,7 @@ describe('the reader of a tap', () => {
     expect(running.err()).toMatch(/psp: \d+ dropped, because the output is slower than the bus/);
   });
 
-  it('who does not read loses messages, which are counted and told', async () => {
+  it('that does not read loses messages, which are counted and reported', async () => {
     const running = await tap('samples', '--json');
     running.child.stdout?.pause();
     for (let i = 0; i < 400; i++)

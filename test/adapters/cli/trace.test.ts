@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pipeline trace` on real files, sealed by the vectors' own implementation of PSP: every fate that a frame can
-// have at either port, in both modes and families, as JSON by its schema and as text.
+// `psp pipeline trace` on real files, sealed by the vectors' own implementation of PSP: every fate of a frame at
+// either port, in both modes and families, as JSON according to its schema and as text.
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,7 +56,7 @@ afterEach(() => {
 const path = (name: string) => join(folder, name);
 const command = (...args: string[]) => ['-c', path('node.yaml'), 'pipeline', 'trace', path('file'), ...args];
 
-/** Runs the frames, which must be done. @returns what is printed as JSON. */
+/** Traces the frames, which must succeed. @returns the output as JSON. */
 async function trace(frames: readonly CaptureFrame[], args: string[], form?: CaptureForm): Promise<Reported> {
   said.stdout = '';
   writeFileSync(path('file'), writeCapture(frames, form));
@@ -150,7 +150,7 @@ describe('frames of hosts', () => {
     expect(steps(frame)).toBe(toPeer);
   });
 
-  it('are held while no key is given, each bound pushing out the oldest', async () => {
+  it('are held while no key is given, and at each limit the oldest is dropped', async () => {
     const frames = Array.from({ length: 66 }, () => ({ octets: ethernet(packet('10.1.0.5', '10.2.0.9')) }));
     const told = await trace(frames, []);
     expect(told.fates).toMatchObject({ held: 66 });
@@ -195,14 +195,14 @@ describe('frames of hosts', () => {
     expect(frame.steps[1]?.why).toBe('bypass 203.0.113.0/24 udp port 53: passes unencrypted');
   });
 
-  it('are drawn by the rate of their peer', async () => {
+  it('are sampled at the rate of their peer', async () => {
     const frame = await traceOne(ethernet(packet('10.1.0.5', '10.4.0.9')), ...leaving);
     expect(steps(frame)).toBe(`${toPeer}, egress_sampling hit`);
     expect(frame.left[0]?.psp?.sample).toBe(true);
     expect(frame.notes).toContain('copied for the sampler: egressSealed');
   });
 
-  it('that do not fit are cut before the seal, or behind it, or their host is told', async () => {
+  it('that do not fit are fragmented before or after sealing, or their host receives an error', async () => {
     const long = (to: string, more: Partial<IpFields> = {}) =>
       ethernet(packet(to.includes(':') ? 'fd01::5' : '10.1.0.5', to, { length: 1440, ...more }));
     const mtu = ['--secured-mtu', '1500'];
@@ -231,7 +231,7 @@ describe('frames of hosts', () => {
     }
   });
 
-  it('in fragments wait for one another in transport mode, no longer than their time', async () => {
+  it('in fragments wait for one another in transport mode, until their timeout', async () => {
     const part = (fragmentOffset: number, identification: number): CaptureFrame => ({
       octets: ethernet(
         packet('10.1.0.5', '10.3.0.9', {
@@ -243,7 +243,7 @@ describe('frames of hosts', () => {
         }),
       ),
     });
-    // Frames of a file are a second apart.
+    // Frames of a file are one second apart.
     const told = await trace([part(0, 1), part(32, 1), part(0, 2), part(0, 3), part(0, 4)], leaving);
     expect(told.frames.map(({ fate }) => fate)).toEqual([
       ...['waiting', 'forwarded', 'waiting', 'waiting', 'waiting'],
@@ -253,7 +253,7 @@ describe('frames of hosts', () => {
     expect(told.fragmentsWaiting).toBe(2);
   });
 
-  it('that ask for a neighbour are consumed', async () => {
+  it("that request a neighbour's address are consumed", async () => {
     const arp = `ffffffffffff020000000002${'08060001080006040001'}0200000000020a0100050000000000000a010001`;
     const frame = await traceOne(Buffer.from(arp, 'hex'));
     expect(frame).toMatchObject({
@@ -264,7 +264,7 @@ describe('frames of hosts', () => {
     expect(frame.steps[0]?.why).toBe('ARP or neighbour discovery');
   });
 
-  it('for another MAC address are dropped once that of the port is given', async () => {
+  it('for another MAC address are dropped if that of the port is given', async () => {
     const octets = ethernet(packet('10.1.0.5', '10.2.0.9'));
     expect((await traceOne(octets, '--mac', '02:aa:00:00:00:02')).drops[0]?.reason).toBe('other_host');
     expect((await traceOne(octets, '--mac', '02:aa:00:00:00:01')).fate).toBe('held');
@@ -330,7 +330,7 @@ describe('frames from the wire', () => {
     expect(steps(frame)).toBe(told);
   });
 
-  it('of another flow than the first under their SPI are dropped, and both flows are told', async () => {
+  it('of another flow than the first under their SPI are dropped, and both flows are shown', async () => {
     const frames = [inner, packet('10.2.0.10', '10.1.0.5')].map((octets) => ({ octets: sealed(octets) }));
     const told = await trace(frames, arriving);
     expect(told.fates).toMatchObject({ forwarded: 1, dropped: 1 });
@@ -338,13 +338,13 @@ describe('frames from the wire', () => {
     expect(told.frames[1]?.steps.at(-1)?.why).toBe('acl_miss: the SPI was offered for 10.2.0.9 > 10.1.0.5');
   });
 
-  it('are under no SPI of ours without master keys, and it is said why', async () => {
+  it('are under no SPI of ours without master keys, which is explained', async () => {
     const frame = await traceOne(sealed(inner), '--port', 'secured');
     expect(frame).toMatchObject({ fate: 'dropped', inner: null, drops: [{ reason: 'unknown_spi' }] });
     expect(frame.notes.join()).toContain('without the master keys');
   });
 
-  it('that carry S are copied', async () => {
+  it('with S are copied', async () => {
     const frame = await traceOne(sealed(inner, { sample: true }), ...arriving);
     expect(frame.fate).toBe('forwarded');
     expect(frame.notes).toContain('copied for the sampler: ingressOpened');
@@ -375,7 +375,7 @@ describe('frames from the wire', () => {
       );
     });
 
-    it('have the way of the error behind their own, and the error is held where its flow has no key', async () => {
+    it('show the path of the error after their own, and the error is held if its flow has no key', async () => {
       const octets = sealed(packet('10.2.0.9', '10.1.0.5', noFragments));
       const keyed = await traceOne(octets, ...arriving, ...mtus, ...back);
       expect(steps(keyed)).toBe(`${opened}, egress_root hit, egress_acl hit`);
@@ -388,14 +388,14 @@ describe('frames from the wire', () => {
     });
   });
 
-  it('come in by the bypass', async () => {
+  it('are admitted by the bypass', async () => {
     const octets = ethernet(packet('203.0.113.9', '10.1.0.5', { payload: udp(53, 9, Buffer.alloc(3)) }));
     const frame = await traceOne(octets, '--port', 'secured');
     expect(frame).toMatchObject({ fate: 'bypassed', left: [{ port: 'unsecured' }] });
     expect(frame.steps.at(-1)).toMatchObject({ pipe: 'ingress_decrypt', outcome: 'miss' });
   });
 
-  it('do what the node file says: ingressAcl', async () => {
+  it('are processed as the node file says: ingressAcl', async () => {
     writeFileSync(path('node.yaml'), `${nodeFile}ingressAcl: false\n`);
     const frames = [inner, packet('10.2.0.10', '10.1.0.5')].map((octets) => ({ octets: sealed(octets) }));
     const told = await trace(frames, arriving);
@@ -415,7 +415,7 @@ describe('the file', () => {
     ]);
   });
 
-  it('has frames that were cut: they are not run, and it is said why', async () => {
+  it('contains truncated frames: they are not run, which is explained', async () => {
     const octets = ethernet(packet('10.1.0.5', '10.2.0.9', { length: 1000 }));
     const told = await trace([{ octets: octets.subarray(0, 96), original: octets.length }, { octets }], []);
     expect(told.frames[0]).toMatchObject({
@@ -440,14 +440,14 @@ describe('the file', () => {
   });
 });
 
-describe('for a person', () => {
+describe('as text', () => {
   const read = async (frames: Buffer[], ...args: string[]) => {
     writeFileSync(path('file'), writeCapture(frames.map((octets) => ({ octets }))));
     expect(await run(command(...args))).toBe(0);
     return said.stdout.replaceAll(`${folder}/`, '').split('\n\n');
   };
 
-  it('one block for each frame says what each pipe did, what left and why not', async () => {
+  it('one block per frame shows the decision of each pipe, what left and why not', async () => {
     const blocks = await read(
       [ethernet(packet('10.1.0.5', '10.5.0.9')), ethernet(packet('10.1.0.5', '10.9.0.9'))],
       ...leaving,
@@ -475,15 +475,15 @@ frame 2  1.000001 s  66 octets  10.1.0.5 port 40000 > 10.9.0.9 port 53 udp
     );
   });
 
-  it('a packet from the wire says what it carries', async () => {
+  it('a packet from the wire shows its inner packet', async () => {
     const blocks = await read([sealed(packet('10.2.0.9', '10.1.0.5'))], ...arriving);
     expect(blocks[1]).toContain('\n  carries 10.2.0.9 port 40000 > 10.1.0.5 port 53 udp\n');
     expect(blocks[1]).toContain('opened: SPI 0x9b000001, version 1, tunnel mode, offered to peer tunnel\n');
   });
 });
 
-describe('the border', () => {
-  it('refuses what would not be safe', () => {
+describe('the interface to the native side', () => {
+  it('refuses unsafe values', () => {
     const engine = engineSettings(loadConfig(path('node.yaml'), {}));
     const good = {
       ...{ input: 0, limit: 1, engine, port: 'secured', unsecuredMtu: 1500, securedMtu: 1500 },
@@ -509,7 +509,7 @@ describe('the border', () => {
 });
 
 describe('master keys', () => {
-  it('are wiped, whether or not it was done', async () => {
+  it('are wiped after success and after failure', async () => {
     writeFileSync(path('file'), writeCapture([]));
     const how = { limit: 1, port: 'secured', unsecuredMtu: 1500, securedMtu: 1600 } as const;
     for (const file of ['file', 'missing']) {

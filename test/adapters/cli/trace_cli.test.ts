@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pipeline trace` as a program of its own: bad use gets one line that says how to mend it and prints nothing else,
-// keys are never repeated, and neither rights nor a running node are needed.
+// `psp pipeline trace` as a separate program: wrong usage gives one line with the remedy and no other output, keys
+// are never printed, and neither privileges nor a running node are needed.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** Runs what must fail in this process: one line on standard error, nothing on the other. */
+/** Runs a command that must fail in this process: one line on standard error, no other output. */
 async function refused(args: string[], status: number, node = 'node.yaml'): Promise<string> {
   const said = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr'] as const)
@@ -62,7 +62,7 @@ async function refused(args: string[], status: number, node = 'node.yaml'): Prom
   return said.stderr.slice('psp: '.length).trimEnd().replaceAll(`${folder}/`, '');
 }
 
-describe('bad use', () => {
+describe('wrong usage', () => {
   const outer = ['--outer-destination', '192.0.2.2'];
   it.each([
     ['another port', ['--port', 'wire'], 'Allowed choices are unsecured, secured'],
@@ -103,7 +103,7 @@ describe('bad use', () => {
     expect(await refused([], 2)).toContain("missing required argument 'file'");
   });
 
-  it('an MTU that is less than IPv6 needs', async () => {
+  it('an MTU below the minimum of IPv6', async () => {
     const line = await refused([path('file'), '--secured-mtu', '1200'], 2, 'node6.yaml');
     expect(line).toBe('USAGE: --secured-mtu 1200 is less than IPv6 needs; give 1280 or more');
   });
@@ -137,7 +137,7 @@ describe('the program', () => {
     return { status, stdout, stderr };
   };
 
-  it('needs no rights, no running node and none of its secrets, and changes no file', ({ skip }) => {
+  it('needs no privileges, no running node and none of its secrets, and changes no file', ({ skip }) => {
     if (process.geteuid?.() !== 0) skip('only root may become another user');
     chmodSync(folder, 0o755);
     writeFileSync(path('key0'), key0);
@@ -165,7 +165,7 @@ describe('the program', () => {
     expect(readFileSync(path('file')).equals(before)).toBe(true);
   });
 
-  it('ends with the exit code of wrong usage and of failure', () => {
+  it('ends with the exit codes of wrong usage and of failure', () => {
     expect(psp(['file', '--limit', '0'])).toMatchObject({ status: 2, stdout: '' });
     expect(psp(['missing'])).toMatchObject({ status: 1, stdout: '' });
   });

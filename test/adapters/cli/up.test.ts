@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor of `psp up` with small real children, and what `psp up` refuses before it starts any.
+// The supervisor of `psp up` with small real children, and the errors of `psp up` before it starts any.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -46,7 +46,7 @@ afterEach(async () => {
 
 const story = () => join(dir, 'story');
 const told = (): string[] => (existsSync(story()) ? readFileSync(story(), 'utf8').trim().split('\n') : []);
-/** A shell as child, told to write what happens to it into the story. */
+/** A shell as child that records its events in the log of the test. */
 const shell = (name: string, script: string, stopMs = 3000): ChildSpec => ({
   name,
   command: '/bin/sh',
@@ -78,7 +78,7 @@ const alive = (pid: number): boolean => {
 };
 
 describe('the supervisor', () => {
-  it('stops children in reverse order, each only when the one before is gone', async () => {
+  it('stops children in reverse order, each only when the one before has ended', async () => {
     const slow = 'trap "sleep 0.3; say stops; exit 0" TERM; say starts; while :; do sleep 0.02; done';
     const children = supervise(shell('first', orderly), shell('second', orderly), shell('third', slow));
     await expect.poll(told).toHaveLength(3);
@@ -88,7 +88,7 @@ describe('the supervisor', () => {
     expect(ended).toEqual([]);
   });
 
-  it('kills a child, and what it started, that does not stop in time', async () => {
+  it('kills a child that does not stop in time, together with the processes that it started', async () => {
     const deaf = 'trap "" TERM; sleep 60 & echo $! > ' + '"$0"' + '; say starts; while :; do sleep 1; done';
     const spec = shell('deaf', deaf, 200);
     const children = supervise({ ...spec, args: [...spec.args, join(dir, 'grandchild')] });
@@ -99,7 +99,7 @@ describe('the supervisor', () => {
     await expect.poll(() => pids.some(alive)).toBe(false);
   });
 
-  it('restarts a child that a signal or an exit ends, later and later while it keeps ending', async () => {
+  it('restarts a child that a signal or an exit ends, with growing delays while it keeps ending', async () => {
     const children = supervise(shell('flaky', 'say starts; exit 7'), shell('steady', orderly));
     await expect.poll(() => ended.length).toBe(4);
     expect(ended.map(({ name, code, restartMs }) => [name, code, restartMs])).toEqual([
@@ -129,7 +129,7 @@ describe('the supervisor', () => {
     expect(ended.map(({ restartMs }) => restartMs)).toEqual([100, 200, 400, 800, 1600, 3200, 5000, 5000]);
   });
 
-  it('takes exit code 1 before the child was ever ready as its last word', async () => {
+  it('takes exit code 1 before the child was ever ready as final', async () => {
     supervise(shell('wrong', 'say starts; exit 1'), shell('other', orderly));
     await expect.poll(() => failed).toEqual([{ name: 'wrong', code: 1, signal: null }]);
     await delay(300);
@@ -148,7 +148,7 @@ describe('the supervisor', () => {
     expect(failed).toEqual([]);
   });
 
-  it('hears through the channel why a child cannot start', async () => {
+  it('receives through the channel why a child cannot start', async () => {
     const script = "process.send({ code: 'X', message: 'y' }); process.exit(1)";
     supervise({ ...shell('wordy', ''), command: process.execPath, args: ['-e', script], channel: true });
     await expect
@@ -161,7 +161,7 @@ describe('the supervisor', () => {
     await expect.poll(() => failed[0]?.error?.message).toContain('ENOENT');
   });
 
-  it('hands its stdout to the child that asks for it, and to no other', async () => {
+  it('gives its stdout to the child that requests it, and to no other', async () => {
     const opens = 'to=$(readlink /proc/$$/fd/1); echo "$to" > "$0"; say starts';
     const spec = (name: string, stdout: ChildSpec['stdout']): ChildSpec => {
       const { args, ...rest } = shell(name, `${opens}; ${orderly}`);
@@ -174,7 +174,7 @@ describe('the supervisor', () => {
     expect(readFileSync(join(dir, 'logger'), 'utf8').trim()).not.toBe(target);
   });
 
-  it('reads what children write line by line, also what they leave without a line feed', async () => {
+  it('reads the output of children line by line, including a last line without a line feed', async () => {
     const long = 'x'.repeat(200_000);
     const children = supervise(
       shell('talker', `echo out; printf 'to be '; sleep 0.1; echo 'joined' >&2; printf last >&2; exit 7`),
@@ -188,7 +188,7 @@ describe('the supervisor', () => {
     expect(cut().reduce((sum, length) => sum + length, 0)).toBe(long.length);
   });
 
-  it('tells a child with a channel how many of its lines were dropped, and no other', async () => {
+  it('reports to a child with a channel how many of its lines were dropped, and to no other', async () => {
     const script = `process.on('message', ({ logDropped }) => console.error('dropped', logDropped));
       console.error('up')`;
     const wordy = { ...shell('wordy', ''), command: process.execPath, args: ['-e', script], channel: true };
@@ -199,7 +199,7 @@ describe('the supervisor', () => {
     await expect.poll(() => lines).toContain('wordy: dropped 7');
   });
 
-  it('ends and restarts a child that answers no more probes, also one that only SIGKILL ends', async () => {
+  it('ends and restarts a child that answers no probes, also one that only SIGKILL ends', async () => {
     const children = supervise(shell('frozen', orderly, 300), shell('other', orderly));
     await expect.poll(told).toHaveLength(2);
     const { frozen, other } = children.pids;
@@ -220,7 +220,7 @@ describe('the supervisor', () => {
     expect(failed).toEqual([]);
   });
 
-  it('counts a child as silent that is reached or has answered before, not one that starts, and restarts later and later what falls silent again', async () => {
+  it('counts a child as silent if it is reached or has answered before, not while it starts, and restarts one that keeps falling silent with growing delays', async () => {
     const children = supervise(shell('slow', orderly, 300));
     for (let start = 1; start <= 3; start++) {
       await expect.poll(told).toHaveLength(2 * start - 1);
@@ -234,13 +234,13 @@ describe('the supervisor', () => {
     expect(ended.map(({ restartMs }) => restartMs)).toEqual([100, 200, 400]);
   });
 
-  it('restarts what the node can do without also when it never started', async () => {
+  it('restarts a child that the node can run without even if it never started', async () => {
     supervise({ ...shell('spare', 'say starts; exit 1'), isOptional: true }, shell('other', orderly));
     await expect.poll(() => ended.length).toBeGreaterThan(2);
     expect(failed).toEqual([]);
   });
 
-  it('hands open files to a child', async () => {
+  it('passes open files to a child', async () => {
     const file = join(dir, 'open');
     writeFileSync(file, 'by descriptor');
     const descriptor = openSync(file, 'r');
@@ -250,7 +250,7 @@ describe('the supervisor', () => {
     closeSync(descriptor);
   });
 
-  it('starts nothing again once it stops', async () => {
+  it('starts no child again once it stops', async () => {
     const children = supervise(shell('flaky', 'say starts; exit 7'));
     await expect.poll(() => ended.length).toBe(2);
     await children.stop();
@@ -259,7 +259,7 @@ describe('the supervisor', () => {
     expect(told()).toHaveLength(before);
   });
 
-  it('gives each child a session of its own, out of reach of the terminal’s Ctrl-C', async () => {
+  it('gives each child its own session, out of reach of the terminal’s Ctrl-C', async () => {
     const children = supervise(shell('first', orderly), shell('second', orderly));
     await expect.poll(told).toHaveLength(2);
     const session = (pid: number) =>
@@ -286,7 +286,7 @@ describe('a service', () => {
     for (const parent of parents.splice(0)) parent.kill('SIGKILL');
   });
   afterAll(() => rmSync(compiled, { recursive: true }));
-  /** A parent that starts a child with a channel, tells its id and waits. */
+  /** A parent that starts a child with a channel, prints its id and waits. */
   const parentOf = async (child: string): Promise<{ parent: ChildProcess; pid: number }> => {
     writeFileSync(join(dir, 'child.mjs'), `import { endWithParent } from '${parentModule}';\n${child}`);
     const script = `
@@ -301,7 +301,7 @@ describe('a service', () => {
     return { parent, pid: Number(pid) };
   };
 
-  it('ends when its parent is killed, even after it gave up root', async () => {
+  it('ends when its parent is killed, even after it has dropped root', async () => {
     const { parent, pid } = await parentOf(
       `endWithParent(); process.setgid(70001); process.setuid(70001); console.log('up'); ${waiting};`,
     );
@@ -321,7 +321,7 @@ describe('a service', () => {
     expect(told()).toEqual(['stopped']);
   });
 
-  it('ends when its parent was gone before it looked', async () => {
+  it('ends if its parent was gone before it checked', async () => {
     const go = join(dir, 'go');
     const { parent, pid } = await parentOf(`
       import { existsSync } from 'node:fs';
@@ -340,7 +340,7 @@ describe('a service', () => {
     await expect.poll(() => alive(pid)).toBe(false);
   });
 
-  it('is killed when it does not stop in time', async () => {
+  it('is killed if it does not stop in time', async () => {
     const { parent, pid } = await parentOf(
       `endWithParent(); process.on('SIGTERM', () => undefined); console.log('up'); ${waiting};`,
     );
@@ -348,7 +348,7 @@ describe('a service', () => {
     await expect.poll(() => alive(pid)).toBe(false);
   });
 
-  it('is not kept alive by the channel, and needs none', async () => {
+  it('is not kept alive by the channel, and does not need one', async () => {
     writeFileSync(
       join(dir, 'alone.mjs'),
       `import { endWithParent } from '${parentModule}'; endWithParent();`,
@@ -361,7 +361,7 @@ describe('a service', () => {
 });
 
 describe('psp up', () => {
-  it('says which address is taken, and starts nothing', async () => {
+  it('reports which address is taken, and starts nothing', async () => {
     let stderr = '';
     vi.spyOn(process.stdout, 'write').mockReturnValue(true);
     vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {

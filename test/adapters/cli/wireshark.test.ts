@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Wireshark dissector (docs/wireshark/psp.lua) in a real tshark: what it shows of packets is what was put in, and
-// faults are told.
+// The Wireshark dissector (docs/wireshark/psp.lua) in a real tshark: it shows the fields of packets correctly and
+// reports faults.
 import { describe, expect, it } from 'vitest';
 import { ipPacket, protocol, udp } from '../../vectors/ip.js';
 import { type PspFields, sealPsp } from '../../vectors/psp.js';
@@ -18,14 +18,14 @@ import {
   tshark,
 } from './wireshark_rig.js';
 
-describe('of a packet the dissector shows', () => {
+describe('for a packet the dissector shows', () => {
   const names = [
     ...['next_header', 'hdr_ext_len', 'header_length', 'reserved', 'crypt_offset', 'crypt_offset.octets'],
     ...['sample', 'drop', 'version', 'vc_present', 'always_1', 'spi', 'spi.master_key', 'iv'],
     ...['vc', 'vc.encrypted', 'extension', 'clear', 'clear.length', 'encrypted', 'encrypted.length', 'icv'],
   ].map((name) => `psp_sec.${name}`);
 
-  /** What must be shown, from the fields and the octets that were sealed. */
+  /** The expected values, from the fields and the sealed octets. */
   function expected(fields: PspFields, octets: Buffer): Record<string, string> {
     const header = 16 + (fields.cookie?.length ?? 0) + fields.extension.length;
     const end = octets.length - 16;
@@ -67,7 +67,7 @@ describe('of a packet the dissector shows', () => {
           for (const cryptOffset of offsets(version, (has?.length ?? 0) + 8 * words)) {
             const n = cases.length;
             const fields: PspFields = {
-              // Nothing that is handed on, so that no field of another packet is in it.
+              // No payload for another dissector, so that no field of another packet is shown.
               ...{ nextHeader: 253, version, cryptOffset, cookie: has, reserved: n % 4 },
               ...{ sample: n % 2 === 1, drop: n % 3 === 1, spi: n % 2 ? 0x9a345678 : 0x12345678 + n },
               ...{
@@ -83,7 +83,7 @@ describe('of a packet the dissector shows', () => {
     expect(fieldsOf(file, names)).toEqual(cases.map(({ fields, octets }) => expected(fields, octets)));
   });
 
-  it('by name: version and next header; and that a cookie is encrypted, or from where on', () => {
+  it('by name: version and next header; and that a cookie is encrypted, or from which octet on', () => {
     const shown = ({ octets }: Captured) => tshark(capture([{ octets }]), '-O', 'psp_sec');
     expect(shown(frameOf(sealed({ version: 1, cookie })))).toMatch(
       /AES-GCM-256 \(1\)[\s\S]*cookie: [0-9a-f]{16} \(encrypted\)\n/,
@@ -98,7 +98,7 @@ describe('of a packet the dissector shows', () => {
     expect(shown(frameOf(sealed({ version: 2 })))).toContain('AES-GMAC-128 (2)');
   });
 
-  it('in the line of a packet: SPI, version and next header', () => {
+  it('in the summary line of a packet: SPI, version and next header', () => {
     expect(tshark(capture([frameOf(sealed())]))).toMatch(/ PSP \d+ SPI 0x80000001, AES-GCM-128, IPv4$/m);
   });
 });
@@ -108,7 +108,7 @@ describe('a payload', () => {
   const shown = (...packets: Buffer[]): string[][] =>
     fieldsOf(capture(packets.map((octets) => frameOf(octets))), names).map((row) => Object.values(row));
 
-  it.each([2, 3])('of version %d is dissected as what it is', (version) => {
+  it.each([2, 3])('of version %d is dissected by its protocol', (version) => {
     const tcp = Buffer.from('13891f900000000100000000500220000000000068656c6c6f', 'hex');
     const datagram = udp(40001, 40002, Buffer.from('x')).octets;
     expect(
@@ -126,16 +126,16 @@ describe('a payload', () => {
     ]);
   });
 
-  it('that is encrypted is not looked into, nor one that begins in clear', () => {
+  it('that is encrypted is not dissected, nor one that begins in plaintext', () => {
     const packets = [0, 5, 7].map((cryptOffset) => sealed({ cryptOffset }));
     expect(shown(...packets).map(([source]) => source)).toEqual(packets.map(() => '192.0.2.1'));
   });
 
-  it('of which the crypt offset leaves all in clear is dissected', () => {
+  it('that the crypt offset leaves in plaintext completely is dissected', () => {
     expect(shown(sealed({ cryptOffset: inner[4].length / 4 }))[0]?.[0]).toBe('192.0.2.1,10.1.0.7');
   });
 
-  it('that is PSP again is looked into, but not for ever', () => {
+  it('that is PSP again is dissected, up to a nesting limit', () => {
     let octets = sealed({ version: 2 });
     for (let i = 0; i < 300; i++)
       octets = sealed({ version: 2 }, ipPacket(gateways[4], udp(0xc001, 1000, octets)));
@@ -145,7 +145,7 @@ describe('a payload', () => {
   });
 });
 
-describe('a fault is told', () => {
+describe('a fault is reported', () => {
   const changed = (octet: number, value: number, octets = sealed()): Captured => {
     octets.writeUInt8(value, octet);
     return frameOf(octets);
@@ -182,7 +182,7 @@ describe('a fault is told', () => {
     );
   });
 
-  it('not where there is none', () => {
+  it('not in a valid packet', () => {
     const good = [{}, { version: 1, cookie }, { cookie, cryptOffset: 2 }, { sample: true, drop: true }];
     expect(expertsOf(good.map((fields) => frameOf(sealed(fields))))).toEqual(good.map(() => ''));
   });
@@ -193,7 +193,7 @@ describe('a fault is told', () => {
     ]);
   });
 
-  it('a packet that is truncated, however short, and no other', () => {
+  it('in a truncated packet, however short, and in no other', () => {
     const whole = sealed({ cookie });
     const least = 24 + 16;
     const frames = Array.from({ length: least + 4 }, (_, i) => frameOf(whole.subarray(0, i + 1)));

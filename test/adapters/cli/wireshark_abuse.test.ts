@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Wireshark dissector (docs/wireshark/psp.lua) in a real tshark, where not all is there or nothing is right:
-// captures that hold a part of each packet, samples among them, and noise.
+// The Wireshark dissector (docs/wireshark/psp.lua) in a real tshark, with incomplete and invalid input: captures that
+// contain a part of each packet, samples among them, and noise.
 import { describe, expect, it } from 'vitest';
 import { packetLength, writePacket } from '../../../services/shared/samples/pcapng.js';
 import { packetOf, samplesHeader } from '../../../services/shared/samples/samples.js';
@@ -18,8 +18,8 @@ function seeded(seed: number): (limit: number) => number {
   };
 }
 
-describe('a capture that holds a part of each packet', () => {
-  it('shows what is there, and says how much', () => {
+describe('a capture that contains a part of each packet', () => {
+  it('is shown as far as it goes, with the lengths', () => {
     const { octets } = frameOf(sealed({ cookie }, Buffer.alloc(400, 7)));
     const cut = { octets: octets.subarray(0, 42 + 40), length: octets.length };
     const [row] = fieldsOf(capture([cut]), [
@@ -33,7 +33,7 @@ describe('a capture that holds a part of each packet', () => {
     expect(tshark(capture([cut]), '-O', 'psp_sec')).toContain('(the first 24 of 408 octets)');
   });
 
-  it('of any length brings no error', () => {
+  it('of any length causes no error', () => {
     for (const fields of [
       { cookie, cryptOffset: 3 },
       { version: 2, cookie },
@@ -45,7 +45,7 @@ describe('a capture that holds a part of each packet', () => {
     }
   }, 120_000);
 
-  it('is what the sampler writes of packets that leave, beside inner packets that came', () => {
+  it('has the form that the sampler writes for packets that leave, beside inner packets that arrived', () => {
     const blocks = [egressSample(0x80000007), ingressSample(9)].map((sample) => {
       const packet = packetOf(sample);
       const block = Buffer.alloc(packetLength(packet));
@@ -61,12 +61,12 @@ describe('a capture that holds a part of each packet', () => {
   });
 });
 
-describe('whatever a stranger sends', () => {
+describe('arbitrary input', () => {
   const random = seeded(20221117);
   const octets = (length: number): Buffer => Buffer.from(Array.from({ length }, () => random(256)));
   const nextHeaders = [1, 4, 6, 17, 41, 132, 58, 253];
 
-  /** A header of a form that leads further into the dissector than noise does. */
+  /** A header that leads further into the dissector than noise does. */
   function likely(): Buffer {
     const payload = octets(16 + random(200));
     const version = random(5);
@@ -74,12 +74,12 @@ describe('whatever a stranger sends', () => {
     payload.writeUInt8(random(5), 1);
     payload.writeUInt8(random(24), 2);
     payload.writeUInt8(version * 4 + random(2) * 2 + 1, 3);
-    // An inner packet whose first octets are right.
+    // An inner packet with valid first octets.
     if (payload.length > 40 && random(2) === 0) inner[4].copy(payload, 16, 0, 20 + random(8));
     return payload;
   }
 
-  it('1000 random datagrams bring no error, whichever way they are looked at', () => {
+  it('1000 random datagrams cause no error, however they are displayed', () => {
     const payloads = Array.from({ length: 1000 }, (_, i) => (i % 2 ? likely() : octets(random(200))));
     const frames = payloads.map((payload, i) => frameOf(payload, 1000, i % 3 === 0 ? 6 : 4));
     expect(expertsOf(frames)).toHaveLength(1000);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of the Wireshark dissector share: frames sealed by the vectors' own implementation, and a real
-// tshark with the dissector loaded.
+// Shared by the tests of the Wireshark dissector: frames sealed by the vectors' own implementation, and a real tshark
+// with the dissector loaded.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ import { type PspFields, sealPsp } from '../../vectors/psp.js';
 
 const dissector = fromPackageRoot('docs/wireshark/psp.lua');
 
-/** A captured frame: Ethernet, and how long it was on the wire if more than its octets. */
+/** A captured frame: Ethernet, and its length on the wire if it was cut. */
 export interface Captured {
   octets: Buffer;
   length?: number;
@@ -31,7 +31,7 @@ export function capture(frames: readonly Captured[]): Buffer {
   return Buffer.concat([head, ...records]);
 }
 
-/** What tshark prints of a file. Fails if it fails, or says anything but that it runs as root. */
+/** The output of tshark for a file. Fails if tshark fails, or prints anything except that it runs as root. */
 export function tshark(file: Buffer, ...args: string[]): string {
   const folder = mkdtempSync(join(tmpdir(), 'psp-wireshark-'));
   const path = join(folder, 'capture');
@@ -48,7 +48,7 @@ export function tshark(file: Buffer, ...args: string[]): string {
   return stdout;
 }
 
-/** Fields of every frame; of several values of one field in a frame all, apart by a comma. */
+/** Fields of every frame; several values of one field in a frame are separated by commas. */
 export const fieldsOf = (
   file: Buffer,
   names: readonly string[],
@@ -59,7 +59,7 @@ export const fieldsOf = (
     .slice(0, -1)
     .map((line) => Object.fromEntries(line.split('\t').map((value, i) => [names[i], value])));
 
-/** What it finds worth a word in each frame, of several apart by a comma. */
+/** The expert information of each frame, separated by commas. */
 export const expertsOf = (frames: readonly Captured[]): string[] =>
   fieldsOf(capture(frames), ['_ws.expert.message', '_ws.lua.error']).map((row) => {
     expect(row['_ws.lua.error']).toBe('');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp tap samples --wireshark` as a process on a real nats-server, with a real tshark in Wireshark's place: it is
-// started the same way, fed the same octets, and prints what Wireshark would show.
+// `psp tap samples --wireshark` as a process on a real nats-server, with a real tshark in place of Wireshark: it is
+// started the same way, receives the same octets, and prints what Wireshark would show.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -76,7 +76,7 @@ const spisIn = (text: string): number[] =>
   [...text.matchAll(/ PSP 1500 SPI (0x[0-9a-f]{8}), AES-GCM-128, IPv4$/gm)].map(([, spi]) => Number(spi));
 
 describe('psp tap samples --wireshark', () => {
-  it('shows samples as they come, dissected, and all of them once the tap has ended', async () => {
+  it('shows samples as they arrive, dissected, and all of them once the tap has ended', async () => {
     const pid = join(node.folder, 'pid');
     const program = scriptNamed('tshark-noted', `echo $$ >'${pid}'; exec tshark "$@"`);
     const running = launch(['samples', '--wireshark', program]);
@@ -99,14 +99,14 @@ describe('psp tap samples --wireshark', () => {
     expect([await running.ended, spisIn(running.out())]).toEqual([0, [1, 2]]);
   });
 
-  it('fails when the program fails, and says how', async () => {
+  it('fails if the program fails, and reports how', async () => {
     const program = scriptNamed('tshark-of-none', 'exec tshark --no-such-option');
     const running = launch(['samples', '--wireshark', program]);
     expect(await running.ended).toBe(1);
     expect(running.err()).toMatch(/psp: \S+tshark-of-none ended with exit code \d+\n$/);
   });
 
-  it('says in one line what is missing, and how to do without', async () => {
+  it('reports in one line what is missing, and the alternative', async () => {
     const running = launch(['samples', '--wireshark'], { PATH: node.folder });
     expect(await running.ended).toBe(1);
     const [line, ...more] = running.err().trimEnd().split('\n');

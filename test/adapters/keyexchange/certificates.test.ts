@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates that are not accepted, in either direction: each fault is named, with the peer where it is proven, in
-// the log, in status and in health, also when nothing is wanted of the peer.
+// Certificates that are not accepted, in either direction: each fault is reported, with the peer if it is proven, in
+// the log, in status and in health, even if nothing is requested from the peer.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -76,7 +76,7 @@ describe('the certificate of a server at the peer’s address', () => {
       `the certificate of spiffe://psp/gateway/zoe, not of ${identity}; `,
     ],
   ];
-  it.each(cases)('that %s is named without any want, and for one', async (_what, issue, detail) => {
+  it.each(cases)('that %s is reported without any want, and for one', async (_what, issue, detail) => {
     const peer = new FakePeer();
     await peer.start(ports.b as number, authority.certificate, await issue());
     closing.push(() => peer.stop());
@@ -99,7 +99,7 @@ describe('the certificate of a client', () => {
     closing.push(() => client.close());
     return client;
   };
-  /** With the reason why there is no connection to b, as nobody listens there. */
+  /** Including the reason why there is no connection to b, because no process listens there. */
   const beside = (...messages: unknown[]) => [
     expect.stringContaining(noConnection('PEER_DOWN')),
     ...messages,
@@ -111,7 +111,7 @@ describe('the certificate of a client', () => {
     ['is for servers only', { usages: ['serverAuth'] }, 'lacks the extended key usage clientAuth; '],
   ];
   it.each(proven)(
-    'that %s is named with its peer until it comes with a good one',
+    'that %s is reported with its peer until the peer uses a valid one',
     async (_what, unusual, detail) => {
       const requests = await a.counter('requests');
       const bad = await from(await authority.issue([identity], [], unusual)).request(request);
@@ -136,7 +136,7 @@ describe('the certificate of a client', () => {
     ['does not exist', async () => undefined, 'no certificate; '],
   ];
   it.each(unproven)(
-    'that %s is named with the address, and is no fault of the peer',
+    'that %s is reported with the address, and is no fault of the peer',
     async (_what, issue, detail) => {
       expect(await from(await issue()).request(request)).toMatchObject({ code: status.UNAVAILABLE });
       await eventually(() => expect(a.linesOf('PEER_CERTIFICATE_INVALID')).not.toEqual([]));
@@ -175,7 +175,7 @@ it('no TLS session is resumed, which would skip the verification of the certific
 describe('our own certificate', () => {
   const refused = 'CERTIFICATE_REFUSED: peer b refuses our certificate: ';
 
-  it('that a peer rejects without an alert is said to be refused', async () => {
+  it('that a peer rejects without an alert is reported as refused', async () => {
     const pair = await authority.gateway(identity);
     const server = createServer({
       ca: foreign.certificate,
@@ -192,7 +192,7 @@ describe('our own certificate', () => {
     await eventually(async () => expect(await peerHealth()).toEqual([expect.stringContaining(named)]));
   });
 
-  it('that a peer rejects by an alert is refused for the reason that the alert gives', async () => {
+  it('that a peer rejects with an alert is reported with the reason of the alert', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'psp-alert-'));
     closing.push(() => rmSync(folder, { recursive: true }));
     writeTls(folder, foreign.certificate, await authority.gateway(identity));
@@ -206,7 +206,7 @@ describe('our own certificate', () => {
     await eventually(async () => expect(await peerHealth()).toEqual([expect.stringContaining(named)]));
   });
 
-  it('that a client rejects by an alert is reported with the address and the reason', async () => {
+  it('that a client rejects with an alert is reported with the address and the reason', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'psp-alert-'));
     closing.push(() => rmSync(folder, { recursive: true }));
     writeTls(folder, foreign.certificate, await authority.gateway(identity));
@@ -222,7 +222,7 @@ describe('our own certificate', () => {
   });
 
   it('that expires while the node runs is a fault on both sides', async () => {
-    // Long enough for any start; nothing but the wait depends on it.
+    // Long enough for any start; nothing except the wait depends on it.
     const pair = await authority.issue([identity], [], { to: 25_000 });
     const b = await startNode('b', authority, { ports, pair, times: unhurried });
     closing.push(() => b.stop());
@@ -241,7 +241,7 @@ describe('our own certificate', () => {
         expect.objectContaining({ code: 'CERTIFICATE_UNUSABLE', msg: 'certificate unusable' }),
       ),
     );
-    // A gateway that starts now meets it on both of its ways.
+    // A gateway that starts now finds the fault in both directions.
     await a.stop();
     a = await startNode('a', authority, { ports, times: unhurried });
     closing[0] = () => a.stop();
@@ -257,7 +257,7 @@ describe('our own certificate', () => {
   });
 });
 
-it('two gateways with the identity of one peer are named while both ask', async () => {
+it('two gateways with the identity of one peer are reported while both send requests', async () => {
   const { certificate, privateKey } = await authority.gateway(identity);
   const [ca, key, pair] = [authority.certificate, privateKey, certificate].map((text) => Buffer.from(text));
   const credentials = grpc.credentials.createSsl(ca, key, pair, { checkServerIdentity: () => undefined });

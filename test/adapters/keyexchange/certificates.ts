@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Authorities and certificates for tests: what `psp init` makes, certificates with names that it would never
-// put there, and a node's tls folder.
+// Authorities and certificates for tests: those of `psp init`, certificates with names that it would never use, and a
+// node's tls folder.
 import 'reflect-metadata';
 import { createPrivateKey, KeyObject, webcrypto } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ export type { KeyPair };
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const dayMs = 86_400_000;
 
-/** What is unusual about a certificate. */
+/** Deviations of a certificate. */
 export interface Unusual {
   /** From now, in milliseconds. */
   from?: number;
@@ -43,7 +43,7 @@ export class Authority {
     return createGateway(this.pair, identity, Date.now());
   }
 
-  /** A good certificate but for its names and what is said to be unusual. */
+  /** A valid certificate except for its names and the given deviations. */
   async issue(uris: string[], dns: string[] = [], { from, to, usages }: Unusual = {}): Promise<KeyPair> {
     const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const names = [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peers that are down, silent, slow, wrong or unwilling: what our key exchange concludes, tells the dataplane,
-// counts and logs, and how soon it is well again.
+// Peers that are down, silent, slow, faulty or that refuse: what the key exchange concludes, reports to the
+// dataplane, counts and logs, and how soon it recovers.
 import { once } from 'node:events';
 import { createServer, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
@@ -12,7 +12,8 @@ import { Authority } from './certificates.js';
 import { FakePeer } from './peer.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
-// A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
+// A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
+// result.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 2000,
@@ -21,10 +22,10 @@ vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
 let authority: Authority;
 let ports: Record<string, number>;
 let a: TestNode;
-/** Three times the defaults, so that a busy machine keeps them: where a test waits for them to pass. */
+/** Three times the defaults, so that a busy machine keeps them: for tests that wait for them to pass. */
 const hurried = { exchangeMs: 3000, callMs: 2100 };
 const closing: (() => Promise<void> | void)[] = [];
-/** From now on a node with these times is `a`. */
+/** Replaces `a` by a node with these times. */
 async function startA(times: typeof hurried): Promise<void> {
   ports = await freePorts('a', 'b', 'c');
   const started = await startNode('a', authority, { ports, times });
@@ -66,7 +67,7 @@ const good = (request: MultiTunnelRequest, callback: (error: null, response: Mul
 const flow = flowOf('10.1.0.5', '10.2.0.7');
 const peerOf = async (name: string) => (await a.status()).peers.find((peer) => peer.name === name);
 
-/** What must hold whenever one exchange with b ended with this code. */
+/** The required state after one exchange with b ended with this code. */
 async function expectFailure(code: string): Promise<void> {
   await eventually(() => expect(a.linesOf(code)).toHaveLength(1));
   expect(a.linesOf(code)[0]).toMatchObject({
@@ -86,7 +87,7 @@ async function expectUnknown(code: string): Promise<void> {
   expect(a.dataplane.refusals).toEqual([]);
 }
 
-describe('an outcome that is unknown tells the dataplane nothing:', () => {
+describe('an outcome that is unknown is not reported to the dataplane:', () => {
   it('nobody listens', async () => {
     a.dataplane.want('b', [flow]);
     await expectUnknown('PEER_DOWN');
@@ -113,7 +114,7 @@ describe('an outcome that is unknown tells the dataplane nothing:', () => {
     await expectUnknown('RESPONSE_INVALID');
   });
 
-  it('the server at the peer’s address holds the certificate of another peer', async () => {
+  it('the server at the peer’s address has the certificate of another peer', async () => {
     const fake = await startFake('b', 'spiffe://psp/gateway/c');
     a.dataplane.want('b', [flow]);
     await expectUnknown('PEER_CERTIFICATE_INVALID');
@@ -158,7 +159,7 @@ describe('an outcome that is unknown tells the dataplane nothing:', () => {
     ['a group MAC address', (request) => answerTo(request, { macAddr: '03:00:00:00:00:02' })],
     ['no MAC address', (request) => answerTo(request, { macAddr: '' })],
   ];
-  it.each(faults)('the answer holds %s', async (_what, make) => {
+  it.each(faults)('the answer contains %s', async (_what, make) => {
     (await startFake('b')).behave = (request, callback) => callback(null, make(request));
     a.dataplane.want('b', [flow]);
     await expectUnknown('RESPONSE_INVALID');
@@ -189,7 +190,7 @@ describe('a refusal', () => {
 });
 
 describe('a dead peer', () => {
-  /** A peer that takes connections and never says a word. */
+  /** A peer that accepts connections and never sends anything. */
   async function startSilent(name: string): Promise<TcpServer> {
     const sockets: { destroy(): void }[] = [];
     const server = createServer((socket) => {
@@ -208,7 +209,7 @@ describe('a dead peer', () => {
     for (let i = 0; i < 500; i++) a.dataplane.want('b', [flowOf('10.1.0.5', `10.2.${i >> 8}.${i & 255}`)]);
   };
 
-  it('delays no other, however much is wanted of it', async () => {
+  it('delays no other peer, however many wants there are for it', async () => {
     await startSilent('b');
     const fake = await startFake('c');
     fake.behave = (request, callback) => callback(null, answerTo(request));
@@ -217,11 +218,11 @@ describe('a dead peer', () => {
     wantMuch();
     a.dataplane.want('c', [flowOf('10.1.0.5', '10.3.0.2')]);
     await eventually(() => expect(a.dataplane.installs).toHaveLength(2));
-    // Not one of those before it is over yet.
+    // None of those before it has ended yet.
     expect(a.linesOf('PEER_TIMEOUT')).toEqual([]);
   });
 
-  it('has so many wants tried and no more, and few lines written of them', async () => {
+  it('gets a bounded number of attempts, and few log lines are written about them', async () => {
     await startA(hurried);
     await startSilent('b');
     wantMuch();
@@ -233,13 +234,13 @@ describe('a dead peer', () => {
     expect(a.linesOf('PEER_TIMEOUT').length).toBeLessThan(10);
   });
 
-  it('is tried about once a second, however much is wanted of it', async () => {
+  it('is tried about once a second, however many wants there are', async () => {
     await startA(hurried);
     await startSilent('b');
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 100);
     closing.push(() => clearInterval(wants));
     await eventually(async () => expect(await a.counter('BREAKER_OPEN')).toBeGreaterThan(3));
-    // Those that were under way when the breaker opened end first.
+    // Those in flight when the breaker opened end first.
     await new Promise((resolve) => setTimeout(resolve, hurried.callMs));
     const startMs = performance.now();
     const timeouts = await a.counter('PEER_TIMEOUT');
@@ -252,7 +253,7 @@ describe('a dead peer', () => {
     expect(trials).toBeLessThanOrEqual(2 + (performance.now() - startMs) / hurried.callMs);
   });
 
-  it('that comes up is keyed by itself', async () => {
+  it('that comes up is keyed without intervention', async () => {
     await startA(hurried);
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 200);
     closing.push(() => clearInterval(wants));
@@ -279,7 +280,7 @@ describe('a dead peer', () => {
     await eventually(() => expect(a.dataplane.installs.length).toBeGreaterThan(0));
   });
 
-  it('that restarts is asked again at once', async () => {
+  it('that restarts receives requests again at once', async () => {
     const first = await startFake('b');
     first.behave = good as never;
     a.dataplane.want('b', [flow]);

@@ -8,7 +8,10 @@ import { files, read } from '../../house/sources.js';
 
 const rows = Object.entries(grpcStatuses) as [ErrorCode, status][];
 
-/** Modules that work on a request of a peer: the server's side of the key exchange, the bus, the dataplane and its engine. */
+/**
+ * Modules that process a request of a peer: the server's side of the key exchange, the bus, the dataplane and its
+ * engine.
+ */
 const modules = files().filter((path) =>
   /^(services\/keyexchange\/(adapters\/(answerer|in_flight|dataplane_client|peer_server)|core\/(acceptance|parameters))\.ts|services\/shared\/(bus\/bus|seal)\.ts|services\/dataplane\/.*\.ts|native\/engine\/.*\.cc)$/.test(
     path,
@@ -34,12 +37,12 @@ describe('the gRPC status of an error code', () => {
     expect(grpcStatusOf('FENCE_FAILED')).toBe(status.INTERNAL);
   });
 
-  it('never reads as an unknown outcome by mistake', () => {
+  it('never looks like an unknown outcome by mistake', () => {
     const unknown = [status.DEADLINE_EXCEEDED, status.CANCELLED, status.UNKNOWN, status.OK];
     expect(rows.filter(([, each]) => unknown.includes(each))).toEqual([]);
   });
 
-  it('refuses for good only where the same request cannot succeed later', () => {
+  it('is a final refusal only if the same request cannot succeed later', () => {
     const refused = rows.filter(
       ([, each]) => each === status.PERMISSION_DENIED || each === status.INVALID_ARGUMENT,
     );

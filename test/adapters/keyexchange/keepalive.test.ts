@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An idle peer that is a stock gRPC server: it is asked for signs of life again and again, and has no reason to end
-// the connection with GOAWAY too_many_pings.
+// An idle peer that is a stock gRPC server: it is probed repeatedly, and has no reason to end the connection with
+// GOAWAY too_many_pings.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { eventually } from '../shared/waiting.js';
 import { Authority, writeTls } from './certificates.js';
 import { freePorts, startNode } from './rig.js';
 
-// As often as the link is looked after, so that a test of minutes takes seconds.
+// As often as the link is checked, so that a test of minutes takes seconds.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   idleMs: 100,
@@ -26,7 +26,7 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-it('answers every sign of life that it is asked for on one connection', async () => {
+it('answers every probe on one connection', async () => {
   const authority = await Authority.create();
   const ports = await freePorts('a', 'b');
   const port = await freePort();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The link to a peer between real services: connected without traffic, failed as soon as the peer is gone, and
-// never in the way of what is wanted.
+// The link to a peer between real services: connected without traffic, failed as soon as the peer is gone, and never
+// a delay for wants.
 import { once } from 'node:events';
 import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,8 @@ import { exposed, startServed } from '../stats/rig.js';
 import { Authority } from './certificates.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
-// A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
+// A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
+// result.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 2000,
@@ -54,7 +55,7 @@ const startB = async () => {
   return { ...b, stop };
 };
 
-it('tells an idle peer from one that is down, in status, health and metrics', async () => {
+it('distinguishes an idle peer from one that is down, in status, health and metrics', async () => {
   const stats = await startServed(a.nats, ['b']);
   closing.push(() => stats.stop());
   const connected = async () => {
@@ -92,7 +93,7 @@ it('tells an idle peer from one that is down, in status, health and metrics', as
   expect(await peer()).toMatchObject({ breaker: 'closed', exchanges: 0n, failed: 0n, health: [] });
 });
 
-it('is warm for the first want, and how long that took is counted', async () => {
+it('is connected before the first want, and the duration of that is counted', async () => {
   await startB();
   await eventually(async () => expect(await link()).toBe('connected'));
   a.dataplane.announce();
@@ -109,7 +110,7 @@ it('is warm for the first want, and how long that took is counted', async () => 
   });
 });
 
-it('is made anew at once for what is wanted of a peer that just came up', async () => {
+it('is established again at once for wants of a peer that just came up', async () => {
   await eventually(async () => expect(await link()).toBe('failed'));
   await sleep(1500);
   await startB();
@@ -118,7 +119,7 @@ it('is made anew at once for what is wanted of a peer that just came up', async 
   await eventually(() => expect(a.dataplane.installs).toHaveLength(1));
 });
 
-it('has failed once a peer that vanished without a word gave no sign of life when asked', async () => {
+it('has failed once a peer that disappeared silently did not answer a probe', async () => {
   const port = await freePort();
   const b = await startNode('b', authority, { ports: { ...ports, b: port } });
   closing.push(() => b.stop());
@@ -140,11 +141,11 @@ it('has failed once a peer that vanished without a word gave no sign of life whe
     far.unpipe().pause();
   }
   between.close();
-  // It is asked for a sign of life after 20 s and has 5 s to give one.
+  // It is probed after 20 s and has 5 s to answer.
   await until('the link has failed', async () => (await link()) === 'failed', 60_000, 500);
 });
 
-it('to a peer that is down is tried about once a second, whatever it does to connections', async () => {
+it('to a peer that is down is tried about once a second, whatever the peer does to connections', async () => {
   const sockets = new Set<Socket>();
   let attempts = 0;
   const rude = createServer((socket) => {
@@ -163,7 +164,7 @@ it('to a peer that is down is tried about once a second, whatever it does to con
   expect(await peer()).toMatchObject({ link: 'failed', breaker: 'closed', exchanges: 0n });
 });
 
-it('has failed when a peer takes connections and says nothing, and is tried anew every few seconds', async () => {
+it('has failed if a peer accepts connections and sends nothing, and is tried again every few seconds', async () => {
   const sockets = new Set<Socket>();
   const silent = createServer((socket) => {
     sockets.add(socket);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps one peer from taking more of the key exchange than its share: calls that are over are not carried
-// out, tunnels in flight are bounded, and so are the calls on one connection.
+// The limits that keep one peer from taking more than its share of the key exchange: calls that have ended are not
+// carried out, and tunnels in flight and calls per connection are bounded.
 import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +18,8 @@ import { Authority, type KeyPair } from './certificates.js';
 import { PlainClient } from './peer.js';
 import { freePorts, startNode, type TestNode } from './rig.js';
 
-// A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
+// A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
+// result.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 2000,
@@ -53,7 +54,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
     tunnels: [{ virtSrcIp: `10.2.0.${last}`, virtDstIp: '10.1.0.1', innerType: 4, reverseParams: undefined }],
   });
 
-  /** An answerer all of whose turns are taken until `open`; `accepts` counts what reaches the dataplane. */
+  /** An answerer that is fully busy until `open`; `accepts` counts the requests that reach the dataplane. */
   async function busy() {
     const gate = until();
     const dataplane = {
@@ -69,7 +70,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
     return { answerer, call, taken, open: gate.open, accepts: dataplane.accept.mock };
   }
 
-  it('is carried out when its turn comes in time', async () => {
+  it('is carried out if its turn comes in time', async () => {
     const { answerer, call, open, accepts } = await busy();
     const waiting = answerer.answer(peer, request(99), call);
     open();
@@ -77,7 +78,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
     expect(accepts.calls).toHaveLength(65);
   });
 
-  it('is not carried out once the time that it had on arrival is over', async () => {
+  it('is not carried out once its time is over', async () => {
     const { answerer, call, open, accepts, taken } = await busy();
     const late = answerer.answer(peer, request(99), { ...call, timeoutMs: 30 });
     late.catch(() => undefined);
@@ -104,7 +105,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
 describe('tunnels in flight', () => {
   const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-  it('are 4096 for each peer, whether they run or wait, and make room when they end', async () => {
+  it('are limited to 4096 for each peer, running or waiting, and free their space when they end', async () => {
     const inFlight = new InFlight();
     const gate = until();
     const batches = [1024, 1024, 1024, 1023].map((tunnels) => inFlight.run('b', tunnels, () => gate.opened));
@@ -118,7 +119,7 @@ describe('tunnels in flight', () => {
     await expect(inFlight.run('b', 4096, work)).resolves.toBe('done');
   });
 
-  it('make room too when the work fails, and 64 requests run at once', async () => {
+  it('free their space also when the work fails, and 64 requests run at once', async () => {
     const inFlight = new InFlight();
     const gate = until();
     let running = 0;
@@ -154,7 +155,7 @@ describe('a peer at our port', () => {
   });
   afterAll(() => a?.stop());
 
-  it('may have 128 calls open on one connection', async () => {
+  it('may have 128 open calls on one connection', async () => {
     const session = connect(`https://127.0.0.1:${port}`, {
       ca: authority.certificate,
       cert: pair.certificate,
@@ -166,7 +167,7 @@ describe('a peer at our port', () => {
     expect(settings.maxConcurrentStreams).toBe(128);
   });
 
-  it('that gave up before its turn came costs the dataplane nothing', async () => {
+  it('that gave up before its turn came causes no work for the dataplane', async () => {
     const client = new PlainClient(port, authority.certificate, pair);
     const ask = (last: number, timeoutMs: number) =>
       client.request(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Other ends for the tests of the key exchange: a client that knows no more of the peer protocol than the field
-// numbers of the reference application, and a server that answers as a test tells it to.
+// Counterparts for the tests of the key exchange: a client that uses only the field numbers of the reference
+// application, and a server that answers as a test specifies.
 import tls from 'node:tls';
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import {
@@ -96,7 +96,7 @@ function decodeResponse(octets: Buffer): PlainResponse {
   return found;
 }
 
-/** What the server said instead of an answer. */
+/** The error of the server in place of an answer. */
 export interface Refusal {
   code: number;
   details: string;
@@ -151,7 +151,7 @@ export class PlainClient {
   }
 }
 
-/** What a TLS client that offers at most `version` gets. */
+/** The result for a TLS client that offers at most `version`. */
 export function handshake(
   port: number,
   ca: string,
@@ -180,7 +180,7 @@ export function handshake(
 
 type Behaviour = (request: MultiTunnelRequest, callback: sendUnaryData<MultiTunnelResponse>) => void;
 
-/** A peer that answers with what `behave` says. */
+/** A peer that answers as `behave` specifies. */
 export class FakePeer {
   readonly requests: MultiTunnelRequest[] = [];
   behave: Behaviour = () => undefined;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node for the tests of the key exchange: a real nats-server, the service itself on a port of loopback, and
-// a stand-in for the dataplane that speaks the contracts and remembers what it was told.
+// A node for the tests of the key exchange: a real nats-server, the service itself on a loopback port, and a
+// substitute for the dataplane that follows the contracts and records the messages that it receives.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,12 +50,12 @@ export const underlayOf = (node: string): string => `192.0.2.${nodeNumbers[node]
 export class StandIn {
   epoch: bigint;
   version = 1;
-  /** Of its offers. */
+  /** The number of its offers. */
   mode = Mode.MODE_TUNNEL;
   cookie = 0n;
-  /** false: accepts are heard and never answered. */
+  /** false: accepts are received and never answered. */
   answers = true;
-  /** A code that every accept is answered with. */
+  /** A code with which every accept is answered. */
   refuses = '';
   readonly accepts: { message: FlowAccept; keys: Buffer[] }[] = [];
   readonly installs: { message: FlowInstall; keys: Buffer[] }[] = [];
@@ -87,7 +87,7 @@ export class StandIn {
     await this.bus.flush();
   }
 
-  /** Publishes a want; `change` falsifies it after it was sealed. */
+  /** Publishes a want; `change` modifies it after it was sealed. */
   want(
     peer: string,
     flows: { source: Buffer; destination: Buffer }[],
@@ -221,12 +221,12 @@ export interface NodeOptions {
   extra?: string;
   /** Further keys of a peer in the node file, by its name: "mode: transport". */
   terms?: Record<string, string>;
-  /** Deadlines of an exchange and of one call; the defaults where they are what is tested. */
+  /** Deadlines of an exchange and of one call; the defaults if these are tested. */
   times?: { exchangeMs: number; callMs: number };
   pair?: KeyPair;
 }
 
-/** Times that no exchange of a test takes, however slow the machine. */
+/** Times that no exchange of a test reaches, however slow the machine is. */
 export const unhurried = { exchangeMs: 30_000, callMs: 20_000 };
 
 const nodeFile = (

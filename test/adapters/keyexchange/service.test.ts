@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two key exchanges over real gRPC with TLS, each on a real nats-server, between stand-ins for the dataplane.
+// Two key exchanges over real gRPC with TLS, each on a real nats-server, with substitutes for the dataplanes.
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { flowKeyOf } from '../../../services/shared/address.js';
 import { contracts } from '../../../services/shared/contracts.js';
@@ -8,7 +8,8 @@ import { eventually } from '../shared/waiting.js';
 import { Authority } from './certificates.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
-// A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
+// A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
+// result.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 5000,
@@ -36,7 +37,7 @@ const installOf = (node: TestNode, exchange: bigint) =>
     return install as NonNullable<typeof install>;
   });
 
-/** Wants as a dataplane does, and waits for the keys. */
+/** Publishes wants as a dataplane does, and waits for the keys. */
 async function keyed(node: TestNode, ...[peer, flows, options]: Parameters<TestNode['dataplane']['want']>) {
   const want = node.dataplane.want(peer, flows, options);
   return { want, ...(await installOf(node, want.exchange)) };
@@ -47,7 +48,7 @@ const acceptsOf = (node: TestNode, source: string) =>
     message.flows[0]?.source.equals(flowOf(source, source).source),
   );
 
-it('exchanges keys both ways for one want', async () => {
+it('exchanges keys for both directions with one want', async () => {
   const { want, message, keys } = await keyed(a, 'b', [flowOf('10.1.0.5', '10.2.0.7')]);
   expect(message).toMatchObject({ epoch: a.dataplane.epoch, peer: 'b', peerEpoch: b.dataplane.epoch });
   expect(message.flows).toEqual([flowOf('10.1.0.5', '10.2.0.7')]);
@@ -61,7 +62,7 @@ it('exchanges keys both ways for one want', async () => {
   expect(accept?.keys[0]).toEqual(a.dataplane.offered.get(want.offers[0]?.spi as number));
 });
 
-it('carries a batch of IPv6 flows in their order, and wants after a rotation', async () => {
+it('exchanges a batch of IPv6 flows in order, and wants after a rotation', async () => {
   const flows = [1, 2, 3].map((i) => flowOf(`fd00:1::${i}`, `fd00:2::${9 - i}`));
   const { message, keys } = await keyed(a, 'b', flows, { stale: true });
   expect(message.flows).toEqual(flows);
@@ -77,7 +78,7 @@ it('exchanges in both directions at once', async () => {
   );
 });
 
-it('asks for the version of our order and answers in the first that it allows', async () => {
+it('requests versions in our order and answers with the first allowed one', async () => {
   a.dataplane.version = 0;
   const want = a.dataplane.want('b', [flowOf('10.1.0.6', '10.2.0.8')]);
   a.dataplane.version = 1;
@@ -86,7 +87,7 @@ it('asks for the version of our order and answers in the first that it allows', 
   expect(acceptsOf(b, '10.2.0.8')[0]?.message.egress[0]?.version).toBe(0);
 });
 
-it('sends the same flows and keys once more when the dataplane has a new epoch', async () => {
+it('sends the same flows and keys once more if the dataplane has a new epoch', async () => {
   const resent = await b.counter('requestsResent');
   b.dataplane.epoch += 1n;
   const want = a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.20')]);
@@ -103,7 +104,7 @@ it('sends the same flows and keys once more when the dataplane has a new epoch',
   expect(acceptsOf(b, '10.2.0.21')).toHaveLength(1);
 });
 
-it('learns a new epoch from the dataplane that started', async () => {
+it('learns a new epoch from the started dataplane', async () => {
   b.dataplane.epoch += 1n;
   b.dataplane.announce();
   await eventually(async () => expect((await b.status()).node).toBe('b'));
@@ -112,7 +113,7 @@ it('learns a new epoch from the dataplane that started', async () => {
   expect(acceptsOf(b, '10.2.0.22')).toHaveLength(1);
 });
 
-it('never sends an accept again that was not answered in time', async () => {
+it('never repeats an accept that was not answered in time', async () => {
   const before = await b.counter('SERVICE_TIMEOUT');
   const flow = '10.1.0.5 -> 10.2.0.23';
   b.dataplane.answers = false;
@@ -137,7 +138,7 @@ it('drops a want that is older than half the exchange deadline, and counts it', 
   await installOf(a, want.exchange);
 });
 
-it('opens a want once, and not at all when anything in it was changed', async () => {
+it('opens a want once, and not at all if any part of it was changed', async () => {
   const before = b.dataplane.accepts.length;
   const want = a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.31')], { twice: true });
   await installOf(a, want.exchange);
@@ -159,7 +160,7 @@ it('refuses a want for a peer that is not configured, or whose flows have no off
   await eventually(async () => expect(await a.counter('PAYLOAD_INVALID')).toBe(2));
 });
 
-it('tells how it stands with its peer', async () => {
+it('reports the state of its peer', async () => {
   const { peers, health } = await a.status();
   expect(health).toEqual([]);
   expect(peers).toHaveLength(1);
@@ -169,7 +170,7 @@ it('tells how it stands with its peer', async () => {
   expect(Number(peers[0]?.lastAnswerMs)).toBeGreaterThan(Date.now() - 60_000);
 });
 
-it('counts what its bus could not decode', async () => {
+it('counts messages that its bus could not decode', async () => {
   const { counters } = await b.status();
   expect(counters).toContainEqual({ name: 'busUnsent', value: 0n });
   expect(counters).toContainEqual({ name: 'busOverrun', value: 0n });
@@ -177,7 +178,7 @@ it('counts what its bus could not decode', async () => {
   await eventually(async () => expect(await b.counter('busMalformed')).toBe(1));
 });
 
-it('names what the dataplane has no room for', async () => {
+it('reports requests for which the dataplane has no space', async () => {
   b.dataplane.refuses = 'TABLE_FULL';
   a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.40')]);
   await eventually(() => expect(b.linesOf('TABLE_FULL')).toHaveLength(1));
@@ -194,7 +195,7 @@ it('names what the dataplane has no room for', async () => {
       `PEER_REFUSED: peer b refused: RESOURCE_EXHAUSTED: TABLE_FULL: the flow table or the table of receive SPIs is full${remedy}`,
     ]),
   );
-  // The fault is over for us once the flow is answered.
+  // For us the fault is over once the flow is answered.
   a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.40')]);
   await eventually(async () => expect(await linesAbout(a, 'b')).toEqual([]));
 });

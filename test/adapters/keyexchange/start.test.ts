@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps the key exchange from starting: one error each, with the file or key that it is about.
+// Faults that keep the key exchange from starting: one error each, with the file or key.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -80,7 +80,7 @@ it('a missing password', async () => {
 });
 
 it.each(['ca', 'certificate', 'privateKey', 'busSecret'] as const)(
-  'a %s that holds something else',
+  'a %s with other content',
   async (which) => {
     writeFileSync(config.files[which], randomBytes(100));
     await expect(start()).rejects.toMatchObject({
@@ -90,7 +90,7 @@ it.each(['ca', 'certificate', 'privateKey', 'busSecret'] as const)(
   },
 );
 
-it('a private key that is not that of the certificate', async () => {
+it('a private key that does not belong to the certificate', async () => {
   const other = await authority.gateway('spiffe://psp/gateway/a');
   writeFileSync(config.files.privateKey, other.privateKey);
   await expect(start()).rejects.toMatchObject(unusable(config.files.privateKey, 'is not the key of '));
@@ -158,7 +158,7 @@ it('records refusals that are given before the audit can be written', async () =
   await trail.close(0);
 });
 
-it('logs what does not keep it from starting: privileges that are kept, a bus that is not there yet', async () => {
+it('logs faults that do not keep it from starting: privileges that are kept, a bus that is not available yet', async () => {
   const nats = await NatsServer.create('a');
   const lines: Record<string, unknown>[] = [];
   const told = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });

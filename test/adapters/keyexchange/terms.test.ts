@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The terms of tunnels over real gRPC with TLS: the mode, which both sides must name alike; peers that are only
-// authenticated, which both sides must want; and the cookie, which passes through. Where two node files disagree
-// nothing is installed on either side, and each side says why.
+// The terms of tunnels over real gRPC with TLS: the mode, which both sides must configure alike; authOnly, which both
+// sides must set; and the cookie, which is passed through. If two node files disagree, nothing is installed on either
+// side, and each side reports why.
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Mode } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
@@ -21,7 +21,9 @@ afterEach(async () => {
 
 const flow = flowOf('10.1.0.5', '10.2.0.7');
 
-/** @param ofB what a's node file says of b. @param ofA what b's says of a. */
+/**
+ * @param ofB b's entry in a's node file. @param ofA a's entry in b's.
+ */
 async function nodes(ofB: string, ofA: string): Promise<{ a: TestNode; b: TestNode }> {
   const ports = await freePorts('a', 'b');
   const a = await startNode('a', authority, { ports, terms: { b: ofB }, times: unhurried });
@@ -33,7 +35,7 @@ async function nodes(ofB: string, ofA: string): Promise<{ a: TestNode; b: TestNo
   return { a, b };
 }
 
-/** Wants as a dataplane does, again each second, until `ended`. */
+/** Publishes wants as a dataplane does, each second, until `ended`. */
 async function wanted<T>(node: TestNode, ended: () => T): Promise<T> {
   for (let left = longMs / 1000; ; left--) {
     node.dataplane.want('b', [flow]);
@@ -56,7 +58,7 @@ const refused = (node: TestNode) => () => {
 };
 
 describe('two sides that agree', () => {
-  it('on transport mode and cookies exchange keys for it, and both are bound in the seals', async () => {
+  it('on transport mode and cookies exchange keys for it, and the seals bind both', async () => {
     const { a, b } = await nodes('mode: transport', 'mode: transport');
     Object.assign(a.dataplane, { mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0001n });
     Object.assign(b.dataplane, { mode: Mode.MODE_TRANSPORT, cookie: 0xc00c1e_0000_0002n });
@@ -70,7 +72,7 @@ describe('two sides that agree', () => {
     expect(accept?.keys[0]).toEqual(a.dataplane.offered.get(accept?.message.egress[0]?.spi as number));
   });
 
-  it('that traffic is only authenticated speak versions 2 and 3', async () => {
+  it('that traffic is only authenticated use versions 2 and 3', async () => {
     const { a, b } = await nodes('authOnly: true', 'authOnly: true');
     a.dataplane.version = 3;
     const { message, keys } = await wanted(a, installed(a));
@@ -89,7 +91,7 @@ describe('two sides that disagree', () => {
     ['we want transport', 'mode: transport', 'mode: tunnel', Mode.MODE_TRANSPORT, 'a offers transport mode'],
     ['the peer wants transport', 'mode: tunnel', 'mode: transport', Mode.MODE_TUNNEL, 'a offers tunnel mode'],
   ];
-  it.each(cases)('on the mode refuse, and both say so: %s', async (_what, ofB, ofA, mode, says) => {
+  it.each(cases)('on the mode refuse, and both report it: %s', async (_what, ofB, ofA, mode, says) => {
     const { a, b } = await nodes(ofB, ofA);
     a.dataplane.mode = mode;
     expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', flows: [flow], refusal: 'PEER_REFUSED' });
@@ -116,7 +118,7 @@ describe('two sides that disagree', () => {
   });
 });
 
-describe('a peer that knows no modes', () => {
+describe('a peer without modes', () => {
   const answerTo = (request: MultiTunnelRequest): MultiTunnelResponse => ({
     requestId: request.requestId,
     epoch: undefined,
@@ -145,14 +147,14 @@ describe('a peer that knows no modes', () => {
     return { a, fake };
   }
 
-  it('means tunnels', async () => {
+  it('uses tunnel mode', async () => {
     const { a, fake } = await against('mode: tunnel', Mode.MODE_TUNNEL);
     const { message } = await wanted(a, installed(a));
     expect(message.egress).toMatchObject([{ mode: Mode.MODE_TUNNEL }]);
     expect(fake.requests.at(-1)?.tunnels[0]?.reverseParams?.mode).toBe(1);
   });
 
-  it('that answers where we want transport has refused: nothing is installed, our offer is taken back', async () => {
+  it('whose answer has another mode than ours is treated as a refusal: nothing is installed, and our offer is withdrawn', async () => {
     const { a, fake } = await against('mode: transport', Mode.MODE_TRANSPORT);
     expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', flows: [flow], refusal: 'MODE_MISMATCH' });
     expect(fake.requests.at(-1)?.tunnels[0]?.reverseParams?.mode).toBe(2);
@@ -164,7 +166,7 @@ describe('a peer that knows no modes', () => {
   });
 });
 
-it('a want whose mode or cookie was changed on the bus does not open', async () => {
+it('a want whose mode or cookie was changed on the bus cannot be opened', async () => {
   const { a, b } = await nodes('mode: tunnel', 'mode: tunnel');
   await wanted(a, installed(a));
   const before = b.dataplane.accepts.length;

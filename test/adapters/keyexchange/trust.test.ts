@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may ask our key exchange for what: TLS, certificates, VIPs, and what a client of the reference protocol
-// gets.
+// Who may request what from the key exchange: TLS, certificates, VIPs, and the answers to a client of the reference
+// protocol.
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -8,7 +8,8 @@ import { Authority, type KeyPair } from './certificates.js';
 import { handshake, PlainClient, type PlainRequest, type PlainResponse } from './peer.js';
 import { flowOf, freePorts, startNode, type TestNode } from './rig.js';
 
-// A command to the dataplane has 300 ms; here it has more, so that a busy machine does not decide what is tested.
+// A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
+// result.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 2000,
@@ -55,8 +56,8 @@ const ask = (change: Partial<PlainRequest> = {}, tunnel = {}): PlainRequest => (
   ...change,
 });
 
-describe('a client that knows only the reference protocol', () => {
-  it('gets a key for each tunnel, and its own offer reaches the dataplane', async () => {
+describe('a client that uses only the reference protocol', () => {
+  it('receives a key for each tunnel, and its own offer reaches the dataplane', async () => {
     const offer = reverse();
     const response = (await clientWith(peer).request(ask({}, { reverse: offer }))) as PlainResponse;
     expect(response.requestId).toBe(7);
@@ -71,7 +72,7 @@ describe('a client that knows only the reference protocol', () => {
     expect(accept?.keys[0]).toEqual(offer.key);
   });
 
-  it('gets keys without offering any', async () => {
+  it('receives keys without offering any', async () => {
     const response = (await clientWith(peer).request(ask())) as PlainResponse;
     expect(response.tunnels).toHaveLength(1);
     expect(a.dataplane.accepts.at(-1)?.message.egress).toEqual([]);
@@ -83,7 +84,7 @@ describe('a client that knows only the reference protocol', () => {
     expect(response.tunnels[0]?.key).toHaveLength(32);
   });
 
-  it('may send the largest batch there is', async () => {
+  it('may send a batch of maximum size', async () => {
     const tunnels = Array.from({ length: 1024 }, (_, i) => ({
       source: `fd00:2:0:0:abcd:abcd:abcd:${(0x1000 + i).toString(16)}`,
       destination: `fd00:1:0:0:abcd:abcd:abcd:${(0x1000 + i).toString(16)}`,
@@ -133,7 +134,7 @@ describe('a refused request', () => {
     ],
   ];
   it.each(cases)(
-    'for %s ends with %s, counted and logged, and nothing applies',
+    'for %s ends with %s, counted and logged, and no part of it takes effect',
     async (_what, code, grpc, make) => {
       const accepts = a.dataplane.accepts.length;
       const before = await a.counter(code);
@@ -150,7 +151,7 @@ describe('a refused request', () => {
     },
   );
 
-  it('keeps equal lines to one a second', async () => {
+  it('writes at most one equal log line per second', async () => {
     const client = clientWith(peer);
     const before = a.linesOf('VIP_NOT_OURS').length;
     const startMs = performance.now();
@@ -165,7 +166,7 @@ describe('a refused request', () => {
     expect(lines.length + suppressed).toBeGreaterThanOrEqual(refused + 1);
   });
 
-  it('asks for a rotation in vain', async () => {
+  it('cannot rotate our key', async () => {
     expect(await clientWith(peer).rotate()).toMatchObject({ code: status.PERMISSION_DENIED });
     expect(a.linesOf('ROTATION_NOT_ALLOWED')[0]).toMatchObject({ peer: 'b' });
   });
@@ -192,12 +193,12 @@ describe('a certificate', () => {
     expect(a.dataplane.accepts.length).toBe(accepts);
   });
 
-  it('of a stranger may not ask for a rotation either', async () => {
+  it('of an unauthorized client does not permit a rotation either', async () => {
     const stranger = clientWith(await authority.issue(['spiffe://psp/gateway/zoe']));
     expect(await stranger.rotate()).toMatchObject({ details: expect.stringMatching(/^PEER_UNKNOWN: /) });
   });
 
-  it('of a foreign authority gets nothing', async () => {
+  it('of another authority is rejected', async () => {
     const foreign = await Authority.create();
     const before = await a.counter('requests');
     const client = clientWith(await foreign.issue(['spiffe://psp/gateway/b']));
@@ -207,7 +208,7 @@ describe('a certificate', () => {
   });
 });
 
-it('refuses TLS 1.2 and takes TLS 1.3', async () => {
+it('is not accepted with TLS 1.2, and is with TLS 1.3', async () => {
   expect(await handshake(port, authority.certificate, peer, 'TLSv1.2')).toMatch(
     /PROTOCOL_VERSION|ECONNRESET/,
   );

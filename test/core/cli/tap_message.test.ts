@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp tap` makes of messages: every row of the contract table is known by its subject and decodes; what is
-// not in the table, or in no form of its own, is shown as octets.
+// How `psp tap` converts messages: every row of the contract table is recognized by its subject and decoded; messages
+// that are not in the table or have no known format are shown as octets.
 import { describe, expect, it } from 'vitest';
 import { tapped } from '../../../cli/tap/message.js';
 import { FlowInstall, SampleBatch, ServiceStats } from '../../../proto/gen/bus.js';
@@ -11,15 +11,18 @@ const encoded = <T>(codec: { encode(message: T): { finish(): Uint8Array } }, mes
   codec.encode(message).finish();
 
 describe('a message of the table', () => {
-  it.each(Object.values(contracts).map((row) => [row.subject, row] as const))('%s is known', (_, row) => {
-    const subject = subjectOf('a', row, 'id1.more'.slice(0, row.kind === 'audit' ? 8 : 3));
-    const name = nameBelow('a', subject);
-    const octets = row.kind === 'audit' ? Buffer.from('{"type":"service.started"}') : new Uint8Array(0);
-    expect(tapped(name, octets)).toMatchObject({ subject: name, kind: row.kind, payload: {} });
-    expect(subjectBelow('a', name)).toBe(subject);
-  });
+  it.each(Object.values(contracts).map((row) => [row.subject, row] as const))(
+    '%s is recognized',
+    (_, row) => {
+      const subject = subjectOf('a', row, 'id1.more'.slice(0, row.kind === 'audit' ? 8 : 3));
+      const name = nameBelow('a', subject);
+      const octets = row.kind === 'audit' ? Buffer.from('{"type":"service.started"}') : new Uint8Array(0);
+      expect(tapped(name, octets)).toMatchObject({ subject: name, kind: row.kind, payload: {} });
+      expect(subjectBelow('a', name)).toBe(subject);
+    },
+  );
 
-  it('never shows what a seal holds', () => {
+  it('never shows the content of a seal', () => {
     const message = FlowInstall.fromPartial({
       peerEpoch: 1n,
       seal: { start: Buffer.alloc(32), counter: 7n, box: Buffer.alloc(48, 0x5a) },
@@ -31,7 +34,7 @@ describe('a message of the table', () => {
     expect(JSON.stringify(line)).not.toContain('5a5a');
   });
 
-  it('shows enums by name, addresses as text, copies in hex, and leaves out what is absent', () => {
+  it('shows enums by name, addresses as text, copies in hex, and leaves out absent fields', () => {
     const sample = egressSample(5, { copy: Buffer.from('c0ffee', 'hex'), rateLog2: undefined });
     const { payload } = tapped(
       'sample.egress',
@@ -57,7 +60,7 @@ describe('a message of the table', () => {
 });
 
 describe('any other message', () => {
-  it('is shown as it is when it is a JSON object', () => {
+  it('is shown unchanged if it is a JSON object', () => {
     expect(tapped('x.y', Buffer.from('{"spi":5}'))).toEqual({
       subject: 'x.y',
       kind: 'unknown',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the key exchange decides: whose address it is, which wants are worth starting, which requests, answers
-// and ends of calls mean what.
+// The decisions of the key exchange: the owner of an address, which wants are worth starting, and the meaning of
+// requests, answers and ends of calls.
 import { describe, expect, it } from 'vitest';
 import { type FlowWanted, Mode } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, TunnelParameters } from '../../../proto/gen/psp_gateway.js';
@@ -74,7 +74,7 @@ describe('owners of addresses', () => {
     expect(rules.vips.ownerOf(parseAddress(text))).toBe(owner);
   });
 
-  it('gives everything else to a prefix of length 0 of the same family only', () => {
+  it('assign everything else to a prefix of length 0 of the same family only', () => {
     const table = new VipTable([
       ['b', prefixes('0.0.0.0/0')],
       ['c', prefixes('10.0.0.0/8')],
@@ -113,7 +113,7 @@ describe('a want', () => {
     expect(isFresh(want, rules, atMs(-100))).toBe(true);
   });
 
-  it('leaves a call what is left of the exchange, and callMs at most', () => {
+  it('leaves a call the remaining time of the exchange, and callMs at most', () => {
     expect([0, 300, 400, 500].map((ms) => callTimeoutMs(want, rules, atMs(ms)))).toEqual([
       700, 700, 600, 500,
     ]);
@@ -146,7 +146,7 @@ describe('a want', () => {
     });
   });
 
-  it('is malformed without a configured peer, without flows, or when flows and offers do not pair', () => {
+  it('is malformed without a configured peer, without flows, or if flows and offers do not pair', () => {
     expect(peerOf(want, rules, 's')).toBe(b);
     const cases: Partial<FlowWanted>[] = [
       { peer: 'z' },
@@ -161,7 +161,7 @@ describe('a want', () => {
     }
   });
 
-  it('takes an answer whole, with the epoch of the peer', () => {
+  it('accepts an answer as a whole, with the epoch of the peer', () => {
     const answer = { requestId: 0n, tunnelsParams: [theirs({ offerNumber: 8n })], epoch: 5n };
     const egress = egressOf(answer, want, b, rules);
     expect(egress).toMatchObject({ peerEpoch: 5n, offers: [{ spi: 0x1234, version: 0, number: 8n }] });
@@ -190,7 +190,7 @@ it('an answer in another mode than ours is a refusal, not an unknown outcome', (
   expect(isRefusal('RESPONSE_INVALID')).toBe(false);
 });
 
-it('a peer that only authenticates takes and offers versions 2 and 3, with keys of 16 and 32 octets', () => {
+it('an authOnly peer accepts and offers versions 2 and 3, with keys of 16 and 32 octets', () => {
   const authOnly = { ...b, versions: [3, 2] };
   const read = (pspVersion: number, length: number) =>
     readOffer(theirs({ pspVersion, encryptionKey: Buffer.alloc(length, 9) }), authOnly, rules);
@@ -202,7 +202,7 @@ it('a peer that only authenticates takes and offers versions 2 and 3, with keys 
   expect(read(1, 32)).toMatchObject({ flaw: { kind: 'version' } });
 });
 
-it('a batch whose answer names one SPI twice is not used', () => {
+it('a batch whose answer contains one SPI twice is not used', () => {
   const flow = (last: number) => ({ source: octets('10.1.0.5'), destination: octets(`10.2.0.${last}`) });
   const want = { flows: [flow(1), flow(2)] } as FlowWanted;
   const answer = (spi: number) => ({
@@ -275,7 +275,7 @@ describe('parameters of a peer', () => {
     expect(readOffer(theirs(change), b, rules)).toMatchObject({ flaw: { kind } });
   });
 
-  it('name no address inside IPv6 that IPv4 would name too', () => {
+  it('contain no IPv6 address that represents an IPv4 address', () => {
     expect(readAddress('::ffff:10.2.0.1')).toBeUndefined();
     expect(readAddress('::1')).toHaveLength(16);
     expect(readAddress('10.2.0.1')).toHaveLength(4);
@@ -299,7 +299,7 @@ describe('a request of a peer', () => {
     ...change,
   });
 
-  it('is turned round: our side sends, the peer receives', () => {
+  it('is reversed: our side sends, the peer receives', () => {
     const reverseParams = theirs();
     const tunnels = [
       tunnel({ reverseParams }),
@@ -323,7 +323,7 @@ describe('a request of a peer', () => {
     expect(codeOf(() => acceptanceOf(request(), authOnly, rules))).toBe('VERSION_NOT_SPOKEN');
   });
 
-  it('offers in the mode that we use with it, which is a tunnel where it says nothing', () => {
+  it('is answered with offers in the mode configured for the peer, which is tunnel mode if the request names none', () => {
     const offering = (mode: number | undefined) =>
       request({ tunnels: [tunnel({ reverseParams: theirs({ mode }) })] });
     const modesOf = (mode: number | undefined, of: Peer) =>
@@ -388,7 +388,7 @@ describe('a request of a peer', () => {
     expect(codeOf(() => acceptanceOf(request(change), b, rules))).toBe(code);
   });
 
-  it('is refused whole for the last of its tunnels', () => {
+  it('is refused as a whole because of the last of its tunnels', () => {
     const tunnels = [tunnel(), tunnel({ virtSrcIp: '10.2.3.1' })];
     expect(codeOf(() => acceptanceOf(request({ tunnels }), b, rules))).toBe('VIP_NOT_PEERS');
   });
@@ -427,8 +427,8 @@ describe('the end of a call', () => {
   });
 });
 
-describe('what a peer wrote', () => {
-  it('is shown as it is when it prints', () => {
+describe('text from a peer', () => {
+  it('is shown unchanged if it is printable', () => {
     expect(foreignText('10.1.0.1 “nicht” erlaubt, спасибо')).toBe('10.1.0.1 “nicht” erlaubt, спасибо');
     expect(foreignText('😀'.repeat(200))).toBe('😀'.repeat(200));
   });
@@ -438,14 +438,14 @@ describe('what a peer wrote', () => {
     expect(Array.from(foreignText('😀'.repeat(201)))).toHaveLength(200);
   });
 
-  it('holds nothing that a terminal would obey or hide', () => {
+  it('contains nothing that controls a terminal or hides on it', () => {
     const hostile = '\x1b[2J\r\n\t\x7f\x9b\u2028\u202e\u200b\u2066\ufeff\u3164\ud800\ue000';
     expect(foreignText(hostile)).toBe(`\ufffd[2J${'\ufffd'.repeat(Array.from(hostile).length - 4)}`);
     expect(errorOf('NOT_FOUND', '\x1b[2Jx', 'b', 1).message).toBe('peer b refused: NOT_FOUND: \ufffd[2Jx');
   });
 });
 
-it('lets one line of a kind pass each second and tells how many it kept back', () => {
+it('lets one line of a kind pass each second and reports how many were suppressed', () => {
   const gate = new LineGate();
   expect([0, 10, 999].map((ms) => gate.pass('x', ms))).toEqual([0, undefined, undefined]);
   expect(gate.pass('y', 20)).toBe(0);
@@ -453,7 +453,7 @@ it('lets one line of a kind pass each second and tells how many it kept back', (
 });
 
 describe('the tally', () => {
-  it('remembers what opened a breaker, not that it is open, and since when a peer fails', () => {
+  it('records what opened a breaker, not that it is open, and since when a peer fails', () => {
     const tally = new Tally(['b']);
     tally.began('b');
     tally.failure('b', 'PEER_DOWN', 'refused', 100);
@@ -470,7 +470,7 @@ describe('the tally', () => {
     expect(tally.peer('b')).toMatchObject({ answered: 1, lastAnswerMs: 300, failingSinceMs: 0 });
   });
 
-  it('counts strangers by code, and shows codes only once they occurred', () => {
+  it('counts unauthorized clients by code, and shows codes only once they occurred', () => {
     const tally = new Tally(['b']);
     expect(tally.counters().map(({ name }) => name)).not.toContain('PEER_UNKNOWN');
     tally.failure(undefined, 'PEER_UNKNOWN', '', 1);

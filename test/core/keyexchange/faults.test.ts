@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults between two gateways as an operator sees them: how long they last, what is done about them, when two gateways
-// have one identity, and which changes of a link are recorded.
+// Faults between two gateways from an operator's view: how long they last, their remedies, two gateways with one
+// identity, and the recorded changes of a link.
 import { describe, expect, it } from 'vitest';
 import { EpochWatch, settleMs } from '../../../services/keyexchange/core/epoch_watch.js';
 import { alertOf, certificateInvalid } from '../../../services/keyexchange/core/handshake.js';
@@ -15,7 +15,7 @@ const at = (ms: number) => ({ monotonicMs: 7 + ms, unixMs: 1_700_000_000_000 + m
 const refused = (detail: string) => new PspError('PEER_REFUSED', { peer: 'b', detail });
 
 describe('a fault with a peer', () => {
-  it('lasts from when it was first seen until nobody saw it for a minute', () => {
+  it('lasts from its first occurrence until it has not occurred for a minute', () => {
     const faults = new LastingFaults();
     expect(faults.seen('b', 'x', refused('one'), at(0))).toBe(true);
     expect(faults.seen('b', 'x', refused('two'), at(30_000))).toBe(false);
@@ -28,7 +28,7 @@ describe('a fault with a peer', () => {
     expect(faults.of('c', at(200_000).monotonicMs)).toEqual([]);
   });
 
-  it('is over at once when what it is about is well, and others go on', () => {
+  it('ends at once when its subject is healthy, and others continue', () => {
     const faults = new LastingFaults();
     faults.seen('b', 'x', refused('one'), at(0));
     faults.seen('b', 'y', refused('two'), at(5));
@@ -37,7 +37,7 @@ describe('a fault with a peer', () => {
     expect(faults.of('b', at(9).monotonicMs)).toEqual([{ error: refused('two'), since: at(5), count: 1 }]);
   });
 
-  it('is joined with those of its code and told apart from others, the oldest first', () => {
+  it('is merged with those of its code and separate from others, the oldest first', () => {
     const faults = new LastingFaults();
     faults.seen('b', 'handshake', new PspError('PEER_CERTIFICATE_INVALID', {}), at(9));
     faults.seen('b', 'x', refused('one'), at(0));
@@ -47,7 +47,7 @@ describe('a fault with a peer', () => {
     ]);
   });
 
-  it('is remembered for a bounded number of things', () => {
+  it('is stored for a bounded number of subjects', () => {
     const faults = new LastingFaults();
     for (let flow = 0; flow < 10_000; flow++) faults.seen('b', `${flow}`, refused('x'), at(flow));
     expect(faults.of('b', at(10_000).monotonicMs)[0]?.count).toBe(256);
@@ -55,7 +55,7 @@ describe('a fault with a peer', () => {
 });
 
 describe('a remedy', () => {
-  it('follows from the code that the peer gave, or from ours', () => {
+  it("follows from the peer's code, or from ours", () => {
     expect(remedyOf(refused('NOT_FOUND: VIP_NOT_OURS: 10.3.0.1 is not behind this gateway'))).toMatch(/vips/);
     expect(remedyOf(new PspError('MODE_MISMATCH', {}))).toMatch(/mode/);
     expect(remedyOf(refused('INTERNAL: Failed to create session'))).toMatch(
@@ -71,7 +71,7 @@ describe('a remedy', () => {
 });
 
 describe('two gateways with one identity', () => {
-  it('are noticed when both epochs are in use for longer than requests live, with both addresses', () => {
+  it('are detected when both epochs are in use for longer than requests live, with both addresses', () => {
     const watch = new EpochWatch();
     expect(watch.seen('b', 1n, '198.51.100.2', 0)).toBeUndefined();
     expect(watch.seen('b', 2n, '198.51.100.7', 100)).toBeUndefined();
@@ -81,12 +81,12 @@ describe('two gateways with one identity', () => {
     expect(watch.seen('b', 2n, '198.51.100.7', settleMs + 102)).toEqual(['198.51.100.2', '198.51.100.7']);
   });
 
-  it('are not seen in one that restarts, however often, nor in two peers', () => {
+  it('are not detected for one that restarts, however often, nor for two peers', () => {
     const watch = new EpochWatch();
     for (let start = 1; start < 100; start++) {
       const ms = start * 10_000;
       expect(watch.seen('b', BigInt(start), 'x', ms)).toBeUndefined();
-      // A request of the start before arrives late.
+      // A request of the previous start arrives late.
       expect(watch.seen('b', BigInt(start - 1), 'x', ms + 900)).toBeUndefined();
       expect(watch.seen('b', BigInt(start), 'x', ms + 9000)).toBeUndefined();
       expect(watch.seen('c', 1n, 'y', ms)).toBeUndefined();
@@ -95,7 +95,7 @@ describe('two gateways with one identity', () => {
 });
 
 describe('changes of a link', () => {
-  it('are each recorded, the first failure too, but no attempt', () => {
+  it('are each recorded, including the first failure, but not attempts', () => {
     const recorder = new LinkRecorder(0);
     expect(recorder.due('connecting', 1)).toBeUndefined();
     expect(recorder.due('failed', 2)).toBe(1);
@@ -103,7 +103,7 @@ describe('changes of a link', () => {
     expect(recorder.due('connected', 4)).toBe(1);
   });
 
-  it('of one that flaps are joined, and the latest state is recorded in the end', () => {
+  it('of one that flaps are merged, and the latest state is recorded in the end', () => {
     const recorder = new LinkRecorder(0);
     let recorded = 0;
     for (let i = 0; i < 1000; i++) if (recorder.due(i % 2 ? 'connected' : 'failed', i)) recorded++;
@@ -114,8 +114,8 @@ describe('changes of a link', () => {
   });
 });
 
-describe('exchanges that failed', () => {
-  it('fail since the first of them, unless all was well for a minute', () => {
+describe('failed exchanges', () => {
+  it('count from the first of them, unless there was no failure for a minute', () => {
     const tally = new Tally(['b']);
     tally.failed('b', 1000);
     tally.failed('b', 40_000);
@@ -127,7 +127,7 @@ describe('exchanges that failed', () => {
 });
 
 describe('a handshake that failed', () => {
-  it('says what is wrong with the certificate, with its dates where they are known', () => {
+  it('reports the fault of the certificate, with its dates if known', () => {
     const message = (code: string, dates?: string) =>
       certificateInvalid('b', code, 'serverAuth', dates).message;
     expect(message('CERT_HAS_EXPIRED', 'expired on X')).toMatch(

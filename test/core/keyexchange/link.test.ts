@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the state of a channel becomes what an operator is told of a link, and how durations are counted.
+// How the state of a channel is converted to the reported state of a link, and how durations are counted.
 import { describe, expect, it } from 'vitest';
 import { Durations, upperBounds } from '../../../services/keyexchange/core/histogram.js';
 import {
@@ -19,13 +19,13 @@ const linkOf = (...steps: [ChannelState, number][]) => {
 };
 
 describe('a link', () => {
-  it('is connecting before its first outcome, but not for ever', () => {
+  it('is connecting before its first outcome, for a limited time', () => {
     expect(linkOf(['idle', 1], ['connecting', 2])).toEqual(['connecting', 0]);
     expect(linkOf(['connecting', connectTimeoutMs])).toEqual(['connecting', 0]);
     expect(linkOf(['connecting', connectTimeoutMs + 1])).toEqual(['failed', connectTimeoutMs + 1]);
   });
 
-  it('is connected as soon as the channel is ready, and says since when', () => {
+  it('is connected as soon as the channel is ready, with the time of that', () => {
     expect(linkOf(['connecting', 1], ['ready', 5], ['ready', 900])).toEqual(['connected', 5]);
     expect(linkOf(['failed', 1], ['connecting', 2], ['ready', 5])).toEqual(['connected', 5]);
   });
@@ -46,7 +46,7 @@ describe('a link', () => {
 });
 
 describe('durations', () => {
-  it('are counted by the lowest bound that they do not exceed, cumulative', () => {
+  it('are counted by the lowest bound that they do not exceed, cumulatively', () => {
     const durations = new Durations('exchange');
     for (const seconds of [0.0001, 0.001, 0.0011, 4, 100]) durations.took(seconds);
     const { name, counts, sum, upperBounds: bounds } = durations.read();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of samples before they leave: lines, bounded backlogs, the ring of files, the pump into an outlet.
+// The processing of samples before they are written: lines, bounded backlogs, the ring of files, the pump into an
+// outlet.
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { type Sample, SampleBatch, SamplePoint } from '../../../proto/gen/bus.js';
@@ -28,7 +29,7 @@ const textOf = (chunk: Chunk | undefined) => chunk?.octets.toString('latin1', 0,
 describe('a line', () => {
   const line = (sample: Sample) => JSON.parse(new LineWriter().line(sample)) as Record<string, unknown>;
 
-  it('of egress tells everything but the copy', () => {
+  it('of egress contains everything except the copy', () => {
     expect(line(egressSample(0x80000001, { atUs }))).toEqual({
       time: '2026-01-02T03:04:05.000006Z',
       point: 'egress_sealed',
@@ -65,7 +66,7 @@ describe('a line', () => {
     });
   });
 
-  it('of a packet before its seal is like one after, at its own point', () => {
+  it('of a packet before sealing is like one after, with its own point', () => {
     const plain = egressSample(1, { point: SamplePoint.SAMPLE_POINT_EGRESS_PLAIN, copy: innerPacket() });
     expect(line(plain)).toMatchObject({ point: 'egress_plain', direction: 'egress', peer: 'b', rateLog2: 4 });
     expect(packetOf(plain)).toMatchObject({
@@ -75,7 +76,7 @@ describe('a line', () => {
     });
   });
 
-  it('of a packet that failed tells why, and no peer where none is known', () => {
+  it('of a packet that failed has the reason, and no peer if none is known', () => {
     const failed = ingressSample(1, {
       point: SamplePoint.SAMPLE_POINT_INGRESS_FAILED,
       peer: '',
@@ -106,7 +107,7 @@ describe('a line', () => {
     });
   });
 
-  it('is of packets that failed only with a reason as the table writes it, of samples only without', () => {
+  it('of a packet that failed needs a reason from the table, one of a sample must have none', () => {
     const failed = { point: SamplePoint.SAMPLE_POINT_INGRESS_FAILED, peer: '' };
     for (const reason of ['', 'icv_failure', 'ingress/', 'ingress/"x', 'sideways/icv_failure']) {
       expect(isWellFormed(ingressSample(1, { ...failed, reason })), reason).toBe(false);
@@ -117,7 +118,7 @@ describe('a line', () => {
     expect(isWellFormed(egressSample(1, { point: 6 as SamplePoint }))).toBe(false);
   });
 
-  it('keeps microseconds over the turn of a second, either way', () => {
+  it('keeps microseconds over the change of a second, in both directions', () => {
     const lines = new LineWriter();
     const time = (atUs: bigint) => JSON.parse(lines.line(egressSample(1, { atUs }))).time as string;
     expect([time(1_999_999n), time(2_000_000n), time(1_000_001n)]).toEqual([
@@ -129,7 +130,7 @@ describe('a line', () => {
 });
 
 describe('a backlog', () => {
-  it('gives entries back in order, as many as a chunk holds', () => {
+  it('returns entries in order, as many as fit into a chunk', () => {
     const backlog = new Backlog(100, 10);
     for (const text of ['aaaa', 'bbbb', 'cccc', 'dd']) expect(put(backlog, text)).toBe(true);
     const chunks = [backlog.take(), backlog.take(), backlog.take()];
@@ -137,7 +138,7 @@ describe('a backlog', () => {
     expect(chunks.map((chunk) => chunk?.entries)).toEqual([2, 2, undefined]);
   });
 
-  it('drops and counts what finds no room, and has room again once something left', () => {
+  it('drops and counts entries that do not fit, and has space again once some were removed', () => {
     const backlog = new Backlog(10, 10);
     expect([put(backlog, 'aaaaa'), put(backlog, 'bbbbb'), put(backlog, 'c')]).toEqual([true, true, false]);
     expect([backlog.dropped, backlog.queuedBytes, backlog.queuedEntries]).toEqual([1, 10, 2]);
@@ -147,7 +148,7 @@ describe('a backlog', () => {
     expect([put(backlog, 'c'), backlog.dropped, backlog.queuedBytes]).toEqual([true, 2, 1]);
   });
 
-  it('drops what is longer than a chunk', () => {
+  it('drops an entry longer than a chunk', () => {
     const backlog = new Backlog(100, 10);
     expect([put(backlog, 'x'.repeat(11)), backlog.dropped]).toEqual([false, 1]);
   });
@@ -169,7 +170,7 @@ describe('a pump', () => {
     return { backlog, pump, states };
   };
 
-  it('never has two chunks under way, and lets what comes meanwhile leave together', async () => {
+  it('never has two chunks in flight, and sends entries that arrive meanwhile together', async () => {
     const taken: string[] = [];
     let go: () => void = () => undefined;
     const { backlog, pump } = rig((text) => {
@@ -191,7 +192,7 @@ describe('a pump', () => {
     expect([taken, pump.written]).toEqual([['a', 'bc'], 3]);
   });
 
-  it('tries a failing outlet again with the same chunk and tells when it works again', async () => {
+  it('tries a failing outlet again with the same chunk and reports when it works again', async () => {
     let failures = 2;
     const taken: string[] = [];
     const { backlog, pump, states } = rig(async (text) => {
@@ -204,7 +205,7 @@ describe('a pump', () => {
     expect([states, pump.failures, backlog.dropped]).toEqual([['ENOSPC', 'ENOSPC', undefined], 2, 0]);
   });
 
-  it('leaves an outlet that is gone alone and drops what is for it', async () => {
+  it('leaves an outlet that is gone alone and drops its entries', async () => {
     let attempts = 0;
     const { backlog, pump, states } = rig(async () => {
       attempts++;
@@ -218,7 +219,7 @@ describe('a pump', () => {
     expect([attempts, states, backlog.dropped, backlog.queuedBytes]).toEqual([1, ['EPIPE'], 3, 0]);
   });
 
-  it('at the end tries once more, and then gives up what does not go', async () => {
+  it('tries once more at the end, and then drops what cannot be written', async () => {
     const { backlog, pump } = rig(async () => {
       throw Object.assign(new Error(), { code: 'EIO' });
     });
@@ -241,7 +242,7 @@ describe('intake', () => {
     expect([intake.taken, lines.queuedEntries, packets.queuedEntries]).toEqual([256, 256, 256]);
   });
 
-  it('lets a full backlog of lines cost no packet, and the other way round', () => {
+  it('does not let a full backlog of lines cost a packet, nor the reverse', () => {
     const slowLines = rig(1000);
     slowLines.intake.take(batchOf(1, 100));
     expect(slowLines.lines.dropped).toBeGreaterThan(90);
@@ -284,14 +285,14 @@ describe('the ring of files', () => {
     expect([name(2), name(1, 'ffffffff'), name(3)].sort()).toEqual([name(1, 'ffffffff'), name(2), name(3)]);
   });
 
-  it('removes the oldest beyond the bound, whoever made them, and nothing that is not ours', () => {
+  it('removes the oldest beyond the limit, whoever created them, and nothing that is not ours', () => {
     const names = [name(4), name(2, 'ffffffff'), name(1), 'notes.pcapng', name(3)];
     expect(outdated(names, name(4), ring)).toEqual([name(1)]);
     expect(outdated([...names, name(5)], name(5), ring)).toEqual([name(1), name(2, 'ffffffff')]);
     expect(outdated([name(1), name(2), name(3)], name(3), ring)).toEqual([]);
   });
 
-  it('keeps the file that was just opened though its clock was set back', () => {
+  it('keeps the file that was just opened even if the clock was set back', () => {
     expect(outdated([name(1), name(2), name(3), name(4)], name(1), ring)).toEqual([name(2)]);
   });
 

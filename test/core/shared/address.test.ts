@@ -103,7 +103,7 @@ describe('a prefix', () => {
     expect(contains(parsePrefix(prefix), parseAddress(address))).toBe(holds);
   });
 
-  it('holds the same addresses whether its host bits are set or not', () => {
+  it('contains the same addresses whether its host bits are set or not', () => {
     expect(contains(parsePrefix('192.0.2.1/24'), parseAddress('192.0.2.200'))).toBe(true);
   });
 });
@@ -111,7 +111,7 @@ describe('a prefix', () => {
 describe('a flow', () => {
   const flow = { source: parseAddress('10.1.0.1'), destination: parseAddress('10.2.0.1') };
 
-  it('has a key that gives it back, in both families, another one for each direction', () => {
+  it('has a key from which it can be restored, in both families, different for each direction', () => {
     const six = { source: parseAddress('fd00::1'), destination: parseAddress('fd00::2') };
     for (const each of [flow, six]) {
       expect(flowKeyOf(each)).toMatch(/^[0-9a-f]{64}$/);
@@ -161,7 +161,7 @@ it('a MAC address is six octets in hexadecimal', () => {
   }
 });
 
-it('an SPI is shown as 0x and eight digits, the top bit too', () => {
+it('an SPI is shown as 0x and eight digits, including the top bit', () => {
   expect([formatSpi(1), formatSpi(0x80000001), formatSpi(-1)]).toEqual([
     '0x00000001',
     '0x80000001',

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instants of CLOCK_MONOTONIC as people read them: in order and at their distances, until the clock is set.
+// Times of CLOCK_MONOTONIC converted to Unix time: their order and distances are kept until the clock is set.
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { monotonicNs, unixUsAt } from '../../../services/shared/process/clock.js';
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node file: what loads, with which defaults, and how each fault is told.
+// The node file: valid files, their defaults, and how each fault is reported.
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -42,7 +42,7 @@ describe('a node file', () => {
     expect(readFileSync(file, 'utf8').trim().split('\n').length).toBeLessThanOrEqual(12);
   });
 
-  it('examples agree: each knows the other where it listens, with its vips and its wire', () => {
+  it("examples agree: each has the other's listen address, vips and address on the wire", () => {
     const [a, b] = ['a', 'b'].map((node) =>
       loadConfig(fromPackageRoot(`deploy/examples/two-nodes/${node}.yaml`), {}),
     ) as [NodeConfig, NodeConfig];
@@ -51,7 +51,7 @@ describe('a node file', () => {
     expect(a.peers.b?.underlay).toEqual(['192.0.2.0/24']);
   });
 
-  it('needs five keys; every other has a default', () => {
+  it('needs five keys; all others have a default', () => {
     expect(load(least)).toEqual({
       node: 'a',
       unsecured: { port: 'veth-host', gateway: [] },
@@ -103,7 +103,7 @@ describe('a node file', () => {
     expect(load(`${least}${line}`).audit.listen).toBe(listen);
   });
 
-  it('gives the two servers of the bus addresses of their own', () => {
+  it('gives the two servers of the bus separate addresses', () => {
     expect(faults(`${least}audit: { listen: "127.0.0.1:4270" }\n`)).toEqual([
       expect.stringMatching(/^audit\.listen .*an address other than bus\.listen/),
     ]);
@@ -130,11 +130,11 @@ describe('a node file', () => {
     expect(config.vips).toEqual(['fd00:1::/64']);
   });
 
-  it('may leave a section empty whose keys are all commented out', () => {
+  it('may have an empty section whose keys are all commented out', () => {
     expect(load(`${least}log:\nengine:\n  # holdMs: 100\npeers:\n`).log.level).toBe('info');
   });
 
-  it('is frozen through and through', () => {
+  it('is frozen deeply', () => {
     const config = load(`${least}peers: { b: { endpoint: "b:1", vips: [10.2.0.0/24] } }\n`) as unknown as {
       peers: { b: { vips: string[] } };
       engine: { holdMs: number };
@@ -149,7 +149,7 @@ describe('a node file', () => {
     }).toThrow(TypeError);
   });
 
-  it('takes one address of a prefix that has only host addresses', () => {
+  it('accepts one address of a prefix that has only host addresses', () => {
     for (const address of ['192.0.2.0/31', '192.0.2.1/32', '"2001:db8::/128"']) {
       expect(faults(least.replace('192.0.2.1/24', address)), address).toEqual([]);
     }
@@ -157,7 +157,7 @@ describe('a node file', () => {
 });
 
 describe('the environment', () => {
-  it('beats the file', () => {
+  it('overrides the file', () => {
     const config = load(`${least}log: { level: warn }\nengine: { crypto: auto, holdMs: 200 }\n`, {
       PSP_LOG_LEVEL: 'debug',
       PSP_CRYPTO: 'libcrypto',
@@ -169,7 +169,7 @@ describe('the environment', () => {
     expect(load(least, { PSP_LOG_LEVEL: '' }).log.level).toBe('info');
   });
 
-  it('is named when it is at fault, and hides no fault of the file', () => {
+  it('is named if it has a fault, and hides no fault of the file', () => {
     expect(faults(`${least}log: { level: info }\n`, { PSP_LOG_LEVEL: 'loud' })).toEqual([
       'PSP_LOG_LEVEL: expected trace, debug, info, warn or error, received "loud"',
     ]);
@@ -183,7 +183,7 @@ describe('the environment', () => {
 });
 
 describe('faults', () => {
-  it('are told all at once in the order of the file, with line, path, expected and received', () => {
+  it('are all reported at once in the order of the file, with line, path, expected and received value', () => {
     const content = `node: A
 unsecured: { gateway: [10.1.0.1/24, 10.1.0.0/24] }
 secured:
@@ -288,7 +288,7 @@ stateDir: var
     });
   });
 
-  it('between keys are told beside those within them', () => {
+  it('between keys are reported beside those within them', () => {
     const content = `node: a
 unsecured: { port: x }
 secured: { port: y, address: 192.0.2.1/24, gateway: 198.51.100.7 }
@@ -379,14 +379,14 @@ tunnels:
     }
   });
 
-  it('that follow from another fault alone are not told', () => {
+  it('that follow only from another fault are not reported', () => {
     const content = `${least}peers: { b: { endpoint: "x:1", vips: [10.2.0.1/24] } }\ntunnels: [{ local: 10.1.0.2, remote: 10.2.0.2 }]\n`;
     expect(faults(content)).toEqual([
       'peers.b.vips[0] (line 6): expected a prefix (address/length with no host bits set), received "10.2.0.1/24"',
     ]);
   });
 
-  it('are unknown keys at every level, with the keys that there are', () => {
+  it('are unknown keys at every level, with the valid keys', () => {
     expect(faults(`${least}extra:\n  deep: 1\n`)[0]).toMatch(
       /^extra \(line 6\): expected one of node, unsecured, secured, .*, received extra$/,
     );
@@ -398,7 +398,7 @@ tunnels:
     );
   });
 
-  it('are peers with nothing behind them and names that are none', () => {
+  it('are peers without keys and invalid names', () => {
     expect(faults(`${least}peers:\n  b:\n`)).toEqual([
       'peers.b (line 7): expected a section with endpoint, vips, underlay, mode, cookie, cryptOffset, authOnly, mtu, sampling, received null',
     ]);
@@ -407,7 +407,7 @@ tunnels:
     ]);
   });
 
-  it('are broken YAML and keys that stand twice, with the line', () => {
+  it('are broken YAML and duplicate keys, with the line', () => {
     expect(faults('node: a\n  b: : c\n')[0]).toMatch(/^the file \(line \d\): expected YAML, received /);
     expect(faults(`${least}vips: [10.3.0.0/24]\n`)).toEqual([
       'the file (line 6): expected YAML, received Map keys must be unique',
@@ -417,7 +417,7 @@ tunnels:
     expect(faults('')).toHaveLength(5);
   });
 
-  it('show no more than the beginning of what they received', () => {
+  it('show only the beginning of the received value', () => {
     const [fault] = faults(least.replace('veth-host', '[').replace('port: [', `port: [${'x'.repeat(500)}]`));
     expect(fault).toMatch(/received \["x{10,60}\.\.\.$/);
   });
@@ -442,7 +442,7 @@ describe('limits', () => {
     ['engine: { polling: %s }', 'busy', 'lazy'],
     ['engine: { lcores: %s }', '64', '0'],
   ];
-  it.each(within)('%s: %s is taken, %s is not', (line, yes, no) => {
+  it.each(within)('%s: %s is accepted, %s is not', (line, yes, no) => {
     expect(faults(`${least}${line.replace('%s', yes)}\n`)).toEqual([]);
     expect(faults(`${least}${line.replace('%s', no)}\n`)).toHaveLength(1);
   });

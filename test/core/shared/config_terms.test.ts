@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of the node file that say how packets are wrapped, what passes in the clear and what is copied: which
-// values they take, which exclude each other, and what a good file is warned of.
+// The keys of the node file for encapsulation, plaintext traffic and copies: their values, their exclusions, and the
+// warnings for a valid file.
 import { describe, expect, it } from 'vitest';
 import { bypassRule } from '../../../services/shared/config/bypass.js';
 import {
@@ -46,7 +46,7 @@ const load = (choices: Choices): NodeConfig => {
 };
 
 describe('the terms with a peer', () => {
-  it('are a tunnel, encrypted whole, without a cookie, by default', () => {
+  it('are a tunnel, completely encrypted, without a cookie, by default', () => {
     expect(load({}).peers.b).toEqual({
       endpoint: '198.51.100.2:3000',
       vips: ['10.2.0.0/24', 'fd00:2::/64'],
@@ -73,7 +73,7 @@ describe('the terms with a peer', () => {
     expect(faults({ peer: key.replace('%s', no) })).toHaveLength(1);
   });
 
-  it('have no crypt offset where nothing is encrypted, and the MTU that IPv6 asks for', () => {
+  it('have no crypt offset if nothing is encrypted, and at least the minimum MTU of IPv6', () => {
     expect(faults({ peer: 'authOnly: true, cryptOffset: 4' })).toEqual([
       'peers.b.cryptOffset (line 6): expected 0 beside authOnly, which encrypts nothing, received 4',
     ]);
@@ -109,7 +109,7 @@ describe('the outer header', () => {
     expect(faults({ secured: key.replace('%s', no) }).length).toBeGreaterThan(0);
   });
 
-  it('is told what it may be', () => {
+  it('accepts these values', () => {
     expect(faults({ secured: 'dscp: 64' })[0]).toMatch(
       /expected a whole number from 0 to 63, or copy, received 64$/,
     );
@@ -124,7 +124,7 @@ describe('bypass', () => {
     more: `bypass: [${list.map((entry) => `{ ${entry} }`)}]`,
   });
 
-  it('takes prefixes, protocols by name or number, and ports of those that have them', () => {
+  it('accepts prefixes, protocols by name or number, and ports of protocols that have them', () => {
     const config = load(
       entries(
         'prefix: 198.51.100.0/24',
@@ -144,7 +144,7 @@ describe('bypass', () => {
     expect(config.bypass[1]).toEqual({ prefix: '198.51.100.7/32', protocol: 17, port: 53 });
   });
 
-  it('tells every fault of its entries', () => {
+  it('reports every fault of its entries', () => {
     const bad = entries(
       'prefix: 198.51.100.0/24, port: 53',
       'prefix: 198.51.100.0/24, protocol: icmp, port: 53',
@@ -178,7 +178,7 @@ describe('bypass', () => {
   });
 });
 
-describe('what is copied', () => {
+describe('copies', () => {
   it.each<[string, string, string]>([
     ['sampling: { points: %s }', '[plain, sealed]', '[]'],
     ['sampling: { points: %s }', '[plain]', '[plain, plain]'],
@@ -194,7 +194,7 @@ describe('what is copied', () => {
   });
 });
 
-describe('a good file is warned of', () => {
+describe('a valid file causes warnings', () => {
   it('nothing by default', () => {
     expect(warnings({})).toEqual([]);
     expect(warnings({ peer: 'mode: transport, cookie: true', more: 'capture: { ingress: true }' })).toEqual(
@@ -202,7 +202,7 @@ describe('a good file is warned of', () => {
     );
   });
 
-  it('what a crypt offset leaves readable, by mode, family and cookie', () => {
+  it('about the readable part under a crypt offset, by mode, family and cookie', () => {
     expect(warnings({ peer: 'cryptOffset: 10' })).toEqual([
       'warning: peers.b.cryptOffset (line 6): in tunnel mode the first 40 octets (the IP header and the first 20 of ' +
         'layer 4) of an IPv4 packet and 40 octets (the IP header) of an IPv6 packet stay readable; with a cookie ' +
@@ -218,7 +218,7 @@ describe('a good file is warned of', () => {
     ]);
   });
 
-  it('whatever passes unencrypted or unchecked', () => {
+  it('about everything that passes unencrypted or unchecked', () => {
     const more =
       'ingressAcl: false\nbypass:\n  - { prefix: 198.51.100.0/24 }\n  - { prefix: 10.2.0.128/25, protocol: udp }\n' +
       '  - { prefix: 0.0.0.0/0, protocol: tcp, port: 22 }\nsampling:\n  points: [sealed, plain]\ncapture:\n  egress: true';

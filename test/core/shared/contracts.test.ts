@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract table holds together, and the rights rendered from it are sound before a server ever sees them.
+// Checks the contract table, and the permissions that are rendered from it before a server uses them.
 import { describe, expect, it } from 'vitest';
 import { renderAuditConfig, renderBusConfig, rightsOf } from '../../../services/shared/bus/nats_config.js';
 import {
@@ -24,13 +24,13 @@ describe('the contract table', () => {
     }
   });
 
-  it.each(rows)('%s: its subject says what it is', (_, row) => {
+  it.each(rows)('%s: its subject has the prefix of its kind', (_, row) => {
     expect(row.subject).toMatch(/^(evt|cmd|query|stats|sample|capture|audit)(\.[a-z]+)+$/);
     if (row.subject.startsWith('audit.')) expect(row.kind).toBe('audit');
     else expect(row.kind).toBe(/^(cmd|query|sample|capture)\./.test(row.subject) ? 'request' : 'event');
   });
 
-  it.each(rows)('%s: has senders, and receivers that are not the sender, but for counters', (_, row) => {
+  it.each(rows)('%s: has senders, and receivers other than the sender, except for counters', (_, row) => {
     expect(row.from.length).toBeGreaterThan(0);
     expect(row.to.length > 0).toBe(row.kind !== 'audit');
     if (row === contracts.statsStats) return;
@@ -59,8 +59,8 @@ describe('the contract table', () => {
   });
 });
 
-describe('rights', () => {
-  it('let only its receiver and the operator hear a command', () => {
+describe('permissions', () => {
+  it('let only its receiver and the operator receive a command', () => {
     for (const [name, row] of rows.filter(([, row]) => row.subject.startsWith('cmd.'))) {
       const subject = subjectOf('a', row);
       const hears = (user: BusUser) =>
@@ -92,7 +92,7 @@ describe('rights', () => {
     }
   });
 
-  it('are rendered whole, with any password as it is', () => {
+  it('are rendered correctly with any password', () => {
     const password = '"}\\ $HOME #';
     const passwords = { dataplane: password, keyexchange: 'k', sampler: 's', stats: 't', operator: 'o' };
     const options = { node: 'a', listen: '127.0.0.1:4270', passwords };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one table of errors, and what an error made from it says.
+// The one table of errors, and the message of an error made from it.
 import { describe, expect, it } from 'vitest';
 import { errorCodes, isErrorCode, PspError } from '../../../services/shared/errors.js';
 
 describe('an error', () => {
-  it('fills its message from its data, and says so where that lacks something', () => {
+  it('fills its message from its data, and marks missing values', () => {
     expect(new PspError('PEER_TIMEOUT', { peer: 'b', ms: 700n }).message).toBe(
       'peer b did not answer within 700 ms',
     );
@@ -28,7 +28,7 @@ describe('an error', () => {
 });
 
 describe('codes', () => {
-  it('say a sentence without any data', () => {
+  it('have a message without any data', () => {
     expect(errorCodes.map((code) => new PspError(code).message).filter((text) => /[?{}]/.test(text))).toEqual(
       [],
     );
@@ -38,7 +38,7 @@ describe('codes', () => {
     expect(errorCodes.filter((code) => !/^[A-Z]+(_[A-Z]+)*$/.test(code))).toEqual([]);
   });
 
-  it('are known by name, and nothing that objects inherit is one', () => {
+  it('are recognized by name, and no inherited property is one', () => {
     expect(errorCodes.every(isErrorCode)).toBe(true);
     for (const other of ['', 'toString', 'constructor', '__proto__', 'psp'])
       expect(isErrorCode(other)).toBe(false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// pcapng blocks octet by octet; that a reader of others understands them is shown in test/adapters.
+// pcapng blocks octet by octet; test/adapters shows that other programs read them.
 import { describe, expect, it } from 'vitest';
 import {
   directions,
@@ -43,7 +43,7 @@ function options(body: Buffer): [number, Buffer][] {
 }
 
 describe('a section', () => {
-  it('tells its byte order, version 1.0, an unknown length, what it is and who wrote it', () => {
+  it('states its byte order, version 1.0, an unknown length, its content and its writer', () => {
     const { type, body } = parts(sectionHeader('psp 1', 'samples'));
     expect(type).toBe(0x0a0d0d0a);
     expect(body.subarray(0, 16).toString('hex')).toBe(`4d3c2b1a01000000${'ff'.repeat(8)}`);
@@ -83,7 +83,7 @@ describe('a packet', () => {
   });
 
   it.each([0, 1, 2, 3, 4, 5])(
-    'of %i octets fills exactly its length and touches nothing around it',
+    'of %i octets fills exactly its length and writes nothing outside it',
     (octets) => {
       const one = { ...packet, copy: new Uint8Array(octets), comment: 'x'.repeat(octets) };
       const buffer = Buffer.alloc(packetLength(one) + 8, 0xee);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages of strangers: random octets and damaged good messages, through every message type of both
-// protocols and through what reads them. Whatever comes, the end is a value that passes the checks or the
-// documented error. The generator is seeded; a failure names its seed, and PSP_SEED runs that one alone.
+// Messages from untrusted senders: random octets and damaged valid messages, through every message type of both
+// protocols and through their parsers. The result is always a value that passes the checks or the documented error.
+// The generator has a seed; a failure names it, and PSP_SEED runs that one alone.
 import { describe, expect, it } from 'vitest';
 import * as bus from '../../../proto/gen/bus.js';
 import * as peerProtocol from '../../../proto/gen/psp_gateway.js';
@@ -47,7 +47,7 @@ class Random {
   }
 }
 
-/** The good value nine times of ten, so that most messages get past most checks. */
+/** The valid value in nine of ten cases, so that most messages pass most checks. */
 const mostly = <T>(random: Random, good: T, ...odd: T[]): T =>
   random.below(10) > 0 ? good : random.pick(odd);
 
@@ -89,7 +89,7 @@ function damaged(good: Uint8Array, random: Random): Buffer {
 const firstSeed = Number(process.env.PSP_SEED ?? 1);
 const seeds = process.env.PSP_SEED === undefined ? 400 : 1;
 
-/** Runs `work` under each seed; a failure says which it was. */
+/** Runs `work` under each seed; a failure names the seed. */
 function forSeeds(work: (random: Random) => void): void {
   for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
     try {
@@ -100,7 +100,7 @@ function forSeeds(work: (random: Random) => void): void {
   }
 }
 
-/** The message, or undefined for octets that are none; whatever is thrown is an Error, never more. */
+/** The message, or undefined for octets that are none; every exception must be an Error. */
 function decoded<T>(messages: Messages<T>, octets: Uint8Array): T | undefined {
   try {
     return messages.decode(octets);
@@ -110,7 +110,7 @@ function decoded<T>(messages: Messages<T>, octets: Uint8Array): T | undefined {
   }
 }
 
-/** The value, or the code of the PspError; every other error passes. */
+/** The value, or the code of the PspError; every other error is rethrown. */
 function valueOrCode<T>(work: () => T): { value: T } | { code: string } {
   try {
     return { value: work() };
@@ -206,7 +206,7 @@ const want = (random: Random): bus.FlowWanted => ({
   seal: { start: random.octets(32), counter: 1n, box: random.octets(48) },
 });
 
-/** As it is, damaged, or nothing but random octets. */
+/** Unchanged, damaged, or random octets. */
 const onTheWay = (good: Uint8Array, random: Random): Uint8Array =>
   random.pick([() => good, () => damaged(good, random), () => random.octets(random.below(200))])();
 
@@ -244,8 +244,8 @@ describe('decoding', () => {
   });
 });
 
-describe('what reads the peer protocol', () => {
-  it('takes from parameters an offer that may be used, or names the flaw', () => {
+describe('the parsers of the peer protocol', () => {
+  it('make an offer that may be used from parameters, or name the fault', () => {
     const ends = new Set<string>();
     forSeeds((random) => {
       const good = peerProtocol.TunnelParameters.encode(parameters(random)).finish();
@@ -260,7 +260,7 @@ describe('what reads the peer protocol', () => {
     if (seeds > 1) expect([...ends].sort()).toEqual(['form', 'mode', 'offer', 'underlay', 'version']);
   });
 
-  it('takes a request whole and right, or refuses it with a documented code', () => {
+  it('accept a request completely and correctly, or refuse it with a documented code', () => {
     const ends = new Set<string>();
     forSeeds((random) => {
       const good = peerProtocol.MultiTunnelRequest.encode(request(random)).finish();
@@ -292,7 +292,7 @@ describe('what reads the peer protocol', () => {
     if (seeds > 1) expect(ends).toContain('taken');
   });
 
-  it('takes an answer whole and right, or not at all', () => {
+  it('accept an answer completely and correctly, or not at all', () => {
     const flows = [{ source: octetsOf('10.1.0.5'), destination: octetsOf('10.2.0.5') }];
     let taken = 0;
     forSeeds((random) => {
@@ -314,8 +314,8 @@ describe('what reads the peer protocol', () => {
   });
 });
 
-describe('what reads the bus', () => {
-  it('takes a want whose flows and offers pair, or refuses it as invalid', () => {
+describe('the parsers of the bus', () => {
+  it('accept a want whose flows and offers pair, or refuse it as invalid', () => {
     const ends = new Set<string>();
     forSeeds((random) => {
       const good = bus.FlowWanted.encode(want(random)).finish();
@@ -330,13 +330,13 @@ describe('what reads the bus', () => {
     if (seeds > 1) expect([...ends].sort()).toEqual(['PAYLOAD_INVALID', 'taken']);
   });
 
-  it('carries offers that pair through columns and back unchanged', () => {
+  it('convert offers that pair to columns and back without a change', () => {
     let carried = 0;
     forSeeds((random) => {
       const good = bus.FlowWanted.encode(want(random)).finish();
       const message = decoded(bus.FlowWanted, onTheWay(good, random));
       if (message === undefined || !pairUp(message.flows, message.offers)) return;
-      // A version is one octet by the time it crosses: the checks in front allow 0 to 3.
+      // A version is one octet at this point: the checks before it allow 0 to 3.
       if (message.offers.some(({ version }) => version > 3)) return;
       carried += message.offers.length;
       const columns = columnsOf(message.offers);
