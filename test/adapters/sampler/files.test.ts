@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sample files on a real disk: tshark reads them, they stay within their bound through restarts and beside other
-// replicas, and a disk that is full or files that vanish cost no more than they must.
+// Sample files on a real disk: tshark reads them, they stay within their limit across restarts and beside other
+// replicas, and a full disk or vanished files cause the smallest possible loss.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -31,7 +31,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** A sampler's way to the disk, without the sampler. */
+/** The part of a sampler that writes to the disk, without the sampler. */
 function writer(ring: { count: number; bytes: number }, limitBytes = 1e6) {
   const files = new SampleFiles(folder, ring, samplesHeader('a', 128, '0.1.0'));
   const backlog = new Backlog(limitBytes, Math.min(files.longestChunk, 65_536));
@@ -55,7 +55,7 @@ function writer(ring: { count: number; bytes: number }, limitBytes = 1e6) {
 const ring = { count: 3, bytes: 65_536 };
 
 describe('a file', () => {
-  it('is read by tshark: interfaces, time, lengths, comment, direction, PSP and what is in it', async () => {
+  it('is read by tshark: interfaces, time, lengths, comment, direction, PSP and its content', async () => {
     const { written, files } = writer(ring);
     const v6 = flowOf('2001:db8::1', '2001:db8::2');
     await written(egressSample(0x80000001), ingressSample(2), ingressSample(3, { flow: v6 }));
@@ -95,7 +95,7 @@ describe('a file', () => {
     expect(payload).toMatch(/^0401004180000001/);
   });
 
-  it('says who wrote it and what its interfaces carry', async () => {
+  it('names its writer and the contents of its interfaces', async () => {
     const { written, files } = writer(ring);
     await written(egressSample(1));
     await files.close();
@@ -107,7 +107,7 @@ describe('a file', () => {
     expect(text).toMatch(/Time precision = microseconds/);
   });
 
-  it('is made by the first packet, for its owner alone', async () => {
+  it('is created by the first packet, for its owner alone', async () => {
     const { written, files } = writer(ring);
     expect(readdirSync(folder)).toEqual([]);
     await written(egressSample(1));
@@ -118,7 +118,7 @@ describe('a file', () => {
 });
 
 describe('the folder', () => {
-  it('is made for the sampler and mended when it is there', () => {
+  it('is created for the sampler, and corrected if it exists', () => {
     const samples = join(folder, 'state/samples');
     const access = () => {
       const { uid, gid, mode } = statSync(samples);
@@ -140,7 +140,7 @@ describe('the ring', () => {
   /** Enough for more than two files. */
   const many = (first: number) => Array.from({ length: 800 }, (_, i) => egressSample(first + i));
 
-  it('keeps number and size of files through restarts, and the newest packets', async () => {
+  it('keeps number and size of files across restarts, and the newest packets', async () => {
     for (let start = 0; start < 4; start++) {
       const { written, files } = writer(ring);
       await written(...many(start * 800));
@@ -155,7 +155,7 @@ describe('the ring', () => {
     expect(numbers).toEqual(Array.from({ length: 3200 - oldest }, (_, i) => oldest + i));
   });
 
-  it('is shared by replicas that write at once, and leaves what is not ours alone', async () => {
+  it('is shared by replicas that write at once, and leaves foreign files alone', async () => {
     writeFileSync(join(folder, 'mine.pcapng'), 'x');
     const replicas = [writer(ring), writer(ring), writer(ring), writer(ring)];
     await Promise.all(replicas.map(({ written }, i) => written(...many(i * 800))));
@@ -167,7 +167,7 @@ describe('the ring', () => {
 });
 
 describe('a file that vanishes', () => {
-  it('is followed by a new one, and the packets after it are there', async () => {
+  it('is followed by a new one, which contains the packets after it', async () => {
     const { written, files } = writer(ring);
     await written(egressSample(1));
     for (const file of sampleFiles(folder)) unlinkSync(file);
@@ -180,7 +180,7 @@ describe('a file that vanishes', () => {
 });
 
 describe.runIf(process.geteuid?.() === 0)('a full disk', () => {
-  it('is told, loses what overflows meanwhile, tears no packet, and is used again once there is room', async () => {
+  it('is reported, costs the packets that overflow meanwhile, leaves no packet incomplete, and is used again once there is space', async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', folder]);
     try {
       const ballast = join(folder, 'ballast');
@@ -207,7 +207,7 @@ describe.runIf(process.geteuid?.() === 0)('a full disk', () => {
     }
   });
 
-  it('leaves whole packets behind when the process ends before there is room', async () => {
+  it('leaves only complete packets behind if the process ends before there is space', async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder]);
     try {
       const { write, written, files, pump, states } = writer({ count: 9, bytes: 1 << 20 });
@@ -223,7 +223,7 @@ describe.runIf(process.geteuid?.() === 0)('a full disk', () => {
     }
   });
 
-  it('adds no file while old ones cannot be removed, and goes on when they can', async () => {
+  it('adds no file while old ones cannot be removed, and continues when they can', async () => {
     const stuck = ['20200101T000000000Z-00000000-1.pcapng', '20200101T000000000Z-00000000-2.pcapng'];
     for (const name of stuck) mkdirSync(join(folder, name));
     const { write, states, pump, files } = writer({ count: 2, bytes: 65_536 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampler as a process: what its standard output may do to it, whom it runs as, and that stopping and killing
-// replicas under load loses nothing that was answered for.
+// The sampler as a process: the effect of its standard output, its user, and that stopping and killing replicas under
+// load loses no accepted sample.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -80,7 +80,7 @@ describe('standard output', () => {
     for (let i = 0; i < 160; i++) await take(i * 256, 256);
   };
 
-  it('that is a pipe which nobody reads holds nothing up, nor does it at the end', async () => {
+  it('that is a pipe which no process reads delays nothing, including the end', async () => {
     const child = await start();
     await flood();
     await expect.poll(() => count('packetsWritten')).toBe(160 * 256);
@@ -100,7 +100,7 @@ describe('standard output', () => {
     expect(await stop(child)).toBe(0);
   });
 
-  it('that is a file holds every line', async () => {
+  it('that is a file contains every line', async () => {
     const path = join(node.folder, 'lines');
     const file = openSync(path, 'w', 0o666);
     const child = await start(file);
@@ -142,8 +142,8 @@ describe('standard output', () => {
   });
 });
 
-describe.runIf(process.geteuid?.() === 0)('rights', () => {
-  it('are given up for a user of its own, who alone reads the samples', async () => {
+describe.runIf(process.geteuid?.() === 0)('privileges', () => {
+  it('are dropped for its own user, who alone reads the samples', async () => {
     const child = await start();
     await take(1, 1);
     await expect.poll(() => count('packetsWritten')).toBe(1);
@@ -162,7 +162,7 @@ describe.runIf(process.geteuid?.() === 0)('rights', () => {
 });
 
 describe('samplers that are restarted in turn under load', () => {
-  it('write every sample that was answered for exactly once, as line and as packet', async () => {
+  it('write every accepted sample exactly once, as line and as packet', async () => {
     let output = '';
     const join = async () => {
       const child = await start();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sampler's tests share: numbered samples, a node's files, and tshark as the reader of what was written.
-// A sample's number is its SPI, so that it shows in the line, in the comment and in the packet itself.
+// Shared by the sampler's tests: numbered samples, a node's files, and tshark as the reader of the files. The number
+// of a sample is its SPI, so that it appears in the line, in the comment and in the packet itself.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { Sample, SampleBatch, SamplePoint } from '../../../proto/gen/bus.js';
 import { parseAddress } from '../../../services/shared/address.js';
 import type { NatsServer } from '../shared/nats_server.js';
 
-/** Octets of the whole sealed frame that `sealedFrame` is the beginning of. */
+/** Octets of the whole sealed frame, of which `sealedFrame` is the beginning. */
 export const frameLength = 1500;
 
 /** Ethernet, IPv4, UDP to port 1000, PSP with S set, and some octets of ciphertext. */
@@ -26,7 +26,7 @@ export function sealedFrame(spi: number, length = 128): Buffer {
   return frame;
 }
 
-/** IPv4, UDP, as it is after opening. */
+/** IPv4, UDP, as after opening. */
 export function innerPacket(length = 100): Buffer {
   const packet = Buffer.alloc(length, 0x61);
   packet.write('450000640000400040110000', 0, 'hex');
@@ -93,7 +93,7 @@ export const ingressSample = (number: number, more: Partial<Sample> = {}): Sampl
 export const batchOf = (first: number, count: number): SampleBatch =>
   SampleBatch.fromPartial({ samples: Array.from({ length: count }, (_, i) => egressSample(first + i)) });
 
-/** A node's folder as the sampler and the operator find it. */
+/** A node's folder for the sampler and the operator. */
 export function nodeFolder(
   server: NatsServer,
   sampling = '{}',

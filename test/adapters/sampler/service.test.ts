@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampler as a service on a real nats-server, with standard output in the test's hands: what it answers, what
-// it tells of itself, and what a reader who does not read costs.
+// The sampler as a service on a real nats-server, with a standard output that the test controls: its answers, its
+// reports, and the cost of a reader that does not read.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -62,7 +62,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Standard output in the test's hands: it takes everything, at once or not, or nothing, or is closed. */
+/** A standard output that the test controls: it accepts everything, at once or not, or nothing, or is closed. */
 class Reader implements Outlet {
   text = '';
   mode: 'reads' | 'dawdles' | 'waits' | 'left' = 'reads';
@@ -103,7 +103,7 @@ describe('a sampler', () => {
     expect(numbersIn(filesOf())).toEqual(expected);
   });
 
-  it('writes all that it answered for before it ends', async () => {
+  it('writes all accepted samples before it ends', async () => {
     const reader = new Reader();
     reader.mode = 'dawdles';
     const sampler = await start(reader);
@@ -115,7 +115,7 @@ describe('a sampler', () => {
     expect(numbersIn(filesOf())).toHaveLength(20);
   });
 
-  it('refuses what does not decode and what is no sample, counts both, and takes the next', async () => {
+  it('refuses messages that do not decode and invalid samples, counts both, and accepts the next', async () => {
     const reader = new Reader();
     await start(reader);
     const subject = subjectOf('a', contracts.sampleEgress);
@@ -131,7 +131,7 @@ describe('a sampler', () => {
     expect(await Promise.all(names.map(count))).toEqual([3, 1, 1]);
   });
 
-  it('answers the services protocol and tells its counters once a second', async () => {
+  it('answers the services protocol and reports its counters once a second', async () => {
     const stats = await server.connect('stats');
     const heard: ServiceStats[] = [];
     stats.receive(contracts.samplerStats, (each) => void heard.push(each));
@@ -146,10 +146,10 @@ describe('a sampler', () => {
   });
 });
 
-describe('a reader who does not read', () => {
+describe('a reader that does not read', () => {
   const full = { linesBytes: 20_000, packetsBytes: 1 << 20 };
 
-  it('loses lines, counted and told, but no packet, and holds nothing up', async () => {
+  it('loses lines, which are counted and reported, but no packet, and delays nothing', async () => {
     const reader = new Reader();
     reader.mode = 'waits';
     const sampler = await start(reader, full);
@@ -165,7 +165,7 @@ describe('a reader who does not read', () => {
     expect(numbersIn(filesOf())).toHaveLength(1000);
   });
 
-  it('who has left costs the same', async () => {
+  it('has the same cost once it has gone', async () => {
     const reader = new Reader();
     await start(reader, full);
     await take(batchOf(1, 1));
@@ -181,7 +181,7 @@ describe('a reader who does not read', () => {
 });
 
 describe('files that cannot be written', () => {
-  it('are told, packets that overflow are counted, and lines go on', async () => {
+  it('are reported, packets that overflow are counted, and lines continue', async () => {
     const reader = new Reader();
     config = { ...config, files: { ...config.files, folder: '/dev/null/samples' } };
     await start(reader, { linesBytes: 1 << 20, packetsBytes: 20_000 });
@@ -195,7 +195,7 @@ describe('files that cannot be written', () => {
 });
 
 describe('two samplers', () => {
-  it('share the samples, and each answers for itself', async () => {
+  it('share the samples, and each reports its own', async () => {
     const readers = [new Reader(), new Reader()];
     for (const reader of readers) await start(reader);
     for (let i = 0; i < 100; i++) await take(batchOf(i, 1));

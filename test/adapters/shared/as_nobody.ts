@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands of the program as a user with no rights at all. A clone of root's may lie where no other user may go, as
-// may its node: such a user sees both in a folder open to all, by a mount that nobody else sees.
+// Runs commands of the program as a user without any permissions. A clone of root may be in a folder that no other
+// user can enter, and so may its node: such a user sees both in a folder open to all, through a private mount.
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
 
-/** Who owns nothing and is in no group. */
+/** A user that owns nothing and is in no group. */
 export const nobody = 65_534;
 
 const script = `set -e
@@ -17,7 +17,7 @@ open=$PWD; cd "$3"; shift 3
 exec setpriv --reuid ${nobody} --regid ${nobody} --clear-groups --inh-caps=-all \\
   "$open/node" "$open/package/dist/cli/psp.js" "$@"`;
 
-/** Runs `psp ...args` in `folder`, which must be open to all. To be called by root. */
+/** Runs `psp ...args` in `folder`, which must be open to all. Must be called by root. */
 export function pspAsNobody(args: readonly string[], folder: string): SpawnSyncReturns<string> {
   const open = mkdtempSync(join(tmpdir(), 'psp-nobody-'));
   try {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Audit events on a real nats-server with JetStream: each there once and in order, whatever falls meanwhile.
+// Audit events on a real nats-server with JetStream: each is stored once and in order, whatever fails meanwhile.
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterEach(() => rig.end());
 
 describe('the audit', () => {
-  it('brings events into the stream in order, as CloudEvents of their producer', async () => {
+  it('publishes events to the stream in order, as CloudEvents of their producer', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(500);
     await expect.poll(() => producer.counter('auditPublished')).toBe(500);
@@ -38,7 +38,7 @@ describe('the audit', () => {
     expect(producer.trail.health()).toEqual([]);
   });
 
-  it('waits for a bus and a stream that are not there yet', async () => {
+  it('waits for a bus and a stream that do not exist yet', async () => {
     await rig.nats.stop('SIGKILL');
     rmSync(rig.nats.streamFolder, { recursive: true });
     const producer = await rig.producer('stats', { onBus: false });
@@ -54,7 +54,7 @@ describe('the audit', () => {
     await expect.poll(() => rig.numbers(producer)).toEqual(upTo(20));
   });
 
-  it('asks nothing of a stream before it holds the first event: that may be the moment in which it is made', async () => {
+  it('sends the stream no request before it stores the first event: it may be in creation', async () => {
     const calls: string[] = [];
     const stream: StreamDoor = {
       store: async (_subject, _octets, id) => (calls.push(id) > 2 ? calls.length : undefined),
@@ -72,7 +72,7 @@ describe('the audit', () => {
     await expect.poll(() => calls.slice(5)).toContain('last');
   });
 
-  it('loses and doubles nothing while nats-server is killed 20 times under two producers', async () => {
+  it('loses and duplicates nothing while nats-server is killed 20 times under two producers', async () => {
     const producers = [await rig.producer('dataplane'), await rig.producer('keyexchange')];
     let going = true;
     const stream = (async () => {
@@ -97,7 +97,7 @@ describe('the audit', () => {
     }
   });
 
-  it('fills a stream again that went back in time', async () => {
+  it('fills a stream again that was rolled back', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(30);
     await expect.poll(() => producer.counter('auditPublished')).toBe(30);
@@ -113,7 +113,7 @@ describe('the audit', () => {
     await expect.poll(() => rig.numbers(producer).catch(() => [])).toEqual(upTo(80));
   });
 
-  it('does not take for a stream gone back what dropped its oldest messages', async () => {
+  it('does not take a stream that removed its oldest messages for one that was rolled back', async () => {
     const idle = await rig.producer('stats');
     const busy = await rig.producer('dataplane', { spoolBytes: 16 * 1024 * 1024 });
     idle.record(3);
@@ -131,7 +131,7 @@ describe('the audit', () => {
     expect(idle.counter('auditPublished')).toBe(3);
   });
 
-  it('says exactly what is missing when its spool ran full, and only once', async () => {
+  it('reports exactly what is missing after its spool was full, and only once', async () => {
     await rig.nats.stop('SIGKILL');
     const producer = await rig.producer('sampler', { onBus: false, spoolBytes: 65_536, keepMs: 0 });
     for (let i = 0; i < 50; i++) {
@@ -156,8 +156,8 @@ describe('the audit', () => {
   });
 });
 
-describe('a disk without room', () => {
-  it('costs the events that it does not take, and they are told once it takes some again', async () => {
+describe('a disk without space', () => {
+  it('costs the events that it does not accept, which are reported once it accepts some again', async () => {
     const folder = rig.folder('stats');
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', folder]);
     try {
@@ -190,7 +190,7 @@ describe('a disk without room', () => {
 });
 
 describe('a disk that is full already', () => {
-  it('keeps no service from starting, and what is lost is told once there is room', async () => {
+  it('keeps no service from starting, and lost events are reported once there is space', async () => {
     const folder = rig.folder('stats');
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder]);
     try {
@@ -218,8 +218,8 @@ describe('a disk that is full already', () => {
   });
 });
 
-describe('what a process leaves', () => {
-  /** Ends a producer as SIGKILL would: nothing is told, nothing let go. */
+describe('the files that a process leaves', () => {
+  /** Ends a producer as SIGKILL would: nothing is reported or released. */
   const crash = async (service: 'dataplane' | 'keyexchange', count: number, spoolBytes = 1024 * 1024) => {
     const producer = await rig.producer(service, { onBus: false, tendMs: 3_600_000, spoolBytes });
     producer.record(count);
@@ -227,7 +227,7 @@ describe('what a process leaves', () => {
     return producer;
   };
 
-  it('is published by the next one, which then removes it', async () => {
+  it('are published by the next one, which then removes them', async () => {
     const dead = await crash('dataplane', 40);
     const next = await rig.producer('dataplane', { keepMs: 300 });
     next.record(2);
@@ -236,7 +236,7 @@ describe('what a process leaves', () => {
     expect(await rig.numbers(next)).toEqual([1, 2]);
   });
 
-  it('goes on behind what the stream holds of it already', async () => {
+  it('are published from the first event that the stream does not have', async () => {
     const dead = await rig.producer('dataplane', { tendMs: 3_600_000 });
     dead.record(10);
     await expect.poll(() => dead.counter('auditPublished')).toBe(10);
@@ -247,7 +247,7 @@ describe('what a process leaves', () => {
     await expect.poll(() => rig.numbers(dead)).toEqual(upTo(15));
   });
 
-  it('ends at a torn line', async () => {
+  it('end at an incomplete line', async () => {
     const dead = await crash('dataplane', 10);
     const folder = join(rig.folder('dataplane'), dead.incarnation);
     appendFileSync(join(folder, '0000000001.log'), 'deadbeef {"id":"half an ev');
@@ -255,7 +255,7 @@ describe('what a process leaves', () => {
     await expect.poll(() => rig.numbers(dead)).toEqual(upTo(10));
   });
 
-  it('tells what it had lost and did not live to tell', async () => {
+  it('include the loss that it did not live to report', async () => {
     const dead = await crash('dataplane', 500, 65_536);
     const kept = dead.counter('auditRecorded');
     await rig.producer('dataplane', { spoolBytes: 1024 * 1024 });
@@ -266,7 +266,7 @@ describe('what a process leaves', () => {
     });
   });
 
-  it('is taken at once after an orderly end, and from a silent one only when it is silent', async () => {
+  it('are taken at once after an orderly end, and otherwise only when the producer is silent', async () => {
     const orderly = await rig.producer('keyexchange', { onBus: false });
     orderly.record(3);
     await orderly.leave();
@@ -281,7 +281,7 @@ describe('what a process leaves', () => {
     expect(existsSync(join(rig.folder('keyexchange'), next.incarnation))).toBe(true);
   });
 
-  it('is given back to a producer that was only slow', async () => {
+  it('are returned to a producer that was only slow', async () => {
     const slow = await rig.producer('keyexchange', { tendMs: 1500 });
     const taker = await rig.producer('keyexchange', { tendMs: 50, silentMs: 200 });
     slow.record(5);
@@ -292,7 +292,7 @@ describe('what a process leaves', () => {
     await expect.poll(() => rig.numbers(taker)).toEqual([1]);
   });
 
-  it('is published although another folder cannot be taken, and that is told', async () => {
+  it('are published although another folder cannot be taken, which is reported', async () => {
     const dead = await crash('dataplane', 5);
     writeFileSync(join(rig.folder('dataplane'), '0000000000000000'), 'no folder');
     const next = await rig.producer('dataplane');
@@ -301,7 +301,7 @@ describe('what a process leaves', () => {
     await expect.poll(() => next.trail.health().map(({ message }) => message)).toEqual([told]);
   });
 
-  it('is not removed for want of room while its producer goes on', async () => {
+  it('are not removed for lack of space while their producer continues', async () => {
     const folder = rig.folder('stats');
     const slow = await rig.producer('stats', { onBus: false, tendMs: 3_600_000 });
     slow.record(3);
@@ -343,7 +343,7 @@ describe('a node that was renamed', () => {
     await delay(300);
   };
 
-  it('goes on behind what it left under its old name, and each event keeps its source and its number', async () => {
+  it('continues after the events of its old name, and each event keeps its source and its number', async () => {
     const done = await rig.producer('dataplane', { tendMs: 3_600_000 });
     done.record(10);
     await expect.poll(() => done.counter('auditPublished')).toBe(10);
@@ -356,7 +356,7 @@ describe('a node that was renamed', () => {
     const kept = lossy.counter('auditRecorded');
     expect(kept).toBeLessThan(500);
 
-    // The stream forgets message ids, as it does two minutes later by itself.
+    // The stream forgets message ids, as it does by itself after two minutes.
     await forgetIds();
     await rig.rename('b');
     const next = await rig.producer('dataplane');
@@ -376,8 +376,8 @@ describe('a node that was renamed', () => {
   });
 });
 
-describe('a disk that vanishes', () => {
-  /** Numbers that the stream holds, those that an audit.lost tells, and those that nobody accounts for. */
+describe('a disk that disappears', () => {
+  /** Numbers in the stream, those reported by an audit.lost, and those that are unaccounted for. */
   const account = async (producer: Producer) => {
     const own = (await rig.events()).filter(({ incarnation }) => incarnation === producer.incarnation);
     const there = new Set(own.map(({ sequence }) => sequence));
@@ -387,7 +387,7 @@ describe('a disk that vanishes', () => {
     const missing = all.filter((sequence) => !there.has(sequence) && !told.has(sequence));
     return { there, told, missing, reasons: new Set(losses.map(({ data }) => data.reason)) };
   };
-  /** Takes the disk away once these events are on it, and records until something is on what lies below. */
+  /** Removes the disk once these events are on it, and records until an event is on the disk below. */
   const loseDisk = async (producer: Producer, folder: string) => {
     execFileSync('umount', ['-l', folder]);
     const own = join(folder, producer.incarnation);
@@ -401,7 +401,7 @@ describe('a disk that vanishes', () => {
     await producer.trail.flush();
   };
 
-  it('costs what was only there, which is told once there is a folder again', async () => {
+  it('costs the events that were only there, which is reported once there is a folder again', async () => {
     const folder = rig.folder('stats');
     execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]);
     const producer = await rig.producer('stats', { onBus: false });
@@ -418,7 +418,7 @@ describe('a disk that vanishes', () => {
     await expect.poll(() => producer.trail.health()).toEqual([]);
   });
 
-  it('costs nothing that the stream holds', async () => {
+  it('costs nothing that the stream has', async () => {
     const folder = rig.folder('stats');
     execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]);
     const producer = await rig.producer('stats');
@@ -433,7 +433,7 @@ describe('a disk that vanishes', () => {
 });
 
 describe('a disk that hangs', () => {
-  it('holds up nobody, and keeps what was recorded meanwhile', async ({ skip }) => {
+  it('delays no one, and keeps the events recorded meanwhile', async ({ skip }) => {
     const folder = rig.folder('stats');
     const image = join(tmpdir(), `psp-hangs-${process.pid}`);
     try {
@@ -455,7 +455,7 @@ describe('a disk that hangs', () => {
         await expect
           .poll(() => producer.trail.health().map(({ message }) => message))
           .toContainEqual(expect.stringContaining('does not answer'));
-        // It does not take every thread: others still get to their files.
+        // It does not block every thread: others can still access their files.
         await lstat(image);
         expect(producer.counter('auditPublished')).toBe(3);
       } finally {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real audit server with its stream, and producers with folders of their own below one folder.
+// A real audit server with its stream, and producers with separate folders below one folder.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ export class AuditRig {
     return new AuditRig(nats, operator);
   }
 
-  /** The node gets another name over what it left. */
+  /** Renames the node; its files stay. */
   async rename(node: string): Promise<void> {
     await this.operator.close();
     await this.nats.stop();
@@ -40,12 +40,12 @@ export class AuditRig {
     this.operator = await this.nats.stream('operator');
   }
 
-  /** Where all producers of a service spool. */
+  /** The spool folder of all producers of a service. */
   folder(service: Service): string {
     return makeAuditFolder(this.#folder, service);
   }
 
-  /** Writes what a command of the operator needs into a folder. @returns the node file. */
+  /** Writes the files that an operator's command needs into a folder. @returns the node file. */
   operatorFile(folder: string): string {
     const file = join(folder, 'node.yaml');
     writeFileSync(
@@ -61,7 +61,7 @@ export class AuditRig {
 
   /**
    * A start of a service.
-   * @param options `onBus: false` leaves the audit server out until `join`; `stream` stands in its place.
+   * @param options `onBus: false` leaves out the audit server until `join`; `stream` replaces it.
    */
   async producer(
     service: Service,
@@ -85,7 +85,7 @@ export class AuditRig {
     return producer;
   }
 
-  /** All that the stream holds, in its order; the operator may have to find a server again that was killed. */
+  /** All messages of the stream, in order; the operator may have to reconnect to a server that was killed. */
   async events(): Promise<AuditEvent[]> {
     await until('the operator is on the bus', () => this.operator.connected);
     const events: AuditEvent[] = [];
@@ -95,7 +95,7 @@ export class AuditRig {
     return events;
   }
 
-  /** Numbers of one producer's events in the order in which the stream holds them. */
+  /** Numbers of one producer's events in the order of the stream. */
   async numbers({ incarnation }: Pick<Producer, 'incarnation'>): Promise<number[]> {
     const events = await this.events();
     return events.filter((each) => each.incarnation === incarnation).map(({ sequence }) => sequence);
@@ -109,7 +109,7 @@ export class AuditRig {
   }
 }
 
-/** Connects when the test says so. */
+/** Connects when the test requests it. */
 class LateStream extends BusStream {
   join: () => void = () => undefined;
   readonly #joined = new Promise<void>((resolve) => {
@@ -150,7 +150,7 @@ export class Producer {
     await until('the audit server is connected', () => this.#stream.connected);
   }
 
-  /** Records so many events. */
+  /** Records this many events. */
   record(count = 1): void {
     for (let i = 0; i < count; i++) {
       const [generation, by] = [++this.#recorded, 'operator'] as const;
@@ -162,7 +162,10 @@ export class Producer {
     return Number(this.trail.counters().find((each) => each.name === name)?.value);
   }
 
-  /** What is wrong with the spool; that events wait for a bus is told after five seconds, which may pass in any test. */
+  /**
+   * Faults of the spool, without the one about events that wait for a bus, which is reported after five seconds and
+   * may occur in any test.
+   */
   spoolTroubles(): string[] {
     const messages = this.trail.health().map(({ message }) => message);
     return messages.filter((message) => !/^\d+ events wait on disk: /.test(message));
@@ -177,7 +180,7 @@ export class Producer {
 export const upTo = (n: number, first = 1): number[] =>
   Array.from({ length: n - first + 1 }, (_, i) => first + i);
 
-/** What a service's slice says of its audit, with a state folder that goes when the test file ends. */
+/** The audit part of a service's configuration, with a state folder that is removed when the test file ends. */
 export function auditSlice(): AuditSlice {
   const stateDir = mkdtempSync(join(tmpdir(), 'psp-audit-'));
   process.once('exit', () => rmSync(stateDir, { recursive: true, force: true }));
@@ -198,6 +201,6 @@ export function auditSlice(): AuditSlice {
     samplingPlain: false,
     captureEgress: false,
   };
-  // Nobody listens there.
+  // No process listens there.
   return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, configSummary };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bus against a real nats-server: what a service sees when messages, handlers and the server misbehave.
+// The bus with a real nats-server: how a service is affected by invalid messages, failing handlers and server
+// failures.
 import { once } from 'node:events';
 import { connect as connectTo, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -34,7 +35,7 @@ async function join(user: BusUser, options: Partial<BusOptions> = {}): Promise<B
   open.push(bus);
   return bus;
 }
-/** The service that answers, ready to. */
+/** The service that answers, ready. */
 async function serve(user: 'dataplane' | 'keyexchange', options: Partial<BusOptions> = {}): Promise<Bus> {
   return join(user, { ...asService, ...options });
 }
@@ -56,7 +57,7 @@ const failure = (work: Promise<unknown>): Promise<PspError> =>
   );
 
 describe('events', () => {
-  it('that are longer than the server takes are not sent, counted, and no fault', async () => {
+  it('that are longer than the server accepts are not sent, counted, and no fault', async () => {
     const stats = await join('stats');
     const keyexchange = await join('keyexchange');
     const heard: string[] = [];
@@ -71,7 +72,7 @@ describe('events', () => {
     await expect.poll(() => heard).toEqual(['short']);
   });
 
-  it('go to one replica each where the row says queue, to all where it does not', async () => {
+  it('go to one replica each if the row says queue, otherwise to all', async () => {
     const dataplane = await join('dataplane');
     const missed: string[] = [];
     const started: string[] = [];
@@ -88,7 +89,7 @@ describe('events', () => {
     expect(new Set(missed).size).toBe(2);
   });
 
-  it('carry the sender where the row says so', async () => {
+  it('contain the sender if the row says so', async () => {
     const operator = await join('operator');
     const heard: ServiceStats[] = [];
     operator.receive(contracts.dataplaneStats, (stats) => void heard.push(stats));
@@ -172,7 +173,7 @@ describe('requests', () => {
     );
   });
 
-  it('fail with SERVICE_DOWN at once when nobody hears the subject, and with SERVICE_TIMEOUT when nobody answers', async () => {
+  it('fail with SERVICE_DOWN at once when no service subscribes to the subject, and with SERVICE_TIMEOUT when none answers', async () => {
     const operator = await join('operator');
     expect((await failure(operator.request(contracts.keysRotate, {}, longMs))).code).toBe('SERVICE_DOWN');
     const dataplane = await serve('dataplane');
@@ -181,7 +182,7 @@ describe('requests', () => {
     expect((await failure(operator.request(contracts.keysRotate, {}, 50))).code).toBe('SERVICE_TIMEOUT');
   });
 
-  it('bring the code and the words of the PspError that the handler threw', async () => {
+  it('return the code and the message of the PspError that the handler threw', async () => {
     const dataplane = await serve('dataplane');
     dataplane.respond(contracts.keysRotate, () => {
       throw new PspError('ROTATION_PENDING', { unanswered: 3n, ms: 250 });
@@ -193,7 +194,7 @@ describe('requests', () => {
     expect(error.message).toContain('3 flows unanswered, 250 ms of drain left');
   });
 
-  it('whose handler has a fault are answered ENGINE_FAILED without its words, and reported', async () => {
+  it('whose handler has a fault are answered ENGINE_FAILED without its message, and the fault is reported', async () => {
     const faults: string[] = [];
     const dataplane = await serve('dataplane', { onFault: (_, error) => faults.push(`${error}`) });
     dataplane.respond(contracts.keysRotate, () => {
@@ -206,7 +207,7 @@ describe('requests', () => {
     expect(faults).toEqual(['TypeError: inner words']);
   });
 
-  it('that do not decode are answered PAYLOAD_INVALID; answers that do not are too', async () => {
+  it('that do not decode are answered PAYLOAD_INVALID; answers that do not decode are reported as PAYLOAD_INVALID too', async () => {
     const dataplane = await serve('dataplane');
     dataplane.respond(contracts.dataplaneFlows, () => expect.unreachable());
     await dataplane.flush();
@@ -257,7 +258,7 @@ describe('requests', () => {
     expect(codes.filter((code) => code === 'answered')).toHaveLength(4096);
   });
 
-  it('to all gather every replica, leave out malformed and refused answers, and give [] when nobody is there', async () => {
+  it('to all collect every replica, leave out malformed and refused answers, and return [] when there is no replica', async () => {
     const operator = await join('operator');
     expect(await operator.requestAll(contracts.keyexchangeStatus, {}, 100)).toEqual([]);
     for (const id of ['1', '2', '3']) {
@@ -313,7 +314,7 @@ describe('discovery', () => {
 });
 
 describe('the connection', () => {
-  it('waits for a server that comes later, saying once why, while a tool fails at once', async () => {
+  it('waits for a server that comes later, reporting why once, while a tool fails at once', async () => {
     await server.stop();
     const error = await failure(server.connect('operator', { waitOnFirstConnect: false }));
     expect(error.code).toBe('BUS_UNAVAILABLE');
@@ -327,7 +328,7 @@ describe('the connection', () => {
     expect(reasons).toEqual([error.message]);
   });
 
-  it('tells a wrong password at once to a tool, and to a service that keeps waiting', async () => {
+  it('reports a wrong password at once to a tool, and to a service that keeps waiting', async () => {
     const error = await failure(server.connect('operator', { password: 'wrong', waitOnFirstConnect: false }));
     expect(error.message).toContain('authorization violation');
     const reasons: PspError[] = [];
@@ -344,7 +345,7 @@ describe('the connection', () => {
     expect((await waiting).code).toBe('BUS_UNAVAILABLE');
   });
 
-  it('survives a killed server: events are dropped and counted meanwhile, then all works again', async () => {
+  it('survives a killed server: events are dropped and counted meanwhile, then everything works again', async () => {
     const states: boolean[] = [];
     const dataplane = await serve('dataplane', { onState: (connected) => states.push(connected) });
     dataplane.respond(contracts.keysRotate, () => KeysRotated.create({ generation: 5 }));
@@ -373,7 +374,7 @@ describe('the connection', () => {
     expect(found.map(({ name }) => name).sort()).toEqual(['dataplane', 'keyexchange']);
   });
 
-  it('notices a server that went silent', async () => {
+  it('detects a server that stopped answering', async () => {
     const dataplane = await join('dataplane');
     process.kill(server.pid, 'SIGSTOP');
     await expect.poll(() => dataplane.connected).toBe(false);
@@ -382,8 +383,8 @@ describe('the connection', () => {
   });
 });
 
-describe('a server that is slow to take a connection', () => {
-  it('is left with one, however late another one that was given up comes to be and ends', async () => {
+describe('a server that is slow to accept a connection', () => {
+  it('is left with one connection, however late another one that was given up is established and ends', async () => {
     const [host, port] = server.listen.split(':');
     const sockets = new Set<Socket>();
     let isSlow = false;
@@ -414,7 +415,7 @@ describe('a server that is slow to take a connection', () => {
     isSlow = true;
     for (const socket of sockets) socket.destroy();
     await expect.poll(() => states).toEqual([true, false, true]);
-    // The server ends a connection that says nothing.
+    // The server ends a connection that sends nothing.
     late();
     await expect.poll(() => states.slice(0, 4)).toEqual([true, false, true, false]);
     await expect.poll(() => [sockets.size, dataplane.connected]).toEqual([1, true]);
@@ -427,7 +428,7 @@ describe('a server that is slow to take a connection', () => {
 });
 
 describe('close', () => {
-  it('lets running handlers answer and takes no new work', async () => {
+  it('lets running handlers answer and accepts no new work', async () => {
     const dataplane = await serve('dataplane');
     let begun = 0;
     dataplane.respond(contracts.keysRotate, async () => {
@@ -490,7 +491,7 @@ describe('close', () => {
     await expect.poll(() => heard.length).toBe(1000);
   });
 
-  it('does not wait for ever: for a handler, for a silent server, for one that is gone', async () => {
+  it('has a time limit: for a handler, for a silent server, for one that is gone', async () => {
     const stuck = await serve('dataplane');
     let begun = 0;
     let release: () => void = () => undefined;
@@ -532,7 +533,7 @@ async function within(ms: number, work: Promise<unknown>): Promise<boolean> {
   return (await Promise.race([work, delay(ms, late)])) !== late;
 }
 
-describe('a server that talks nonsense', () => {
+describe('a server that sends invalid data', () => {
   let impostor: Server | undefined;
   const sockets: Socket[] = [];
   afterEach(async () => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the audit stream of a real nats-server whose consumers go away while they are read through, as they do when
-// the server forgets one that asked for nothing for long.
+// Reading the audit stream of a real nats-server whose consumers disappear during the read, as when the server
+// removes one that was inactive for long.
 import { connect, type JetStreamManager, type NatsConnection } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readEvent } from '../../../services/shared/audit/event.js';
@@ -13,7 +13,7 @@ let rig: AuditRig;
 let connection: NatsConnection;
 let manager: JetStreamManager;
 let stream: BusStream;
-/** Of the consumers that were asked for messages, in turn. */
+/** The consumers that received requests for messages, in order. */
 let consumers: string[];
 /** Requests for messages get lost. */
 let isDeaf: boolean;
@@ -43,7 +43,7 @@ afterEach(async () => {
   await rig.end();
 });
 
-/** Reads to the end, or so many; the consumer in use is deleted after each of these. */
+/** Reads to the end, or this many; the consumer in use is deleted after each of these. */
 async function numbers(follow: boolean, count: number, deleteAfter: number[]): Promise<number[]> {
   const told: number[] = [];
   for await (const { octets } of stream.read({ follow }, new AbortController().signal)) {
@@ -57,7 +57,7 @@ async function numbers(follow: boolean, count: number, deleteAfter: number[]): P
 }
 
 describe('a reader of the stream', () => {
-  it('that is to end says where it got stuck when the server delivers no more', async () => {
+  it('with an end reports where it stopped if the server delivers no more', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(300);
     await expect.poll(() => producer.counter('auditPublished')).toBe(300);
@@ -75,7 +75,7 @@ describe('a reader of the stream', () => {
     expect(read).toEqual(upTo(256));
   });
 
-  it('reads on to the end when its consumer goes away between two fetches', async () => {
+  it('reads on to the end when its consumer disappears between two fetches', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(600);
     await expect.poll(() => producer.counter('auditPublished')).toBe(600);
@@ -83,7 +83,7 @@ describe('a reader of the stream', () => {
     expect(consumers).toHaveLength(3);
   });
 
-  it('goes on with what comes when its consumer goes away while it waits', async () => {
+  it('continues with new messages when its consumer disappears while it waits', async () => {
     const producer = await rig.producer('dataplane');
     producer.record(3);
     const following = numbers(true, 5, [3]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log as a process writes it: whatever stderr is and whoever does not read it, the process goes on, and every
-// line is either read or counted.
+// The log as a process writes it: whatever stderr is, and even if no process reads it, the process continues, and
+// every line is either read or counted.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ beforeAll(() => {
 afterAll(() => rmSync(compiled, { recursive: true }));
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'psp-log-'));
-  // Logs from a timer, and reports in a file how far it is.
+  // Logs from a timer, and reports its progress in a file.
   writeFileSync(
     join(dir, 'agent.mjs'),
     `import { writeFileSync, renameSync } from 'node:fs';
@@ -58,7 +58,7 @@ const report = (): { n: number; dropped: number } => {
   }
 };
 
-/** What was read: numbers of the agent's lines, and what it said of those that were dropped. */
+/** The read output: numbers of the agent's lines, and its reports of dropped lines. */
 function reading(stream: Readable) {
   const numbers: number[] = [];
   const notices: number[] = [];
@@ -70,7 +70,7 @@ function reading(stream: Readable) {
   return { numbers, notices };
 }
 
-describe('stderr that nobody reads', () => {
+describe('stderr that no process reads', () => {
   const stalls = async (read: () => Readable) => {
     await expect.poll(() => report().n).toBe(lines);
     expect(report().dropped).toBeGreaterThan(1000);
@@ -83,7 +83,7 @@ describe('stderr that nobody reads', () => {
     expect([...numbers].sort((one, other) => one - other)).toEqual(numbers);
   };
 
-  it('holds nothing up where it is a pipe, and every line is read or counted', async () => {
+  it('delays nothing if it is a pipe, and every line is read or counted', async () => {
     const fifo = join(dir, 'fifo');
     execFileSync('mkfifo', [fifo]);
     const [read, write] = [openSync(fifo, constants.O_RDWR), openSync(fifo, constants.O_WRONLY)];
@@ -98,13 +98,13 @@ describe('stderr that nobody reads', () => {
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
-  it('holds nothing up where it is a socket, and every line is read or counted', async () => {
+  it('delays nothing if it is a socket, and every line is read or counted', async () => {
     child = spawn(process.execPath, agent(), { stdio: ['ignore', 'ignore', 'pipe'] });
     const { stderr } = child;
     await stalls(() => stderr as Readable);
   });
 
-  it('holds nothing up where it is a terminal', async () => {
+  it('delays nothing if it is a terminal', async () => {
     // The agent starts once the terminal has stopped.
     const command = `while [ ! -e ${dir}/go ]; do sleep 0.05; done; exec ${process.execPath} ${agent()}`;
     child = spawn('script', ['-qfec', command, '/dev/null'], { stdio: ['ignore', 'pipe', 'ignore'] });

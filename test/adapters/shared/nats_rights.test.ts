@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tries every right and every forbidden thing for every user against a real nats-server. What is expected is
-// worked out here from the contract table, not from the code that renders the configuration.
+// Tries every permission and every forbidden action of every user on a real nats-server. The expectation is derived
+// here from the contract table, not from the code that renders the configuration.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createInbox, Events, type NatsConnection, type NatsError } from 'nats';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -32,7 +32,7 @@ const raw = (user: BusUser, which: BusServer = 'bus'): Promise<NatsConnection> =
     reconnect: false,
   });
 
-/** Does what is asked and returns what the server forbade. */
+/** Performs the actions and returns those that the server forbade. */
 async function forbidden(
   user: BusUser,
   work: (connection: NatsConnection) => void,
@@ -72,12 +72,12 @@ const foreign = [
   '$JS.API.INFO',
   'x',
 ];
-/** Making and reading the audit stream. */
+/** Creating and reading the audit stream. */
 const streamWork = [
   ...['CREATE', 'UPDATE', 'INFO'].map((verb) => `$JS.API.STREAM.${verb}.PSP_AUDIT`),
   ...['CREATE', 'INFO', 'DELETE', 'MSG.NEXT'].map((verb) => `$JS.API.CONSUMER.${verb}.PSP_AUDIT.reader`),
 ];
-/** What would take something out of it, or look elsewhere. */
+/** Actions that would remove something from it, or access another stream. */
 const streamHarm = [
   ...['DELETE', 'PURGE', 'MSG.DELETE', 'SNAPSHOT', 'RESTORE'].map(
     (verb) => `$JS.API.STREAM.${verb}.PSP_AUDIT`,
@@ -97,7 +97,7 @@ const isService = (user: BusUser) => user !== 'operator';
 const everywhere = busServers.flatMap((which) => busUsers.map((user) => ({ which, user })));
 
 describe.each(everywhere)('user $user of the $which server', ({ which, user }) => {
-  it('may publish what it sends by the table and nothing else', async () => {
+  it('may publish what it sends according to the table and nothing else', async () => {
     const allowed = new Map<string, boolean>();
     for (const { subject, from, at } of rows) allowed.set(subject, at === which && from.includes(user));
     for (const subject of foreign) allowed.set(subject, false);
@@ -118,7 +118,7 @@ describe.each(everywhere)('user $user of the $which server', ({ which, user }) =
     expect([...refused].sort()).toEqual(expected.sort());
   });
 
-  it('may subscribe to what it receives by the table and nothing else', async () => {
+  it('may subscribe to what it receives according to the table and nothing else', async () => {
     const allowed = new Map<string, boolean>();
     const put = (subject: string, queue: string, may: boolean) =>
       allowed.set(`${subject} ${queue}`.trim(), may);
@@ -198,7 +198,7 @@ describe('sampler and stats', () => {
 });
 
 describe('a service', () => {
-  it('may answer a message that it hears once, and not write to an inbox unasked', async () => {
+  it('may answer a message that it receives once, and may not write to an inbox without a request', async () => {
     const dataplane = await raw('dataplane');
     const operator = await raw('operator');
     const heard: string[] = [];
@@ -234,7 +234,7 @@ describe.each(busServers)('the %s server', (which) => {
     }
   };
 
-  it('lets nobody in without the password of a user', async () => {
+  it('accepts no client without the password of a user', async () => {
     expect(await refusal({})).toBe('AUTHORIZATION_VIOLATION');
     expect(await refusal({ user: 'operator', pass: 'wrong' })).toBe('AUTHORIZATION_VIOLATION');
     expect(await refusal({ user: 'sampler', pass: server.passwords.operator })).toBe(
@@ -243,7 +243,7 @@ describe.each(busServers)('the %s server', (which) => {
     expect(await refusal({ user: 'operator', pass: server.passwords.operator })).toBeUndefined();
   });
 
-  it('bounds the size of a message and offers no monitoring', async () => {
+  it('limits the size of a message and offers no monitoring', async () => {
     const connection = await raw('operator', which);
     expect(connection.info?.max_payload).toBe(1024 * 1024);
     expect(connection.info?.jetstream ?? false).toBe(which === 'audit');
@@ -253,7 +253,7 @@ describe.each(busServers)('the %s server', (which) => {
 });
 
 describe('the servers', () => {
-  it('deliver the operator what services say to each other', async () => {
+  it('deliver the messages between services to the operator', async () => {
     const operator = await raw('operator');
     const keyexchange = await raw('keyexchange');
     const subjects: string[] = [];
@@ -266,7 +266,7 @@ describe('the servers', () => {
     await Promise.all([operator.close(), keyexchange.close()]);
   });
 
-  it('let nobody take anything out of the audit stream, not even whoever may do all on the bus', async () => {
+  it('let nobody remove anything from the audit stream, including a user with all permissions on the bus', async () => {
     const own = await raw('dataplane', 'audit');
     const subject = subjectOf('a', contracts.dataplaneAudit, 'id1.service.started');
     await own.jetstream().publish(subject, '{}');

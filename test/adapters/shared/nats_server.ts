@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real nats-server on a free port of loopback, with the configuration that a node would run it with: the one for
-// everything but audit, or an AuditServer. Tests start and stop it; `stop` keeps the port so that the same server can
-// be started again.
+// A real nats-server on a free loopback port, with the configuration that a node would use: the one for everything
+// except audit, or an AuditServer. Tests start and stop it; `stop` keeps the port so that the same server can be
+// started again.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,13 +15,14 @@ import { type BusUser, busUsers } from '../../../services/shared/contracts.js';
 import { until } from '../../e2e/namespace.js';
 
 /**
- * Below the ports that kernels choose by themselves (32768 and up), so that no connection takes one before it is used;
- * each worker of vitest has its own share, and begins somewhere in it, because other runs may go on beside this one.
+ * Below the ports that kernels choose by themselves (32768 and up), so that no connection takes one before it is
+ * used. Each worker of vitest has its own range, and starts at a random position in it, because other runs may take
+ * place at the same time.
  */
 const share = { first: 10_000 + 4000 * ((Number(process.env.VITEST_POOL_ID ?? 1) - 1) % 5), size: 4000 };
 let turn = Math.floor(Math.random() * share.size);
 
-/** A port of 127.0.0.1 that nobody listens on, and that is not given twice soon. */
+/** A free port of 127.0.0.1 that is not returned again soon. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = share.first + (turn++ % share.size);
@@ -37,10 +38,10 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** An address that nobody listens at. */
+/** An address at which no process listens. */
 export const nobody = '127.0.0.1:2';
 
-/** What the audit stream of a test may keep. */
+/** Size limit of the audit stream of a test. */
 export const streamBytes = 64 * 1024 * 1024;
 
 export class NatsServer {
@@ -63,7 +64,7 @@ export class NatsServer {
     return renderBusConfig(this);
   }
 
-  /** Made, but not started. */
+  /** Created, but not started. */
   static async create(node = 'a'): Promise<NatsServer> {
     return new NatsServer(node, `127.0.0.1:${await freePort()}`, mkdtempSync(join(tmpdir(), 'psp-nats-')));
   }
@@ -76,7 +77,7 @@ export class NatsServer {
     return server;
   }
 
-  /** Where the audit server beside it listens; nobody does where there is none. */
+  /** The address of the audit server beside it; without one, an address at which no process listens. */
   get auditListen(): string {
     return this.#audit?.listen ?? nobody;
   }
@@ -89,7 +90,7 @@ export class NatsServer {
     return this.#child?.pid as number;
   }
 
-  /** What it has logged. */
+  /** Its log output. */
   protected output = '';
 
   async start(): Promise<void> {
@@ -133,7 +134,7 @@ export class NatsServer {
   }
 }
 
-/** What a service announces. */
+/** The announcement of a service. */
 export const asService = { service: { description: 'a test', version: '0.1.0' } } as const;
 
 export class AuditServer extends NatsServer {
@@ -151,12 +152,14 @@ export class AuditServer extends NatsServer {
     return renderAuditConfig({ ...this, folder: this.streamFolder, streamBytes });
   }
 
-  /** What a power cut could roll back. */
+  /** The files that a power failure could roll back. */
   get streamFolder(): string {
     return join(this.folder, 'jetstream');
   }
 
-  /** @param stream false: without what `psp up` makes there. */
+  /**
+   * @param stream false: without the stream that `psp up` creates there.
+   */
   override async start({ stream = true } = {}): Promise<void> {
     await super.start();
     if (!stream) return;
@@ -178,7 +181,7 @@ export class AuditServer extends NatsServer {
     await operator.close();
   }
 
-  /** The node is called something else from its next start on. */
+  /** Gives the node another name from its next start on. */
   rename(node: string): void {
     this.node = node;
     writeFileSync(this.configFile, this.config());

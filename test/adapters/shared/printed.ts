@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What commands print that run in the test's own process: kept here and not shown, anew for each test.
+// The output of commands that run in the test's own process: collected instead of shown, separately for each test.
 import { afterEach, beforeEach, vi } from 'vitest';
 
 const streams = ['stdout', 'stderr'] as const;
@@ -9,7 +9,7 @@ export interface Printed {
   stderr: string;
 }
 
-/** Of each test of the file that calls this. */
+/** For each test of the file that calls this. */
 export function keepPrinted(): Printed {
   const printed = { stdout: '', stderr: '' };
   beforeEach(() => {
