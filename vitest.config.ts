@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages of the tests in TypeScript. A file belongs to exactly one: house rules, packet vectors, adapters
 // (real nats-server, real gRPC), e2e (whole nodes in network namespaces), and core for everything else, so that no
-// test file is ever left out. Stages run one after another, two files of a stage at a time: what they use is theirs
-// alone.
+// test file is ever left out. Stages run one after another, two files of a stage at a time; files share no resources.
 import { defineConfig } from 'vitest/config';
 
 const house = ['test/house/**/*.test.ts'];
@@ -10,12 +9,12 @@ const vectors = ['test/vectors/**/*.test.ts', 'test/**/vectors/**/*.test.ts'];
 const adapters = ['test/adapters/**/*.test.ts', 'test/**/adapters/**/*.test.ts'];
 const e2e = ['test/e2e/**/*.test.ts'];
 
-/** How long expect.poll waits, as test/adapters/shared/waiting.ts: longer than anything takes on a slow and busy machine. */
-const patience = { timeout: 20_000, interval: 20 };
+/** Timeout of expect.poll, as in test/adapters/shared/waiting.ts: longer than anything takes on a slow and busy machine. */
+const poll = { timeout: 20_000, interval: 20 };
 
 export default defineConfig({
   test: {
-    // Vitest by itself would run one file at a time on two cores.
+    // By default, Vitest runs one file at a time on two cores.
     maxWorkers: 2,
     projects: [
       { test: { name: 'house', include: house, testTimeout: 60_000, sequence: { groupOrder: 0 } } },
@@ -27,7 +26,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: [...house, ...vectors, ...adapters, ...e2e],
           testTimeout: 60_000,
-          expect: { poll: patience },
+          expect: { poll },
         },
       },
       {
@@ -35,11 +34,11 @@ export default defineConfig({
           name: 'adapters',
           sequence: { groupOrder: 3 },
           include: adapters,
-          // They mostly wait.
+          // These tests mostly wait.
           maxWorkers: 4,
           testTimeout: 120_000,
           hookTimeout: 60_000,
-          expect: { poll: patience },
+          expect: { poll },
         },
       },
       {
