@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the terms of tunnels are shown for a peer or a flow: the name of the mode, and whether packets are encrypted.
-import { Mode } from '../proto/gen/bus.js';
-
-const names: Partial<Record<Mode, 'tunnel' | 'transport'>> = {
-  [Mode.MODE_TUNNEL]: 'tunnel',
-  [Mode.MODE_TRANSPORT]: 'transport',
-};
+import type { Mode } from '../proto/gen/bus.js';
+import { nameOfMode } from '../services/shared/modes.js';
 
 /** null if there is none. */
-export const modeName = (mode: Mode): 'tunnel' | 'transport' | null => names[mode] ?? null;
+export const modeName = (mode: Mode) => nameOfMode(mode) ?? null;
 
 /** Versions 2 and 3 authenticate with GMAC and encrypt nothing (PSP specification, "Versions"). */
 export const isEncrypted = (version: number): boolean => version <= 1;

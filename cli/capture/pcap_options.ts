@@ -6,6 +6,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SealOptions } from '../../native/addon/pcap.js';
 import { familyOf, isAddress, isReservedSpi, mapped, parseAddress } from '../../services/shared/address.js';
 import { PspError } from '../../services/shared/errors.js';
+import { type ModeName, modeNames } from '../../services/shared/modes.js';
+import { highestCryptOffset } from '../../services/shared/protocols.js';
 import type { SharedOptions } from '../operator.js';
 
 export interface MasterKeys {
@@ -22,7 +24,7 @@ export interface FileOptions extends SharedOptions, MasterKeys {
 
 export interface EncryptOptions extends FileOptions {
   spi: number;
-  mode: 'tunnel' | 'transport';
+  mode: ModeName;
   pspVersion: number;
   cryptOffset: number;
   vc?: bigint;
@@ -53,9 +55,7 @@ export const masterKeyHelp = (slot: number): string =>
 export function addSealOptions(command: Command): Command {
   return command
     .requiredOption('--spi <hex8>', 'of every packet; its top bit names the master key', spi)
-    .addOption(
-      new Option('--mode <mode>', 'of every packet').choices(['tunnel', 'transport']).default('tunnel'),
-    )
+    .addOption(new Option('--mode <mode>', 'of every packet').choices(modeNames).default('tunnel'))
     .option('--psp-version <0..3>', '0, 1: AES-GCM-128, -256; 2, 3: AES-GMAC-128, -256', pspVersion, 0)
     .option('--crypt-offset <n>', 'header field: 4-octet units from the end of the IV', cryptOffset, 0)
     .option('--vc <hex16>', 'virtualization cookie; without it packets have none', cookie)
@@ -80,8 +80,8 @@ function pspVersion(text: string): number {
 }
 
 function cryptOffset(text: string): number {
-  if (/^\d{1,2}$/.test(text) && Number(text) <= 63) return Number(text);
-  throw new InvalidArgumentError('0 to 63 is expected, the field has 6 bits');
+  if (/^\d{1,2}$/.test(text) && Number(text) <= highestCryptOffset) return Number(text);
+  throw new InvalidArgumentError(`0 to ${highestCryptOffset} is expected, the field has 6 bits`);
 }
 
 export function cookie(text: string): bigint {

@@ -4,7 +4,6 @@
 // JSON: docs/schemas/pipeline_trace.json.
 import { closeSync } from 'node:fs';
 import type { Command } from 'commander';
-import { samplePoints } from '../../native/addon/engine.js';
 import { loadAddon } from '../../native/addon/load.js';
 import type { CaptureTrace, TraceOptions } from '../../native/addon/trace.js';
 import { engineSettings } from '../../services/dataplane/config.js';
@@ -38,7 +37,6 @@ async function trace(file: string, options: TraceArguments, command: Command): P
     port,
     peers: Object.keys(config.peers),
     bypass: config.bypass.map(bypassRule),
-    samplePoints,
     dropReasons: loadAddon().dropReasons,
   });
   const about = { file, format: found.format, node: config.node, port, unsecuredMtu, securedMtu };

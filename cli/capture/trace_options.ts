@@ -5,6 +5,12 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { TraceOptions } from '../../native/addon/trace.js';
 import { familyOf, mapped, parseAddress, parseMac, parsePrefix } from '../../services/shared/address.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
+import {
+  cookieOctets,
+  encapsulationOctets,
+  ipHeaderOctets,
+  leastMtu,
+} from '../../services/shared/protocols.js';
 import type { SharedOptions } from '../operator.js';
 import { address, cookie, iv, type MasterKeys, masterKeyHelp, masterKeysOf, spi } from './pcap_options.js';
 
@@ -21,9 +27,6 @@ export interface TraceArguments extends SharedOptions, Partial<MasterKeys> {
 }
 
 const framesAtMost = 10_000;
-/** What sealing adds at most, by the family of the outer header: a wire that takes it never cuts. */
-const overhead = { 4: 68, 6: 88 } as const;
-const leastMtu = { 4: 576, 6: 1280 } as const;
 const jumbo = 9216;
 
 export function addTraceOptions(command: Command): Command {
@@ -63,13 +66,16 @@ function mac(text: string): Uint8Array {
   }
 }
 
+/** The octets that encapsulation adds at most: a wire MTU that has space for them never makes fragments. */
+const overheadOf = (family: 4 | 6): number => encapsulationOctets + ipHeaderOctets[family] + cookieOctets;
+
 type Ports = Pick<TraceOptions, 'port' | 'unsecuredMtu' | 'securedMtu' | 'mac'>;
 
 /** What the ports are like; ends the command where the wire takes less than its family needs. */
 export function portsOf(options: TraceArguments, { secured }: NodeConfig, command: Command): Ports {
   const { port, unsecuredMtu, mac } = options;
   const family = familyOf(parsePrefix(secured.address).address);
-  const securedMtu = options.securedMtu ?? unsecuredMtu + overhead[family];
+  const securedMtu = options.securedMtu ?? unsecuredMtu + overheadOf(family);
   if (securedMtu < leastMtu[family])
     command.error(`--secured-mtu ${securedMtu} is less than IPv6 needs; give ${leastMtu[family]} or more`);
   return { port, unsecuredMtu, securedMtu, ...(mac && { mac }) };

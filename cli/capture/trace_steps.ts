@@ -9,6 +9,7 @@ import type {
   TracedPacket,
 } from '../../native/addon/trace.js';
 import { formatAddress, formatSpi, unmapped } from '../../services/shared/address.js';
+import { samplePoints } from '../../services/shared/samples/sample_points.js';
 import { formatEpoch } from '../output.js';
 import { isEncrypted, modeName } from '../terms.js';
 
@@ -19,7 +20,6 @@ export interface TraceNames {
   peers: readonly string[];
   /** Rules of the bypass in words. */
   bypass: readonly string[];
-  samplePoints: Readonly<Record<string, number>>;
   dropReasons: readonly { name: string; direction: string; cause: string; remedy: string }[];
 }
 
@@ -188,7 +188,7 @@ const termsOf = (flow: NonNullable<TracedFrame['flow']>): string =>
   ].join(', ');
 
 /** What happened between and behind pipes. */
-function notesOf(frame: TracedFrame, { port, samplePoints }: TraceNames): string[] {
+function notesOf(frame: TracedFrame, { port }: TraceNames): string[] {
   const { moved, samples, resolved, left, flow } = frame;
   const count = (name: string) => value(moved, name);
   const notes: string[] = [];

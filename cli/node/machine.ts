@@ -21,6 +21,12 @@ import { interfacesOf } from '../../services/shared/config/port_name.js';
 import { busUsers } from '../../services/shared/contracts.js';
 import { PspError } from '../../services/shared/errors.js';
 import { unixMs } from '../../services/shared/process/clock.js';
+import {
+  cookieOctets,
+  encapsulationOctets,
+  ipHeaderOctets,
+  leastMtu,
+} from '../../services/shared/protocols.js';
 
 /** Faults of the machine, and warnings that the operator needs before the start. */
 export interface MachineCheck {
@@ -40,13 +46,6 @@ interface Route {
   dst: string;
   dev: string;
 }
-
-/** Minimum MTU of the wire by the family of secured.address (RFC 791; RFC 8200, section 5). */
-const leastMtu = { 4: 576, 6: 1280 };
-/** Octets that sealing adds to an inner packet, by mode and outer family (PSP specification, "Packet formats"). */
-const tunnelOctets = { 4: 60, 6: 80 };
-const transportOctets = 40;
-const cookieOctets = 8;
 
 /** Checks the files beside the node file, the programs and the interfaces that the node needs. */
 export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
@@ -177,7 +176,7 @@ function checkMtu(config: NodeConfig, links: readonly Link[], { faults, warnings
   }
   const added = Object.values(config.peers).map(
     ({ mode, cookie }) =>
-      (mode === 'tunnel' ? tunnelOctets[family] : transportOctets) + (cookie ? cookieOctets : 0),
+      encapsulationOctets + (mode === 'tunnel' ? ipHeaderOctets[family] : 0) + (cookie ? cookieOctets : 0),
   );
   const needed = (hosts ?? 0) + Math.max(...added, 0);
   if (hosts === undefined || needed <= wire) return;

@@ -7,6 +7,7 @@ import type { FlowRow } from '../../proto/gen/bus.js';
 import { formatAddress, formatSpi } from '../../services/shared/address.js';
 import type { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
+import { flowsPerPage } from '../../services/shared/limits.js';
 import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson, table } from '../output.js';
 import { isEncrypted, modeName, protection } from '../terms.js';
@@ -15,9 +16,6 @@ interface FlowsOptions extends SharedOptions {
   limit: number;
   cursor: bigint;
 }
-
-/** Rows per request. */
-const pageRows = 1000;
 
 const count = (text: string): number => {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
@@ -31,7 +29,7 @@ const cursor = (text: string): bigint => {
 /** Defines the arguments and options of the command and what it does. */
 export function define(command: Command): void {
   command
-    .option('--limit <rows>', 'rows to show', count, pageRows)
+    .option('--limit <rows>', 'rows to show', count, flowsPerPage)
     .option('--cursor <cursor>', 'continue where an earlier call ended', cursor, 0n)
     .action((_, command: Command) => flows(command.optsWithGlobals()));
 }
@@ -80,7 +78,7 @@ async function read(bus: Bus, limit: number, cursor: bigint): Promise<{ rows: Fl
   const rows: FlowRow[] = [];
   let next = cursor;
   do {
-    const ask = { cursor: next, limit: Math.min(pageRows, limit - rows.length) };
+    const ask = { cursor: next, limit: Math.min(flowsPerPage, limit - rows.length) };
     const page = await bus.request(contracts.dataplaneFlows, ask, answerMs);
     rows.push(...page.rows);
     next = page.nextCursor;

@@ -7,10 +7,9 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Bus } from '../../services/shared/bus/bus.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { isErrorCode, PspError } from '../../services/shared/errors.js';
+import { highestSamplingLog2 } from '../../services/shared/limits.js';
 import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson } from '../output.js';
-
-const limit = 16;
 
 type Rate = number | 'off';
 
@@ -26,14 +25,14 @@ interface Rates {
 
 function rate(text: string): Rate {
   if (text === 'off') return text;
-  if (/^\d{1,2}$/.test(text) && Number(text) <= limit) return Number(text);
-  throw new InvalidArgumentError(`a whole number from 0 to ${limit}, or off, is expected`);
+  if (/^\d{1,2}$/.test(text) && Number(text) <= highestSamplingLog2) return Number(text);
+  throw new InvalidArgumentError(`a whole number from 0 to ${highestSamplingLog2}, or off, is expected`);
 }
 
 /** Defines the arguments and options of the command and what it does. */
 export function define(command: Command): void {
   command
-    .argument('[rate]', `N from 0 to ${limit}: one of 2^N packets; off: none`, rate)
+    .argument('[rate]', `N from 0 to ${highestSamplingLog2}: one of 2^N packets; off: none`, rate)
     .option('--peer <name>', 'only packets to this peer')
     .action((wanted: Rate | undefined, _, command: Command) => sampling(command, wanted));
 }

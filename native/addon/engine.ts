@@ -3,6 +3,7 @@
 // arguments again as far as memory safety needs. An address is 16 octets, IPv4 mapped; a flow is 32 octets, source
 // then destination; a list of them is one buffer. No JavaScript value ever contains a key byte: keys cross sealed,
 // or stay behind an opaque handle.
+import type { ModeName } from '../../services/shared/modes.js';
 
 /** What opening an engine needs. */
 export interface EngineOptions {
@@ -81,15 +82,12 @@ export interface PortOptions {
   device: string;
 }
 
-/** By its number in proto/bus.proto. */
-export const modes = { tunnel: 1, transport: 2 } as const;
-
 export interface PeerOptions {
   name: string;
   /** 17 octets each. */
   vips: Uint8Array;
   /** Of our offers; the peer's must have the same. */
-  mode: 'tunnel' | 'transport';
+  mode: ModeName;
   /** Our offers carry a random virtualization cookie. */
   cookie: boolean;
   /** Of what is sent under versions 0 and 1, in 4-octet units from the end of the IV, 0 to 63. */
@@ -142,19 +140,10 @@ export interface LinkChange extends PortInfo {
   usedMtu: number;
 }
 
-/** Where a sample is taken. */
-export const samplePoints = {
-  egressSealed: 1,
-  ingressOpened: 2,
-  egressPlain: 3,
-  ingressFailed: 4,
-  egressFailed: 5,
-} as const;
-
 /** Samples as columns, one row for each; the copies lie one after another in `octets`. */
 export interface SampleColumns {
   count: number;
-  /** `samplePoints`. */
+  /** SamplePoint of proto/bus.proto. */
   points: Uint8Array;
   /** CLOCK_MONOTONIC in nanoseconds. */
   atNs: BigUint64Array;
@@ -185,7 +174,7 @@ export interface OfferColumns {
   /** 1 where numbers[i] counts; peers that number nothing leave 0. */
   numbered: Uint8Array;
   cookies: BigUint64Array;
-  /** `modes`. */
+  /** Mode of proto/bus.proto. */
   modes: Uint8Array;
   /** Outer destinations, 16 octets each. */
   addresses: Uint8Array;
@@ -215,9 +204,6 @@ export interface OpenedKeys {
   readonly count: number;
   release(): void;
 }
-
-/** What installing did, per flow. */
-export const installed = { installed: 1, notInFlight: 2, superseded: 3, tableFull: 4 } as const;
 
 /** Why held packets are dropped and further ones are for a while. */
 export const refusals = { refused: 0, removed: 1 } as const;
@@ -263,7 +249,7 @@ export interface FlowPage {
   peers: Uint16Array;
   spis: Uint32Array;
   versions: Uint8Array;
-  /** `modes`. */
+  /** Mode of proto/bus.proto. */
   modes: Uint8Array;
   /** Of the wire towards the peer, egress, as far as it is known; 0: not. */
   pathMtus: Uint16Array;
@@ -299,7 +285,7 @@ export interface NativeEngine {
   open(flows: Uint8Array, offers: OfferColumns, binding: SealBinding, seal: SealFields): OpenedKeys;
   /**
    * Installs the egress keys of the rows named by `rows` and releases the flows' held packets, in order. A key
-   * already in place keeps its IV. Resolves to one `installed` value for each of rows. The handle is used up,
+   * already in place keeps its IV. Resolves to one InstallResult of proto/bus.proto for each row. The handle is used up,
    * unless this rejects with ENGINE_BUSY.
    */
   install(keys: OpenedKeys, rows: Uint32Array, peer: number): Promise<Uint8Array>;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The border to C++, part two: encrypting and decrypting the packets of capture files.
+import type { ModeName } from '../../services/shared/modes.js';
 
 /** What making one capture file into another needs. */
 export interface TranscodeOptions {
@@ -19,7 +20,7 @@ export interface TranscodeOptions {
 export interface SealOptions {
   /** Its low 31 bits are not zero. */
   spi: number;
-  mode: 'tunnel' | 'transport';
+  mode: ModeName;
   /** 0 to 3. */
   version: number;
   /** In 4-octet units from the end of the IV, 0 to 63; 0 in versions 2 and 3. */

@@ -58,7 +58,7 @@ export interface TracedFrame {
     destination: Uint8Array;
     spi: number;
     version: number;
-    /** `modes`. */
+    /** Mode of proto/bus.proto. */
     mode: number;
     cookie: boolean;
     /** 0 at the secured port. */
@@ -68,7 +68,7 @@ export interface TracedFrame {
   resolved: Uint8Array[];
   /** What came out of the ports, in order by port. */
   left: { port: 'unsecured' | 'secured'; length: number; dissection: FrameDissection }[];
-  /** `samplePoints` of the copies that were taken. */
+  /** SamplePoint of proto/bus.proto of the copies that were taken. */
   samples: number[];
 }
 

@@ -13,7 +13,6 @@ namespace psp {
 namespace {
 
 // Octets per read; small enough that frames stay in the CPU cache until they are processed.
-constexpr size_t kChunk = 256 * 1024;
 constexpr size_t kBuffer = kMaxRecordLength + kChunk;
 
 constexpr uint32_t kMicroseconds = 0xa1b2c3d4, kNanoseconds = 0xa1b23c4d, kModified = 0xa1b2cd34;

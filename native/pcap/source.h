@@ -9,6 +9,8 @@
 
 namespace psp {
 
+inline constexpr size_t kChunk = 256 * 1024;  // octets that are read or written at once
+
 class Source {
  public:
   virtual ~Source() = default;

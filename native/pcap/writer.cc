@@ -11,7 +11,6 @@ namespace psp {
 
 namespace {
 
-constexpr size_t kChunk = 256 * 1024;
 // A record is at most as long as the longest one that is read plus the longest frame; max_growth is small
 // compared to the latter.
 constexpr size_t kBuffer = kChunk + kMaxRecordLength + 2 * kMaxFrameLength;

@@ -12,6 +12,7 @@ namespace psp {
 
 inline constexpr size_t kIcvLength = 16;
 inline constexpr size_t kNonceLength = 12;
+inline constexpr size_t kAesBlock = 16;
 inline constexpr size_t kAeadKeyAlignment = 64;
 
 // Key length of a PSP version in octets: 16 for versions 0 and 2, 32 for versions 1 and 3 (PSP specification,

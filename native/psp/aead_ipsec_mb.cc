@@ -51,10 +51,10 @@ class IpsecMbAead final : public Aead {
   // The round keys are at the start, then the powers of the hash key, the highest first: one per block, up to
   // 48.
   void prefetch(const void* memory, uint8_t version, size_t octets) const override {
-    constexpr size_t kLine = 64, kBlock = 16, kRoundKeys = 240, kExtraBlocks = 3;
+    constexpr size_t kLine = 64, kRoundKeys = 240, kExtraBlocks = 3;
     const auto* const key = static_cast<const uint8_t*>(memory);
-    const size_t rounds = key_length(version) == 16 ? 11 * kBlock : kRoundKeys;
-    const size_t powers = std::min(octets + kExtraBlocks * kBlock, sizeof(gcm_key_data) - kRoundKeys);
+    const size_t rounds = key_length(version) == 16 ? 11 * kAesBlock : kRoundKeys;
+    const size_t powers = std::min(octets + kExtraBlocks * kAesBlock, sizeof(gcm_key_data) - kRoundKeys);
     for (size_t at = 0; at < rounds; at += kLine) __builtin_prefetch(key + at);
     for (size_t at = 0; at < powers; at += kLine) __builtin_prefetch(key + sizeof(gcm_key_data) - 1 - at);
   }

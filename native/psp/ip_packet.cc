@@ -13,8 +13,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kIpv6NextHeader = 6;  // offset of the field
-
 constexpr int kMaxExtensions =
     8;  // plus a fragment header, so that every accepted packet may also be fragmented
 

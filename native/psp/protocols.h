@@ -31,6 +31,13 @@ inline constexpr uint8_t kFragmentHeader = 8, kIcmpHeader = 8;
 // The first octet of an IPv4 header without options: version 4, five words of 32 bits.
 inline constexpr uint8_t kPlainIpv4 = 0x45;
 
+// Octets from the start of an IPv6 header to its next header field (RFC 8200 section 3).
+inline constexpr uint16_t kIpv6NextHeader = 6;
+// IPv6 extension headers that a packet may have besides a fragment header; one with more counts as malformed.
+inline constexpr int kExtensionsAtMost = 8;
+// TTL and hop limit of ICMP messages that the gateway sends (RFC 1700).
+inline constexpr uint8_t kIcmpHopLimit = 64;
+
 // Flags and fragment offset of IPv4 (RFC 791 section 3.1); a packet is a fragment when either of the last two
 // is set. The gateway sends packets that must not be fragmented with identification 0 (RFC 6864).
 inline constexpr uint16_t kDontFragment = 0x4000, kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;

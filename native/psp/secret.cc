@@ -21,7 +21,6 @@ namespace psp {
 
 namespace {
 
-constexpr size_t kPage = 4096;
 constexpr size_t kMinCell = 64, kMaxCell = 1024;
 constexpr size_t kClasses = std::countr_zero(kMaxCell) - std::countr_zero(kMinCell) + 1;
 

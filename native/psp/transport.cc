@@ -13,8 +13,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint16_t kIpv6NextHeader = 6;
-
 bool is_tunnel(uint8_t protocol) {
   return protocol == kNextHeaderIpv4 || protocol == kNextHeaderIpv6;
 }

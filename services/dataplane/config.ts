@@ -2,7 +2,7 @@
 // The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
 // are read once, before privileges are dropped.
 import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon/engine.js';
-import { Mode } from '../../proto/gen/bus.js';
+import type { Mode } from '../../proto/gen/bus.js';
 import {
   contains,
   type Flow,
@@ -17,6 +17,8 @@ import { readBusSecret } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
+import { spisPerFlow } from '../shared/limits.js';
+import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
@@ -50,8 +52,6 @@ export interface Terms {
   mtu: number;
 }
 
-const modeOf = { tunnel: Mode.MODE_TUNNEL, transport: Mode.MODE_TRANSPORT } as const;
-
 /** Bounds: held packets, open wants, receive SPIs of one flow. */
 const limits = {
   unansweredMs: firstHoldDownMs,
@@ -59,7 +59,7 @@ const limits = {
   heldPerSource: 1024,
   heldTotal: 8192,
   wantsPerPeer: 4096,
-  spisPerFlow: 8,
+  spisPerFlow,
 };
 
 /** 17 octets: the address, IPv4 mapped, then the length counted in that form. */
@@ -99,7 +99,7 @@ function configuredFlows({ tunnels, peers }: NodeConfig): Miss[] {
 
 const termsOf = (peer: PeerConfig, versions: readonly number[]): Terms => ({
   versions: versionsWith(versions, peer),
-  mode: modeOf[peer.mode],
+  mode: modes[peer.mode],
   authOnly: peer.authOnly,
   cookie: peer.cookie,
   cryptOffset: peer.cryptOffset,

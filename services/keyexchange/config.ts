@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the key exchange needs, and the small files beside it. All of them are read
 // once, before privileges are dropped.
-import { Mode } from '../../proto/gen/bus.js';
 import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
 import { readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
+import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Rules } from './core/rules.js';
 import { type Owner, ourselves, VipTable } from './core/vip_table.js';
@@ -21,8 +21,6 @@ export interface KeyExchangeConfig extends ServiceConfig {
     secret: Buffer;
   };
 }
-
-const modeOf = { tunnel: Mode.MODE_TUNNEL, transport: Mode.MODE_TRANSPORT } as const;
 
 const prefixes = (texts: readonly string[]): Prefix[] => texts.map(parsePrefix);
 
@@ -42,7 +40,7 @@ export function rulesOf(config: NodeConfig): Rules {
           identity: identityOf(config.trustDomain, name),
           underlay: prefixes(peer.underlay),
           versions: versionsWith(config.versions, peer),
-          mode: modeOf[peer.mode],
+          mode: modes[peer.mode],
         },
       ]),
     ),

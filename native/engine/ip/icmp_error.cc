@@ -13,7 +13,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint8_t kHopLimit = 64;
 constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 section 4.3.2.5
 
 // Errors of RFC 792 (3, 4, 11, 12) and redirect (5).
@@ -43,7 +42,7 @@ void write_ipv4(const Address& source, const Address& destination, uint16_t leng
   ip[1] = kInternetworkControl;
   store_u16(ip + 2, length);
   store_u16(ip + 6, kDontFragment);
-  ip[8] = kHopLimit;
+  ip[8] = kIcmpHopLimit;
   ip[9] = kProtocolIcmp;
   std::memcpy(ip + 12, source.data() + 12, 4);
   std::memcpy(ip + 16, destination.data() + 12, 4);
@@ -54,7 +53,7 @@ void write_ipv6(const Address& source, const Address& destination, uint16_t payl
   ip[0] = 0x60;
   store_u16(ip + 4, payload);
   ip[6] = kProtocolIcmpv6;
-  ip[7] = kHopLimit;
+  ip[7] = kIcmpHopLimit;
   std::memcpy(ip + 8, source.data(), 16);
   std::memcpy(ip + 24, destination.data(), 16);
 }

@@ -10,7 +10,7 @@
 namespace psp {
 
 namespace {
-constexpr uint32_t kTickBound = 64;
+constexpr uint32_t kTimersPerTick = 64;
 constexpr uint32_t kLookedAt = 64;
 }  // namespace
 
@@ -57,7 +57,7 @@ void Neighbours::publish(const Neighbour& neighbour) {
 }
 
 void Neighbours::publish_those_that_left() {
-  for (uint32_t left = std::min(leaving_.count, kTickBound); left > 0; --left) {
+  for (uint32_t left = std::min(leaving_.count, kTimersPerTick); left > 0; --left) {
     const uint32_t number = leaving_.head;
     Neighbour& neighbour = neighbours_[number];
     leaving_.remove(neighbours_, number);
@@ -183,7 +183,7 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
 
 bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
   publish_those_that_left();
-  timers_.begin(now_ms, std::min(due_.count, kTickBound));
+  timers_.begin(now_ms, std::min(due_.count, kTimersPerTick));
   // Answers shorten the list between turns.
   while (!due_.empty() && timers_.next(budget)) {
     const uint32_t number = due_.head;

@@ -21,7 +21,6 @@ namespace {
 constexpr uint16_t kRingSize = 1024;
 // Packets of one port outside its rings: queued for sending, waiting for neighbours, in a burst.
 constexpr uint32_t kPacketsBeside = 2047;
-constexpr uint32_t kSmallestRoom = 2048;
 // Octets that a device may receive beside the packet and its Ethernet header: two VLAN tags and the FCS.
 constexpr uint32_t kTrailer = 2 * 4 + RTE_ETHER_CRC_LEN;
 

@@ -26,7 +26,7 @@ namespace {
 
 // Packets outside the port: queued for sending, waiting for neighbours, in a burst.
 constexpr uint32_t kPacketsOutside = 2047;
-constexpr uint32_t kSmallestRoom = 2048, kLargestRoom = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
+constexpr uint32_t kLargestRoom = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
 constexpr uint32_t kLongestFrame = kEthernetLength + kVlanTag + UINT16_MAX;
 // What the kernel keeps for us each way, in octets of its own memory.
 constexpr int kSocketBuffer = 4 << 20;

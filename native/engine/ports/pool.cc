@@ -13,12 +13,13 @@
 
 #include "engine/engine.h"
 #include "engine/ports/eal.h"
+#include "psp/secret.h"
 
 namespace psp {
 
 namespace {
 
-constexpr size_t kPage = 4096, kHugePage = 2 << 20;
+constexpr size_t kHugePage = 2 << 20;
 
 EngineError failed(const char* purpose, int code) {
   return EngineError{"ENGINE_FAILED", purpose,

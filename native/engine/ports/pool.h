@@ -8,6 +8,9 @@
 
 namespace psp {
 
+// Octets in each buffer of a port's pool, at least: DPDK's own default.
+inline constexpr uint32_t kSmallestRoom = 2048;
+
 class Pool {
  public:
   // `room` octets in each, headroom included. Throws EngineError when memory does not suffice.

@@ -2,11 +2,9 @@
 // The dataplane on the bus: one endpoint for each contract that only it answers.
 import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
+import { flowsPerPage } from '../../shared/limits.js';
 import type { Commands } from './commands.js';
 import type { Engine } from './engine.js';
-
-/** The most rows of one page of flows. */
-const pageLimit = 1000;
 
 export function serve(bus: Bus, { commands, engine }: { commands: Commands; engine: Engine }): void {
   bus.respond(contracts.flowAccept, (message) => commands.accept(message));
@@ -15,6 +13,6 @@ export function serve(bus: Bus, { commands, engine }: { commands: Commands; engi
   bus.respond(contracts.keysRotate, () => commands.rotate());
   bus.respond(contracts.samplingSet, (message) => commands.sampling(message));
   bus.respond(contracts.dataplaneFlows, ({ cursor, limit }) =>
-    engine.flows(cursor, Math.max(1, Math.min(limit, pageLimit))),
+    engine.flows(cursor, Math.max(1, Math.min(limit, flowsPerPage))),
   );
 }

@@ -19,6 +19,7 @@ import type {
 import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
+import { highestSamplingLog2 } from '../../shared/limits.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
@@ -31,8 +32,6 @@ import type { Executor } from './executor.js';
 
 /** The most flows of one message; keyexchange accepts no larger batch from a peer. */
 const flowsLimit = 1024;
-/** The lowest sampling rate: one of 2^16 packets. */
-const samplingLimit = 16;
 
 const noOffers: Pick<FlowAccepted, 'offers' | 'seal'> = { offers: [], seal: undefined };
 
@@ -116,8 +115,11 @@ export class Commands {
     let peer: number | undefined;
     try {
       if (name !== '') peer = this.#peer(subject, name);
-      if (egressLog2 !== undefined && egressLog2 > samplingLimit)
-        throw malformed(subject, `one of 2^${egressLog2} packets; 2^0 to 2^${samplingLimit} are possible`);
+      if (egressLog2 !== undefined && egressLog2 > highestSamplingLog2)
+        throw malformed(
+          subject,
+          `one of 2^${egressLog2} packets; 2^0 to 2^${highestSamplingLog2} are possible`,
+        );
       const { from, changed } = await this.engine.sampling(egressLog2, peer);
       if (changed) {
         this.auditor.samplingChanged(from, egressLog2, peer);

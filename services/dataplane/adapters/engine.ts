@@ -29,7 +29,6 @@ export type {
   SampleColumns,
   SealBinding,
 } from '../../../native/addon/engine.js';
-export { samplePoints } from '../../../native/addon/engine.js';
 
 export interface SealedOffers {
   offers: Offer[];

@@ -12,6 +12,14 @@
 // because nft asks /etc/protocols for their names, and a small system has no such file.
 import { familyOf, formatAddress, formatPrefix, parsePrefix } from '../../shared/address.js';
 import type { NodeConfig } from '../../shared/config/config.js';
+import { fenceReach } from '../../shared/limits.js';
+import {
+  extensionHeaders,
+  ipHeaderOctets,
+  ipProtocols,
+  neighbourDiscovery,
+  pspPort,
+} from '../../shared/protocols.js';
 
 /** What may leave by the secured port. */
 export interface Passage {
@@ -43,15 +51,14 @@ interface Table {
 
 type Family = 4 | 6;
 
-const udp = 17;
-const fragment = 44;
+const { udp, icmpv6 } = ipProtocols;
+const { hopByHop, routing, fragment, authentication, destinationOptions } = extensionHeaders;
 /** Hop-by-hop options, routing header, destination options: all that stands before UDP in transport mode. */
-const extensions = [0, 43, 60];
-const pspPort = 1000;
-const ipv6Header = 40;
+const extensions = [hopByHop, routing, destinationOptions];
+const ipv6Header = ipHeaderOctets[6];
 /** Of the header that is still reached: its fields up to the 4th octet, and those of UDP behind a fragment header. */
-const deepestUdp = 248;
-const deepestFragment = deepestUdp - 8;
+const deepestFragment = fenceReach.headerOctets;
+const deepestUdp = deepestFragment + 8;
 
 /** Whoever owns the socket: a packet without one has no owner, and is in no relation to any number. */
 const fromSocket = 'meta skuid >= 0';
@@ -77,7 +84,7 @@ function egress({ address }: Passage): string[] {
   return [
     // In the name of our own address only.
     ...(own === 4 ? [`arp saddr ip ${address} ${fromSocket} accept`] : []),
-    `ip6 nexthdr 58 ${fromSocket} ${at(ipv6Header, 8)} { 135, 136 } accept`,
+    `ip6 nexthdr ${icmpv6} ${fromSocket} ${at(ipv6Header, 8)} { ${Object.values(neighbourDiscovery).join(', ')} } accept`,
     ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${fromSocket} ${rule}`),
     `ip saddr @vips4 ${fromSocket} jump from_vips4`,
     `ip6 saddr @vips6 ${fromSocket} jump from_vips6`,
@@ -110,7 +117,7 @@ function upperLayer(family: Family, protocol: number, port?: number): string[] {
 const hidden = ((walked: string) => [
   `ip6 nexthdr ${walked}`,
   `ip6 nexthdr ${fragment} ${at(ipv6Header, 8)} ${walked}`,
-])(`{ ${[...extensions, 51].join(', ')} }`);
+])(`{ ${[...extensions, authentication].join(', ')} }`);
 
 const firstFragment = (header: number): string => `${at(header + 2, 16)} & 0xfff8 == 0`;
 const laterFragment = (header: number): string => `${at(header + 2, 16)} & 0xfff8 != 0`;
@@ -160,7 +167,7 @@ function extensionChains(): string[] {
   const nextTo = (place: number, number: number): string[] =>
     places(place + 8, deepestUdp).flatMap((next) => {
       const says = (protocol: number) => (protocol << 8) | ((next - place) / 8 - 1);
-      const another = number < extensions.length && next < deepestUdp;
+      const another = number < fenceReach.extensionHeaders && next < deepestUdp;
       return [
         `${says(udp)} : goto udp${next}`,
         ...(next > deepestFragment ? [] : [`${says(fragment)} : goto fragment${next}`]),
@@ -184,9 +191,9 @@ function extensionChains(): string[] {
       ]),
     ),
     // A chain stands before those that go to it.
-    ...extensionsAt(3),
-    ...extensionsAt(2),
-    ...extensionsAt(1),
+    ...Array.from({ length: fenceReach.extensionHeaders }, (_, i) =>
+      extensionsAt(fenceReach.extensionHeaders - i),
+    ).flat(),
   ];
 }
 

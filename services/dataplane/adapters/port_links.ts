@@ -6,6 +6,7 @@ import type { LinkChange, PortInfo } from '../../../native/addon/engine.js';
 import { formatMac, unmapped } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import type { Logger } from '../../shared/process/log.js';
+import { leastMtu } from '../../shared/protocols.js';
 import type { FaultList } from '../../shared/service/fault_list.js';
 import type { DataplaneConfig } from '../config.js';
 import type { AuditReport } from './audit_report.js';
@@ -15,9 +16,6 @@ export type Role = 'unsecured' | 'secured';
 
 /** A port's link: with the MTU of its interface, and the one that is used. */
 export type PortLink = Omit<LinkChange, 'port'>;
-
-/** RFC 791 and RFC 8200, section 5: what the IP version of the outer header needs; the same in native/engine/ip/oversize.h. */
-const leastMtu = { 4: 576, 6: 1280 } as const;
 
 const stateOf = ({ present, up }: PortLink): 'up' | 'down' | 'removed' =>
   present ? (up ? 'up' : 'down') : 'removed';

@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples from columns, as they cross the border from C++, to rows, as they travel on the bus. A row is made only
 // once it is known that it will travel; its copy is a view of the columns' octets.
-import { type Sample, SamplePoint } from '../../../proto/gen/bus.js';
+import type { Sample, SamplePoint } from '../../../proto/gen/bus.js';
 import { unmapped } from '../../shared/address.js';
 import { unixUsAt } from '../../shared/process/clock.js';
-import { type SampleColumns, samplePoints } from './engine.js';
+import type { SampleColumns } from './engine.js';
 
 /** In the column of rates: drawn by the sender. */
 const drawnElsewhere = 255;
-
-const pointOf: Record<number, SamplePoint> = {
-  [samplePoints.egressSealed]: SamplePoint.SAMPLE_POINT_EGRESS_SEALED,
-  [samplePoints.ingressOpened]: SamplePoint.SAMPLE_POINT_INGRESS_OPENED,
-  [samplePoints.egressPlain]: SamplePoint.SAMPLE_POINT_EGRESS_PLAIN,
-  [samplePoints.ingressFailed]: SamplePoint.SAMPLE_POINT_INGRESS_FAILED,
-  [samplePoints.egressFailed]: SamplePoint.SAMPLE_POINT_EGRESS_FAILED,
-};
 
 /** The rows of these points, oldest first. */
 export function rowsAt({ count, points }: SampleColumns, wanted: ReadonlySet<number>): number[] {
@@ -39,7 +31,7 @@ export function sampleReader(
   return (row) => {
     const rate = columns.rates[row] as number;
     return {
-      point: pointOf[columns.points[row] as number] ?? SamplePoint.SAMPLE_POINT_UNSPECIFIED,
+      point: columns.points[row] as SamplePoint,
       atUs: unixUsAt(columns.atNs[row] as bigint),
       flow: { source: addressAt(row * 32), destination: addressAt(row * 32 + 16) },
       protocol: columns.protocols[row] as number,

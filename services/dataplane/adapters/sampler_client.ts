@@ -7,15 +7,17 @@ import type { Sample, SampleBatch, SamplesTaken } from '../../../proto/gen/bus.j
 import type { Bus } from '../../shared/bus/bus.js';
 import { contracts, type RequestContract } from '../../shared/contracts.js';
 import { PspError } from '../../shared/errors.js';
+import { samplesPerBatch } from '../../shared/limits.js';
 import { monotonicMs } from '../../shared/process/clock.js';
+import { samplePoints } from '../../shared/samples/sample_points.js';
 import { type BatchOutcome, SampleWindow } from '../core/sample_window.js';
-import { type SampleColumns, samplePoints } from './engine.js';
+import type { SampleColumns } from './engine.js';
 import { rowsAt, sampleReader } from './sample_rows.js';
 
 /** A batch without an answer after so long is given up. */
 export const answerMs = 1500;
 /** 256 samples with the longest copies take a third of what one message may. */
-const limits = { batch: 256, batches: 32, restMs: 100, silentMs: answerMs };
+const limits = { batch: samplesPerBatch, batches: 32, restMs: 100, silentMs: answerMs };
 
 interface Way {
   points: ReadonlySet<number>;

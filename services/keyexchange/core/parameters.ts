@@ -18,6 +18,7 @@ import {
   unmapped,
 } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
+import { nameOfMode } from '../../shared/modes.js';
 import { keyLengthOf } from '../../shared/psp_version.js';
 import type { Peer, Rules } from './rules.js';
 
@@ -48,18 +49,12 @@ function readUnicastMac(text: string): Uint8Array | undefined {
   }
 }
 
-/** The modes by their number in the peer protocol and on the bus. */
-const modeNames: ReadonlyMap<number, string> = new Map([
-  [Mode.MODE_TUNNEL, 'tunnel'],
-  [Mode.MODE_TRANSPORT, 'transport'],
-]);
-
 /** The error for a peer that offers another mode than the configured one. */
 export const modeMismatch = ({ name, mode }: Peer, offered: Mode): PspError =>
   new PspError('MODE_MISMATCH', {
     peer: name,
-    offered: modeNames.get(offered) ?? offered,
-    ours: modeNames.get(mode) ?? mode,
+    offered: nameOfMode(offered) ?? offered,
+    ours: nameOfMode(mode) ?? mode,
   });
 
 /**
@@ -82,7 +77,7 @@ export function readOffer(
   }
   if (isReservedSpi(spi)) return malformed('an SPI whose low 31 bits are zero');
   const mode: Mode = parameters.mode ?? Mode.MODE_TUNNEL;
-  const modeName = modeNames.get(mode);
+  const modeName = nameOfMode(mode);
   if (modeName === undefined) return malformed(`mode ${mode}`);
   if (mode !== peer.mode) return { flaw: { kind: 'mode', detail: `${modeName} mode`, mode } };
   if (encapType !== rules.outerFamily) {
@@ -116,7 +111,9 @@ export function pairUp(flows: readonly FlowMessage[], offers: readonly Offer[]):
   return (
     flows.length === offers.length &&
     flows.every(({ source, destination }) => isAddress(source) && source.length === destination.length) &&
-    offers.every(({ address, mac, mode }) => isAddress(address) && mac.length === 6 && modeNames.has(mode))
+    offers.every(
+      ({ address, mac, mode }) => isAddress(address) && mac.length === 6 && nameOfMode(mode) !== undefined,
+    )
   );
 }
 

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // An entry of `bypass` in the node file: traffic that passes in the clear, both ways. It goes by one text in
 // warnings, audit, status and metrics alike.
-import { protocols, type Schema } from './schema.js';
+import { ipProtocols } from '../protocols.js';
+import type { Schema } from './schema.js';
 
 export type BypassEntry = Schema['bypass'][number];
 
-/** Protocols whose packets have ports: TCP, UDP, DCCP, SCTP. */
-export const portProtocols: readonly number[] = [6, 17, 33, 132];
+/** Protocols whose packets have ports. */
+export const portProtocols: readonly number[] = [
+  ipProtocols.tcp,
+  ipProtocols.udp,
+  ipProtocols.dccp,
+  ipProtocols.sctp,
+];
 
-const names = new Map<number, string>(Object.entries(protocols).map(([name, number]) => [number, name]));
+/** Names that the node file has too (schema.ts). */
+const names = new Map<number, string>(
+  (['icmp', 'tcp', 'udp', 'icmpv6'] as const).map((name) => [ipProtocols[name], name]),
+);
 
 /** "tcp", "protocol 89". */
 export const protocolName = (protocol: number): string => names.get(protocol) ?? `protocol ${protocol}`;

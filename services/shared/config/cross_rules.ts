@@ -15,9 +15,10 @@ import {
   parseEndpoint,
   parsePrefix,
 } from '../address.js';
+import { ipProtocols, leastMtu } from '../protocols.js';
 import { bypassRule, portProtocols } from './bypass.js';
 import { interfacesOf } from './port_name.js';
-import { protocols, schema } from './schema.js';
+import { schema } from './schema.js';
 
 /** Where a value stands, from the root of the file. */
 export type Path = readonly (string | number)[];
@@ -30,9 +31,6 @@ export interface Finding {
 
 type Secured = z.output<typeof schema.shape.secured>;
 type Tell = (path: Path, expected: string, received: string) => void;
-
-/** What IPv6 asks of every link (RFC 8200, section 5). */
-const leastMtuIpv6 = 1280;
 
 /** Families, overlaps, choices that exclude each other, tunnels that nobody could agree. */
 export function crossFaults(raw: Record<string, unknown>): Finding[] {
@@ -77,8 +75,8 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
         `${peer.cryptOffset}`,
       );
     }
-    if (own && peer?.mtu !== undefined && familyOf(own.address) === 6 && peer.mtu < leastMtuIpv6) {
-      fault(['peers', name, 'mtu'], `at least ${leastMtuIpv6} where secured.address is IPv6`, `${peer.mtu}`);
+    if (own && peer?.mtu !== undefined && familyOf(own.address) === 6 && peer.mtu < leastMtu[6]) {
+      fault(['peers', name, 'mtu'], `at least ${leastMtu[6]} where secured.address is IPv6`, `${peer.mtu}`);
     }
   }
   bypassFaults(raw.bypass, own && familyOf(own.address), fault);
@@ -172,7 +170,7 @@ function bypassFaults(raw: unknown, family: 4 | 6 | undefined, fault: Tell): voi
     if (family !== undefined && own !== family) {
       fault(['bypass', i, 'prefix'], 'the family of secured.address', prefix);
     }
-    if ((protocol === protocols.icmp && own === 6) || (protocol === protocols.icmpv6 && own === 4)) {
+    if ((protocol === ipProtocols.icmp && own === 6) || (protocol === ipProtocols.icmpv6 && own === 4)) {
       fault(
         ['bypass', i, 'protocol'],
         own === 6 ? 'icmpv6 with an IPv6 prefix' : 'icmp with an IPv4 prefix',

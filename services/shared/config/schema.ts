@@ -2,6 +2,9 @@
 // The schema of the node file: every key with its default, its meaning and what applies a change (`restart`). The table of
 // docs/config.md is generated from it. Rules that cross between keys are in rules.ts.
 import { z } from 'zod';
+import { highestSamplingLog2, snapBytes } from '../limits.js';
+import { modeNames } from '../modes.js';
+import { highestCryptOffset, ipProtocols, leastMtu } from '../protocols.js';
 import {
   address,
   count,
@@ -20,14 +23,12 @@ import {
   text,
 } from './values.js';
 
-/** IP protocols that may be given by name. */
-export const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
 const protocolExpected = 'tcp, udp, icmp, icmpv6 or a protocol number from 1 to 255';
 const protocol = z
   .union([z.enum(['tcp', 'udp', 'icmp', 'icmpv6']), count(1, 255, protocolExpected)], {
     error: protocolExpected,
   })
-  .transform((value) => (typeof value === 'string' ? protocols[value] : value));
+  .transform((value) => (typeof value === 'string' ? ipProtocols[value] : value));
 
 const portsExpected = 'hash, symmetricHash or a list of 16 to 4096 ports';
 const portList = z
@@ -114,7 +115,7 @@ export const schema = section({
             'the prefix of `secured.address`',
           ),
           mode: restart(
-            z.enum(['tunnel', 'transport'], { error: 'tunnel or transport' }).default('tunnel'),
+            z.enum(modeNames, { error: 'tunnel or transport' }).default('tunnel'),
             '`tunnel` encapsulates whole packets; `transport` keeps their own IP header, which must be routable on the wire. Both sides must use the same mode, otherwise exchanges fail with [`MODE_MISMATCH`](errors.md#mode_mismatch).',
           ),
           cookie: restart(
@@ -122,7 +123,7 @@ export const schema = section({
             'Packets from the peer carry a virtualization cookie, which is random per offer and checked on receipt.',
           ),
           cryptOffset: restart(
-            count(0, 63).default(0),
+            count(0, highestCryptOffset).default(0),
             'Part of the packets to the peer that is authenticated but readable, counted from the end of the IV in units of 4 octets, 0 to 63. A cookie takes the first two units. Not allowed with `authOnly`.',
           ),
           authOnly: restart(
@@ -130,12 +131,12 @@ export const schema = section({
             'Traffic with the peer is authenticated by GMAC and **not encrypted**: versions 2 and 3 are used instead of 0 and 1 of `versions`. Both sides must set it, otherwise exchanges fail with [`VERSION_NOT_SPOKEN`](errors.md#version_not_spoken).',
           ),
           mtu: restart(
-            count(576, 65_535).optional(),
+            count(leastMtu[4], 65_535).optional(),
             'MTU of the path to the peer, from 576, or 1280 with an IPv6 `secured.address`, to 65535.',
             'the MTU of the secured port',
           ),
           sampling: restart(
-            countOr(0, 16, 'off').optional(),
+            countOr(0, highestSamplingLog2, 'off').optional(),
             'One of 2^N packets to the peer is sampled, N from 0 to 16; `off`: none.',
             '`sampling.egressLog2`',
           ),
@@ -225,7 +226,7 @@ export const schema = section({
   }).prefault({}),
   sampling: section({
     egressLog2: restart(
-      count(0, 16).optional(),
+      count(0, highestSamplingLog2).optional(),
       'One of 2^N packets that leave is sampled, N from 0 to 16. `psp sampling` changes it while running.',
       'off',
     ),
@@ -240,7 +241,7 @@ export const schema = section({
       'When a packet that leaves is copied: `sealed` after it is encrypted, `plain` before, or both.',
     ),
     snapBytes: restart(
-      count(64, 1024).default(128),
+      count(snapBytes.least, snapBytes.most).default(128),
       "Number of octets that are copied of each sampled packet, 64 to 1024. Copies are tenants' data.",
     ),
     files: restart(

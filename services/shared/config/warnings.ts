@@ -2,6 +2,7 @@
 // What a good node file gives up of confidentiality, in an operator's words. `psp config check` prints all of it;
 // a running node also logs, audits and shows in its health what lets something pass unencrypted or unchecked.
 import { contains, familyOf, networkOf, type Prefix, parsePrefix } from '../address.js';
+import { cookieOctets, ipHeaderOctets } from '../protocols.js';
 import { bypassRule } from './bypass.js';
 import type { NodeConfig, PeerConfig } from './config.js';
 import type { Path } from './cross_rules.js';
@@ -11,10 +12,6 @@ export interface ConfigWarning {
   path: Path;
   message: string;
 }
-
-/** Octets between the IV and the payload where a packet carries a virtualization cookie. */
-const cookieOctets = 8;
-const headerOctets = { 4: 20, 6: 40 };
 
 /** In the order of the file's schema. */
 export function warningsOf(config: NodeConfig): ConfigWarning[] {
@@ -63,7 +60,8 @@ function offsetMessage({ cryptOffset, mode }: PeerConfig): string {
   if (mode === 'transport') {
     return `in transport mode the first ${octets} octets of layer 4 stay readable; with a cookie ${left}`;
   }
-  const inner = (family: 4 | 6, count: number) => `${count} octets (${partsOf(count, headerOctets[family])})`;
+  const inner = (family: 4 | 6, count: number) =>
+    `${count} octets (${partsOf(count, ipHeaderOctets[family])})`;
   const both = (count: number) =>
     `${inner(4, count)} of an IPv4 packet and ${inner(6, count)} of an IPv6 packet`;
   const withCookie = left === 0 ? 'nothing of it' : both(left);

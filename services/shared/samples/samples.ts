@@ -2,10 +2,12 @@
 // A sample as it is shown: one JSON line of metadata, and one packet of a pcapng file with the copy. Used by the
 // sampler and by `psp tap`. Samples are checked before they are shown, because lines and files are for programs
 // that trust their form. Lines: docs/schemas/sample.json.
-import { type Sample, SamplePoint } from '../../../proto/gen/bus.js';
+import type { Sample, SamplePoint } from '../../../proto/gen/bus.js';
 import { formatAddress, formatSpi } from '../address.js';
+import { highestSamplingLog2 } from '../limits.js';
 import { isNodeName } from '../node_name.js';
 import { directions, interfaceDescription, linkTypes, type Packet, sectionHeader } from './pcapng.js';
+import { samplePoints } from './sample_points.js';
 
 /**
  * The points: how they are called, what their copies begin with. The position is the pcapng interface. Captured
@@ -13,7 +15,7 @@ import { directions, interfaceDescription, linkTypes, type Packet, sectionHeader
  */
 const points = [
   {
-    point: SamplePoint.SAMPLE_POINT_EGRESS_SEALED,
+    point: samplePoints.egressSealed,
     name: 'egress_sealed',
     direction: 'egress',
     flag: directions.outbound,
@@ -21,7 +23,7 @@ const points = [
     description: 'sealed packets on their way to the wire',
   },
   {
-    point: SamplePoint.SAMPLE_POINT_INGRESS_OPENED,
+    point: samplePoints.ingressOpened,
     name: 'ingress_opened',
     direction: 'ingress',
     flag: directions.inbound,
@@ -29,7 +31,7 @@ const points = [
     description: 'inner packets that were opened and authenticated',
   },
   {
-    point: SamplePoint.SAMPLE_POINT_EGRESS_PLAIN,
+    point: samplePoints.egressPlain,
     name: 'egress_plain',
     direction: 'egress',
     flag: directions.outbound,
@@ -37,7 +39,7 @@ const points = [
     description: 'inner packets before they are sealed',
   },
   {
-    point: SamplePoint.SAMPLE_POINT_INGRESS_FAILED,
+    point: samplePoints.ingressFailed,
     name: 'ingress_failed',
     direction: 'ingress',
     flag: directions.inbound,
@@ -45,7 +47,7 @@ const points = [
     description: 'frames from the wire that did not open',
   },
   {
-    point: SamplePoint.SAMPLE_POINT_EGRESS_FAILED,
+    point: samplePoints.egressFailed,
     name: 'egress_failed',
     direction: 'egress',
     flag: directions.outbound,
@@ -64,10 +66,7 @@ const interfaces: readonly (number | undefined)[] = points.reduce<(number | unde
 );
 const interfaceOf = ({ point }: Sample): number => interfaces[point] ?? 0;
 
-const captured: readonly SamplePoint[] = [
-  SamplePoint.SAMPLE_POINT_INGRESS_FAILED,
-  SamplePoint.SAMPLE_POINT_EGRESS_FAILED,
-];
+const captured: readonly SamplePoint[] = [samplePoints.ingressFailed, samplePoints.egressFailed];
 /** As the table of drop reasons writes them, with the direction in front. */
 const isReason = (text: string): boolean => /^(?:egress|ingress)\/[a-z][a-z0-9_]{0,63}$/.test(text);
 
@@ -87,7 +86,7 @@ export function isWellFormed(sample: Sample): boolean {
     sample.protocol <= 0xff &&
     sample.sourcePort <= 0xffff &&
     sample.destinationPort <= 0xffff &&
-    (sample.rateLog2 ?? 0) <= 16 &&
+    (sample.rateLog2 ?? 0) <= highestSamplingLog2 &&
     // What failed may be of no peer; whatever else is a sample has one, and no reason.
     (captured.includes(sample.point)
       ? isReason(sample.reason) && (sample.peer === '' || isNodeName(sample.peer))

@@ -2,7 +2,8 @@
 // Which rows of a report may become series: names of the node file or of a fixed table, and everything else within a form
 // and a limit. No service, however faulty, can make the metrics grow without bound or a scrape fail: rows beyond a limit,
 // duplicate rows and rows that contradict themselves are left out and counted, and the rest is kept.
-import { type Health, type Histogram, Mode, type ServiceStats } from '../../../proto/gen/bus.js';
+import type { Health, Histogram, ServiceStats } from '../../../proto/gen/bus.js';
+import { nameOfMode } from '../../shared/modes.js';
 
 /** The most rows of each list of a report. */
 export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, lcores: 64, buckets: 32 } as const;
@@ -106,7 +107,12 @@ export function bounded(
       ({ rule }) => bypass.has(rule),
       ({ rule }) => rule,
     ),
-    terms: keep(stats.terms, peers.size, (terms) => isPeer(terms) && isMode(terms.mode), nameOf),
+    terms: keep(
+      stats.terms,
+      peers.size,
+      (terms) => isPeer(terms) && nameOfMode(terms.mode) !== undefined,
+      nameOf,
+    ),
     peers: keep(
       stats.peers,
       peers.size,
@@ -117,13 +123,6 @@ export function bounded(
   };
   return { stats: kept, leftOut };
 }
-
-/** Names of the modes in labels. */
-export const modeNames: Partial<Record<Mode, string>> = {
-  [Mode.MODE_TUNNEL]: 'tunnel',
-  [Mode.MODE_TRANSPORT]: 'transport',
-};
-const isMode = (mode: Mode): boolean => modeNames[mode] !== undefined;
 
 const isSound = ({ name, upperBounds, counts, sum }: Histogram): boolean =>
   isOneOf(durations, name) &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Metrics of packets from the report of the dataplane: pipes, drops, ports, peers, keys and sampling.
-import { modeNames } from './bounds.js';
+import { nameOfMode } from '../../shared/modes.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
 
 const ratioOf = (log2: number | undefined): number => (log2 === undefined ? 0 : 2 ** -log2);
@@ -84,7 +84,7 @@ export const dataplaneMetrics: readonly Metric[] = [
     'Always 1; how packets to and from a peer are encapsulated. auth_only true: they are NOT ENCRYPTED.',
     (report) =>
       report.stats.terms.map(({ name, mode, authOnly, cookie }) => [
-        [name, modeNames[mode] ?? '', String(authOnly), String(cookie)],
+        [name, nameOfMode(mode) ?? '', String(authOnly), String(cookie)],
         1,
       ]),
   ),

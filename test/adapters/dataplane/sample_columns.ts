@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples as the native engine hands them over, made up: datagrams from 10.1.0.1 to 10.2.0.1, counted by their
 // source ports so that a test sees which came and in what order.
-import { type SampleColumns, samplePoints } from '../../../native/addon/engine.js';
+import type { SampleColumns } from '../../../native/addon/engine.js';
 import { mapped, parseAddress } from '../../../services/shared/address.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
+import { samplePoints } from '../../../services/shared/samples/sample_points.js';
 
 export interface MadeSamples {
   count: number;

@@ -13,19 +13,18 @@ import {
   type EngineEvent,
   type EngineInfo,
   type EngineOptions,
-  installed,
   type NativeEngine,
   type OfferColumns,
   refusals,
   type SampleColumns,
   type SealBinding,
-  samplePoints,
 } from '../../../native/addon/engine.js';
 import { loadAddon } from '../../../native/addon/load.js';
-import { Mode, type Offer } from '../../../proto/gen/bus.js';
+import { InstallResult, Mode, type Offer } from '../../../proto/gen/bus.js';
 import { mapped, parseAddress, unmapped } from '../../../services/shared/address.js';
 import { Opener, type SealContext, Sealer } from '../../../services/shared/bus/seal.js';
 import { fromPackageRoot } from '../../../services/shared/process/package_root.js';
+import { samplePoints } from '../../../services/shared/samples/sample_points.js';
 import { pollingThreadOf, withThreadHeld } from '../../e2e/frozen_thread.js';
 import { longMs } from '../shared/waiting.js';
 
@@ -316,7 +315,9 @@ describe('the addon', () => {
   it('installs an egress key once and releases the held packets', async () => {
     const { columns, seal } = egress([forward], 0x2222);
     const opened = kept(engine.open(forward, columns, install, seal));
-    expect([...kept(await engine.install(opened, Uint32Array.of(0), 0))]).toEqual([installed.installed]);
+    expect([...kept(await engine.install(opened, Uint32Array.of(0), 0))]).toEqual([
+      InstallResult.INSTALL_RESULT_INSTALLED,
+    ]);
     expect(() => engine.install(opened, Uint32Array.of(0), 0)).toThrow('installed or released before');
     await until(() => engine.counters().values.resubmitted === 2n);
     const counters = kept(engine.counters());
@@ -431,7 +432,9 @@ describe('the addon', () => {
     const rejected = (await commands).filter(({ status }) => status === 'rejected').length;
     expect(rejected).toBeGreaterThan(0);
     expect(kept(engine.counters()).values.commandsRefused).toBe(BigInt(rejected + 1));
-    expect([...(await engine.install(opened, Uint32Array.of(0), 0))]).toEqual([installed.installed]);
+    expect([...(await engine.install(opened, Uint32Array.of(0), 0))]).toEqual([
+      InstallResult.INSTALL_RESULT_INSTALLED,
+    ]);
     expect(() => engine.install(opened, Uint32Array.of(0), 0)).toThrow('installed or released before');
   });
 

@@ -15,8 +15,6 @@ namespace psp {
 
 namespace {
 
-constexpr uint8_t kHopLimit = 64;
-
 // Over the whole message; 0 where a checksum in it holds.
 uint16_t checksum_of(const IpPacket& ip, const uint8_t* icmp) {
   const uint32_t length = ip.length - ip.payload_offset;
@@ -43,10 +41,10 @@ void reply_in_place(const Worker& worker, const Packet& packet) {
   worker.unsecured.ethernet.write_source(packet.frame(), ipv6);
   if (ipv6) {
     std::swap_ranges(ip + 8, ip + 24, ip + 24);
-    ip[7] = kHopLimit;
+    ip[7] = kIcmpHopLimit;
   } else {
     std::swap_ranges(ip + 12, ip + 16, ip + 16);
-    ip[8] = kHopLimit;
+    ip[8] = kIcmpHopLimit;
     store_u16(ip + 4, 0);
     store_u16(ip + 6, kDontFragment);
     write_ipv4_checksum(ip);

@@ -19,7 +19,6 @@ namespace psp {
 namespace {
 
 constexpr uint32_t kSpiOffset = 4;  // in the PSP header
-constexpr int kExtensionsAtMost = 8;
 
 // The front of a packet that may be cut anywhere.
 struct Quote {
