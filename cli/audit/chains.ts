@@ -5,9 +5,9 @@
 // last and not published yet.
 import type { AuditEvent } from '../../services/shared/audit/event.js';
 
-export type GapCause = 'lost' | 'streamLimit' | 'unexplained';
+type GapCause = 'lost' | 'streamLimit' | 'unexplained';
 
-export interface Gap {
+interface Gap {
   first: number;
   last: number;
   cause: GapCause;

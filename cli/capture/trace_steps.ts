@@ -44,7 +44,7 @@ export function tellTrace(trace: CaptureTrace, names: TraceNames) {
   };
 }
 
-export function tellFrame(frame: TracedFrame, names: TraceNames) {
+function tellFrame(frame: TracedFrame, names: TraceNames) {
   const { number, atNs, length, skipped, dissection, moved, peer, flow } = frame;
   const drops = moved.drops.map((drop) => toldDrop(drop, names));
   return {
@@ -242,7 +242,7 @@ export function packetOf(ip: TracedPacket | undefined) {
 }
 
 /** null where there is no PSP header. */
-export function pspOf({ psp }: FrameDissection) {
+function pspOf({ psp }: FrameDissection) {
   if (psp === undefined) return null;
   const { spi, iv, version, ...rest } = psp;
   return { spi: formatSpi(spi), iv: formatEpoch(iv), version, encrypted: isEncrypted(version), ...rest };

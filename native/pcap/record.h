@@ -30,10 +30,6 @@ struct FileNumbers {
     std::memcpy(&value, octets, sizeof value);
     return swapped ? __builtin_bswap32(value) : value;
   }
-  void put_u16(uint8_t* octets, uint16_t value) const {
-    if (swapped) value = __builtin_bswap16(value);
-    std::memcpy(octets, &value, sizeof value);
-  }
   void put_u32(uint8_t* octets, uint32_t value) const {
     if (swapped) value = __builtin_bswap32(value);
     std::memcpy(octets, &value, sizeof value);

@@ -32,7 +32,7 @@ export interface Limits {
 const limits: Limits = { linesBytes: 8 * 1024 * 1024, packetsBytes: 16 * 1024 * 1024 };
 
 /** Folder of the samples below the node's stateDir. */
-export const samplesFolder = (stateDir: string): string => join(stateDir, 'samples');
+const samplesFolder = (stateDir: string): string => join(stateDir, 'samples');
 
 /** @throws PspError FILE_UNREADABLE when the password file is missing. */
 export function sliceOf(config: NodeConfig): SamplerConfig {

@@ -21,7 +21,7 @@ import type { Peer } from '../core/rules.js';
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
 /** The TLS context that client and server have in common. */
-export const secureContextOf = ({ pem }: NodeCertificate): SecureContext =>
+const secureContextOf = ({ pem }: NodeCertificate): SecureContext =>
   createSecureContext({ ca: pem.ca, cert: pem.certificate, key: pem.privateKey, minVersion: 'TLSv1.3' });
 
 /** The fault of the other end's certificate, whatever its identity; undefined for a valid one. Call it before data is read. */

@@ -6,7 +6,7 @@ import { type ErrorCode, errorCodes } from '../../shared/errors.js';
 import { Durations } from './histogram.js';
 
 /** The counters beside those of error codes. */
-export const counterNames = [
+const counterNames = [
   /** Wants received, and those dropped because of their age or as duplicates. */
   'wants',
   'wantsExpired',

@@ -139,7 +139,7 @@ export interface AuditEvent {
 
 const prefix = 'psp.';
 
-export const sourceOf = ({ node, service }: Producer): string => `psp:/${node}/${service}`;
+const sourceOf = ({ node, service }: Producer): string => `psp:/${node}/${service}`;
 export const idOf = (incarnation: string, sequence: number): string => `${incarnation}-${sequence}`;
 
 /**

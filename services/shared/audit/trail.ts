@@ -66,7 +66,7 @@ const troubleMs = 5000;
 const longestList = 64;
 /** A service starts with a disk that is full, read-only, broken or gone, but not with a wrong owner or path. */
 const diskTroubles = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENODEV', 'ESTALE'];
-export const isDiskTrouble = (error: unknown): boolean =>
+const isDiskTrouble = (error: unknown): boolean =>
   diskTroubles.includes((error as NodeJS.ErrnoException).code ?? '');
 
 /**

@@ -168,7 +168,7 @@ export function clockFault(
 }
 
 /** Which of the usages of a gateway a certificate excludes; one without the extension allows all. */
-export function usagesMissing({ keyUsage }: X509Certificate): string[] {
+function usagesMissing({ keyUsage }: X509Certificate): string[] {
   const allowed = keyUsage as readonly string[] | undefined;
   if (allowed === undefined) return [];
   return Object.entries(usages)

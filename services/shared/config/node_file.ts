@@ -5,7 +5,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { PspError } from '../errors.js';
 
 /** The most that the mode of a node's secret may grant: its owner reads and writes, one group reads. */
-export const secretMode = 0o640;
+const secretMode = 0o640;
 
 /** @returns the content; of a secret the caller wipes it. @throws PspError FILE_UNREADABLE, with the remedy. */
 export function readNodeFile(file: string): Buffer {

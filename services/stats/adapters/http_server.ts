@@ -17,10 +17,10 @@ export interface Page {
 export type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 
 /** Octets of all headers of a request. */
-export const maxHeaderBytes = 8192;
+const maxHeaderBytes = 8192;
 export const maxConnections = 64;
 /** A request must have arrived completely within this time. */
-export const requestMs = 5000;
+const requestMs = 5000;
 /** A connection ends within this time, even if its client does not read. */
 export const connectionMs = 15_000;
 

@@ -12,7 +12,7 @@ const longestText = 500;
 const roles = new Set(['unsecured', 'secured']);
 const directions = new Set(['egress', 'ingress']);
 export const breakerStates = ['closed', 'half-open', 'open'] as const;
-export const linkStates = ['connected', 'connecting', 'failed'] as const;
+const linkStates = ['connected', 'connecting', 'failed'] as const;
 /** Histograms of durations, by their name in the report. */
 export const durations = ['exchange', 'answer'] as const;
 
