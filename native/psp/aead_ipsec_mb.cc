@@ -90,9 +90,9 @@ class IpsecMbAead final : public Aead {
   }
   // Compares the tags after all packets are decrypted, so that no packet waits for its own tag.
   void open_burst(const AeadJob* jobs, size_t count, bool* opened) const override {
-    uint8_t computed[kBurst][kIcvLength];
-    for (size_t done = 0; done < count; done += kBurst) {
-      const size_t end = std::min(count, done + kBurst);
+    uint8_t computed[kJobsAtOnce][kIcvLength];
+    for (size_t done = 0; done < count; done += kJobsAtOnce) {
+      const size_t end = std::min(count, done + kJobsAtOnce);
       for (size_t i = done; i < end; ++i) {
         const AeadJob& job = jobs[i];
         decrypt(job.expanded, job.nonce(), job.psp, job.aad, job.data(), job.length, computed[i - done]);
@@ -102,7 +102,7 @@ class IpsecMbAead final : public Aead {
   }
 
  private:
-  static constexpr size_t kBurst = 32;
+  static constexpr size_t kJobsAtOnce = 32;
 
   static bool is_equal(const uint8_t* one, const uint8_t* other) {
     uint64_t a[2], b[2];

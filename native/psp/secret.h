@@ -13,15 +13,11 @@ namespace psp {
 inline constexpr size_t kPage = 4096;  // octets of a small page of memory
 
 // Overwrites memory in a way that the compiler must not optimize away.
-inline constexpr size_t kPage = 4096;  // octets of a small page of memory
-
 void wipe(void* memory, size_t length);
 
 // Allocates locked memory. Large allocations are zero and are faulted in on first write. Throws
 // std::bad_alloc. A failure to lock is tolerated and counted by unlocked_bytes().
 void* allocate_secret(size_t length);
-inline constexpr size_t kPage = 4096;  // octets of a small page of memory
-
 // Wipes, unlocks and frees memory of allocate_secret.
 void free_secret(void* memory, size_t length);
 // Pre-faults part of a large allocation, in huge pages if available. Its contents do not change.
