@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table "To add something" in CONTRIBUTING.md is true. For each kind of addition an existing example is traced
+// through the sources: the files that mention it are the files that the table names.
+import { describe, expect, it } from 'vitest';
+import { files, read } from './sources.js';
+
+const section = /^## To add something\n([\s\S]*?)^## /m.exec(read('CONTRIBUTING.md'))?.[1] ?? '';
+const rows = new Map(
+  [...section.matchAll(/^\| (?:a|an) ([a-z ]+) \| (.+) \|$/gm)].map(([, what, text]) => [
+    what as string,
+    text as string,
+  ]),
+);
+
+/** The files that a row links, without anchors. */
+const linked = (what: string): string[] =>
+  [...(rows.get(what) ?? '').matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, path]) => path as string).sort();
+
+/** Places that a row names without a link: a file or folder of each service or pipe. */
+const places = (what: string): number =>
+  (rows.get(what) ?? '').match(/`[a-z]+\/[^`]*`|\bits folder\b|\bthe pipe\b/g)?.length ?? 0;
+
+const production = files().filter((path) => /^(services|cli|native|proto)\/.*\.(ts|cc|h|proto)$/.test(path));
+const mentioning = (text: RegExp, where: RegExp): string[] =>
+  production.filter((path) => where.test(path) && text.test(read(path))).sort();
+
+describe('the table "To add something"', () => {
+  it('has a row for each kind of addition', () => {
+    expect([...rows.keys()]).toEqual(
+      expect.arrayContaining(['config key', 'bus message', 'drop reason', 'counter', 'service']),
+    );
+  });
+
+  it.each([
+    ['config key', 5],
+    ['bus message', 4],
+    ['drop reason', 3],
+    ['counter', 2],
+    ['service', 2],
+  ])('names few files for a %s: at most %i', (what, most) => {
+    const count = linked(what).length + places(what) + (what === 'bus message' ? 1 : 0);
+    expect(count).toBeGreaterThan(1);
+    expect(count).toBeLessThanOrEqual(most);
+  });
+
+  it('is true of a config key: secured.hopLimit passes through the named files to the engine', () => {
+    const carriers = mentioning(
+      /\bhopLimit\b|\bhop_limit\b/,
+      /^(services|native\/addon|native\/engine\/\w+\.h)/,
+    );
+    expect(carriers).toEqual([...linked('config key'), 'services/dataplane/config.ts'].sort());
+  });
+
+  it('is true of a bus message: cmd.keys.rotate is named by the payload, the contract and adapters', () => {
+    const named = mentioning(/\bKeysRotate\b|\bkeysRotate\b/, /./);
+    expect(named.filter((path) => !/\/adapters\/|^cli\//.test(path))).toEqual(linked('bus message'));
+    expect(named.filter((path) => /\/adapters\/|^cli\//.test(path))).toHaveLength(2);
+  });
+
+  it('is true of a drop reason: egress multicast is in the table and in one pipe', () => {
+    const named = mentioning(/\bkEgressMulticast\b/, /./);
+    expect(named.filter((path) => !path.includes('/pipes/'))).toEqual(linked('drop reason'));
+    expect(named.filter((path) => path.includes('/pipes/'))).toHaveLength(1);
+  });
+
+  it('is true of a counter: spisEvicted is in the table and where it is counted', () => {
+    const named = mentioning(/\bkSpisEvicted\b|\bspisEvicted\b/, /./);
+    const table = linked('counter').filter((path) => path.startsWith('native/'));
+    expect(named.filter((path) => !table.includes(path))).toHaveLength(1);
+    expect(linked('counter').filter((path) => !/spisEvicted/.test(read(path)))).toEqual([]);
+  });
+
+  it('is true of a service: outside its folder, only the contract table has the name of a service as a value', () => {
+    const others = (name: string) =>
+      mentioning(new RegExp(`'${name}'`), /^(services|cli)\//).filter(
+        (path) => !path.startsWith(`services/${name}/`),
+      );
+    expect(others('stats')).toEqual(linked('service'));
+    expect(others('sampler')).toEqual(linked('service'));
+  });
+});
