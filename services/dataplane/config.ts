@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slice of the node file that the dataplane needs, and the limits that no file changes. The files beside it
-// are read once, before privileges are dropped.
+// The slice of the node file that the dataplane needs, and its fixed limits. The files beside the node file are read once,
+// before privileges are dropped.
 import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon/engine.js';
 import type { Mode } from '../../proto/gen/bus.js';
 import {
@@ -31,28 +31,28 @@ export interface DataplaneConfig extends ServiceConfig {
   terms: readonly Terms[];
   /** Entries of `bypass`, in the engine's order. */
   bypass: readonly string[];
-  /** What passes unencrypted or unchecked because the node file says so. */
+  /** What passes unencrypted or unchecked by configuration. */
   warnings: readonly ConfigWarning[];
   /** Flows wanted from the start. */
   configured: readonly Miss[];
   times: { holdMs: number; exchangeMs: number; drainMs: number; rotateGraceMs: number };
-  /** 32 octets; the engine takes them over and wipes them. */
+  /** 32 octets; the engine owns and wipes them. */
   busSecret: Buffer;
 }
 
-/** On which terms keys are exchanged with a peer. */
+/** The terms of key exchange with a peer. */
 export interface Terms {
-  /** PSP versions that are spoken with it, the one of our own offers first. */
+  /** PSP versions allowed with it; our own offers have the first one. */
   versions: readonly number[];
   mode: Mode;
   authOnly: boolean;
   cookie: boolean;
   cryptOffset: number;
-  /** 0: that of the secured port. */
+  /** 0: the MTU of the secured port. */
   mtu: number;
 }
 
-/** Bounds: held packets, open wants, receive SPIs of one flow. */
+/** Limits of held packets, of open wants, and of receive SPIs of one flow. */
 const limits = {
   unansweredMs: firstHoldDownMs,
   heldPerFlow: 64,
@@ -76,7 +76,7 @@ const mappedLength = (address: Uint8Array, length: number): number =>
 const prefixes = (texts: readonly string[]): Uint8Array =>
   Buffer.concat(texts.map((text) => prefixOctets(parsePrefix(text))));
 
-/** The peer with the longest prefix that holds the address. */
+/** The peer with the longest prefix that contains the address. */
 function peerOf(address: Uint8Array, peers: NodeConfig['peers']): number {
   let longest = { length: -1, peer: -1 };
   for (const [peer, { vips }] of Object.values(peers).entries()) {
@@ -89,7 +89,7 @@ function peerOf(address: Uint8Array, peers: NodeConfig['peers']): number {
   return longest.peer;
 }
 
-/** What `tunnels:` names; both ends were checked when the node file was loaded. */
+/** The flows of `tunnels`; both ends were checked when the node file was loaded. */
 function configuredFlows({ tunnels, peers }: NodeConfig): Miss[] {
   return tunnels.map(({ local, remote }) => {
     const flow: Flow = { source: parseAddress(local), destination: parseAddress(remote) };
@@ -131,7 +131,7 @@ function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
   };
 }
 
-/** The engine that a node file asks for. */
+/** The engine's settings in a node file. */
 export function engineSettings(config: NodeConfig): EngineSettings {
   const { engine, sampling, unsecured, peers } = config;
   return {
@@ -162,7 +162,7 @@ export function engineSettings(config: NodeConfig): EngineSettings {
   };
 }
 
-/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
+/** @throws PspError FILE_UNREADABLE if a file beside the node file is missing or has other content. */
 export function sliceOf(config: NodeConfig): DataplaneConfig {
   const { engine, peers, files } = config;
   return {

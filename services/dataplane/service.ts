@@ -23,14 +23,14 @@ import { SamplerClient } from './adapters/sampler_client.js';
 import { type DataplaneConfig, sliceOf } from './config.js';
 import { Arbiter } from './core/arbiter.js';
 
-/** What a test puts in place of the world. */
+/** Opens the engine; tests pass one that moves no packets. */
 export type EngineOpener = (config: DataplaneConfig, epoch: bigint, listener: EngineListener) => Engine;
 
 /** For the engine to stop. */
 const engineMs = 2500;
-/** For samples on their way. */
+/** For samples that were sent to a sampler. */
 const samplesMs = 1000;
-/** For the commands that are under way. */
+/** For commands in progress. */
 const settleMs = 500;
 /** The engine holds twice as many inbound flows as egress flows. */
 const inboundPerFlow = 2;
@@ -98,7 +98,7 @@ export async function startDataplane(
     failed,
     joined,
     stop: async () => {
-      // The audit also records what commands do at the very end, so commands end first.
+      // Commands end first, because the audit also records their results.
       await within(settleMs, bus.settle());
       await within(samplesMs, sampler.finish());
       await runtime.leave();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slice of the node file that the key exchange needs, and the small files beside it. All of them are read
-// once, before privileges are dropped.
+// The slice of the node file that the key exchange needs, and the files beside it, which are read once, before privileges
+// are dropped.
 import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
 import { readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
@@ -11,7 +11,7 @@ import { type Owner, ourselves, VipTable } from './core/vip_table.js';
 
 export interface KeyExchangeConfig extends ServiceConfig {
   rules: Rules;
-  /** The URI that our own certificate must hold. */
+  /** The URI that our own certificate must contain. */
   identity: string;
   /** host:port on which peers reach us. */
   listen: string;
@@ -49,7 +49,7 @@ export function rulesOf(config: NodeConfig): Rules {
   };
 }
 
-/** @throws PspError FILE_UNREADABLE when a file beside the node file is missing or holds something else. */
+/** @throws PspError FILE_UNREADABLE if a file beside the node file is missing or has other content. */
 export function sliceOf(config: NodeConfig): KeyExchangeConfig {
   const common = serviceConfigOf(config, 'keyexchange');
   return {

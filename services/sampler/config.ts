@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slice of the node file that the sampler needs, and the limits that no file changes. The file beside it is
-// read once, before privileges are dropped.
+// The slice of the node file that the sampler needs, and its fixed limits. The file beside the node file is read once,
+// before privileges are dropped.
 import { join } from 'node:path';
 import type { NodeConfig } from '../shared/config/config.js';
 import { accounts } from '../shared/process/privileges.js';
@@ -8,15 +8,15 @@ import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_c
 
 export interface SamplerConfig extends ServiceConfig {
   files: {
-    /** Where they lie; all replicas share it. */
+    /** Their folder, which all replicas share. */
     folder: string;
-    /** Who may read and write there: 0750. */
+    /** Its owner; its mode is 0750. */
     owner: { uid: number; gid: number };
-    /** At most so many, of all replicas together. */
+    /** The most files of all replicas together. */
     count: number;
-    /** Octets of one at most. */
+    /** The most octets of one. */
     bytes: number;
-    /** Octets of each packet that are copied, as the files say. */
+    /** Octets of each packet that are copied, recorded in the files. */
     snapBytes: number;
   };
   limits: Limits;
@@ -34,7 +34,7 @@ const limits: Limits = { linesBytes: 8 * 1024 * 1024, packetsBytes: 16 * 1024 * 
 /** Folder of the samples below the node's stateDir. */
 const samplesFolder = (stateDir: string): string => join(stateDir, 'samples');
 
-/** @throws PspError FILE_UNREADABLE when the password file is missing. */
+/** @throws PspError FILE_UNREADABLE if the password file is missing. */
 export function sliceOf(config: NodeConfig): SamplerConfig {
   const { stateDir, sampling } = config;
   return {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses, prefixes and flows as values. On the bus an address is 4 or 16 octets; a FlowKey is the 64 hex
-// digits of source and destination, IPv4 mapped into IPv6, so that both families share one map.
+// Addresses, prefixes and flows as values. On the bus an address has 4 or 16 octets; a FlowKey is the 64 hex digits of
+// source and destination, with IPv4 mapped into IPv6, so that both families share one map.
 import { isIP, isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
@@ -20,7 +20,7 @@ export interface Flow {
 /** 64 hex digits: source, then destination, each as 16 octets. */
 export type FlowKey = string;
 
-/** @throws Error when text is no IPv4 or IPv6 address in its usual form. */
+/** @throws Error if the text is no IPv4 or IPv6 address in its usual form. */
 export function parseAddress(text: string): Address {
   if (!isAddress(text)) throw new Error(`${text} is no IP address`);
   return isIPv4(text) ? octetsOfIPv4(text) : octetsOfIPv6(text);
@@ -30,7 +30,7 @@ export const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.in
 
 const octetsOfIPv4 = (text: string): Uint8Array => new Uint8Array(text.split('.').map(Number));
 
-/** Of a valid address: groups before and after `::`, the last four octets perhaps in dotted decimal. */
+/** Parses a valid IPv6 address: groups before and after `::`, the last four octets possibly in dotted decimal. */
 function octetsOfIPv6(text: string): Uint8Array {
   const [front = '', back = ''] = text.split('::');
   const octets = new Uint8Array(16);
@@ -58,7 +58,7 @@ export function formatAddress(address: Address): string {
 
 export const familyOf = (address: Address): 4 | 6 => (address.length === 4 ? 4 : 6);
 
-/** fe80::/10 (RFC 4291, section 2.5.6): on every link, and on no other. */
+/** fe80::/10 (RFC 4291, section 2.5.6): valid on its own link only. */
 export const isLinkLocalIpv6 = (address: Address): boolean =>
   address.length === 16 && address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
 
@@ -69,7 +69,7 @@ export function isUnicast(address: Address): boolean {
   return first !== 0xff && !address.subarray(0, 15).every((octet) => octet === 0);
 }
 
-/** @throws Error when text is no "address/length"; host bits may be set (see `networkOf`). */
+/** @throws Error if the text is no "address/length"; host bits may be set (see `networkOf`). */
 export function parsePrefix(text: string): Prefix {
   const [address, length, ...rest] = text.split('/');
   if (address === undefined || length === undefined || rest.length > 0 || !/^\d{1,3}$/.test(length)) {
@@ -151,5 +151,5 @@ export const formatMac = (mac: Uint8Array): string =>
 /** An SPI whose low 31 bits are zero is reserved (PSP specification, "SPI"): no key exists under it. */
 export const isReservedSpi = (spi: number): boolean => (spi & 0x7fffffff) === 0;
 
-/** SPIs are shown one way everywhere: 0x and eight hex digits. */
+/** An SPI as it is shown everywhere: 0x and eight hex digits. */
 export const formatSpi = (spi: number): string => `0x${(spi >>> 0).toString(16).padStart(8, '0')}`;

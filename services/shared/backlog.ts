@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What waits for a slow reader: entries (a line, a packet) packed into large chunks in the order in which they
-// came, bounded in octets. What finds no room is dropped and counted by the entry. Chunks are used again, so that
-// a steady stream allocates nothing. Never waits, never writes: see outlet.ts.
+// A bounded buffer for a slow reader: entries (lines, packets) packed into large chunks in the order of their arrival. An
+// entry that exceeds the limit is dropped and counted. Chunks are reused, so that a steady stream allocates no memory. It
+// never waits and never writes: see outlet.ts.
 
-/** Entries that leave together. */
+/** Entries that are written together. */
 export interface Chunk {
-  /** Whole; only the first `length` octets count. */
+  /** The whole buffer; only the first `length` octets are used. */
   octets: Buffer;
   length: number;
   entries: number;
@@ -15,7 +15,7 @@ export interface Chunk {
 const spareChunks = 4;
 
 export class Backlog {
-  /** Entries that found no room, or whose chunk could not be written. */
+  /** Entries that exceeded the limit, or whose chunk could not be written. */
   dropped = 0;
   readonly #full: Chunk[] = [];
   readonly #spare: Chunk[] = [];
@@ -25,7 +25,7 @@ export class Backlog {
 
   /**
    * @param limitBytes octets that may wait, those of the chunk being written among them.
-   * @param chunkBytes octets that leave together at most; no entry may be longer.
+   * @param chunkBytes the most octets that are written together; no entry may be longer.
    */
   constructor(
     private readonly limitBytes: number,
@@ -43,8 +43,8 @@ export class Backlog {
   }
 
   /**
-   * Makes room for an entry of so many octets behind all others.
-   * @returns the chunk and, as its `length` before, where the entry goes; undefined: dropped and counted.
+   * Reserves space for an entry of so many octets after all others.
+   * @returns the chunk and the offset of the entry in it; undefined if the entry is dropped and counted.
    */
   reserve(length: number): { octets: Buffer; at: number } | undefined {
     if (this.#queued + length > this.limitBytes || length > this.chunkBytes) {
@@ -75,7 +75,7 @@ export class Backlog {
     return chunk;
   }
 
-  /** Ends what `take` began: the chunk is written, or given up and its entries dropped. */
+  /** Ends what `take` began: the chunk was written, or its entries are dropped. */
   release(chunk: Chunk, written: boolean): void {
     if (!written) this.dropped += chunk.entries;
     this.#queued -= chunk.length;
@@ -85,7 +85,7 @@ export class Backlog {
     if (this.#spare.length < spareChunks) this.#spare.push(chunk);
   }
 
-  /** Gives up everything that waits. */
+  /** Drops everything that waits. */
   clear(): void {
     for (let chunk = this.take(); chunk !== undefined; chunk = this.take()) this.release(chunk, false);
   }

@@ -28,7 +28,7 @@ import {
   StatusQuery,
 } from '../../proto/gen/bus.js';
 
-/** The half of a ts-proto message that the bus needs. */
+/** The functions of a ts-proto message that the bus needs. */
 export interface Codec<T> {
   encode(message: T): { finish(): Uint8Array };
   decode(octets: Uint8Array): T;
@@ -126,18 +126,18 @@ interface Row<Service extends BusUser> {
   subject: string;
   from: readonly BusUser[];
   to: readonly Service[];
-  /** Replicas of the receiver share the messages; otherwise each hears all of them. */
+  /** Replicas of the receiver share the messages; otherwise each receives all of them. */
   queue: boolean;
   perSender?: true;
 }
 
-/** Something that happened; nobody answers. */
+/** A report of something that happened; it is not answered. */
 export interface EventContract<T> extends Row<BusUser> {
   kind: 'event';
   payload: Codec<T>;
 }
 
-/** Something asked for; the receiver answers. */
+/** A request; the receiver answers. */
 export interface RequestContract<T, R> extends Row<BusUser> {
   kind: 'request';
   payload: Codec<T>;
@@ -145,8 +145,8 @@ export interface RequestContract<T, R> extends Row<BusUser> {
 }
 
 /**
- * What a service tells the auditors; nats-server keeps it in the stream and acknowledges it. The sender's
- * incarnation and the tokens of the event's type follow the subject.
+ * An audit event; nats-server stores it in the stream and acknowledges it. The sender's incarnation and the tokens of the
+ * event's type follow the subject.
  */
 export interface AuditContract extends Row<BusUser> {
   kind: 'audit';
@@ -264,7 +264,7 @@ export const contracts = {
     payload: SamplingSet,
     reply: SamplingState,
   }),
-  /** Answered, so that the dataplane knows how many samples nobody takes. */
+  /** A request, so that the dataplane can count the samples that no sampler accepted. */
   sampleEgress: request({
     subject: 'sample.egress',
     from: ['dataplane'],
@@ -281,7 +281,7 @@ export const contracts = {
     payload: SampleBatch,
     reply: SamplesTaken,
   }),
-  /** Copies of packets that could not be sealed or did not open; answered as samples are. */
+  /** Copies of packets that could not be sealed or opened; answered as samples are. */
   captureFailed: request({
     subject: 'capture.failed',
     from: ['dataplane'],
@@ -306,10 +306,10 @@ export const contracts = {
 /** The server that carries a row. */
 export const serverOf = ({ kind }: Contract): BusServer => (kind === 'audit' ? 'audit' : 'bus');
 
-/** In place of a node's name: whatever a node was called. Events that are stored keep the name that they came under. */
+/** Matches every name of a node. Stored events keep the name under which they were published. */
 export const anyNode = '*';
 
-/** The stream that keeps what is below `audit`, whoever sent it. */
+/** The stream that stores everything below `audit`, of all senders. */
 export const auditStream = 'PSP_AUDIT';
 export const auditSubjectsOf = (node: string): string => `psp.v1.${node}.audit.>`;
 
@@ -317,8 +317,8 @@ export const auditSubjectsOf = (node: string): string => `psp.v1.${node}.audit.>
 export type Contract = EventContract<any> | RequestContract<any, any> | AuditContract;
 
 /**
- * Where a contract's messages travel on one node. @param tail what follows in rows that are `perSender` or audit;
- * by default the wildcard that hears all.
+ * The subject of a contract's messages on one node. @param tail the last tokens in rows that are `perSender` or audit; by
+ * default the wildcard for all of them.
  */
 export function subjectOf(node: string, contract: Contract, tail?: string): string {
   const subject = `psp.v1.${node}.${contract.subject}`;
@@ -326,17 +326,17 @@ export function subjectOf(node: string, contract: Contract, tail?: string): stri
   return contract.perSender ? `${subject}.${tail ?? '*'}` : subject;
 }
 
-/** Everything that travels on one node's bus. */
+/** The subject of every message on one node's bus. */
 export const everySubjectOf = (node: string): string => `psp.v1.${node}.>`;
 
-/** What the operator names below `psp.v1.<node>.`, wildcards allowed, as the bus knows it. */
+/** The full subject for a name below `psp.v1.<node>.`, wildcards allowed. */
 export const subjectBelow = (node: string, name: string): string => everySubjectOf(node).slice(0, -1) + name;
 
-/** The inverse: what stands below `psp.v1.<node>.`. */
+/** The inverse: the name below `psp.v1.<node>.`. */
 export const nameBelow = (node: string, subject: string): string =>
   subject.slice(everySubjectOf(node).length - 1);
 
-/** The row of messages that travel below `psp.v1.<node>.` under this name. */
+/** The row of messages with this name below `psp.v1.<node>.`. */
 export const contractNamed = (name: string): Contract | undefined =>
   Object.values<Contract>(contracts).find(({ kind, subject, perSender }) => {
     if (kind === 'audit') return name.startsWith(`${subject}.`);

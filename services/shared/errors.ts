@@ -3,7 +3,7 @@
 // errors of other libraries into these codes; a core sees only codes.
 
 interface ErrorRow {
-  /** Message template; `{name}` is replaced from the error's data, by "unknown" where that lacks it. */
+  /** Message template; `{name}` is replaced from the error's data, or by "unknown" if it is missing there. */
   message: string;
   /** Whether the same attempt may succeed later without a change. */
   retryable: boolean;
@@ -12,24 +12,24 @@ interface ErrorRow {
 const table = {
   // Between gateways.
   PEER_UNKNOWN: {
-    message: 'certificate {identity} is that of no configured peer',
+    message: 'certificate {identity} belongs to no configured peer',
     retryable: false,
   },
   VIP_NOT_PEERS: {
-    message: 'peer {peer} may not speak for {vip}',
+    message: 'peer {peer} is not allowed to use {vip}, which is not one of its vips',
     retryable: false,
   },
   VIP_NOT_OURS: { message: '{vip} is not behind this gateway', retryable: false },
   VERSION_NOT_SPOKEN: {
-    message: 'none of the PSP versions [{offered}] is spoken here, only [{spoken}]',
+    message: 'none of the PSP versions [{offered}] is allowed here, only [{spoken}]',
     retryable: false,
   },
   MODE_MISMATCH: {
-    message: 'peer {peer} offers {offered} mode, the mode with it is {ours} here',
+    message: 'peer {peer} offers {offered} mode, but its mode is {ours} here',
     retryable: false,
   },
   UNDERLAY_NOT_ALLOWED: {
-    message: 'address {address} of peer {peer} lies outside its underlay prefixes',
+    message: 'address {address} of peer {peer} is outside its underlay prefixes',
     retryable: false,
   },
   REQUEST_INVALID: {
@@ -37,7 +37,7 @@ const table = {
     retryable: false,
   },
   ROTATION_NOT_ALLOWED: {
-    message: 'peer {peer} has no right to rotate our keys',
+    message: 'peer {peer} is not allowed to rotate our keys',
     retryable: false,
   },
   RESPONSE_INVALID: { message: 'peer {peer} answered with {detail}', retryable: true },
@@ -54,7 +54,10 @@ const table = {
     retryable: false,
   },
   PEER_TIMEOUT: { message: 'peer {peer} did not answer within {ms} ms', retryable: true },
-  BREAKER_OPEN: { message: 'peer {peer} failed too often and rests until its next trial', retryable: true },
+  BREAKER_OPEN: {
+    message: 'peer {peer} failed too often; its circuit breaker is open until the next trial call',
+    retryable: true,
+  },
   SERVICE_DOWN: {
     message: '{service} cannot be reached on the bus',
     retryable: true,
@@ -63,26 +66,26 @@ const table = {
     message: '{service} did not answer within {ms} ms',
     retryable: true,
   },
-  OVERLOADED: { message: 'too much work in flight', retryable: true },
+  OVERLOADED: { message: 'too much work in progress', retryable: true },
   // Between dataplane and key exchange, on the bus.
   STALE: { message: 'epoch {epoch} is not the current one', retryable: true },
-  REPLAY: { message: 'request was seen before', retryable: false },
-  SEAL_INVALID: { message: 'seal does not open', retryable: false },
+  REPLAY: { message: 'the request was received before', retryable: false },
+  SEAL_INVALID: { message: 'the seal cannot be opened', retryable: false },
   PAYLOAD_INVALID: {
     message: 'payload of {subject} is malformed: {detail}',
     retryable: false,
   },
   TABLE_FULL: { message: 'the {table} is full', retryable: true },
   SPI_EXHAUSTED: {
-    message: 'the active master key has no SPI left; rotate',
+    message: 'the active master key has no SPI left; run `psp rotate`',
     retryable: true,
   },
   ENGINE_BUSY: {
-    message: 'the engine takes no more commands at the moment',
+    message: 'the queue of commands to the engine is full at the moment',
     retryable: true,
   },
   ROTATION_PENDING: {
-    message: 'the last rotation is not over: {unanswered} flows unanswered, {ms} ms of drain left',
+    message: 'the last rotation is not complete: {unanswered} flows unanswered, {ms} ms of drain left',
     retryable: true,
   },
   STREAM_UNAVAILABLE: { message: 'the audit stream cannot be reached: {detail}', retryable: true },
@@ -98,7 +101,7 @@ const table = {
   CERTIFICATE_UNUSABLE: { message: '{faults}', retryable: false },
   FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
   ADDRESS_TAKEN: {
-    message: '{address} is taken by another process; free it or change {key}',
+    message: '{address} is in use by another process; free it or change {key}',
     retryable: false,
   },
   STATE_DIR_TAKEN: {
@@ -106,7 +109,7 @@ const table = {
     retryable: false,
   },
   ADDRESS_UNUSABLE: {
-    message: '{address} cannot be listened on ({detail}); give {key} an address of this machine',
+    message: 'cannot listen on {address} ({detail}); give {key} an address of this machine',
     retryable: false,
   },
   RIGHTS_MISSING: { message: '{what} needs {right}; start as root or grant it', retryable: false },
@@ -118,31 +121,35 @@ const table = {
   },
   PORT_FAILED: { message: 'port {name} cannot be opened: {detail}', retryable: false },
   MTU_TOO_SMALL: {
-    message: 'the wire {name} has MTU {mtu}, but its IP version needs {need}; raise it',
+    message: 'the secured interface {name} has MTU {mtu}, but its IP version needs {need}; raise it',
     retryable: false,
   },
   MTU_NEEDS_RESTART: {
-    message: '{name} has MTU {mtu} now, but {used} is used; restart the dataplane to use it',
+    message: '{name} now has MTU {mtu}, but the gateway still uses {used}; restart the dataplane',
     retryable: false,
   },
   LINK_DOWN: {
-    message: 'the link of {name} is down, nothing passes; bring the interface and its other end up ({key})',
+    message:
+      'the link of {name} is down and carries no packets; bring the interface and its other end up ({key})',
     retryable: true,
   },
   INTERFACE_REMOVED: {
     message: 'interface {name} was removed or renamed; create it again or change {key}',
     retryable: true,
   },
-  LCORES_TOO_MANY: { message: 'fewer engine.lcores: {name} has not as many ({detail})', retryable: false },
+  LCORES_TOO_MANY: {
+    message: '{name} has too few queues for engine.lcores ({detail}); lower it',
+    retryable: false,
+  },
   FENCE_FAILED: { message: 'the fence on {name} cannot be set: {detail}', retryable: false },
   ENGINE_FAILED: { message: 'the engine failed: {detail}', retryable: false },
   // Of tools for capture files.
-  CAPTURE_MALFORMED: { message: '{file} is no whole capture: {detail}', retryable: false },
+  CAPTURE_MALFORMED: { message: '{file} is not a complete capture file: {detail}', retryable: false },
   FRAME_NOT_ENCRYPTED: {
     message: 'frame {frame} of {file} cannot be encrypted: {detail}',
     retryable: false,
   },
-  FRAME_NOT_DECRYPTED: { message: 'frame {frame} of {file} does not open: {detail}', retryable: false },
+  FRAME_NOT_DECRYPTED: { message: 'frame {frame} of {file} cannot be decrypted: {detail}', retryable: false },
 } satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof table;
@@ -152,7 +159,7 @@ export const errorCodes = Object.keys(table) as ErrorCode[];
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(table, code);
 
-/** An expected failure. `code` is stable; `data` fills the message and never holds a key byte. */
+/** An expected failure. `code` is stable; `data` fills the message and never contains a key byte. */
 export class PspError extends Error {
   override readonly name = 'PspError';
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One moment, on the clock that ages are measured with and on the one that people read.
+// One moment on both clocks: the monotonic one for ages and deadlines, unix time for people.
 
 export interface Moment {
   monotonicMs: number;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The versions of PSP, as far as TypeScript has to tell them apart.
+// Properties of the PSP versions (PSP specification, "Versions").
 
-/** Octets of the key that a version needs (PSP specification, "Packet Encryption"). */
+/** Octets of a version's key (PSP specification, "Packet Encryption"). */
 export const keyLengthOf = (version: number): number => (version & 1 ? 32 : 16);

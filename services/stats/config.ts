@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slice of the node file that the stats service needs. It holds no secret but its password of the bus.
+// The slice of the node file that the stats service needs. Its only secret is the password of the bus.
 import { bypassRule } from '../shared/config/bypass.js';
 import type { NodeConfig } from '../shared/config/config.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
@@ -13,7 +13,7 @@ export interface StatsConfig extends ServiceConfig {
   listen: string;
 }
 
-/** @throws PspError FILE_UNREADABLE when the password beside the node file is missing. */
+/** @throws PspError FILE_UNREADABLE if the password beside the node file is missing. */
 export function sliceOf(config: NodeConfig): StatsConfig {
   const { peers, metrics } = config;
   return {

@@ -127,7 +127,9 @@ describe('another MTU of the wire', () => {
   it('above that of the start requires a restart, which health reports', async () => {
     await brings(() => set('mtu', '9000'), { what: 'mtu', from: wireMtu, to: 9000 });
     const needs = async () => (await status()).health.filter((line) => line.startsWith('MTU_NEEDS_RESTART'));
-    expect(await needs()).toEqual([expect.stringMatching(/veth-wire has MTU 9000 now, but 1600 is used/)]);
+    expect(await needs()).toEqual([
+      expect.stringMatching(/veth-wire now has MTU 9000, but the gateway still uses 1600/),
+    ]);
     expect((await status()).mtu).toBe(wireMtu);
     await pings();
     await brings(() => set('mtu', `${wireMtu}`), { what: 'mtu', from: 9000, to: wireMtu });

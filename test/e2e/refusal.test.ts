@@ -40,7 +40,7 @@ describe("a VIP that the peer's node file does not assign to us", () => {
       /^! peer b \(for \d+ s\): PEER_REFUSED: peer b refused: .*VIP_NOT_PEERS: .*; compare the vips of both/,
     );
     expect(await status(net.b)).toMatch(
-      /^! peer a \(for \d+ s\): VIP_NOT_PEERS: peer a may not speak for fd00:1::2; compare the vips of both/,
+      /^! peer a \(for \d+ s\): VIP_NOT_PEERS: peer a is not allowed to use fd00:1::2, which is not one of its vips; compare the vips of both/,
     );
   });
 

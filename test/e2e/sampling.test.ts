@@ -169,7 +169,7 @@ describe.each([
       }
       await until('samples are missed, and it is told', async () => {
         const now = await net.a.numbers();
-        const told = now.health.some((line) => /^samples: [1-9]\d* samples found no sampler/.test(line));
+        const told = now.health.some((line) => /^samples: no sampler accepted [1-9]\d* samples/.test(line));
         return told && untakenSince(before[0], now) > 0;
       });
       running.release();

@@ -81,7 +81,7 @@ describe('psp up reports in one line why it cannot start', () => {
     await withListener('127.0.0.1', port, async () => {
       const result = await net.a.namespace.try(process.execPath, [psp, 'up', '-c', file], 90_000);
       expect(result.code).toBe(1);
-      const line = `psp: ADDRESS_TAKEN: 127.0.0.1:${port} is taken by another process; free it or change ${section}.listen`;
+      const line = `psp: ADDRESS_TAKEN: 127.0.0.1:${port} is in use by another process; free it or change ${section}.listen`;
       expect(result.stderr).toBe(`${line}\n`);
     });
   });
@@ -90,7 +90,7 @@ describe('psp up reports in one line why it cannot start', () => {
     await withListener('198.51.100.1', 3000, async () => {
       const result = await net.a.namespace.try(process.execPath, [psp, 'up', '-c', file], 90_000);
       expect(result.code).toBe(1);
-      expect(result.stderr).toMatch(/198\.51\.100\.1:3000 is taken.*keyExchange\.listen/);
+      expect(result.stderr).toMatch(/198\.51\.100\.1:3000 is in use.*keyExchange\.listen/);
     });
   });
 

@@ -13,7 +13,7 @@ export class AuditReport {
     private readonly audit: AuditRecorder,
   ) {}
 
-  tell(event: AuditFact): void {
+  record(event: AuditFact): void {
     if (event.type === 'keysRotated') {
       const { generation, reoffered, cut } = event;
       const data = { generation, by: 'operator', reofferedFlows: reoffered, cutFlows: cut } as const;
@@ -41,7 +41,7 @@ export class AuditReport {
     }
   }
 
-  /** One of 2^n packets; undefined: none. @param peer undefined: towards all. */
+  /** Rates: one of 2^n packets; undefined: none. @param peer undefined: all peers. */
   samplingChanged(from: number | undefined, to: number | undefined, peer: number | undefined): void {
     const name = peer === undefined ? null : (this.peers[peer] as string);
     this.audit.record('sampling.changed', {
@@ -56,7 +56,7 @@ export class AuditReport {
     this.audit.record('link.changed', data);
   }
 
-  /** What passes unencrypted or unchecked from now on, one event for each entry of the node file. */
+  /** Records what passes unencrypted or unchecked by configuration, one event for each entry of the node file. */
   configured({ bypass, engine }: Pick<DataplaneConfig, 'bypass' | 'engine'>): void {
     for (const rule of bypass) this.audit.record('bypass.configured', { rule });
     if (!engine.ingressAcl) this.audit.record('acl.disabled', {});

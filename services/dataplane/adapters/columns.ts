@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two shapes of flows and offers: rows as they travel on the bus, columns as they cross the border to C++.
-// An address has 4 or 16 octets there and always 16 here.
+// Conversion of flows and offers between rows, which travel on the bus, and columns, which cross the border to C++. An
+// address has 4 or 16 octets in a row and always 16 in a column.
 import type { FlowPage, OfferColumns, SealFields } from '../../../native/addon/engine.js';
 import type { FlowRow, Mode, Offer, Seal } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowOf, mapped, unmapped } from '../../shared/address.js';
@@ -46,7 +46,7 @@ export const sealOf = ({ start, counter, box }: SealFields): Seal => ({
   box: Buffer.from(box),
 });
 
-/** By their number in native/addon/engine.ts. */
+/** By number, as in native/addon/engine.ts. */
 const states = [
   { direction: 'egress', state: 'wanted' },
   { direction: 'egress', state: 'keyed' },

@@ -124,7 +124,7 @@ export class Executor {
         this.#end(action.request).reject(action.error);
         break;
       case 'audit':
-        this.auditor.tell(action.event);
+        this.auditor.record(action.event);
     }
   }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fence: what keeps plaintext off the wire while no engine stands in front of the kernel. Behind a kernel
-// interface the kernel sees each frame too, so nftables drops on both ports what goes up to the stack, and on
-// the secured port all that goes out but what fence_rules.ts names. A packet socket taps frames before that and
-// is not affected. The fence is set before the link comes up and outlives the process; only `psp fence remove`
-// or the interface's end takes it away. One table of the netdev family for each node and interface, replaced in
-// one transaction.
+// The fence keeps plaintext off the wire, also while no engine runs. The kernel receives each frame of a kernel interface,
+// too, so nftables drops on both ports every frame to the kernel's stack, and on the secured port every outgoing packet
+// except those that fence_rules.ts allows. A packet socket receives frames before these rules and is not affected. The
+// fence is set before the link comes up and remains after the process ends; only `psp fence remove` or the removal of
+// the interface removes it. Each node and interface has one table of the netdev family, replaced in one transaction.
 import { execFile } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import type { NodeConfig } from '../../shared/config/config.js';
@@ -12,25 +11,25 @@ import { interfacesOf } from '../../shared/config/port_name.js';
 import { PspError } from '../../shared/errors.js';
 import { type Passage, passageOf, renderTable } from './fence_rules.js';
 
-/** What the operator should know of an interface after it was fenced. */
+/** The result of fencing an interface. */
 export interface Fenced {
   name: string;
-  /** The link was up and no fence stood: until now the kernel may have sent plaintext. */
+  /** The link was up without a fence: the kernel may have sent plaintext until now. */
   wasOpen: boolean;
-  /** IPv6 addresses may still configure themselves: these settings could not be written. */
+  /** Settings that could not be written, so that the kernel may still configure IPv6 addresses. */
   unwritable: string[];
 }
 
 interface Side {
   key: string;
   name: string;
-  /** What may leave by the secured port; absent on the unsecured one. */
+  /** What may leave through the secured port; absent for the unsecured one. */
   passage?: Passage;
 }
 
-/** A node's name has no "_", so that no other node's tables begin like these. */
+/** A node's name contains no "_", so that the tables of no other node have this prefix. */
 const tablesOf = (node: string): string => `psp_${node}_`;
-/** One word for nft: characters that it does not take stand as their code between two "_". */
+/** A valid name for nft: each invalid character becomes its code between two "_". */
 const tableOf = (node: string, name: string): string =>
   tablesOf(node) + name.replace(/[^A-Za-z0-9.-]/g, (sign) => `_${sign.charCodeAt(0).toString(16)}_`);
 const interfaceOfTable = (node: string, table: string): string =>
@@ -38,7 +37,7 @@ const interfaceOfTable = (node: string, table: string): string =>
     .slice(tablesOf(node).length)
     .replace(/_([0-9a-f]+)_/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 
-/** Which interface of this name a table was made for: a table outlives its interface, without effect. */
+/** The index of the interface that a table was made for: a table remains after its interface, without effect. */
 const commentOf = (index: number): string => `interface ${index}`;
 
 /** The Debian packages of the programs that the fence runs. */
@@ -79,7 +78,7 @@ const fenceStands = (node: string, name: string, index: number): Promise<boolean
     () => false,
   );
 
-/** What the fence needs of a node file. */
+/** The part of the node file that the fence needs. */
 type FencedNode = Pick<NodeConfig, 'node' | 'unsecured' | 'secured' | 'vips' | 'peers' | 'bypass'>;
 
 interface IpLink {
@@ -98,7 +97,7 @@ async function linkOf({ name, key }: Side): Promise<IpLink> {
   throw new PspError('INTERFACE_MISSING', { name, key });
 }
 
-/** Takes from the kernel what makes it speak IPv6 on a link by itself. @returns what could not be written. */
+/** Disables IPv6 autoconfiguration of the kernel on a link. @returns the settings that could not be written. */
 function quietenIpv6(name: string): string[] {
   const folder = `/proc/sys/net/ipv6/conf/${name}`;
   if (!existsSync(folder)) return [];
@@ -146,7 +145,7 @@ export async function setFence(node: FencedNode): Promise<Fenced[]> {
 }
 
 /**
- * Takes a node's fence away; the kernel then speaks plaintext on its interfaces again.
+ * Removes a node's fence; the kernel then sends plaintext on its interfaces again.
  * @returns the interfaces that were fenced, by name. @throws PspError RIGHTS_MISSING or FENCE_FAILED.
  */
 export async function removeFence(node: string): Promise<string[]> {

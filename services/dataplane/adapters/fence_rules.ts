@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of the fence as nft reads them. Out of the secured port go, in whole packets and in fragments: UDP/1000
-// from our outer address; UDP/1000 from our VIPs when a peer's mode is transport; what the bypass names, from our
-// VIPs; ARP of our outer address and neighbour discovery. Of a fragment whose layer 4 header is elsewhere only addresses
-// and protocol are known; what it belongs to is of use to nobody without the first one, which is judged in full. All of
-// it must come out of a socket of a process, as our frames do: what the kernel forwards or says by itself has none. It
-// would solicit neighbours whenever IPv6 comes back to the interface, as it does when an MTU below 1280 is raised.
+// The nftables rules of the fence. The secured port may send, as whole packets and as fragments: UDP/1000 from our outer
+// address; UDP/1000 from our VIPs if the mode of a peer is transport; bypassed traffic from our VIPs; ARP of our outer
+// address and neighbour discovery. A later fragment has no layer 4 header, so only its addresses and protocol are checked;
+// it is useless without the first fragment, which is checked completely. Every packet must come from a socket of a process,
+// as our frames do. Packets that the kernel forwards or sends by itself have no socket: it would solicit neighbours
+// whenever IPv6 returns to the interface, for example when an MTU below 1280 is raised.
 //
-// A super-frame is judged by its one header, before it is cut. What follows the IPv6 header is named by its bits from
-// there: of frames that lie scattered in memory, as super-frames do and those of a packet socket's ring, the kernel finds
-// no IPv6 transport header at this hook, and it reads payloads up to their 256th octet only. Protocols stand as numbers,
-// because nft asks /etc/protocols for their names, and a small system has no such file.
+// A GSO packet is checked by its one header, before it is segmented. Fields after the IPv6 header are given by their bit
+// offset from it: for frames in scattered memory, such as GSO packets and those of a packet socket's ring, the kernel
+// finds no IPv6 transport header at this hook, and it reads payloads up to their 256th octet only. Protocols are numbers,
+// because nft reads their names from /etc/protocols, which a small system does not have.
 import { familyOf, formatAddress, formatPrefix, parsePrefix } from '../../shared/address.js';
 import type { NodeConfig } from '../../shared/config/config.js';
 import { fenceReach } from '../../shared/limits.js';
@@ -21,12 +21,12 @@ import {
   pspPort,
 } from '../../shared/protocols.js';
 
-/** What may leave by the secured port. */
+/** What may leave through the secured port. */
 export interface Passage {
   /** Our outer address. */
   address: string;
   vips: readonly string[];
-  /** Some peer's mode is transport: PSP leaves from VIPs too. */
+  /** Whether the mode of a peer is transport, so that PSP packets also leave from VIPs. */
   transport: boolean;
   bypass: NodeConfig['bypass'];
 }
@@ -53,14 +53,14 @@ type Family = 4 | 6;
 
 const { udp, icmpv6 } = ipProtocols;
 const { hopByHop, routing, fragment, authentication, destinationOptions } = extensionHeaders;
-/** Hop-by-hop options, routing header, destination options: all that stands before UDP in transport mode. */
+/** Hop-by-hop options, routing header, destination options: the headers before UDP in transport mode. */
 const extensions = [hopByHop, routing, destinationOptions];
 const ipv6Header = ipHeaderOctets[6];
-/** Of the header that is still reached: its fields up to the 4th octet, and those of UDP behind a fragment header. */
+/** Offsets in the last header within reach: fields up to the 4th octet, and those of UDP after a fragment header. */
 const deepestFragment = fenceReach.headerOctets;
 const deepestUdp = deepestFragment + 8;
 
-/** Whoever owns the socket: a packet without one has no owner, and is in no relation to any number. */
+/** Matches any owner of a socket: a packet without a socket has no owner and matches no comparison. */
 const fromSocket = 'meta skuid >= 0';
 
 /** The octets of the packet from `octet` on, `bits` long. */
@@ -82,7 +82,7 @@ const chain = (name: string, rules: string[]): string[] => [`chain ${name} {`, .
 function egress({ address }: Passage): string[] {
   const own: Family = address.includes(':') ? 6 : 4;
   return [
-    // In the name of our own address only.
+    // With our own address as sender only.
     ...(own === 4 ? [`arp saddr ip ${address} ${fromSocket} accept`] : []),
     `ip6 nexthdr ${icmpv6} ${fromSocket} ${at(ipv6Header, 8)} { ${Object.values(neighbourDiscovery).join(', ')} } accept`,
     ...psp(own).map((rule) => `${addresses(own)} saddr ${address} ${fromSocket} ${rule}`),
@@ -93,7 +93,7 @@ function egress({ address }: Passage): string[] {
 
 const addresses = (family: Family): string => (family === 4 ? 'ip' : 'ip6');
 
-/** PSP behind an IPv4 header with or without options, or behind an IPv6 header without extensions. */
+/** PSP after an IPv4 header with or without options, or after an IPv6 header without extensions. */
 const psp = (family: Family): string[] =>
   upperLayer(family, udp, pspPort).map((condition) => `${condition} accept`);
 
@@ -113,7 +113,7 @@ function upperLayer(family: Family, protocol: number, port?: number): string[] {
   ];
 }
 
-/** Extension headers of a bypassed packet, in a fragment too: the protocol behind them is not looked for. */
+/** Extension headers of a bypassed packet, also in a fragment: the protocol after them is not checked. */
 const hidden = ((walked: string) => [
   `ip6 nexthdr ${walked}`,
   `ip6 nexthdr ${fragment} ${at(ipv6Header, 8)} ${walked}`,
@@ -157,9 +157,8 @@ function prefixSet(name: string, family: Family, prefixes: string[]): string[] {
 }
 
 /**
- * PSP behind IPv6 extension headers. There is a chain for each place where the first, second or third of them may
- * stand, which goes on by what the header says comes next and how long it is itself, in units of 8 octets behind
- * the first 8.
+ * PSP after IPv6 extension headers. There is a chain for each possible offset of the first, second and third of them, which
+ * continues by the header's next header field and its length, in units of 8 octets after the first 8.
  */
 function extensionChains(): string[] {
   const places = (first: number, last: number) =>
@@ -190,7 +189,7 @@ function extensionChains(): string[] {
         `${saysUdp(place)} ${laterFragment(place)} accept`,
       ]),
     ),
-    // A chain stands before those that go to it.
+    // A chain is defined before the chains that jump to it.
     ...Array.from({ length: fenceReach.extensionHeaders }, (_, i) =>
       extensionsAt(fenceReach.extensionHeaders - i),
     ).flat(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The links of both ports as they change while the engine runs: link state, MTU, MAC address, removal. Each change goes
-// to the log and to the auditors; what is wrong stays in health until it is over. The engine has followed the change
-// before it is reported here.
+// Changes of the links of both ports while the engine runs: link state, MTU, MAC address, removal. Each change is logged and
+// recorded in the audit; a fault stays in the health until it ends. The engine has followed a change before it is
+// reported here.
 import type { LinkChange, PortInfo } from '../../../native/addon/engine.js';
 import { formatMac, unmapped } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
@@ -14,7 +14,7 @@ import type { EngineInfo } from './engine.js';
 
 export type Role = 'unsecured' | 'secured';
 
-/** A port's link: with the MTU of its interface, and the one that is used. */
+/** A port's link, with the MTU of its interface and the one in use. */
 export type PortLink = Omit<LinkChange, 'port'>;
 
 const stateOf = ({ present, up }: PortLink): 'up' | 'down' | 'removed' =>
@@ -33,7 +33,7 @@ export class PortLinks {
     private readonly onRemoved: (error: PspError) => void,
   ) {}
 
-  /** From now on changes are told; the engine started with links like these. */
+  /** Reports changes from now on. @param info the links with which the engine started. */
   begin(info: EngineInfo): void {
     for (const role of ['unsecured', 'secured'] as const) {
       const link = linkOf(info[role]);
@@ -59,19 +59,19 @@ export class PortLinks {
     const { port, ...link } = change;
     const before = this.#links.get(port) as PortLink;
     this.#links.set(port, link);
-    const tell = <T extends string | number>(what: 'state' | 'mtu' | 'mac', from: T, to: T) => {
+    const report = <T extends string | number>(what: 'state' | 'mtu' | 'mac', from: T, to: T) => {
       if (from === to) return;
       const code = to === 'down' ? 'LINK_DOWN' : to === 'removed' ? 'INTERFACE_REMOVED' : undefined;
       this.log.warn({ ...this.#fields(port), what, from, to, ...(code && { code }) }, 'link changed');
       this.audit.linkChanged({ port, interface: this.#name(port), what, from, to });
     };
-    tell('state', stateOf(before), stateOf(link));
+    report('state', stateOf(before), stateOf(link));
     if (!link.present) {
       this.onRemoved(new PspError('INTERFACE_REMOVED', { name: this.#name(port), key: `${port}.port` }));
       return;
     }
-    tell('mtu', before.mtu, link.mtu);
-    tell('mac', formatMac(before.mac), formatMac(link.mac));
+    report('mtu', before.mtu, link.mtu);
+    report('mac', formatMac(before.mac), formatMac(link.mac));
     this.#judge(port, link);
   }
 

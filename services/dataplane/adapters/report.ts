@@ -15,7 +15,7 @@ import type { Fenced } from './fence.js';
 import type { PortLinks } from './port_links.js';
 import type { SamplerClient } from './sampler_client.js';
 
-/** What the report reads. */
+/** The sources of the report. */
 export interface ReportSources {
   arbiter: Arbiter;
   engine: Engine;
@@ -26,7 +26,7 @@ export interface ReportSources {
   startedMs: number;
 }
 
-/** What was found wrong with the fences when they were set. */
+/** Reports the faults that were found when the fences were set. */
 export function reportFences(fences: readonly Fenced[], faults: FaultList): void {
   for (const { name, wasOpen, unwritable } of fences) {
     if (wasOpen) {
@@ -67,7 +67,7 @@ export class Report {
     const counts = engine.counters();
     const wait = arbiter.rotationWait(monotonicMs());
     const unansweredFlows = wait?.unanswered ?? 0;
-    this.#judge(counts, unansweredFlows);
+    this.#checkCounters(counts, unansweredFlows);
     const both = { generation: arbiter.generation, crypto: info.crypto, ...this.#tables(counts) };
     return {
       health: this.faults.list(),
@@ -81,7 +81,7 @@ export class Report {
   #tables(counts: EngineCounters) {
     const { rotatedMs } = this.sources.arbiter;
     return {
-      notices: openings(this.config).map((opening) => ({ ...opening, sinceMs: this.#startedMs })),
+      notices: noticesOf(this.config).map((notice) => ({ ...notice, sinceMs: this.#startedMs })),
       ports: counts.ports.map((port) => this.#port(port)),
       pipes: counts.pipes.map(({ name, hit, miss }) => ({ pipe: name, hit, miss })),
       drops: counts.drops,
@@ -112,14 +112,14 @@ export class Report {
     };
   }
 
-  /** What the numbers say by themselves. */
-  #judge(counts: EngineCounters, unanswered: number): void {
+  /** Faults that follow from the counters. */
+  #checkCounters(counts: EngineCounters, unanswered: number): void {
     const check = (part: string, isWrong: boolean, message: string) =>
       isWrong ? this.faults.set(part, message) : this.faults.clear(part);
     check(
       'rotation',
       unanswered > 0,
-      `${unanswered} inbound flows have not answered the last rotation; see their peers`,
+      `the peers of ${unanswered} inbound flows have not answered the last rotation; check those peers`,
     );
     check(
       'offers',
@@ -131,29 +131,29 @@ export class Report {
     check(
       'misses',
       missesWaiting > 0n,
-      `${missesWaiting} flows wait to be told; they miss faster than they are taken: look who sends to so many addresses`,
+      `${missesWaiting} flows wait for a key exchange: new flows arrive faster than they are processed; find the host that sends to so many addresses`,
     );
     check(
       'events',
       this.#eventsLost.recent(eventsLost, nowMs) > 0n,
-      `${eventsLost} receive SPIs ended before their first packet could be told; the dataplane is overloaded`,
+      `${eventsLost} receive SPIs ended before their first packet could be reported; the dataplane is overloaded`,
     );
     const { samplesDropped, samplesUnanswered, capturesDropped, capturesUnanswered } =
       this.sources.sampler.counters;
-    const untaken = this.#samplesDropped.recent(BigInt(samplesDropped + samplesUnanswered), nowMs);
+    const unaccepted = this.#samplesDropped.recent(BigInt(samplesDropped + samplesUnanswered), nowMs);
     const uncaptured = this.#capturesDropped.recent(BigInt(capturesDropped + capturesUnanswered), nowMs);
     check(
       'captures',
       uncaptured > 0n,
-      `${uncaptured} captured packets found no sampler to take them in the last minute; see the sampler's log`,
+      `no sampler accepted ${uncaptured} captured packets in the last minute; see the sampler's log`,
     );
     const overflown = this.#samplesLost.recent(samplesLost, nowMs);
     check(
       'samples',
-      untaken + overflown > 0n,
-      untaken > 0n
-        ? `${untaken} samples found no sampler to take them in the last minute; see the sampler's log`
-        : `${overflown} samples were lost in the last minute, drawn faster than they are published; sample fewer packets`,
+      unaccepted + overflown > 0n,
+      unaccepted > 0n
+        ? `no sampler accepted ${unaccepted} samples in the last minute; see the sampler's log`
+        : `${overflown} samples were lost in the last minute because they could not be published fast enough; lower the sampling rate`,
     );
     const unlocked = counts.values.unlockedBytes ?? 0n;
     check(
@@ -163,7 +163,7 @@ export class Report {
     );
   }
 
-  /** The engine's, by their names, then the arbiter's and those of samples: docs/operations.md. */
+  /** Counters of the engine, of the arbiter and of samples; docs/operations.md describes them. */
   #counters({ values }: EngineCounters): Counter[] {
     const { arbiter, sampler } = this.sources;
     const { wants, heldDownFlows, exchangesRemembered, unansweredFlows } = arbiter.gauges();
@@ -184,11 +184,11 @@ export class Report {
   }
 }
 
-/** Entries of bypass in one notice. */
+/** The most entries of bypass in one notice. */
 const rulesShown = 5;
 
-/** What passes unencrypted or unchecked by configuration; never told in silence. */
-function openings({ warnings, bypass }: Pick<DataplaneConfig, 'warnings' | 'bypass'>) {
+/** Notices of what passes unencrypted or unchecked by configuration. */
+function noticesOf({ warnings, bypass }: Pick<DataplaneConfig, 'warnings' | 'bypass'>) {
   const lines = warnings.flatMap(({ kind, path, message }) => {
     if (kind === 'authOnly')
       return [{ part: `peer ${path[1]}`, message: `NOT ENCRYPTED (authOnly): ${message}` }];

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Samples from columns, as they cross the border from C++, to rows, as they travel on the bus. A row is made only
-// once it is known that it will travel; its copy is a view of the columns' octets.
+// Conversion of samples from columns, which cross the border from C++, to rows, which travel on the bus. A row is made only if
+// it will be sent; its copy is a view of the columns' octets.
 import type { Sample, SamplePoint } from '../../../proto/gen/bus.js';
 import { unmapped } from '../../shared/address.js';
 import { unixUsAt } from '../../shared/process/clock.js';
 import type { SampleColumns } from './engine.js';
 
-/** In the column of rates: drawn by the sender. */
-const drawnElsewhere = 255;
+/** In the column of rates: the sender decided to sample. */
+const sampledBySender = 255;
 
 /** The rows of these points, oldest first. */
 export function rowsAt({ count, points }: SampleColumns, wanted: ReadonlySet<number>): number[] {
@@ -39,7 +39,7 @@ export function sampleReader(
       destinationPort: columns.destinationPorts[row] as number,
       peer: peers[columns.peers[row] as number] ?? '',
       spi: columns.spis[row] as number,
-      rateLog2: rate === drawnElsewhere ? undefined : rate,
+      rateLog2: rate === sampledBySender ? undefined : rate,
       originalLength: columns.originalLengths[row] as number,
       reason: reasons[columns.reasons[row] as number] ?? '',
       copy: Buffer.from(octets.buffer, octets.byteOffset + (starts[row] as number), copied[row] as number),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampler as the dataplane sees it: whoever answers sample.egress, sample.ingress and capture.failed, or nobody.
-// Samples go
-// as far as core/sample_window lets them; the rest is dropped and counted at once, before any work is spent on it.
-// Nothing here holds up packets, misses or commands.
+// Sends samples to the samplers that answer sample.egress, sample.ingress and capture.failed, if any. The sample window
+// (core/sample_window.ts) limits how many are sent; the rest is dropped and counted at once, before any work is spent on
+// it. Nothing here delays packets, misses or commands.
 import type { Sample, SampleBatch, SamplesTaken } from '../../../proto/gen/bus.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { contracts, type RequestContract } from '../../shared/contracts.js';
@@ -14,16 +13,17 @@ import { type BatchOutcome, SampleWindow } from '../core/sample_window.js';
 import type { SampleColumns } from './engine.js';
 import { rowsAt, sampleReader } from './sample_rows.js';
 
-/** A batch without an answer after so long is given up. */
+/** How long a batch waits for its answer. */
 export const answerMs = 1500;
-/** 256 samples with the longest copies take a third of what one message may. */
+/** 256 samples with the longest copies take a third of the largest message. */
 const limits = { batch: samplesPerBatch, batches: 32, restMs: 100, silentMs: answerMs };
 
-interface Way {
+/** The samples of one contract. */
+interface Route {
   points: ReadonlySet<number>;
   contract: RequestContract<SampleBatch, SamplesTaken>;
   window: SampleWindow;
-  /** As many as the window says. */
+  /** As many as the window allows. */
   waiting: Sample[];
 }
 
@@ -39,7 +39,7 @@ export interface SampleCounters {
 export class SamplerClient {
   #finishing = false;
   readonly #sending = new Set<Promise<void>>();
-  readonly #ways: readonly Way[] = [
+  readonly #routes: readonly Route[] = [
     { of: [samplePoints.egressSealed, samplePoints.egressPlain], contract: contracts.sampleEgress },
     { of: [samplePoints.ingressOpened], contract: contracts.sampleIngress },
     { of: [samplePoints.ingressFailed, samplePoints.egressFailed], contract: contracts.captureFailed },
@@ -50,17 +50,17 @@ export class SamplerClient {
     waiting: [],
   }));
 
-  /** @param peers names by peer number. @param reasons why packets are dropped, by number: "ingress/icv_failure". */
+  /** @param peers names by peer number. @param reasons names of drop reasons by number: "ingress/icv_failure". */
   constructor(
     private readonly bus: Pick<Bus, 'request'>,
     private readonly peers: readonly string[],
     private readonly reasons: readonly string[] = [],
   ) {}
 
-  /** What became of samples so far. */
+  /** The results of all samples so far. */
   get counters(): SampleCounters {
     const sum = (name: keyof SampleWindow['counters'], captured: boolean) =>
-      this.#ways
+      this.#routes
         .filter(({ contract }) => (contract === contracts.captureFailed) === captured)
         .reduce((total, { window }) => total + window.counters[name], 0);
     return {
@@ -73,40 +73,40 @@ export class SamplerClient {
     };
   }
 
-  /** The engine took samples. */
+  /** Sends samples of the engine. */
   take(columns: SampleColumns): void {
     if (this.#finishing) return;
     const sampleAt = sampleReader(columns, this.peers, this.reasons);
-    for (const way of this.#ways) {
-      const rows = rowsAt(columns, way.points);
-      const kept = way.window.keep(rows.length, monotonicMs());
-      for (const row of rows.slice(0, kept)) way.waiting.push(sampleAt(row));
-      this.#go(way);
+    for (const route of this.#routes) {
+      const rows = rowsAt(columns, route.points);
+      const kept = route.window.keep(rows.length, monotonicMs());
+      for (const row of rows.slice(0, kept)) route.waiting.push(sampleAt(row));
+      this.#go(route);
     }
   }
 
-  /** Takes no more; resolves once every batch was answered or given up, which takes at most twice answerMs. */
+  /** Sends no more; resolves once every batch was answered or has timed out, at most after twice answerMs. */
   async finish(): Promise<void> {
     this.#finishing = true;
     while (this.#sending.size > 0) await Promise.all(this.#sending);
   }
 
-  #go(way: Way): void {
-    for (let size = way.window.next(); size > 0; size = way.window.next()) {
-      const sending = this.#send(way, way.waiting.splice(0, size)).finally(() =>
+  #go(route: Route): void {
+    for (let size = route.window.next(); size > 0; size = route.window.next()) {
+      const sending = this.#send(route, route.waiting.splice(0, size)).finally(() =>
         this.#sending.delete(sending),
       );
       this.#sending.add(sending);
     }
   }
 
-  async #send(way: Way, samples: Sample[]): Promise<void> {
-    const outcome = await this.#outcome(way.contract, samples);
-    way.waiting.splice(0, way.window.ended(outcome, samples.length, monotonicMs()));
-    this.#go(way);
+  async #send(route: Route, samples: Sample[]): Promise<void> {
+    const outcome = await this.#outcome(route.contract, samples);
+    route.waiting.splice(0, route.window.ended(outcome, samples.length, monotonicMs()));
+    this.#go(route);
   }
 
-  async #outcome(contract: Way['contract'], samples: Sample[]): Promise<BatchOutcome> {
+  async #outcome(contract: Route['contract'], samples: Sample[]): Promise<BatchOutcome> {
     try {
       await this.bus.request(contract, { samples }, answerMs);
       return 'taken';

@@ -21,10 +21,10 @@ export interface Output {
 /** How long an output counts as failing after it dropped entries. */
 const lossShownMs = 10_000;
 
-/** What is wrong with an output that drops entries although it does not fail. */
+/** The fault of an output that drops entries although it does not fail. */
 const slow = {
-  lines: 'lines are dropped: standard output is not read, or too slowly; the files go on',
-  packets: 'packets are dropped: the disk takes less than arrives; the lines go on',
+  lines: 'lines are dropped: standard output is not read, or too slowly; files are still written',
+  packets: 'packets are dropped: the disk is too slow; lines are still written',
 };
 
 export class Report {
@@ -47,10 +47,14 @@ export class Report {
     if (code === undefined) this.#works(part);
     else if (part === 'files') {
       const remedy =
-        code === 'ENOSPC' || code === 'EDQUOT' ? 'make room' : 'see owner and mode of the folder';
+        code === 'ENOSPC' || code === 'EDQUOT' ? 'free space' : 'check the owner and the mode of the folder';
       this.#fails(part, `sample files cannot be written in ${folder} (${code}); ${remedy}`, code);
     } else if (gone) {
-      this.#fails(part, `standard output is closed (${code}): lines are dropped; the files go on`, code);
+      this.#fails(
+        part,
+        `standard output is closed (${code}): lines are dropped; files are still written`,
+        code,
+      );
     } else this.#fails(part, `standard output cannot be written (${code})`, code);
   }
 

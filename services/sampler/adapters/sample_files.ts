@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ring of sample files on disk, as an outlet for packets. The first packet opens a file, so that a sampler
-// without samples makes none; a file that is full, or that another replica removed, is followed by a new one. A
-// chunk is written whole or taken back, so that a full disk leaves no torn packet; while an old file cannot be
-// removed, none is added. Copies are tenants' data: folder and files are for the sampler alone.
+// The ring of sample files on disk, as an outlet for packets. The first packet opens a file, so that a sampler without
+// samples creates none; a file that is full, or that another replica removed, is followed by a new one. A chunk is written
+// completely or truncated, so that a full disk leaves no partial packet; while an old file cannot be removed, none is
+// added. Copies are data of tenants, so only the sampler may read the folder and the files.
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,18 +12,18 @@ import { ensureFolder } from '../../shared/process/folders.js';
 import type { Outlet } from '../../shared/process/outlet.js';
 import { type FileRing, fileName, fits, outdated } from '../core/file_ring.js';
 
-/** A new file is not looked after for so long: replicas that outnumber the ring would do nothing but open files. */
+/** A new file is not checked for so long: more replicas than files would do nothing but open files. */
 const undisturbedMs = 1000;
 
 /**
- * Makes the folder and gives it to the sampler, as far as this process may; what it may not do shows when the
- * first file is opened.
+ * Creates the folder for the sampler, as far as this process has the rights; a failure shows when the first file is
+ * opened.
  */
 export function prepareFolder(folder: string, owner: { uid: number; gid: number }): void {
   try {
     ensureFolder(folder, { mode: 0o750, owner });
   } catch {
-    // The report says it with the code that opening a file gives.
+    // It is reported with the code of the failure to open a file.
   }
 }
 
@@ -40,14 +40,14 @@ export class SampleFiles implements Outlet {
   #turn = 0;
   #current: Current | undefined;
 
-  /** @param header what each file begins with. */
+  /** @param header the first octets of each file. */
   constructor(
     private readonly folder: string,
     private readonly ring: FileRing,
     private readonly header: Buffer,
   ) {}
 
-  /** Octets that a chunk may have at most, so that it fits into a file. */
+  /** The most octets of a chunk, so that it fits into a file. */
   get longestChunk(): number {
     return this.ring.bytes - this.header.length;
   }
@@ -57,7 +57,7 @@ export class SampleFiles implements Outlet {
     await append(file, chunk.octets, chunk.length);
   }
 
-  /** What was written is on the disk once this resolves. */
+  /** Everything written is on the disk once this resolves. */
   async close(): Promise<void> {
     const file = this.#current;
     this.#current = undefined;
@@ -107,7 +107,7 @@ async function isGone({ handle, openedMs }: Current): Promise<boolean> {
   return monotonicMs() - openedMs >= undisturbedMs && (await handle.stat()).nlink === 0;
 }
 
-/** Appends all octets, or none and throws. */
+/** Appends all octets, or throws and appends none. */
 async function append(file: Current, octets: Buffer, length: number): Promise<void> {
   try {
     for (let done = 0; done < length; ) {

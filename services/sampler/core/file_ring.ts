@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which sample files there may be. Names tell the time of opening and who opened them, so that files of all replicas
-// and of earlier processes sort by age; whoever opens one removes the oldest beyond the bound.
+// The ring of sample files. A name has the time of opening and its process, so that the files of all replicas and of earlier
+// processes sort by age; a process that opens one removes the oldest beyond the limit.
 
 const suffix = '.pcapng';
 const pattern = /^\d{8}T\d{9}Z-[0-9a-f]{8}-\d+\.pcapng$/;
@@ -17,9 +17,9 @@ export const fileName = (openedAt: string, owner: string, turn: number): string 
   `${openedAt.replace(/[-:.]/g, '')}-${owner}-${turn}${suffix}`;
 
 /**
- * What is to be removed once a file was opened.
- * @param names all in the folder; what bears no name of ours is left alone.
- * @param opened kept whatever its name says, for clocks are set back.
+ * The files to remove after one was opened.
+ * @param names all in the folder; files with other names are ignored.
+ * @param opened never removed, because the clock may have been set back.
  */
 export function outdated(names: readonly string[], opened: string, { count }: FileRing): string[] {
   const others = names.filter((name) => pattern.test(name) && name !== opened).sort();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes batches of samples: each sample becomes one line and one packet, side by side in two bounded backlogs, so
-// that a reader who does not read costs the files nothing, and the other way round. A batch that is not whole is
-// refused whole.
+// Accepts batches of samples: each sample becomes one line and one packet in two independent bounded backlogs, so that a
+// slow reader of lines does not affect the files, nor the disk the lines. A batch with an invalid sample is rejected as a
+// whole.
 import type { SampleBatch } from '../../../proto/gen/bus.js';
 import type { Backlog } from '../../shared/backlog.js';
 import { PspError } from '../../shared/errors.js';
@@ -9,9 +9,9 @@ import { packetLength, writePacket } from '../../shared/samples/pcapng.js';
 import { isWellFormed, LineWriter, packetOf } from '../../shared/samples/samples.js';
 
 export class Intake {
-  /** Samples that were taken, whatever became of them then. */
+  /** Samples that were accepted. */
   taken = 0;
-  /** Batches that decode but do not hold samples of the right form. */
+  /** Batches that decode but contain an invalid sample. */
   malformed = 0;
   readonly #lines = new LineWriter();
 
@@ -20,19 +20,19 @@ export class Intake {
     private readonly packets: Backlog,
   ) {}
 
-  /** @throws PspError PAYLOAD_INVALID, and then nothing of the batch was taken. */
+  /** @throws PspError PAYLOAD_INVALID; then no sample of the batch was accepted. */
   take({ samples }: SampleBatch): void {
     if (!samples.every(isWellFormed)) {
       this.malformed++;
-      throw new PspError('PAYLOAD_INVALID', { subject: 'a batch', detail: 'a sample lacks its form' });
+      throw new PspError('PAYLOAD_INVALID', { subject: 'a batch of samples', detail: 'a sample is invalid' });
     }
     for (const sample of samples) {
       const line = this.#lines.line(sample);
-      const lineRoom = this.lines.reserve(line.length);
-      lineRoom?.octets.write(line, lineRoom.at, 'latin1');
+      const lineSpace = this.lines.reserve(line.length);
+      lineSpace?.octets.write(line, lineSpace.at, 'latin1');
       const packet = packetOf(sample);
-      const packetRoom = this.packets.reserve(packetLength(packet));
-      if (packetRoom) writePacket(packetRoom.octets, packetRoom.at, packet);
+      const packetSpace = this.packets.reserve(packetLength(packet));
+      if (packetSpace) writePacket(packetSpace.octets, packetSpace.at, packet);
     }
     this.taken += samples.length;
   }

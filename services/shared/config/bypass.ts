@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An entry of `bypass` in the node file: traffic that passes in the clear, both ways. It goes by one text in
-// warnings, audit, status and metrics alike.
+// An entry of `bypass` in the node file: traffic that passes unencrypted in both directions. Its text is the same in
+// warnings, audit, status and metrics.
 import { ipProtocols } from '../protocols.js';
 import type { Schema } from './schema.js';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node file: loading and checking. One file per node, in the nouns of the operator; its keys and their defaults are
-// in config_schema.ts. All faults are reported at once, each with its path, what was expected and what stands there.
-// The result is frozen.
+// in schema.ts. All faults are reported at once, each with its path, the expected and the received value. The result is
+// frozen.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -24,7 +24,7 @@ export type NodeConfig = Readonly<
     /** SHA-256 of the node file, in hex. */
     digest: string;
     peers: Readonly<Record<string, PeerConfig>>;
-    /** Files that lie beside the node file. */
+    /** The files beside the node file. */
     files: NodeFiles;
   }
 >;
@@ -35,7 +35,7 @@ export interface NodeFiles {
   certificate: string;
   privateKey: string;
   busSecret: string;
-  /** Folder of <user>.password. */
+  /** The folder with <user>.password. */
   passwords: string;
 }
 
@@ -43,18 +43,18 @@ export interface Fault {
   path: string;
   expected: string;
   received: string;
-  /** Line in the file, from 1, where it is known. */
+  /** Line in the file, from 1, if it is known. */
   line?: number;
 }
 
-/** What a good file gives up of confidentiality. */
+/** A loss of confidentiality by a valid file. */
 export interface Warning {
   path: string;
   message: string;
   line?: number;
 }
 
-/** Where `psp init` puts a node's files: beside node.yaml, no key names a path. */
+/** The paths of a node's files, as `psp init` makes them: beside node.yaml. No key of the node file names a path. */
 export function filesBeside(config: string): NodeFiles {
   const folder = dirname(config);
   return {
@@ -82,7 +82,7 @@ function findingsOf(issue: z.core.$ZodIssue): Finding[] {
   return [{ path, expected: issue.message, received: shown }];
 }
 
-/** A section or key with nothing behind it is as good as absent: all that stood there may be commented out. */
+/** A section or key without a value is treated as absent: its content may be commented out. */
 function withoutNulls(file: unknown): unknown {
   if (!isMap(file)) return file;
   const filled = (map: Record<string, unknown>) => Object.entries(map).filter(([, part]) => part !== null);
@@ -102,7 +102,7 @@ function deepFreeze<T>(value: T): T {
   return value;
 }
 
-/** Line of the key or list item at path, else of the nearest thing around it; undefined at the root. */
+/** Line of the key or list item at the path, else of the nearest one around it; undefined at the root. */
 function lineOf(document: Document, lines: LineCounter, path: Path): number | undefined {
   for (let depth = path.length; depth > 0; depth--) {
     const last = path[depth - 1];
@@ -120,7 +120,7 @@ function lineOf(document: Document, lines: LineCounter, path: Path): number | un
 
 /**
  * Checks the text of a node file.
- * @returns the configuration and what it gives up, or every fault in the order of the file, what is missing altogether first.
+ * @returns the configuration and its warnings, or every fault in the order of the file, missing keys first.
  */
 export function checkConfig(
   content: string,
@@ -180,21 +180,21 @@ export function checkConfig(
 const auditPortsAbove = 1000;
 const highestPort = 65_535;
 
-/** The port above that of the bus, or below it where there is none. */
+/** The port above that of the bus, or below it if there is none above. */
 function auditListenOf(listen: string): string {
   const { port } = parseEndpoint(listen);
   const above = port + auditPortsAbove;
   return listen.replace(/\d+$/, String(above <= highestPort ? above : port - auditPortsAbove));
 }
 
-/** Variables of the environment and the key that each beats. */
+/** Environment variables and the key that each overrides. */
 const variables = {
   PSP_LOG_LEVEL: ['log', 'level'],
   PSP_CRYPTO: ['engine', 'crypto'],
   PSP_METRICS_LISTEN: ['metrics', 'listen'],
 } as const;
 
-/** Lays the environment over the file. @returns also which variable stands at which path. */
+/** Overrides keys by the environment. @returns also the variable of each overridden path. */
 function overlaid(
   file: unknown,
   environment: Readonly<Record<string, string | undefined>>,
@@ -259,8 +259,8 @@ export function loadConfig(
 }
 
 /**
- * PSP versions spoken with a peer, in order of preference: those of `versions`, or where it is `authOnly` their
- * counterparts 2 and 3, which authenticate and do not encrypt (PSP specification, "Versions").
+ * PSP versions allowed with a peer, in order of preference: those of `versions`, or for an `authOnly` peer their counterparts
+ * 2 and 3, which authenticate and do not encrypt (PSP specification, "Versions").
  */
 export const versionsWith = (versions: readonly number[], { authOnly }: { authOnly: boolean }): number[] =>
   versions.map((version) => (authOnly ? version + 2 : version));

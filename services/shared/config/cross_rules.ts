@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules of the node file that cross between keys. They look at the parts of the file that are good by themselves, so
-// that one check tells every fault there is.
+// Rules of the node file that concern several keys. They check the parts of the file that are valid by themselves, so that
+// one check reports every fault.
 import type { z } from 'zod';
 import {
   contains,
@@ -20,7 +20,7 @@ import { bypassRule, portProtocols } from './bypass.js';
 import { interfacesOf } from './port_name.js';
 import { schema } from './schema.js';
 
-/** Where a value stands, from the root of the file. */
+/** The path of a value from the root of the file. */
 export type Path = readonly (string | number)[];
 /** One fault, without its line. */
 export interface Finding {
@@ -30,12 +30,12 @@ export interface Finding {
 }
 
 type Secured = z.output<typeof schema.shape.secured>;
-type Tell = (path: Path, expected: string, received: string) => void;
+type ReportFault = (path: Path, expected: string, received: string) => void;
 
-/** Families, overlaps, choices that exclude each other, tunnels that nobody could agree. */
+/** Checks address families, overlaps, mutually exclusive choices, and tunnels that no peer could agree to. */
 export function crossFaults(raw: Record<string, unknown>): Finding[] {
   const faults: Finding[] = [];
-  const fault: Tell = (path, expected, received) => faults.push({ path, expected, received });
+  const fault: ReportFault = (path, expected, received) => faults.push({ path, expected, received });
   const { node, secured, vips, peers, tunnels, bus, audit } = schema.shape;
   const self = good(secured, raw.secured);
   const own = self && parsePrefix(self.address);
@@ -101,10 +101,10 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
 }
 
 /**
- * A next hop that nobody could resolve. IPv6 link-local ones are on every link, and serve an IPv4 address too
- * (RFC 8950); an IPv4 one cannot serve an IPv6 address, as there is no IPv4 address to ask from.
+ * Reports a next hop that cannot be resolved. IPv6 link-local ones are on every link and can also be the next hop of an IPv4
+ * address (RFC 8950); an IPv4 one cannot be that of an IPv6 address, because no IPv4 address could send ARP requests.
  */
-function nextHopFaults({ address, gateway, onlink }: Secured, fault: Tell): void {
+function nextHopFaults({ address, gateway, onlink }: Secured, fault: ReportFault): void {
   const own = parsePrefix(address);
   if (gateway === undefined) {
     if (onlink) fault(['secured', 'onlink'], 'secured.gateway beside it', 'true');
@@ -127,8 +127,8 @@ function nextHopFaults({ address, gateway, onlink }: Secured, fault: Tell): void
   }
 }
 
-/** One interface on both sides, and services that listen where the fence lets nothing in. */
-function portFaults(raw: Record<string, unknown>, fault: Tell): void {
+/** Reports one interface on both sides, and services that listen where the fence drops everything. */
+function portFaults(raw: Record<string, unknown>, fault: ReportFault): void {
   const { unsecured, secured, keyExchange, metrics } = schema.shape;
   const [inside, outside] = [good(unsecured, raw.unsecured), good(secured, raw.secured)];
   if (inside && outside) {
@@ -159,8 +159,8 @@ function portFaults(raw: Record<string, unknown>, fault: Tell): void {
   }
 }
 
-/** What has no port, cannot reach its far end over the wire, or stands twice. */
-function bypassFaults(raw: unknown, family: 4 | 6 | undefined, fault: Tell): void {
+/** Reports entries without a port, with an unreachable far end, and duplicates. */
+function bypassFaults(raw: unknown, family: 4 | 6 | undefined, fault: ReportFault): void {
   const seen = new Map<string, number>();
   for (const [i, value] of (Array.isArray(raw) ? raw : []).entries()) {
     const entry = good(schema.shape.bypass.unwrap().element, value);

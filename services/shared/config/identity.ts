@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Identities of gateways in certificates: spiffe://<trustDomain>/gateway/<name>, a URI among the subject
-// alternative names. A certificate speaks for a gateway only when it holds exactly one URI; what cannot be
-// read for certain holds none.
+// Identities of gateways in certificates: spiffe://<trustDomain>/gateway/<name>, a URI among the subject alternative names.
+// A certificate identifies a gateway only if it contains exactly one URI; one that cannot be parsed contains none.
 import { X509Certificate } from 'node:crypto';
 
-/** One entry of Node's `subjectAltName`: a label, then a value that is quoted as JSON where it is not plain. */
+/** One entry of Node's `subjectAltName`: a label, then a value that is quoted as JSON if it is not plain. */
 const entry = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
 
-/** The URIs of a `subjectAltName` text as Node prints it; undefined when the text cannot be read as a whole. */
+/** The URIs of a `subjectAltName` text as Node prints it; undefined if the text cannot be parsed as a whole. */
 export function urisOf(subjectAltName: string): string[] | undefined {
   const uris: string[] = [];
   entry.lastIndex = 0;
@@ -20,7 +19,7 @@ export function urisOf(subjectAltName: string): string[] | undefined {
   return uris;
 }
 
-/** The identity that a certificate (DER) holds: its only URI, else undefined. */
+/** The identity in a certificate (DER): its only URI, else undefined. */
 export function soleIdentityOf(der: Uint8Array): string | undefined {
   try {
     const uris = urisOf(new X509Certificate(der).subjectAltName ?? '');

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's own certificate, private key and authority, read from the files beside the node file, and everything
-// that makes peers refuse them: the clock, the name, the extended key usage, the key, the chain. `psp config check`,
-// `psp status` and the key exchange use the same check. How peers' certificates are judged in a TLS handshake is
-// the key exchange's own business.
+// The node's own certificate, private key and authority from the files beside the node file, and every fault for which peers
+// would reject them: validity period, name, extended key usage, key, chain. `psp config check`, `psp status` and the key
+// exchange use the same check. Certificates of peers are verified by the key exchange.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Health } from '../../../proto/gen/bus.js';
 import { PspError } from '../errors.js';
@@ -12,11 +11,11 @@ import { readNodeFile, readSecretFile } from './node_file.js';
 
 export type TlsFiles = Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
 
-/** One reason why a file cannot be used. */
+/** A fault of a file. */
 export interface CertificateFault {
   file: string;
   expected: string;
-  /** What is wrong with the file, as a predicate: "expired on 2026-11-01T00:00:00.000Z". */
+  /** The fault as a predicate: "expired on 2026-11-01T00:00:00.000Z". */
   detail: string;
   remedy: string;
 }
@@ -33,13 +32,13 @@ const onePair = 'put both files of one pair there';
 const oneAuthority = 'put the ca.crt of the authority that issued node.crt there';
 
 export class NodeCertificate {
-  /** Checked whatever the time is. */
+  /** Faults that do not depend on the time. */
   readonly #lasting: readonly CertificateFault[];
-  /** From the node's certificate to its authority, as far as it leads. */
+  /** The chain from the node's certificate towards its authority. */
   readonly #path: readonly { file: string; certificate: X509Certificate }[];
   readonly #authorities: readonly X509Certificate[];
 
-  /** @throws PspError FILE_UNREADABLE where a file holds something else. */
+  /** @throws PspError FILE_UNREADABLE for a file with other content. */
   constructor(
     private readonly files: TlsFiles,
     readonly pem: { readonly [file in keyof TlsFiles]: Buffer },
@@ -87,7 +86,7 @@ export class NodeCertificate {
     ];
   }
 
-  /** Every fault that the certificate has at an instant. @param nowMs unix milliseconds. */
+  /** The faults of the certificate at an instant. @param nowMs unix milliseconds. */
   faults(nowMs: number): CertificateFault[] {
     const clock = this.#path.flatMap(({ file, certificate }) => {
       const detail = clockFault(certificate, nowMs);
@@ -105,7 +104,7 @@ export class NodeCertificate {
     return [...this.#lasting, ...clock];
   }
 
-  /** Since when a certificate of the path has expired, unix milliseconds; 0: none has. */
+  /** The time at which a certificate of the chain expired, unix milliseconds; 0: none has. */
   expiredSinceMs(nowMs: number): number {
     const ended = this.#path
       .map(({ certificate }) => Date.parse(certificate.validTo))
@@ -124,7 +123,7 @@ export class NodeCertificate {
   }
 }
 
-/** Reads the three files. @throws PspError FILE_UNREADABLE when one is missing or holds something else; SECRET_EXPOSED. */
+/** Reads the three files. @throws PspError FILE_UNREADABLE if one is missing or has other content; SECRET_EXPOSED. */
 export function readNodeCertificate(files: TlsFiles, identity: string): NodeCertificate {
   const pem = {
     ca: readNodeFile(files.ca),
@@ -134,7 +133,7 @@ export function readNodeCertificate(files: TlsFiles, identity: string): NodeCert
   return new NodeCertificate(files, pem, identity);
 }
 
-/** The certificate that a node file implies. @throws PspError FILE_UNREADABLE, SECRET_EXPOSED */
+/** The certificate of a node file. @throws PspError FILE_UNREADABLE, SECRET_EXPOSED */
 export const certificateOf = ({ files, trustDomain, node }: NodeConfig): NodeCertificate =>
   readNodeCertificate(files, identityOf(trustDomain, node));
 
@@ -144,7 +143,7 @@ export const certificateUnusable = (faults: readonly CertificateFault[]): PspErr
     faults: faults.map(({ file, detail, remedy }) => `${file} ${detail}: ${remedy}`).join('; '),
   });
 
-/** The line of a node's health about its own certificate, when that cannot be used. */
+/** The fault in a node's health about its own certificate, if that cannot be used. */
 export function certificateHealth(
   certificate: Pick<NodeCertificate, 'faults' | 'expiredSinceMs'>,
   nowMs: number,
@@ -156,7 +155,7 @@ export function certificateHealth(
   return [{ part: 'certificate', message: `${code}: ${message}`, sinceMs }];
 }
 
-/** Why the clock makes a certificate invalid (RFC 5280, section 4.1.2.5), as a predicate. */
+/** The fault of a certificate's validity period (RFC 5280, section 4.1.2.5), as a predicate. */
 export function clockFault(
   { validFrom, validTo }: Pick<X509Certificate, 'validFrom' | 'validTo'>,
   nowMs: number,

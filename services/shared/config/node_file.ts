@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small files beside the node file, as `psp init` makes them: read whole and once, before privileges are dropped. A
-// secret that other users can reach is refused, because by then somebody may have copied or replaced it.
+// The small files beside the node file, as `psp init` makes them. They are read once, before privileges are dropped. A
+// secret that other users can access is refused, because it may have been copied or replaced.
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { PspError } from '../errors.js';
 
-/** The most that the mode of a node's secret may grant: its owner reads and writes, one group reads. */
+/** The widest mode of a node's secret: its owner reads and writes, one group reads. */
 const secretMode = 0o640;
 
-/** @returns the content; of a secret the caller wipes it. @throws PspError FILE_UNREADABLE, with the remedy. */
+/** @returns the content; the caller wipes that of a secret. @throws PspError FILE_UNREADABLE, with the remedy. */
 export function readNodeFile(file: string): Buffer {
   try {
     return readFileSync(file);
@@ -21,7 +21,7 @@ export function readNodeFile(file: string): Buffer {
 
 /**
  * Reads a secret: a private key, a password or the bus secret. The caller wipes it.
- * @throws PspError FILE_UNREADABLE; SECRET_EXPOSED when its mode grants more than `secretMode`.
+ * @throws PspError FILE_UNREADABLE; SECRET_EXPOSED if its mode grants more than `secretMode`.
  */
 export function readSecretFile(file: string): Buffer {
   let descriptor: number;
@@ -38,7 +38,7 @@ export function readSecretFile(file: string): Buffer {
   }
 }
 
-/** @throws PspError SECRET_EXPOSED when `mode` grants anything beyond `most`. */
+/** @throws PspError SECRET_EXPOSED if `mode` grants anything beyond `most`. */
 export function demandPrivate(file: string, mode: number, most: number): void {
   const granted = mode & 0o777;
   if ((granted & ~most) === 0) return;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of ports in the node file: which of them stand for interfaces that the kernel has.
+// The names of ports in the node file, and the kernel interfaces that they refer to.
 
 /**
- * The interfaces behind a port that the kernel has. A name that is no device is an interface, by the engine's
- * own rule. In a device string each `iface`, as it is spelt by packet sockets and by pcap for either direction,
- * and each `remote` of a tap is one, inside nested devices too. Left out is what no frame reaches a wire by: an
- * interface that a tap or virtio_user makes for itself, and the path of a socket.
+ * The kernel interfaces of a port. As in the engine, a name that is not a DPDK device string is an interface. In a device
+ * string, each `iface` in the spellings of packet sockets and of pcap for either direction, and each `remote` of a tap, is
+ * an interface, also inside nested devices. Interfaces that a tap or virtio_user creates, and paths of sockets, are not
+ * included, because no frame reaches a wire through them.
  */
 export function interfacesOf(port: string): string[] {
   const isPci = /^(?:[0-9a-f]+:)?[0-9a-f]+:[0-9a-f]+\.[0-9a-f]+(?:,|$)/i.test(port);

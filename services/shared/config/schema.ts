@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The schema of the node file: every key with its default, its meaning and what applies a change (`restart`). The table of
-// docs/config.md is generated from it. Rules that cross between keys are in rules.ts.
+// docs/config.md is generated from it. Rules that concern several keys are in cross_rules.ts.
 import { z } from 'zod';
 import { highestSamplingLog2, snapBytes } from '../limits.js';
 import { modeNames } from '../modes.js';

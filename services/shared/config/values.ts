@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the keys of the node file may hold: names, addresses, prefixes, endpoints, numbers. Each says in a fault what
-// it expects, and gives addresses in canonical text.
+// The types of values in the node file: names, addresses, prefixes, endpoints, numbers. A fault names what is expected;
+// addresses are returned in canonical text.
 import { z } from 'zod';
 import {
   familyOf,
@@ -77,7 +77,7 @@ export const section = <Shape extends z.core.$ZodShape>(shape: Shape) => {
     error: ({ code }) => (code === 'unrecognized_keys' ? `one of ${keys}` : `a section with ${keys}`),
   });
 };
-/** A whole number; `expected` says which where the bounds alone do not. */
+/** A whole number; `expected` describes it if the limits alone do not. */
 export const count = (low: number, high: number, expected = `a whole number from ${low} to ${high}`) =>
   z
     .number({ error: expected })
@@ -87,7 +87,7 @@ export const count = (low: number, high: number, expected = `a whole number from
 export const milliseconds = (low: number, high: number) =>
   count(low, high, `whole milliseconds from ${low} to ${high}`);
 export const flag = z.boolean({ error: 'true or false' });
-/** A whole number, or the one word that stands for something else. */
+/** A whole number, or one word with a meaning of its own. */
 export const countOr = <Word extends string>(low: number, high: number, word: Word) => {
   const error = `a whole number from ${low} to ${high}, or ${word}`;
   return z.union([count(low, high, error), z.literal(word, { error })], { error });

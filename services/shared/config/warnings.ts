@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a good node file gives up of confidentiality, in an operator's words. `psp config check` prints all of it;
-// a running node also logs, audits and shows in its health what lets something pass unencrypted or unchecked.
+// The loss of confidentiality by a valid node file, in an operator's terms. `psp config check` prints every warning; a running
+// node also logs, audits and shows in its health those that let traffic pass unencrypted or unchecked.
 import { contains, familyOf, networkOf, type Prefix, parsePrefix } from '../address.js';
 import { cookieOctets, ipHeaderOctets } from '../protocols.js';
 import { bypassRule } from './bypass.js';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clocks by purpose. A node is one machine, so CLOCK_MONOTONIC compares between its processes.
+// Clocks by purpose. A node is one machine, so CLOCK_MONOTONIC can be compared between its processes.
 import type { Moment } from '../moment.js';
 
 /** CLOCK_MONOTONIC in nanoseconds: ages and deadlines, also across the processes of one node. */
@@ -14,7 +14,7 @@ export const unixMs = (): number => Date.now();
 /** Now, on both clocks. */
 export const moment = (): Moment => ({ monotonicMs: monotonicMs(), unixMs: unixMs() });
 
-/** Beyond this the system's clock was set, and what people read follows it. */
+/** A larger difference means that the system's clock was set; unix times follow it. */
 const setUs = 5000n;
 const unixLeadUs = (): bigint => BigInt(Date.now()) * 1000n - process.hrtime.bigint() / 1000n;
 let leadUs = unixLeadUs();
@@ -24,7 +24,7 @@ let leadUs = unixLeadUs();
  * order and the distance of instants are kept.
  */
 export function unixUsAt(atNs: bigint): bigint {
-  // Twice: a process may be held up between its two looks at clocks.
+  // Measured twice: a process may be delayed between reading the two clocks.
   if (isApart(unixLeadUs()) && isApart(unixLeadUs())) leadUs = unixLeadUs();
   return atNs / 1000n + leadUs;
 }

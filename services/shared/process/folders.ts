@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Folders below `stateDir`, made with owner and mode. Where one is there as it should be, nothing is written: on a disk
-// that hangs or is read-only, a call that would write blocks or fails although it has nothing to do.
+// Folders below `stateDir`, created with owner and mode. Nothing is written for a folder that is already correct: on a disk
+// that hangs or is read-only, the call would block or fail although it has nothing to change.
 import { chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
 
 export interface FolderAccess {
   mode: number;
-  /** Only root can give a folder away; whoever else makes one keeps it. */
+  /** Only root can change the owner; otherwise the owner is the process's user. */
   owner?: { uid: number; gid: number };
 }
 
-/** Makes a folder and all above it. @throws Error with a `code` */
+/** Creates a folder and its parents. @throws Error with a `code` */
 export function ensureFolder(path: string, { mode, owner }: FolderAccess): void {
   let found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a storm of equal failures from becoming a storm of lines: one line a second for each kind, with the
-// number of those kept back since the line before. Kinds are few (peers times codes), so none is forgotten.
+// Limits log lines about recurring failures to one line in a second for each kind, with the number of lines suppressed since
+// the previous one. There are few kinds (peers times codes), so each is kept.
 
 const intervalMs = 1000;
 
 export class LineGate {
   readonly #kinds = new Map<string, { openAtMs: number; suppressed: number }>();
 
-  /** @returns how many were kept back since the last line, or undefined when this one is to be kept back. */
+  /** @returns the number of lines suppressed since the previous one; undefined if this one is suppressed. */
   pass(kind: string, nowMs: number): number | undefined {
     const state = this.#kinds.get(kind) ?? { openAtMs: nowMs, suppressed: 0 };
     this.#kinds.set(kind, state);

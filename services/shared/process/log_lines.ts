@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lines on their way to stderr. `write` only copies a line into a bounded backlog; the backlog is written while the
-// reader takes it. Lines that find no space are dropped and counted, and once there is space again one line reports
-// how many. Nothing here waits, so a reader that stalls holds up nobody.
+// Lines for stderr. `write` only copies a line into a bounded backlog; the backlog is written as fast as the reader accepts
+// it. Lines that find no space are dropped and counted, and once there is space again one line reports
+// how many. Nothing here waits, so a stalled reader delays nothing.
 import { Backlog, type Chunk } from '../backlog.js';
 import { type Outlet, Pump } from './outlet.js';
 
@@ -30,17 +30,17 @@ export class LogLines {
     this.#pump = new Pump(this.#backlog, { write }, { retryMs, onState: () => undefined });
   }
 
-  /** Lines that were dropped, here or by whoever passes them on (`psp up`). */
+  /** Lines that were dropped here, or by `psp up`, which passes them on. */
   get dropped(): number {
     return this.#backlog.dropped + this.#droppedFurther;
   }
 
-  /** Counts lines of ours that whoever reads our stderr had to drop. */
+  /** Counts lines of ours that the reader of our stderr had to drop. */
   addDropped(lines: number): void {
     this.#droppedFurther += lines;
   }
 
-  /** Takes one line with its line feed. @returns false when it was dropped. */
+  /** Accepts one line with its line feed. @returns false if it was dropped. */
   write(line: string): boolean {
     const isTaken = this.#put(line);
     this.#pump.kick();
@@ -52,7 +52,7 @@ export class LogLines {
     return this.#pump.finish();
   }
 
-  /** Writes what can be written at once; what comes after it is lost. For the end of a process. */
+  /** Writes what can be written at once; the rest is lost. For the end of a process. */
   writeLast(): void {
     for (let chunk = this.#backlog.take(); chunk !== undefined; chunk = this.#backlog.take()) {
       this.#backlog.release(chunk, this.outlet.writeNow?.(chunk) ?? false);
@@ -68,7 +68,7 @@ export class LogLines {
     return true;
   }
 
-  /** The reader took something: as soon as there is space, a line reports what was dropped. */
+  /** The reader accepted something: as soon as there is space, a line reports what was dropped. */
   #report(): void {
     const dropped = this.#backlog.dropped - this.#reported;
     if (dropped === 0) return;

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places that take octets when they can: standard output and standard error, and what stands behind a Backlog in general. Whoever
-// writes here never waits for them: one chunk at a time is under way, the rest waits in the backlog, and what
-// overflows it is counted. An outlet that fails for now (a full disk) is tried again; one that is gone (a closed
-// pipe) is left alone, and everything for it is dropped.
+// Destinations of octets that may be slow: standard output, standard error, files. A writer never waits for them: one chunk
+// at a time is in progress, the rest waits in a backlog, and what exceeds it is counted. An outlet that fails temporarily
+// (a full disk) is retried; one that is gone (a closed pipe) is not, and everything for it is dropped.
 import { constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import type { Backlog, Chunk } from '../backlog.js';
 
-/** Takes chunks one after another; rejects with an Error that has a `code`. */
+/** Writes chunks one after another; rejects with an Error that has a `code`. */
 export interface Outlet {
-  /** Resolves once all octets of the chunk are taken. Called again with the same chunk after a failure. */
+  /** Resolves once all octets of the chunk are written. Called again with the same chunk after a failure. */
   write(chunk: Chunk): Promise<void>;
-  /** Takes the chunk at once, for the end of a process. @returns false when it could not, or another is under way. */
+  /** Writes the chunk at once, for the end of a process. @returns false if it could not, or another is in progress. */
   writeNow?(chunk: Chunk): boolean;
 }
 
-/** Nothing will ever be written there again. */
+/** The outlet is gone for good. */
 export class Gone extends Error {
   constructor(readonly code: string) {
     super(code);
@@ -26,7 +25,7 @@ export class Gone extends Error {
 export interface PumpOptions {
   /** Between attempts at an outlet that failed. */
   retryMs: number;
-  /** The outlet failed, with a code such as ENOSPC; undefined: it works again. */
+  /** Called when the outlet fails, with a code such as ENOSPC, and with undefined when it works again. */
   onState: (code: string | undefined, gone: boolean) => void;
 }
 
@@ -47,13 +46,13 @@ export class Pump {
     private readonly options: PumpOptions,
   ) {}
 
-  /** Something was put into the backlog. */
+  /** Call it after something was put into the backlog. */
   kick(): void {
     if (this.#gone) this.backlog.clear();
     else this.#running ??= this.#run();
   }
 
-  /** Resolves when the backlog is empty. An outlet that fails from now on is not tried again. */
+  /** Resolves when the backlog is empty. An outlet that fails from now on is not retried. */
   async finish(): Promise<void> {
     this.#hurry.abort();
     this.kick();
@@ -61,7 +60,7 @@ export class Pump {
   }
 
   async #run(): Promise<void> {
-    // What arrives in the same turn leaves together.
+    // Entries that arrive in the same turn are written together.
     await Promise.resolve();
     for (let chunk = this.backlog.take(); chunk !== undefined; chunk = this.backlog.take()) {
       const { entries } = chunk;
@@ -96,17 +95,17 @@ export class Pump {
 
 const standardOutput = 1;
 const standardError = 2;
-/** Between attempts at a terminal or pipe that takes nothing. */
+/** Between attempts to write to a terminal or pipe that accepts nothing. */
 const fullMs = 5;
 
 /**
- * Standard output or standard error, such that no reader can hold this process up. Call it while the process may
- * still open what it inherited, and only once for each. A closed pipe is Gone.
+ * Standard output or standard error, so that no reader can delay this process. Call it while the process may still open its
+ * inherited files, and only once for each. A closed pipe is Gone.
  */
 export function standardOutlet(descriptor: 1 | 2 = standardOutput): Outlet {
   const stat = fstatSync(descriptor);
   if (stat.isFIFO() || stat.isSocket()) return new PipeOutlet(descriptor);
-  // Of its own and not blocking: a stopped terminal would hold up whoever writes to the inherited one.
+  // A description of its own that does not block: a stopped terminal would block the inherited one.
   if (isatty(descriptor)) return new DescriptorOutlet(reopened(descriptor), true);
   return new DescriptorOutlet(descriptor, false);
 }
@@ -114,7 +113,7 @@ export function standardOutlet(descriptor: 1 | 2 = standardOutput): Outlet {
 /** An open file. */
 export const fileOutlet = (descriptor: number): Outlet => new DescriptorOutlet(descriptor, true);
 
-/** The same file, not blocking where that can be; else the descriptor itself. */
+/** The same file, opened again without blocking if possible; else the descriptor itself. */
 export function reopened(descriptor: number): number {
   try {
     return openSync(`/proc/self/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK);
@@ -123,14 +122,14 @@ export function reopened(descriptor: number): number {
   }
 }
 
-/** Node writes to pipes and sockets as they take it, and says so in the callback. */
+/** A pipe or a socket: Node writes as fast as it accepts octets, and calls back afterwards. */
 class PipeOutlet implements Outlet {
   readonly #stream: NodeJS.WriteStream;
   #isBusy = false;
 
   constructor(private readonly descriptor: 1 | 2) {
     this.#stream = descriptor === standardError ? process.stderr : process.stdout;
-    // Told to the callback too.
+    // The callback receives it, too.
     this.#stream.on('error', () => undefined);
   }
 
@@ -150,12 +149,12 @@ class PipeOutlet implements Outlet {
   }
 }
 
-/** Files and terminals. A chunk is written once, whatever failed in between. */
+/** A file or a terminal. Each octet of a chunk is written once, also after a failure in between. */
 class DescriptorOutlet implements Outlet {
   #chunk: Chunk | undefined;
   #done = 0;
 
-  /** @param endsWithEio an input or output error is the end of it, as of a terminal that was closed. */
+  /** @param endsWithEio EIO means that it is gone, as for a terminal that was closed. */
   constructor(
     private readonly descriptor: number,
     private readonly endsWithEio: boolean,
@@ -178,7 +177,7 @@ class DescriptorOutlet implements Outlet {
   }
 
   writeNow(chunk: Chunk): boolean {
-    // A write to a file that is under way is carried out whole when the process ends.
+    // A write to a file that is in progress is completed even if the process ends.
     return (this.#chunk === undefined || !this.endsWithEio) && writeAtOnce(this.descriptor, chunk);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds files of the package from wherever the running file lies: sources and dist/ are one level apart.
+// Finds files of the package from the running file: sources and dist/ are one level apart.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a service owes the `psp up` that started it: to tell it why it cannot start, and not to outlive it, even
-// when it was killed: the channel that Node opens to a child ends with the parent. (The kernel's parent-death signal would not do: it is forgotten when
-// a process gives up root.) A service that something else started has no such channel and is left alone.
+// The relation of a service to the `psp up` that started it: the service reports why it cannot start, and ends with its
+// parent, even if the parent was killed, because the channel that Node opens to a child ends then. (The kernel's
+// parent-death signal is cleared when a process drops root.) A service that was started otherwise has no such channel.
 
-/** What is left of an orderly stop once the parent is gone. */
+/** Time for an orderly stop once the parent is gone. */
 const stopMs = 5000;
 
 /**
- * From now on the end of the parent means SIGTERM to this process, and SIGKILL if it is still there after
- * stopMs. Call it before anything else: until SIGTERM has a handler, it ends the process by itself. Does not
- * keep the process alive.
+ * From now on this process receives SIGTERM when its parent ends, and SIGKILL if it still runs after stopMs. Call it before
+ * anything else: SIGTERM without a handler ends the process. It does not keep the process alive.
  */
 export function endWithParent(): void {
   if (process.connected === undefined) return;
@@ -25,12 +24,12 @@ export function endWithParent(): void {
   }
 }
 
-/** What the parent sends: so many lines of this process it could not pass on. */
+/** The message of the parent: the number of lines of this process that it could not pass on. */
 export interface DroppedLines {
   logDropped: number;
 }
 
-/** Calls back with the number of our lines that the parent dropped, each time that it dropped some. */
+/** Calls back with the number of our lines that the parent dropped, each time it drops some. */
 export function onDroppedLines(take: (lines: number) => void): void {
   if (process.connected) process.on('message', ({ logDropped }: DroppedLines) => take(logDropped));
 }
@@ -41,7 +40,7 @@ export interface StartFailure {
   message: string;
 }
 
-/** Tells the parent, if there is one that listens, why this process ends with exit code 1 now. */
+/** Reports to the parent, if there is one, why this process ends with exit code 1. */
 export function reportToParent({ code, message }: StartFailure): void {
   if (process.connected) process.send?.({ code, message } satisfies StartFailure);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The users that services run as, by number, so that no account need exist, and how a service that was started as root
+// The users that services run as, by number, so that no account has to exist, and how a service that was started as root
 // drops its privileges for good. A service first loads and opens what needs root. psp-keys is the group that may read a
 // node's bus secret.
 import { type Service, serviceRow, services } from '../contracts.js';
@@ -33,8 +33,8 @@ export type Dropped = { dropped: true } | { dropped: false; reason: string };
 
 /**
  * Drops root for good: groups first, then the user, all three ids of each.
- * @throws PspError RIGHTS_MISSING when the kernel refuses; Error when root is still within reach. Either way the
- * process must end.
+ * @throws PspError RIGHTS_MISSING if the kernel refuses; Error if the process could become root again. The process must end
+ * then.
  */
 export function dropPrivileges(service: AccountName): Dropped {
   const user = process.geteuid?.();

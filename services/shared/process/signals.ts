@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals that must not do what Node or the kernel does with them by default. Node opens its inspector on SIGUSR1,
-// which gives whoever reaches the port the rights and the memory of the process; the kernel ends a process on SIGUSR2
-// and SIGHUP. Import this module before any other: the handlers then stand before the rest of the program is loaded.
+// Signals whose default action is unwanted. Node opens its inspector on SIGUSR1, which gives everybody who reaches its port
+// the privileges and the memory of the process; the kernel ends a process on SIGUSR2 and SIGHUP. Import this module first,
+// so that the handlers are installed before the rest of the program is loaded.
 
 const ignore = (): void => undefined;
 
@@ -12,7 +12,7 @@ export function ignoreSignals(...names: readonly NodeJS.Signals[]): void {
 
 ignoreSignals('SIGUSR1');
 
-/** Options for a child that runs Node: newer versions can leave the inspector out from the first instruction on. */
+/** Options for a child that runs Node: newer versions can disable the inspector from the start. */
 export const nodeOptions: readonly string[] = ['--disable-sigusr1'].filter((option) =>
   process.allowedNodeEnvironmentFlags.has(option),
 );

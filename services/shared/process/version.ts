@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The version that commands and services give as theirs: that of the package.
+// The version of commands and services: that of the package.
 import { readFileSync } from 'node:fs';
 import { fromPackageRoot } from './package_root.js';
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blocks of a pcapng file that we write, of draft-ietf-opsawg-pcapng: section header, interface description,
-// enhanced packet. Encoding only; octets are little-endian, the section header says so. Packets are written
-// into the caller's buffer, because there are many of them.
+// Encoding of three blocks of a pcapng file (draft-ietf-opsawg-pcapng): section header, interface description, enhanced
+// packet. Octets are little-endian, as the section header declares. Packets are written into the caller's buffer, because
+// there are many of them.
 
-/** What the octets of an interface's packets begin with: values of the LINKTYPE registry. */
+/** The first header of an interface's packets: values of the LINKTYPE registry. */
 export const linkTypes = { ethernet: 1, raw: 101 } as const;
 
 export interface Interface {
   linkType: (typeof linkTypes)[keyof typeof linkTypes];
   name: string;
   description: string;
-  /** Octets of a packet that are kept; 0: all. */
+  /** Octets of a packet that are stored; 0: all. */
   snapBytes: number;
 }
 
@@ -18,7 +18,7 @@ export interface Interface {
 export const directions = { inbound: 1, outbound: 2 } as const;
 
 export interface Packet {
-  /** Position of its interface among those described before. */
+  /** Index of its interface among those described before. */
   interface: number;
   /** Unix microseconds. */
   atUs: bigint;
@@ -26,7 +26,7 @@ export interface Packet {
   direction: (typeof directions)[keyof typeof directions];
   /** ASCII. */
   comment: string;
-  /** The octets that were kept. */
+  /** The octets that were stored. */
   copy: Uint8Array;
 }
 
@@ -45,7 +45,7 @@ interface Option {
 
 const text = (code: number, value: string): Option => ({ code, value: Buffer.from(value, 'utf8') });
 
-/** A whole block: type, length, body, options, length again. */
+/** A complete block: type, length, body, options, length again. */
 function block(type: number, body: Uint8Array, options: readonly Option[]): Buffer {
   const optionOctets = options.reduce((sum, { value }) => sum + 4 + padded(value.length), 4);
   const total = 12 + body.length + optionOctets;
@@ -65,13 +65,13 @@ function block(type: number, body: Uint8Array, options: readonly Option[]): Buff
   return octets;
 }
 
-/** What a file begins with. @param comment what is in it; @param application who wrote it. */
+/** The first block of a file. @param comment about its content; @param application that wrote it. */
 export function sectionHeader(application: string, comment: string): Buffer {
   const body = Buffer.alloc(16);
   body.writeUInt32LE(byteOrderMagic, 0);
   body.writeUInt16LE(1, 4);
   body.writeUInt16LE(0, 6);
-  // The section's length is not known beforehand.
+  // The length of the section is unknown.
   body.writeBigInt64LE(-1n, 8);
   return block(blockTypes.section, body, [
     text(optionCodes.comment, comment),
@@ -120,7 +120,7 @@ export function writePacket(buffer: Buffer, at: number, packet: Packet): void {
   buffer.writeUInt32LE(total, next + 12);
 }
 
-/** Zeros behind what was written at `at`, up to a multiple of 4. @returns what comes next. */
+/** Pads what was written at `at` with zeros to a multiple of 4. @returns the next offset. */
 function pad(buffer: Buffer, at: number, length: number): number {
   const end = at + padded(length);
   for (let i = at + length; i < end; i++) buffer[i] = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sample as it is shown: one JSON line of metadata, and one packet of a pcapng file with the copy. Used by the
-// sampler and by `psp tap`. Samples are checked before they are shown, because lines and files are for programs
-// that trust their form. Lines: docs/schemas/sample.json.
+// The output formats of a sample: one JSON line of metadata (docs/schemas/sample.json), and one packet of a pcapng file with
+// the copy. The sampler and `psp tap` use them. Samples are validated first, because programs that read lines and files
+// trust their form.
 import type { Sample, SamplePoint } from '../../../proto/gen/bus.js';
 import { formatAddress, formatSpi } from '../address.js';
 import { highestSamplingLog2 } from '../limits.js';
@@ -10,8 +10,8 @@ import { directions, interfaceDescription, linkTypes, type Packet, sectionHeader
 import { samplePoints } from './sample_points.js';
 
 /**
- * The points: how they are called, what their copies begin with. The position is the pcapng interface. Captured
- * packets have interfaces of their own: they failed, and may hold anything.
+ * The sampling points: their names, and the first header of their copies. The index is that of the pcapng interface.
+ * Captured packets have interfaces of their own, because they failed and may contain anything.
  */
 const points = [
   {
@@ -44,7 +44,7 @@ const points = [
     direction: 'ingress',
     flag: directions.inbound,
     linkType: linkTypes.ethernet,
-    description: 'frames from the wire that did not open',
+    description: 'frames from the wire that could not be opened',
   },
   {
     point: samplePoints.egressFailed,
@@ -56,7 +56,7 @@ const points = [
   },
 ] as const;
 
-/** By point; undefined for what is no point. */
+/** By point; undefined for an unknown one. */
 const interfaces: readonly (number | undefined)[] = points.reduce<(number | undefined)[]>(
   (known, { point }, i) => {
     known[point] = i;
@@ -67,14 +67,14 @@ const interfaces: readonly (number | undefined)[] = points.reduce<(number | unde
 const interfaceOf = ({ point }: Sample): number => interfaces[point] ?? 0;
 
 const captured: readonly SamplePoint[] = [samplePoints.ingressFailed, samplePoints.egressFailed];
-/** As the table of drop reasons writes them, with the direction in front. */
+/** A name of the table of drop reasons, preceded by the direction. */
 const isReason = (text: string): boolean => /^(?:egress|ingress)\/[a-z][a-z0-9_]{0,63}$/.test(text);
 
-/** In 2255: the last time that a number tells to the microsecond. */
+/** In the year 2255: the last time that a number represents with microseconds. */
 const lastUs = BigInt(Number.MAX_SAFE_INTEGER);
 const longestPacket = 0xffff;
 
-/** Whether a sample that came over the bus has the form that it must have. */
+/** Whether a sample from the bus is valid. */
 export function isWellFormed(sample: Sample): boolean {
   const { flow, copy } = sample;
   const family = flow?.source.length;
@@ -87,7 +87,7 @@ export function isWellFormed(sample: Sample): boolean {
     sample.sourcePort <= 0xffff &&
     sample.destinationPort <= 0xffff &&
     (sample.rateLog2 ?? 0) <= highestSamplingLog2 &&
-    // What failed may be of no peer; whatever else is a sample has one, and no reason.
+    // A captured packet may have no peer; every other sample has a peer and no reason.
     (captured.includes(sample.point)
       ? isReason(sample.reason) && (sample.peer === '' || isNodeName(sample.peer))
       : sample.reason === '' && isNodeName(sample.peer)) &&
@@ -109,7 +109,7 @@ export const samplesHeader = (node: string, snapBytes: number, version: string):
     ),
   ]);
 
-/** A whole sample as a packet of a file that began with `samplesHeader`. */
+/** A valid sample as a packet of a file that began with `samplesHeader`. */
 export function packetOf(sample: Sample): Packet {
   const index = interfaceOf(sample);
   const { name, flag } = points[index] as (typeof points)[number];
@@ -127,15 +127,15 @@ export function packetOf(sample: Sample): Packet {
 }
 
 /**
- * Renders samples as JSON lines. One instance remembers the last second and the addresses that it met, because
- * neighbours share them.
+ * Renders samples as JSON lines. An instance caches the last second and the addresses that it rendered, because consecutive
+ * samples share them.
  */
 export class LineWriter {
   #second = -1;
   #date = '';
   readonly #addresses = new Map<string, string>();
 
-  /** The line of a whole sample, ASCII, ended by a newline. */
+  /** The line of a valid sample in ASCII, with its newline. */
   line(sample: Sample): string {
     const { name, direction } = points[interfaceOf(sample)] as (typeof points)[number];
     const { flow, sourcePort, destinationPort, rateLog2 } = sample;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is wrong with a service now: one line for each part, with the time since when.
+// The current faults of a service: one message for each part, with the time of its beginning.
 import type { Health } from '../../../proto/gen/bus.js';
 import { unixMs } from '../process/clock.js';
 
@@ -7,8 +7,8 @@ export class FaultList {
   readonly #faults = new Map<string, Health>();
 
   /**
-   * A part is wrong until it is cleared. @param message also says what to do.
-   * @returns whether that is new, or its message is.
+   * Reports a fault of a part, which lasts until it is cleared. @param message with the remedy.
+   * @returns whether the fault or its message is new.
    */
   set(part: string, message: string): boolean {
     const known = this.#faults.get(part);
@@ -17,7 +17,7 @@ export class FaultList {
     return true;
   }
 
-  /** @returns whether it was wrong. */
+  /** @returns whether the part had a fault. */
   clear(part: string): boolean {
     return this.#faults.delete(part);
   }

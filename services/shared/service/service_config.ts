@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every service's slice of the node file holds.
+// The part of the node file that every service needs.
 import { type AuditSlice, auditSliceOf } from '../audit/trail.js';
 import { readPassword } from '../bus/secret.js';
 import type { NodeConfig } from '../config/config.js';

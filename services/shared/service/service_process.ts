@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A service as a process, the same for all of them: `main.js --config FILE`. A failure to start is one line with
-// its code and exit status 1, and so is a service that ends by itself. SIGTERM and SIGINT stop it in order; SIGHUP,
-// SIGUSR1 and SIGUSR2 do nothing.
+// A service as a process, the same for all services: `main.js --config FILE`. A failure to start is one log line with its
+// code and exit status 1, and so is a service that fails later. SIGTERM and SIGINT stop it in order; SIGHUP, SIGUSR1 and
+// SIGUSR2 have no effect.
 import { parseArgs } from 'node:util';
 import { loadConfig, type NodeConfig } from '../config/config.js';
 import type { Service } from '../contracts.js';
@@ -11,14 +11,14 @@ import { endWithParent, onDroppedLines, reportToParent } from '../process/parent
 import { type Dropped, dropPrivileges } from '../process/privileges.js';
 import { ignoreSignals } from '../process/signals.js';
 
-/** How long a process that ends waits until its last lines are read. */
+/** How long a process that ends waits for its last lines to be read. */
 const lastLinesMs = 500;
 
 /** A service that runs. */
 export interface RunningService {
   /** Resolves once the bus is connected and has every handler. */
   joined: Promise<void>;
-  /** Resolves to why it ended by itself; absent where it never does. */
+  /** Resolves to the error with which it failed; absent if it cannot fail. */
   failed?: Promise<PspError>;
   stop(): Promise<void>;
 }
@@ -26,7 +26,7 @@ export interface RunningService {
 /** @param drop drops privileges for good; called once nothing is left that needs them. @throws PspError */
 export type StartService = (node: NodeConfig, log: Logger, drop: () => Dropped) => Promise<RunningService>;
 
-/** Runs a service until it is told to stop; then the process ends. Call it once, from main. */
+/** Runs a service until a signal or a failure ends it; then the process ends. Call it once, from main. */
 export async function runService(service: Service, start: StartService): Promise<void> {
   let log = createLogger(service, '', 'info');
   const end = async (error: PspError, message: string): Promise<never> => {

@@ -28,11 +28,11 @@ import { version } from '../process/version.js';
 import { within } from '../process/within.js';
 import type { ServiceConfig } from './service_config.js';
 
-/** What a service reports of its own at one moment, beside what all services report. */
+/** What a service adds at one moment to the report that all services have in common. */
 export interface OwnReport<S extends Service> {
-  /** What is wrong, and what to do. */
+  /** Its faults, with their remedies. */
   health: Health[];
-  /** By their names in docs/operations.md. */
+  /** Counters with their names in docs/operations.md. */
   counters: Counter[];
   /** Fields of its status that no other service has. */
   status: Omit<StatusOf<S>, keyof ServiceStatus>;
@@ -43,7 +43,7 @@ export interface OwnReport<S extends Service> {
 export interface RuntimeOptions {
   /** Called when the bus connects and disconnects. */
   onBusState?: (connected: boolean) => void;
-  /** Recorded with the start. */
+  /** Recorded in `service.started`. */
   epoch?: string;
 }
 
@@ -61,7 +61,7 @@ export class ServiceRuntime<S extends Service> {
   #stats: NodeJS.Timeout | undefined;
   #isLeaving = false;
 
-  /** Neither connects anything nor waits. Call it while still root. @throws PspError FILE_UNWRITABLE */
+  /** Connects to nothing and does not wait. Call it while still root. @throws PspError FILE_UNWRITABLE */
   constructor(
     private readonly service: S,
     private readonly config: ServiceConfig,
@@ -103,8 +103,8 @@ export class ServiceRuntime<S extends Service> {
   }
 
   /**
-   * Connects to the bus, without waiting for it; from then on answers with reports and publishes one each second.
-   * @returns what resolves once the bus is connected and has every handler; never, if it was left before.
+   * Connects to the bus without waiting for it; from then on answers queries with reports and publishes one each second.
+   * @returns a promise that resolves once the bus is connected and has every handler; never if the service stops before.
    */
   join(report: () => OwnReport<S>): Promise<void> {
     const contract: RequestContract<StatusQuery, StatusOf<S>> = statusContracts[this.service];
@@ -126,12 +126,12 @@ export class ServiceRuntime<S extends Service> {
     }
   }
 
-  /** The last event of the audit. */
+  /** Records the last event of the audit and closes it. */
   async endAudit(reason: 'asked' | 'failed'): Promise<void> {
     await within(auditEndMs, this.audit.end(reason, publishMs));
   }
 
-  /** Ends the audit, then leaves the bus: handlers finish, and what is queued is sent. */
+  /** Ends the audit, then leaves the bus: handlers finish, and queued messages are sent. */
   async leave(): Promise<void> {
     this.#isLeaving = true;
     clearInterval(this.#stats);

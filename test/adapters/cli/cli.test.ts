@@ -543,7 +543,7 @@ describe('psp rotate', () => {
     });
     expect(await psp('rotate')).toBe(3);
     expect(stderr).toBe(
-      'psp: ROTATION_PENDING: the last rotation is not over: 2 flows unanswered, 300 ms of drain left; try again later\n',
+      'psp: ROTATION_PENDING: the last rotation is not complete: 2 flows unanswered, 300 ms of drain left; try again later\n',
     );
     expect(await psp('rotate', '--json')).toBe(3);
     expectSchema('rotate', json());
@@ -629,7 +629,7 @@ describe('psp sampling', () => {
     expect(await psp('sampling', 'off')).toBe(3);
     expect(stdout).toBe('');
     expect(stderr).toBe(
-      'psp: ENGINE_BUSY: the engine takes no more commands at the moment; try again later\n',
+      'psp: ENGINE_BUSY: the queue of commands to the engine is full at the moment; try again later\n',
     );
   });
 });

@@ -179,7 +179,7 @@ describe('wrong usage', () => {
   it.each([
     ['no input', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a capture/],
     ['a folder', '.', /^FILE_UNREADABLE: \. cannot be read \(EISDIR\); name a capture/],
-    ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is no whole capture: it is empty$/],
+    ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is not a complete capture file: it is empty$/],
     ['a text', 'text', /^CAPTURE_MALFORMED: text .* its first octets are 50 43 41 50/],
     ['a cut file', 'cut', /^CAPTURE_MALFORMED: cut .* after frame 2 it ends in the middle .*editcap/],
   ])('%s', async (_, input, told) => {
@@ -246,7 +246,7 @@ describe('wrong usage', () => {
     const all = [sealed[0], sealed[2], wrong].map((octets) => ({ octets: octets as Buffer }));
     writeFileSync(path('wrong'), writeCapture(all));
     const line = await refused(['decrypt', '--in', 'wrong', '--out', 'back', ...keys], 1);
-    expect(line).toMatch(/^FRAME_NOT_DECRYPTED: frame 3 of wrong does not open: its ICV is wrong/);
+    expect(line).toMatch(/^FRAME_NOT_DECRYPTED: frame 3 of wrong cannot be decrypted: its ICV is wrong/);
   });
 
   it('a truncated frame', async () => {

@@ -111,7 +111,7 @@ describe('wrong usage', () => {
   it.each([
     ['no capture', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a capture/],
     ['a folder', '.', /^FILE_UNREADABLE: .* cannot be read \(EISDIR\); name a capture/],
-    ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is no whole capture: it is empty$/],
+    ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is not a complete capture file: it is empty$/],
     ['a cut file', 'cut', /^CAPTURE_MALFORMED: cut .* it ends in the middle .*editcap/],
   ])('%s', async (_, file, told) => {
     writeFileSync(path('empty'), '');

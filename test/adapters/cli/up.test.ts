@@ -379,7 +379,7 @@ describe('psp up', () => {
     expect(await run(['up', '-c', join(dir, 'a/node.yaml')])).toBe(1);
     holder.close();
     expect(stderr).toBe(
-      `psp: ADDRESS_TAKEN: ${listen} is taken by another process; free it or change bus.listen\n`,
+      `psp: ADDRESS_TAKEN: ${listen} is in use by another process; free it or change bus.listen\n`,
     );
     expect(statSync(join(dir, 'state'), { throwIfNoEntry: false })).toBeUndefined();
   });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the dataplane says of itself when its numbers change: passing trouble is told for a while, not for ever.
+// Faults that follow from the dataplane's counters: temporary trouble is reported for a while.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Engine, EngineInfo } from '../../../services/dataplane/adapters/engine.js';
 import { Report } from '../../../services/dataplane/adapters/report.js';
@@ -35,27 +35,29 @@ describe('a loss of events', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance', 'Date', 'hrtime'] }));
   afterEach(() => void vi.useRealTimers());
 
-  it('is told until a minute went by without another', () => {
+  it('is reported until a minute has passed without another', () => {
     const { values, report, health } = reportOf();
     expect(health()).toEqual([]);
     values.eventsLost = 3n;
     report.read();
     vi.advanceTimersByTime(59_000);
-    expect(health()).toEqual(['events: 3 receive SPIs ended before their first packet could be told']);
+    expect(health()).toEqual(['events: 3 receive SPIs ended before their first packet could be reported']);
     values.eventsLost = 4n;
-    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be told']);
+    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be reported']);
     vi.advanceTimersByTime(59_000);
-    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be told']);
+    expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be reported']);
     vi.advanceTimersByTime(1000);
     expect(health()).toEqual([]);
   });
 });
 
-describe('misses that the engine cannot tell', () => {
-  it('are shown as long as they wait', () => {
+describe('misses that the engine cannot report yet', () => {
+  it('are reported as long as they wait', () => {
     const { values, health } = reportOf();
     values.missesWaiting = 2n;
-    expect(health()).toEqual(['misses: 2 flows wait to be told']);
+    expect(health()).toEqual([
+      'misses: 2 flows wait for a key exchange: new flows arrive faster than they are processed',
+    ]);
     values.missesWaiting = 0n;
     expect(health()).toEqual([]);
   });

@@ -160,7 +160,7 @@ describe('a sampler', () => {
     await counts(0, 10_000, 0);
     const { health } = await status();
     expect(health.map(({ part, message }) => `${part}: ${message}`)).toEqual([
-      "samples: 10000 samples found no sampler to take them in the last minute; see the sampler's log",
+      "samples: no sampler accepted 10000 samples in the last minute; see the sampler's log",
     ]);
     const taker = await sampler();
     await until('samples arrive', async () => {
@@ -186,7 +186,7 @@ describe('a sampler', () => {
     release();
     stuck.answers = Promise.resolve();
     await counts(256, 10_240 - windowed + 768, windowed);
-    expect((await status()).health[0]?.message).toMatch(/^11008 samples found no sampler/);
+    expect((await status()).health[0]?.message).toMatch(/^no sampler accepted 11008 samples/);
     rig.engine.sample(sampleColumns({ count: 1024, from: 1 }));
     await counts(1280, 10_240 - windowed + 768, windowed);
   });

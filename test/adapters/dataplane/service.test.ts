@@ -84,7 +84,7 @@ describe('the dataplane', () => {
     expect(answer).toMatchObject({ code: '', epoch: rig.keyexchange.epoch });
     expect(rig.keyexchange.openAnswer(request, answer)).toHaveLength(2);
     const other = rig.keyexchange.acceptOf(request.flows, request.egress);
-    expect(() => rig.keyexchange.openAnswer(other, answer)).toThrow('seal does not open');
+    expect(() => rig.keyexchange.openAnswer(other, answer)).toThrow('the seal cannot be opened');
     expect(rig.engine.called('install').map(({ about }) => about)).toEqual([
       { count: 2, rows: [0, 1], peer: 0 },
     ]);
@@ -400,7 +400,7 @@ describe('the dataplane', () => {
     rig.engine.tell({ ...wire, mtu: 9000, usedMtu: 1600 });
     expect(await told()).toEqual({
       ...well,
-      health: [expect.stringMatching(/^MTU_NEEDS_RESTART: net_null1 has MTU 9000 now, but 1600.*restart/)],
+      health: [expect.stringMatching(/^MTU_NEEDS_RESTART: net_null1 now has MTU 9000, but .*1600.*restart/)],
     });
     rig.engine.tell({ ...wire, mac: Uint8Array.of(2, 0, 0, 0, 0, 2) });
     expect(await told()).toEqual({ ...well, mac: '02:00:00:00:00:02' });

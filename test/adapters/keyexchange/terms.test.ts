@@ -111,7 +111,7 @@ describe('two sides that disagree', () => {
     a.dataplane.version = version;
     expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', refusal: 'PEER_REFUSED' });
     expect(a.linesOf('PEER_REFUSED')[0]?.err).toContain(
-      `VERSION_NOT_SPOKEN: none of the PSP versions ${offered} is spoken here, only ${spoken}`,
+      `VERSION_NOT_SPOKEN: none of the PSP versions ${offered} is allowed here, only ${spoken}`,
     );
     expect(b.linesOf('VERSION_NOT_SPOKEN')[0]).toMatchObject({ peer: 'a' });
     expect([a.dataplane.installs, b.dataplane.accepts]).toEqual([[], []]);
@@ -159,7 +159,7 @@ describe('a peer without modes', () => {
     expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', flows: [flow], refusal: 'MODE_MISMATCH' });
     expect(fake.requests.at(-1)?.tunnels[0]?.reverseParams?.mode).toBe(2);
     expect(a.linesOf('MODE_MISMATCH')[0]?.err).toBe(
-      'peer b offers tunnel mode, the mode with it is transport here',
+      'peer b offers tunnel mode, but its mode is transport here',
     );
     expect((await a.status()).peers).toMatchObject([{ breaker: 'closed', failed: 0n }]);
     expect(a.dataplane.installs).toEqual([]);

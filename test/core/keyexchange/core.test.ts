@@ -340,7 +340,7 @@ describe('a request of a peer', () => {
       expect(codeOf(() => acceptanceOf(offering(mode), of, rules))).toBe('MODE_MISMATCH');
     }
     expect(() => acceptanceOf(offering(undefined), transport, rules)).toThrow(
-      'peer b offers tunnel mode, the mode with it is transport here',
+      'peer b offers tunnel mode, but its mode is transport here',
     );
   });
 
