@@ -127,8 +127,8 @@ it(`has every event once and in order, though each nats-server dies ${kills} tim
   };
   const forth = pairs.map(([from, to]) => `${from} ${to}`);
   const back = pairs.map(([from, to]) => `${to} ${from}`);
-  const a = await until('a has told all', () => told(net.a, forth, 1), 120_000, 500);
-  const b = await until('b has told all', () => told(net.b, back, 2), 120_000, 500);
+  const a = await until('the audit of a has all events', () => told(net.a, forth, 1), 120_000, 500);
+  const b = await until('the audit of b has all events', () => told(net.b, back, 2), 120_000, 500);
 
   for (const [events, tunnels] of [
     [a, forth],
@@ -164,7 +164,7 @@ it('continues after the whole node was restarted, and has the end of each servic
   await net.a.stop();
   await net.a.start();
   const after = await until(
-    'the new start is told',
+    'the audit has the new start',
     async () => {
       const events = await eventsOf(net.a);
       return ofType(events, 'service.started').length === 8 && events;

@@ -144,13 +144,13 @@ describe.each([
     }
 
     /** Sends it to gateway a until the gateway has received it. */
-    async function say(message: Buffer, heard: string): Promise<void> {
+    async function say(message: Buffer, received: string): Promise<void> {
       const count = async () => {
         const { drops, values } = await net.a.numbers();
-        return (values[heard] ?? 0) + (drops[heard] ?? 0);
+        return (values[received] ?? 0) + (drops[received] ?? 0);
       };
       const before = await count();
-      await until(`gateway a counts ${heard}`, async () => {
+      await until(`gateway a counts ${received}`, async () => {
         await sendFrames(net.wire, 'to-a', [message], `${net.folder}/message`, 1);
         return (await count()) > before;
       });

@@ -130,16 +130,19 @@ describe('many tunnels', () => {
         send(net.host2.namespace, plan(2, pairs, 1, from)),
       ]);
     await both(0);
-    await until('the first have arrived', () => left.heard.length >= pairs && right.heard.length >= pairs);
+    await until(
+      'the first have arrived',
+      () => left.received.length >= pairs && right.received.length >= pairs,
+    );
     await new Promise((resolve) => setTimeout(resolve, 10_000));
     await both(1);
     await until(
       'the second have arrived',
-      () => left.heard.length >= 2 * pairs && right.heard.length >= 2 * pairs,
+      () => left.received.length >= 2 * pairs && right.received.length >= 2 * pairs,
     );
-    for (const heard of [left.heard, right.heard]) {
-      expect(heard.length).toBe(2 * pairs);
-      expect(new Set(heard.map(({ text }) => text)).size).toBe(2 * pairs);
+    for (const received of [left.received, right.received]) {
+      expect(received.length).toBe(2 * pairs);
+      expect(new Set(received.map(({ text }) => text)).size).toBe(2 * pairs);
     }
     const [a, b] = await Promise.all([net.a.numbers(), net.b.numbers()]);
     expect(newDrops({ ...a, drops: {} }, a)).toEqual({});

@@ -166,19 +166,19 @@ describe('bypass', () => {
 describe('a packet of another flow under a valid SPI', () => {
   const port = 7401;
   /** The packets that a host receives when the peer sends one of another flow, then one of the right flow. */
-  async function heard(into: 'a' | 'b') {
+  async function received(into: 'a' | 'b') {
     const way = await keysInto(net, into);
     const listener = await Listener.start((into === 'a' ? net.host1 : net.host2).namespace, port);
     const before = await way.into.numbers();
     const frames = [sealed(way, way.other, port, 'another flow'), sealed(way, way.agreed, port, 'agreed')];
     await sendOnce(net.wire, way.port, frames);
-    await until('the agreed flow has arrived', () => listener.heard.some(({ text }) => text === 'agreed'));
+    await until('the agreed flow has arrived', () => listener.received.some(({ text }) => text === 'agreed'));
     await listener.stop();
-    return { way, before, after: await way.into.numbers(), heard: listener.heard };
+    return { way, before, after: await way.into.numbers(), received: listener.received };
   }
 
   it('is admitted with `ingressAcl: false`, and counted', async () => {
-    const { way, before, after, heard: datagrams } = await heard('a');
+    const { way, before, after, received: datagrams } = await received('a');
     expect(datagrams).toEqual([
       { from: way.other, text: 'another flow' },
       { from: way.agreed, text: 'agreed' },
@@ -188,7 +188,7 @@ describe('a packet of another flow under a valid SPI', () => {
   });
 
   it('is dropped by default', async () => {
-    const { way, before, after, heard: datagrams } = await heard('b');
+    const { way, before, after, received: datagrams } = await received('b');
     expect(datagrams).toEqual([{ from: way.agreed, text: 'agreed' }]);
     expect(grew(before, after, 'aclBypassed')).toBe(0);
     expect(dropped(before, after, 'ingress/acl_miss')).toBe(1);

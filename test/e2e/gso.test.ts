@@ -57,15 +57,15 @@ describe.each([
     'carries the datagrams of one send (USO) one by one over IPv%s',
     async (family) => {
       const to = family === 4 ? net.host2.v4 : net.host2.v6;
-      const heard = await datagramsOfOneSend(net.host1.namespace, net.host2.namespace, to, {
+      const received = await datagramsOfOneSend(net.host1.namespace, net.host2.namespace, to, {
         size: 1000,
         length: 20_500,
         sends: 10,
       });
-      expect(heard.lengths).toEqual(
+      expect(received.lengths).toEqual(
         Array.from({ length: 10 }, () => [...Array.from({ length: 20 }, () => 1000), 500]).flat(),
       );
-      expect(heard.equal).toBe(true);
+      expect(received.equal).toBe(true);
     },
   );
 });

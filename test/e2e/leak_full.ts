@@ -170,4 +170,4 @@ const repeated = (frames: Buffer[], count: number): Buffer[] =>
 
 /** Once its main thread has processed the backlog. */
 const settled = (gateway: Gateway): Promise<Numbers> =>
-  until('it tells numbers again', () => gateway.numbers().catch(() => undefined), 90_000);
+  until('it reports its counters again', () => gateway.numbers().catch(() => undefined), 90_000);

@@ -59,7 +59,7 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
     const bufferMib = options.long ? 256 : 64;
     captures.set(port, await net.capture(port, { at: [net.wire, port], bufferMib }));
   }
-  const heard = await net.capture('host2', {
+  const received = await net.capture('host2', {
     at: [net.host2.namespace, hostInterface],
     filter: 'inbound and src net 10.1.0.0/24',
   });
@@ -81,7 +81,7 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
     full.push(await troubles(net, troubled, (name) => phase(`${name}, at ${node}`), options));
   }
   const sent = await end(net, senders, phase);
-  const arrived = await markedIn(heard);
+  const arrived = await markedIn(received);
   phase('control');
   await control(net);
   const wire = {} as LeakResult['wire'];

@@ -86,7 +86,7 @@ const logged = (): Change[] =>
 async function brings(work: () => unknown, ...changes: Change[]): Promise<void> {
   const [before, loggedBefore] = [(await audited()).length, logged().length];
   await work();
-  await until('auditors were told', async () => (await audited()).length >= before + changes.length);
+  await until('the audit has the changes', async () => (await audited()).length >= before + changes.length);
   const plain = ({ what, from, to }: Change) => ({ what, from, to });
   expect((await audited()).slice(before).map(plain)).toEqual(changes);
   expect(logged().slice(loggedBefore).map(plain)).toEqual(changes);
@@ -205,7 +205,7 @@ describe('an interface that is removed and created again', () => {
       { what: 'state', from: 'up', to: 'down' },
       { what: 'state', from: 'down', to: 'removed' },
     );
-    const line = await until('psp up tells that a service ended', () =>
+    const line = await until('psp up logs that a service ended', () =>
       net.a
         .log()
         .split('\n')

@@ -60,7 +60,7 @@ describe('monitoring', () => {
     }
     expect(values['psp_peer_last_key_timestamp_seconds{peer="b"}']).toBeGreaterThan(beforeSeconds - 1);
     expect(values['psp_dropped_packets_total{direction="egress",reason="no_answer"}']).toBe(0);
-    await until('the peer tells of its answer', async () => {
+    await until('the peer counts its answer', async () => {
       return startingWith(await series(net.b), 'psp_answer_duration_seconds_count') === 1;
     });
     expect(startingWith(values, 'psp_service_events_total{service="stats",name="rowsLeftOut"')).toBe(0);
@@ -81,7 +81,7 @@ describe('monitoring', () => {
     );
     const node = (values: Record<string, number>) =>
       Object.entries(values).filter(([key]) => !/^process_|service="stats"/.test(key));
-    await until('both have heard of both and say the same', async () => {
+    await until('both replicas have the reports of both and agree', async () => {
       const [here, there] = await Promise.all([series(net.a, first), series(net.a, second)]);
       const replicas = 'psp_service_replicas{service="stats"}';
       if (here[replicas] !== 2 || there[replicas] !== 2) return false;

@@ -41,17 +41,17 @@ describe('a host that changes its MAC address silently', () => {
 
   /** Sends until one of the datagrams of either family has arrived. */
   async function reach(): Promise<void> {
-    const known = listener.heard.length;
+    const known = listener.received.length;
     const ends = ['10.1.0.2', 'fd00:1::2'];
     await until('datagrams of both families arrive', async () => {
       const rows = [net.host2.v4, net.host2.v6].map((destination) => ({ destination, port, count: 5 }));
       await send(net.host1.namespace, rows, 50);
-      const from = listener.heard.slice(known).map((datagram) => datagram.from);
+      const from = listener.received.slice(known).map((datagram) => datagram.from);
       return ends.every((end) => from.some((address) => address.startsWith(end)));
     });
   }
 
-  it('is probed at its old address and then resolved anew, in both families', async () => {
+  it('is probed at its old address and then resolved again, in both families', async () => {
     await reach();
     const host = net.host2.namespace;
     const [link] = JSON.parse(host.ip('-json', 'link', 'show', 'dev', hostInterface)) as [

@@ -71,10 +71,10 @@ describe.each([
     if (missing !== undefined) skip(`the kernel makes no VXLAN device: ${missing}`);
     const { namespace } = net.host1;
     const sends = { size: 1000, length: 20_500, sends: 5 };
-    const heard = await datagramsOfOneSend(namespace, net.host2.namespace, inner[family], sends);
-    expect(heard.lengths).toEqual(
+    const received = await datagramsOfOneSend(namespace, net.host2.namespace, inner[family], sends);
+    expect(received.lengths).toEqual(
       Array.from({ length: 5 }, () => [...Array.from({ length: 20 }, () => 1000), 500]).flat(),
     );
-    expect(heard.equal).toBe(true);
+    expect(received.equal).toBe(true);
   });
 });

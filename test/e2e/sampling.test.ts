@@ -54,9 +54,9 @@ async function deliver(count: number, port: number): Promise<void> {
   for (let from = 0; from < count; from += part) {
     const now = Math.min(part, count - from);
     await send(net.host1.namespace, [{ destination: net.host2.v4, port, count: now, from }]);
-    await until('all have arrived', () => listener.heard.length >= from + now);
+    await until('all have arrived', () => listener.received.length >= from + now);
   }
-  const numbers = listener.heard.map(({ text }) => Number(text.split(' ')[2]));
+  const numbers = listener.received.map(({ text }) => Number(text.split(' ')[2]));
   expect(numbers).toEqual(Array.from({ length: count }, (_, i) => i));
   await listener.stop();
 }
@@ -70,7 +70,7 @@ describe('a sampled packet', () => {
     const wire = await net.capture('all', { filter: 'udp dst port 1000 and src host 192.0.2.1' });
     await deliver(200, 7100);
     await wire.stop();
-    const [sealed, opened] = await until('both samplers have told all', () => {
+    const [sealed, opened] = await until('both samplers have written all samples', () => {
       const lines = [linesOf(net.a, 7100), linesOf(net.b, 7100)];
       return lines.every(({ length }) => length >= 200) && lines;
     });
@@ -97,12 +97,12 @@ describe('a sampled packet', () => {
     expect(onWire).toBeLessThan(343);
     for (const i of [0, 1]) {
       const [was, is] = [before[i], after[i]];
-      if (was === undefined || is === undefined) throw new Error('a gateway told no numbers');
+      if (was === undefined || is === undefined) throw new Error('a gateway reported no counters');
       expect(grew(was, is, 'samplesTaken')).toBe(onWire);
       expect(grew(was, is, 'samplesLost')).toBe(0);
       expect(newDrops(was, is)).toEqual({});
     }
-    const told = await until('both samplers have told all', () => {
+    const told = await until('both samplers have written all samples', () => {
       const lines = [linesOf(net.a, 7104).length, linesOf(net.b, 7104).length];
       return lines[0] === lines[1] && lines;
     });
@@ -167,7 +167,7 @@ describe.each([
         const source = `10.1.0.${100 + i}`;
         expect((await ping(net.host1.namespace, `10.2.0.${100 + i}`, { source })).received).toBe(1);
       }
-      await until('samples are missed, and it is told', async () => {
+      await until('missing samples are counted and reported', async () => {
         const now = await net.a.numbers();
         const told = now.health.some((line) => /^samples: no sampler accepted [1-9]\d* samples/.test(line));
         return told && untakenSince(before[0], now) > 0;

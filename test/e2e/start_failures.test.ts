@@ -354,7 +354,7 @@ it('starts once all faults are corrected', async () => {
   await net.a.stop();
 });
 
-it('leaves its fence in place when it is stopped, until it is told to remove it', async () => {
+it('leaves its fence in place when it is stopped, until the operator removes it', async () => {
   const ruleset = () => net.a.namespace.run('nft', 'list', 'ruleset');
   expect(ruleset()).toContain('veth-wire');
   const { code, stdout, stderr } = await net.a.psp('fence', 'remove', '--json');

@@ -130,7 +130,7 @@ export class Listener {
   }
 
   /** The datagrams that arrived so far, in order. */
-  get heard(): Datagram[] {
+  get received(): Datagram[] {
     return this.#lines.slice(1).map((line) => JSON.parse(line) as Datagram);
   }
 

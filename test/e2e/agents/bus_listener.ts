@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs in a gateway's namespace: connects to its bus as one user, subscribes to each given subject, and reports which
-// subscriptions are permitted. Arguments: user, password, subjects. Prints one JSON line: { connected, heard:
+// subscriptions are permitted. Arguments: user, password, subjects. Prints one JSON line: { connected, received:
 // [subject], refused: [subject] }.
 import { connect, type NatsConnection } from 'nats';
 
@@ -21,8 +21,8 @@ for (const subject of subjects) {
 }
 await connection?.flush();
 await new Promise((resolve) => setTimeout(resolve, 200));
-const heard = connection === undefined ? [] : subjects.filter((subject) => !refused.has(subject));
+const received = connection === undefined ? [] : subjects.filter((subject) => !refused.has(subject));
 process.stdout.write(
-  `${JSON.stringify({ connected: connection !== undefined, heard, refused: [...refused] })}\n`,
+  `${JSON.stringify({ connected: connection !== undefined, received, refused: [...refused] })}\n`,
 );
 await connection?.close();
