@@ -104,3 +104,18 @@ describe('links of the documentation', () => {
     expect(broken).toEqual([]);
   });
 });
+
+describe('source files named in the documentation', () => {
+  it('exist, by their path or their name', () => {
+    const known = files();
+    const missing = files()
+      .filter((path) => path.endsWith('.md') && path !== 'CHANGELOG.md')
+      .flatMap((path) =>
+        [...read(path).matchAll(/`([\w./-]+\.(?:h|cc|ts|sh|py|lua|proto))`/g)]
+          .map(([, name]) => name as string)
+          .filter((name) => !known.some((file) => file === name || file.endsWith(`/${name}`)))
+          .map((name) => `${path} names ${name}`),
+      );
+    expect(missing).toEqual([]);
+  });
+});
