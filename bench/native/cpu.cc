@@ -77,10 +77,8 @@ int run(bool busy, char** interfaces) {
   config.busy_polling = busy;
   config.unsecured.device = interfaces[0];
   config.secured.device = interfaces[1];
-  const auto aead = Plant::fastest();
   const auto engine = make_software_engine();
-  const EngineInfo info = engine->start(
-      config, *aead, 0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)));
+  const EngineInfo info = engine->start(config);
   auto command = std::make_unique<Command>();
   EgressKey key = egress_key(5);
   key.mac = kPeerMac;

@@ -105,11 +105,11 @@ void measure_changes(Plant& plant, uint32_t flows) {
 
 void measure_offers() {
   Plant plant(kOffers);
-  std::vector<AdmitCommand> commands;
+  std::vector<OfferCommand> commands;
   for (uint32_t at = 0; at < kOffers; at += kAtOnce) commands.push_back(plant.admit_of(at, at + kAtOnce, 0));
   const double before = resident();
   const double ns = ns_per(kOffers, [&] {
-    for (AdmitCommand& command : commands) plant.obey(std::move(command));
+    for (OfferCommand& command : commands) plant.obey(std::move(command));
   });
   Line("flows")
       .text("what", "offers")

@@ -111,10 +111,8 @@ class Plant {
   // With capacity for this many flows, none of which is installed yet.
   explicit Plant(uint32_t max_flows, uint32_t lcores = 1)
       : aead(fastest()), config(plant_config(max_flows, lcores)) {
-    worker =
-        std::make_unique<Worker>(config, *aead, unsecured, secured, 0,
-                                 std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)),
-                                 counters, events, samples, kSeed);
+    worker = std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                      samples, kSeed);
     turn();
   }
   // The first `flows` flows have keys in both directions.
@@ -135,10 +133,13 @@ class Plant {
     install.results.resize(install.flows.size());
     return install;
   }
-  static AdmitCommand admit_of(uint32_t first, uint32_t end, uint8_t version) {
-    AdmitCommand admit;
+  static OfferCommand admit_of(uint32_t first, uint32_t end, uint8_t version) {
+    OfferCommand admit;
+    admit.version = version;
+    admit.cookies.resize(end - first);
     for (uint32_t n = first; n < end; ++n) {
-      admit.entries.push_back({nth_flow(n).reversed(), nth_spi(n), version, 0, 0});
+      admit.inbound.push_back(nth_flow(n).reversed());
+      admit.spis.push_back(nth_spi(n));
     }
     return admit;
   }
@@ -188,6 +189,7 @@ class Plant {
   Counters counters;
   SpscRing<Event> events{65536};
   SampleRing samples{8192, 128};
+  MasterKeys master_keys = test_master_keys();
   std::unique_ptr<Worker> worker;
   uint64_t now_ns = 1'000'000'000;
 

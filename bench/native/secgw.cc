@@ -72,14 +72,14 @@ int run(bool egress, const std::string& file) {
   Counters counters;
   SpscRing<Event> events(64);
   SampleRing samples(64, 128);
-  Worker worker(config, *aead, egress ? from : to, egress ? to : from, 0,
-                std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)), counters, events,
-                samples, kSeed);
+  MasterKeys keys = test_master_keys();
+  Worker worker(config, *aead, egress ? from : to, egress ? to : from, keys, counters, events, samples,
+                kSeed);
   Command install, admit;
   EgressKey key = egress_key(kSpi);
   key.mac = kPeerMac;
   install.body = InstallCommand{0, {flow("10.1.0.5", "10.2.0.7")}, {key}, std::vector<InstallResult>(1)};
-  admit.body = AdmitCommand{{{flow("10.2.0.7", "10.1.0.5"), kSpi, 0, 0, 0}}};
+  admit.body = offer_of({flow("10.2.0.7", "10.1.0.5")}, kSpi);
   const Counter& sent = (egress ? counters.secured : counters.unsecured).tx_packets;
 
   const auto begin = monotonic_ns();

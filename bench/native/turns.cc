@@ -44,10 +44,9 @@ class Turns {
   // A rotation into the slot, and turns until no SPI of the dead key is left.
   std::vector<double> rotation(uint8_t slot) {
     std::deque<std::unique_ptr<Command>> commands;
-    RotateCommand rotate;
-    rotate.slot = slot;
-    rotate.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
-    commands.push_back(of(std::move(rotate)));
+    plant_.master_keys.next_slot = slot;
+    plant_.master_keys.next = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
+    commands.push_back(of(RotateCommand{}));
     std::vector<double> ns = with(std::move(commands));
     while (plant_.worker->receive_spis.any_due()) ns.push_back(turn());
     return ns;
@@ -80,8 +79,8 @@ class Turns {
   std::deque<std::unique_ptr<Command>> offers(uint32_t slot_bit) {
     std::deque<std::unique_ptr<Command>> commands;
     for (uint32_t first = 0; first < flows_; first += kAtOnce) {
-      AdmitCommand admit = Plant::admit_of(first, std::min(flows_, first + kAtOnce), 0);
-      for (AdmitCommand::Entry& entry : admit.entries) entry.spi |= slot_bit;
+      OfferCommand admit = Plant::admit_of(first, std::min(flows_, first + kAtOnce), 0);
+      for (uint32_t& spi : admit.spis) spi |= slot_bit;
       commands.push_back(of(std::move(admit)));
     }
     return commands;

@@ -11,6 +11,7 @@
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   psp::OpenedKeysObject::define(env);
   exports.Set("Engine", psp::EngineObject::define(env));
+  exports.Set("engines", psp::write_kinds(env));
   exports.Set("pcapTranscode", Napi::Function::New<psp::pcap_transcode>(env, "pcapTranscode"));
   exports.Set("traceCapture", Napi::Function::New<psp::trace_capture>(env, "traceCapture"));
   exports.Set("dropReasons", psp::write_drop_reasons(env));

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only place that reads JavaScript values: value -> plain struct at the door, plain struct -> value on
-// the way out. The reading half throws TypeError wherever a value could break memory safety: wrong kinds,
-// lengths that do not fit each other, numbers out of range. It copies each buffer when it reads it, since
-// reading the next property may run code that changes the buffer.
+// JavaScript values of the engine -> plain structs at the door (by JsValue), plain structs -> values on the
+// way out.
 #pragma once
 
 #include <napi.h>
@@ -11,43 +9,44 @@
 #include <string>
 #include <vector>
 
+#include "addon/js_value.h"
 #include "engine/control/control.h"
 
 namespace psp {
 
-enum class CryptoChoice : uint8_t { kAuto, kIpsecMb, kLibcrypto };
-
 struct EngineOptions {
+  std::string kind;
   std::string node;
   SecretVector<uint8_t> bus_secret;  // 32 octets
   EngineConfig config;
-  CryptoChoice crypto = CryptoChoice::kAuto;
   Napi::Function on_events, on_samples;
 };
 
 // Wipes the caller's busSecret once it is copied.
-EngineOptions read_options(Napi::Value value);
+EngineOptions read_options(const JsValue& options);
 // The part of them that the engine itself needs.
-EngineConfig read_engine_config(Napi::Object options);
+EngineConfig read_engine_config(const JsValue& options);
 // 32 octets for each flow.
-std::vector<FlowKey> read_flows(Napi::Value value, const char* what);
+std::vector<FlowKey> read_flows(const JsValue& value);
 // Columns of one length.
-std::vector<Offer> read_offers(Napi::Value value);
-SealContext read_binding(Napi::Value value);
-Seal read_seal(Napi::Value value);
+std::vector<Offer> read_offers(const JsValue& columns);
+SealContext read_binding(const JsValue& binding);
+Seal read_seal(const JsValue& seal);
 // Numbers below `bound`.
-std::vector<uint32_t> read_rows(Napi::Value value, size_t bound);
+std::vector<uint32_t> read_rows(const JsValue& value, size_t bound);
 // Inbound flows and one SPI for each.
-WithdrawCommand read_withdraw(Napi::Value inbound, Napi::Value spis);
-Refusal read_refusal(Napi::Value value);
-// A rate as log2, or undefined: none.
-std::optional<uint8_t> read_rate(Napi::Value value, const char* what);
-// A whole number up to `highest`.
-uint64_t read_number(Napi::Value value, uint64_t highest, const char* what);
+WithdrawCommand read_withdraw(const JsValue& inbound, const JsValue& spis);
+Refusal read_refusal(const JsValue& value);
+// A rate as log2, or absent: none.
+std::optional<uint8_t> read_rate(const JsValue& value);
 // An SPI that is not reserved.
-uint32_t read_spi(Napi::Value value, const char* what);
+uint32_t read_spi(const JsValue& value);
+// By its name.
+Mode read_mode(const JsValue& value);
 
-Napi::Object write_info(Napi::Env env, const EngineInfo& info, const std::string& crypto);
+Napi::Array write_kinds(Napi::Env env);
+Napi::Object write_capabilities(Napi::Env env, const Capabilities& capabilities);
+Napi::Object write_info(Napi::Env env, const EngineInfo& info);
 Napi::Object write_offers(Napi::Env env, const SealedOffers& offers);
 Napi::Value write_results(Napi::Env env, const std::vector<InstallResult>& results);
 Napi::Array write_events(Napi::Env env, const std::vector<Event>& events);

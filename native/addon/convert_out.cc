@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "addon/convert.h"
+#include "addon/engine_kinds.h"
 #include "engine/drop_reasons.h"
 #include "engine/pipe_names.h"
 
@@ -99,6 +100,22 @@ void write_words(Napi::Object object, const std::string& words) {
   }
 }
 
+// An array of what write(row) makes of each row.
+template <typename Rows, typename Write>
+Napi::Array write_array(Napi::Env env, const Rows& rows, Write write) {
+  auto list = Napi::Array::New(env);
+  uint32_t i = 0;
+  for (const auto& row : rows) list.Set(i++, write(row));
+  return list;
+}
+
+Napi::Array write_families(Napi::Env env, const Capabilities::Families& families) {
+  std::vector<uint8_t> versions;
+  if (families.ipv4) versions.push_back(4);
+  if (families.ipv6) versions.push_back(6);
+  return write_array(env, versions, [env](uint8_t version) { return Napi::Number::New(env, version); });
+}
+
 template <typename Rows, typename Fill>
 Napi::Array write_list(Napi::Env env, const Rows& rows, Fill fill) {
   auto list = Napi::Array::New(env);
@@ -113,9 +130,29 @@ Napi::Array write_list(Napi::Env env, const Rows& rows, Fill fill) {
 
 }  // namespace
 
-Napi::Object write_info(Napi::Env env, const EngineInfo& info, const std::string& crypto) {
+Napi::Array write_kinds(Napi::Env env) {
+  return write_array(env, engine_kinds(),
+                     [env](const EngineKind& kind) { return write_text(env, kind.name); });
+}
+
+Napi::Object write_capabilities(Napi::Env env, const Capabilities& capabilities) {
+  const auto number = [env](auto value) { return Napi::Number::New(env, static_cast<double>(value)); };
   auto object = Napi::Object::New(env);
-  object.Set("crypto", crypto);
+  object.Set("versions", write_array(env, capabilities.versions, number));
+  object.Set("modes", write_array(env, capabilities.modes, number));
+  object.Set("inner", write_families(env, capabilities.inner));
+  object.Set("outer", write_families(env, capabilities.outer));
+  object.Set("samplePoints", write_array(env, capabilities.sample_points, number));
+  object.Set("cryptOffset", number(capabilities.crypt_offset));
+  object.Set("lcores", number(capabilities.lcores));
+  object.Set("maxFlows", number(capabilities.max_flows));
+  object.Set("spisPerFlow", number(capabilities.spis_per_flow));
+  return object;
+}
+
+Napi::Object write_info(Napi::Env env, const EngineInfo& info) {
+  auto object = Napi::Object::New(env);
+  object.Set("crypto", info.crypto);
   object.Set("unsecured", write_port_info(env, info.unsecured));
   object.Set("secured", write_port_info(env, info.secured));
   object.Set("wantedMtu", info.wanted_mtu);

@@ -7,6 +7,8 @@ import type { ModeName } from '../../services/shared/modes.js';
 
 /** What opening an engine needs. */
 export interface EngineOptions {
+  /** One of `Addon.engines`. */
+  kind: string;
   node: string;
   /** Random, other than that of any earlier start. */
   epoch: bigint;
@@ -114,6 +116,25 @@ export interface EngineInfo {
   secured: PortInfo;
   /** MTU of the secured port that whatever hosts send fits sealed. */
   wantedMtu: number;
+}
+
+/** What an engine can do; a node file that asks for more is refused. */
+export interface EngineCapabilities {
+  /** Of PSP. */
+  versions: number[];
+  /** `modes`. */
+  modes: number[];
+  /** IP versions of the packets of hosts. */
+  inner: number[];
+  /** IP versions of what leaves the secured port. */
+  outer: number[];
+  /** `samplePoints`. */
+  samplePoints: number[];
+  /** The highest, in 4-octet units. */
+  cryptOffset: number;
+  lcores: number;
+  maxFlows: number;
+  spisPerFlow: number;
 }
 
 export interface PortInfo {
@@ -267,6 +288,8 @@ export interface FlowPage {
  * overtakes reject with ENGINE_FAILED. From start to stop it keeps the process alive, as a listening socket does.
  */
 export interface NativeEngine {
+  /** What this engine can do on the devices that it was opened for. Before start. */
+  capabilities(): EngineCapabilities;
   /** Opens ports, starts polling. Rejects with a `code` of services/shared/errors.ts and its `data`. */
   start(): Promise<EngineInfo>;
   stop(): Promise<void>;

@@ -10,8 +10,8 @@
 #include <memory>
 #include <utility>
 
+#include "addon/engine_kinds.h"
 #include "addon/opened_keys_object.h"
-#include "engine/software/software_engine.h"
 #include "engine/start_thread.h"
 
 namespace psp {
@@ -32,18 +32,6 @@ void halt_one(void* engine) {
 
 void halt_all() {
   for (EngineObject* engine : alive) engine->halt();
-}
-
-std::unique_ptr<Aead> make_aead(CryptoChoice choice) {
-  std::unique_ptr<Aead> aead;
-  if (choice != CryptoChoice::kLibcrypto) aead = make_aead_ipsec_mb();
-  if (aead) return aead;
-  if (choice == CryptoChoice::kIpsecMb) {
-    throw EngineError{"ENGINE_FAILED", "",
-                      "libipsec-mb does not run on this processor or was not there at build time; install "
-                      "libipsec-mb-dev and build again, or set engine.crypto to auto"};
-  }
-  return make_aead_libcrypto();
 }
 
 uint64_t unix_seconds() {
@@ -74,7 +62,8 @@ Napi::Value write_nothing(Napi::Env env, std::monostate) {
 Napi::Function EngineObject::define(Napi::Env env) {
   return DefineClass(
       env, "Engine",
-      {InstanceMethod<&EngineObject::start>("start"), InstanceMethod<&EngineObject::stop>("stop"),
+      {InstanceMethod<&EngineObject::capabilities>("capabilities"),
+       InstanceMethod<&EngineObject::start>("start"), InstanceMethod<&EngineObject::stop>("stop"),
        InstanceMethod<&EngineObject::offer>("offer"), InstanceMethod<&EngineObject::open>("open"),
        InstanceMethod<&EngineObject::install>("install"), InstanceMethod<&EngineObject::withdraw>("withdraw"),
        InstanceMethod<&EngineObject::refuse>("refuse"), InstanceMethod<&EngineObject::remove>("remove"),
@@ -83,16 +72,14 @@ Napi::Function EngineObject::define(Napi::Env env) {
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
-  EngineOptions options = read_options(info[0]);
+  const JsValue given(info[0], "");
+  EngineOptions options = read_options(given);
+  std::unique_ptr<Engine> engine = make_engine(options.kind);
+  if (!engine) given["kind"].refuse("the name of an engine that is built in");
   on_events_ = Napi::Persistent(options.on_events);
   on_samples_ = Napi::Persistent(options.on_samples);
-  try {
-    control_ = std::make_unique<Control>(make_software_engine(), make_aead(options.crypto), Keyring(),
-                                         std::move(options.config), options.node,
-                                         std::span<const uint8_t, 32>(options.bus_secret.data(), 32));
-  } catch (const EngineError& error) {
-    throw write_error(info.Env(), error);
-  }
+  control_ = std::make_unique<Control>(std::move(engine), std::move(options.config), options.node,
+                                       std::span<const uint8_t, 32>(options.bus_secret.data(), 32));
 }
 
 EngineObject::~EngineObject() {
@@ -104,6 +91,14 @@ void EngineObject::halt() {
   if (worker_.joinable()) worker_.join();
   end_pump();
   if (phase_ != Phase::kIdle) control_->stop();
+}
+
+Napi::Value EngineObject::capabilities(const Napi::CallbackInfo& info) {
+  try {
+    return write_capabilities(info.Env(), control_->engine().capabilities(control_->config()));
+  } catch (const EngineError& error) {
+    throw write_error(info.Env(), error);
+  }
 }
 
 Napi::Value EngineObject::start(const Napi::CallbackInfo& info) {
@@ -153,7 +148,7 @@ void EngineObject::started(Napi::Env env, std::variant<EngineInfo, EngineError> 
     start_->Reject(write_error(env, *error).Value());
     return end(env);
   }
-  start_->Resolve(write_info(env, std::get<EngineInfo>(outcome), control_->crypto()));
+  start_->Resolve(write_info(env, std::get<EngineInfo>(outcome)));
   phase_ = Phase::kRunning;
   if (!stops_.empty()) begin_stop();
 }
@@ -268,18 +263,18 @@ Control& EngineObject::running(const Napi::CallbackInfo& info) {
   return *control_;
 }
 
-uint16_t EngineObject::read_peer(Napi::Value value) {
+uint16_t EngineObject::read_peer(const JsValue& value) const {
   const size_t peers = control_->config().peers.size();
-  if (peers == 0) throw Napi::TypeError::New(value.Env(), "there are no peers");
-  return static_cast<uint16_t>(read_number(value, peers - 1, "peer"));
+  if (peers == 0) value.refuse("absent, as there are no peers");
+  return value.number_of<uint16_t>(peers - 1);
 }
 
 Napi::Value EngineObject::offer(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  std::vector<FlowKey> flows = read_flows(info[0], "flows");
-  const uint16_t peer = read_peer(info[1]);
-  const auto version = static_cast<uint8_t>(read_number(info[2], kHighestVersion, "version"));
-  SealContext binding = read_binding(info[3]);
+  std::vector<FlowKey> flows = read_flows({info[0], "flows"});
+  const uint16_t peer = read_peer({info[1], "peer"});
+  const auto version = JsValue(info[2], "version").number_of<uint8_t>(kHighestVersion);
+  SealContext binding = read_binding({info[3], "binding"});
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.offer(std::move(flows), peer, version, std::move(binding),
                 settle<SealedOffers>(deferred, write_offers));
@@ -288,13 +283,13 @@ Napi::Value EngineObject::offer(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  std::vector<FlowKey> flows = read_flows(info[0], "flows");
-  std::vector<Offer> offers = read_offers(info[1]);
+  std::vector<FlowKey> flows = read_flows({info[0], "flows"});
+  std::vector<Offer> offers = read_offers({info[1], "offers"});
   if (!offers.empty() && offers.size() != flows.size()) {
     throw Napi::TypeError::New(info.Env(), "offers must be one for each flow, or none");
   }
-  SealContext binding = read_binding(info[2]);
-  const Seal seal = read_seal(info[3]);
+  SealContext binding = read_binding({info[2], "binding"});
+  const Seal seal = read_seal({info[3], "seal"});
   try {
     return OpenedKeysObject::create(
         info.Env(), control.open(std::move(flows), std::move(offers), std::move(binding), seal));
@@ -305,9 +300,9 @@ Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::install(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  OpenedKeysObject* object = OpenedKeysObject::of(info[0]);
-  const std::vector<uint32_t> rows = read_rows(info[1], object->count());
-  const uint16_t peer = read_peer(info[2]);
+  OpenedKeysObject* object = OpenedKeysObject::of({info[0], "keys"});
+  const std::vector<uint32_t> rows = read_rows({info[1], "rows"}, object->count());
+  const uint16_t peer = read_peer({info[2], "peer"});
   std::optional<OpenedKeys> keys = object->take();
   if (!keys) throw Napi::Error::New(info.Env(), "these keys were installed or released before");
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
@@ -325,7 +320,7 @@ Napi::Value EngineObject::install(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::withdraw(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  WithdrawCommand command = read_withdraw(info[0], info[1]);
+  WithdrawCommand command = read_withdraw({info[0], "inbound"}, {info[1], "spis"});
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.withdraw(std::move(command), settle<std::monostate>(deferred, write_nothing));
   return deferred.Promise();
@@ -333,10 +328,9 @@ Napi::Value EngineObject::withdraw(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::refuse(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  RefuseCommand command{
-      .flows = read_flows(info[0], "flows"),
-      .refusal = read_refusal(info[1]),
-      .hold_down_ms = static_cast<uint32_t>(read_number(info[2], UINT32_MAX, "holdDownMs"))};
+  RefuseCommand command{.flows = read_flows({info[0], "flows"}),
+                        .refusal = read_refusal({info[1], "refusal"}),
+                        .hold_down_ms = JsValue(info[2], "holdDownMs").number_of<uint32_t>()};
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.refuse(std::move(command), settle<std::monostate>(deferred, write_nothing));
   return deferred.Promise();
@@ -344,7 +338,7 @@ Napi::Value EngineObject::refuse(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::remove(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  RemoveCommand command{.flows = read_flows(info[0], "flows")};
+  RemoveCommand command{.flows = read_flows({info[0], "flows"})};
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.remove(std::move(command), settle<std::monostate>(deferred, write_nothing));
   return deferred.Promise();
@@ -364,8 +358,9 @@ Napi::Value EngineObject::rotate(const Napi::CallbackInfo& info) {
 Napi::Value EngineObject::sampling(const Napi::CallbackInfo& info) {
   Control& control = running(info);
   SamplingCommand command;
-  command.egress_log2 = read_rate(info[0], "egressLog2");
-  if (!info[1].IsUndefined()) command.peer = read_peer(info[1]);
+  command.egress_log2 = read_rate({info[0], "egressLog2"});
+  const JsValue peer(info[1], "peer");
+  if (!peer.is_absent()) command.peer = read_peer(peer);
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.sampling(command, settle<std::monostate>(deferred, write_nothing));
   return deferred.Promise();
@@ -373,8 +368,8 @@ Napi::Value EngineObject::sampling(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::flows(const Napi::CallbackInfo& info) {
   Control& control = running(info);
-  const uint64_t cursor = read_number(info[0], kCursorAtMost, "cursor");
-  const auto limit = static_cast<uint32_t>(read_number(info[1], kFlowsPerPage, "limit"));
+  const uint64_t cursor = JsValue(info[0], "cursor").number(kCursorAtMost);
+  const auto limit = JsValue(info[1], "limit").number_of<uint32_t>(kFlowsPerPage);
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   control.flows(cursor, limit, settle<FlowsCommand>(deferred, write_flow_page));
   return deferred.Promise();

@@ -37,6 +37,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   enum class Phase { kIdle, kStarting, kRunning, kStopping, kStopped };
 
   // The methods of native/addon/engine.ts.
+  Napi::Value capabilities(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value offer(const Napi::CallbackInfo& info);
@@ -52,7 +53,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
   // Throws when the engine does not run.
   Control& running(const Napi::CallbackInfo& info);
-  uint16_t read_peer(Napi::Value value);
+  uint16_t read_peer(const JsValue& value) const;
 
   // On the JavaScript thread, once the worker has done its part.
   void started(Napi::Env env, std::variant<EngineInfo, EngineError> outcome);

@@ -6,7 +6,9 @@ import type { EngineOptions, NativeEngine } from './engine.js';
 import type { TranscodeCounts, TranscodeOptions } from './pcap.js';
 import type { CaptureTrace, TraceOptions } from './trace.js';
 
-interface Addon {
+export interface Addon {
+  /** The kinds of engines that were built in: engine.kind of the node file. */
+  engines: string[];
   Engine: new (options: EngineOptions) => NativeEngine;
   /**
    * Makes one capture file into another, off the JavaScript thread. Rejects with a `code` of

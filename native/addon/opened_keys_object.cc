@@ -28,16 +28,13 @@ Napi::Object OpenedKeysObject::create(Napi::Env env, OpenedKeys keys) {
   return object;
 }
 
-OpenedKeysObject* OpenedKeysObject::of(Napi::Value value) {
-  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
-    throw Napi::TypeError::New(value.Env(), "keys must come from open()");
-  }
-  return Unwrap(value.As<Napi::Object>());
+OpenedKeysObject* OpenedKeysObject::of(const JsValue& value) {
+  return Unwrap(value.tagged(kTag, "what open() returned"));
 }
 
 OpenedKeysObject::OpenedKeysObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<OpenedKeysObject>(info) {
-  info.This().As<Napi::Object>().TypeTag(&kTag);
+  Value().TypeTag(&kTag);
 }
 
 std::optional<OpenedKeys> OpenedKeysObject::take() {

@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "addon/js_value.h"
 #include "engine/control/control.h"
 
 namespace psp {
@@ -17,7 +18,7 @@ class OpenedKeysObject : public Napi::ObjectWrap<OpenedKeysObject> {
   static void define(Napi::Env env);
   static Napi::Object create(Napi::Env env, OpenedKeys keys);
   // The object behind a value. Throws TypeError when it is none of ours.
-  static OpenedKeysObject* of(Napi::Value value);
+  static OpenedKeysObject* of(const JsValue& value);
 
   explicit OpenedKeysObject(const Napi::CallbackInfo& info);
 

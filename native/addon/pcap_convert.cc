@@ -2,8 +2,7 @@
 // In the order of native/addon/engine.ts.
 #include "addon/pcap_convert.h"
 
-#include <algorithm>
-#include <climits>
+#include <span>
 #include <string>
 
 #include "addon/convert.h"
@@ -12,49 +11,16 @@
 namespace psp {
 namespace {
 
-[[noreturn]] void refuse_type(Napi::Env env, const std::string& what, const char* expected) {
-  throw Napi::TypeError::New(env, what + " must be " + expected);
-}
-
-// The octets of a Uint8Array of that length, as they lie there.
-template <size_t length>
-std::span<uint8_t, length> read_octets(Napi::Value value, const char* what) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
-      value.As<Napi::Uint8Array>().ByteLength() != length) {
-    refuse_type(value.Env(), what, ("a Uint8Array of " + std::to_string(length) + " octets").c_str());
-  }
-  return std::span<uint8_t, length>(value.As<Napi::Uint8Array>().Data(), length);
-}
-
-std::unique_ptr<CaptureKeys> read_and_wipe_keys(Napi::Value value) {
-  const auto octets = read_master_keys(value);
-  auto keys = std::make_unique<CaptureKeys>(octets);
-  wipe(octets.data(), octets.size());
-  return keys;
-}
-
-Mode read_mode(Napi::Value value) {
-  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  if (text == "tunnel") return Mode::kTunnel;
-  if (text == "transport") return Mode::kTransport;
-  refuse_type(value.Env(), "encrypt.mode", "tunnel or transport");
-}
-
-SealOptions read_seal(Napi::Object encrypt) {
+SealOptions read_seal_options(const JsValue& encrypt) {
   SealOptions seal;
-  seal.spi = read_spi(encrypt.Get("spi"), "encrypt.spi");
-  seal.mode = read_mode(encrypt.Get("mode"));
-  seal.version = static_cast<uint8_t>(read_number(encrypt.Get("version"), 3, "encrypt.version"));
-  seal.crypt_offset =
-      static_cast<uint8_t>(read_number(encrypt.Get("cryptOffset"), kMaxCryptOffset, "encrypt.cryptOffset"));
-  const Napi::Value cookie = encrypt.Get("cookie"), outer = encrypt.Get("outer");
-  if (!cookie.IsUndefined()) seal.cookie = read_u64(cookie, "encrypt.cookie");
-  seal.iv = read_u64(encrypt.Get("iv"), "encrypt.iv");
-  if (!outer.IsUndefined()) {
-    const Napi::Object ends = read_object(outer, "encrypt.outer");
-    seal.outer = {read_address(ends.Get("source"), "encrypt.outer.source"),
-                  read_address(ends.Get("destination"), "encrypt.outer.destination")};
-  }
+  seal.spi = read_spi(encrypt["spi"]);
+  seal.mode = read_mode(encrypt["mode"]);
+  seal.version = encrypt["version"].number_of<uint8_t>(3);
+  seal.crypt_offset = encrypt["cryptOffset"].number_of<uint8_t>(kMaxCryptOffset);
+  const JsValue cookie = encrypt["cookie"], outer = encrypt["outer"];
+  if (!cookie.is_absent()) seal.cookie = cookie.u64();
+  seal.iv = encrypt["iv"].u64();
+  if (!outer.is_absent()) seal.outer = {outer["source"].octets<16>(), outer["destination"].octets<16>()};
   return seal;
 }
 
@@ -76,39 +42,16 @@ const char* code_of(CaptureFaultKind kind) {
 
 }  // namespace
 
-Napi::Object read_object(Napi::Value value, const char* what) {
-  if (!value.IsObject()) refuse_type(value.Env(), what, "an object");
-  return value.As<Napi::Object>();
-}
-
-uint64_t read_u64(Napi::Value value, const char* what) {
-  bool lossless = false;
-  const uint64_t number = value.IsBigInt() ? value.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
-  if (!lossless) refuse_type(value.Env(), what, "a bigint from 0 to 2^64 - 1");
-  return number;
-}
-
-Address read_address(Napi::Value value, const char* what) {
-  const auto octets = read_octets<16>(value, what);
-  Address address;
-  std::copy(octets.begin(), octets.end(), address.begin());
-  return address;
-}
-
-std::span<uint8_t, kMasterKeysLength> read_master_keys(Napi::Value value) {
-  return read_octets<kMasterKeysLength>(value, "masterKeys");
-}
-
-TranscodeOptions read_transcode_options(Napi::Value value) {
-  const Napi::Object options = read_object(value, "options");
+TranscodeOptions read_transcode_options(const JsValue& options) {
   TranscodeOptions result;
-  result.keys = read_and_wipe_keys(options.Get("masterKeys"));
-  result.input = static_cast<int>(read_number(options.Get("input"), INT_MAX, "input"));
-  result.output = static_cast<int>(read_number(options.Get("output"), INT_MAX, "output"));
-  result.rules.skip_bad = options.Get("skipBad").ToBoolean();
-  result.rules.strict = options.Get("strict").ToBoolean();
-  const Napi::Value encrypt = options.Get("encrypt");
-  if (!encrypt.IsUndefined()) result.seal = read_seal(read_object(encrypt, "encrypt"));
+  const SecretVector<uint8_t> keys = options["masterKeys"].secret(kMasterKeysLength);
+  result.keys = std::make_unique<CaptureKeys>(std::span<const uint8_t, kMasterKeysLength>(keys));
+  result.input = options["input"].number_of<int>();
+  result.output = options["output"].number_of<int>();
+  result.rules.skip_bad = options["skipBad"].optional_flag();
+  result.rules.strict = options["strict"].optional_flag();
+  const JsValue encrypt = options["encrypt"];
+  if (!encrypt.is_absent()) result.seal = read_seal_options(encrypt);
   return result;
 }
 

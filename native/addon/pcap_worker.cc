@@ -51,7 +51,7 @@ class PcapWorker : public Napi::AsyncWorker {
 }  // namespace
 
 Napi::Value pcap_transcode(const Napi::CallbackInfo& info) {
-  auto* const worker = new PcapWorker(info.Env(), read_transcode_options(info[0]));
+  auto* const worker = new PcapWorker(info.Env(), read_transcode_options({info[0], ""}));
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

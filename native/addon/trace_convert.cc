@@ -3,7 +3,6 @@
 #include "addon/trace_convert.h"
 
 #include <algorithm>
-#include <climits>
 #include <string>
 
 #include "addon/convert.h"
@@ -13,56 +12,25 @@
 namespace psp {
 namespace {
 
-[[noreturn]] void refuse_type(Napi::Value value, const std::string& what, const char* expected) {
-  throw Napi::TypeError::New(value.Env(), what + " must be " + expected);
-}
-
-Direction read_port(Napi::Value value) {
-  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  if (text == "unsecured") return Direction::kEgress;
-  if (text == "secured") return Direction::kIngress;
-  refuse_type(value, "port", "unsecured or secured");
-}
-
-MacAddress read_mac(Napi::Value value) {
-  const bool octets =
-      value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-  MacAddress mac;
-  if (!octets || value.As<Napi::Uint8Array>().ByteLength() != mac.size()) {
-    refuse_type(value, "mac", "a Uint8Array of 6 octets");
-  }
-  std::copy_n(value.As<Napi::Uint8Array>().Data(), mac.size(), mac.begin());
-  return mac;
-}
-
 // A list of PSP versions for each peer.
-std::vector<std::vector<uint8_t>> read_versions(Napi::Value value, size_t peers) {
-  if (!value.IsArray() || value.As<Napi::Array>().Length() != peers) {
-    refuse_type(value, "versions", "a list for each peer");
+std::vector<std::vector<uint8_t>> read_versions(const JsValue& value, size_t peers) {
+  std::vector<std::vector<uint8_t>> versions;
+  for (const JsValue& list : value.list()) {
+    std::vector<uint8_t>& of_peer = versions.emplace_back();
+    for (const JsValue& version : list.list()) of_peer.push_back(version.number_of<uint8_t>(3));
+    if (of_peer.empty()) list.refuse("a list of at least one");
   }
-  const auto lists = value.As<Napi::Array>();
-  std::vector<std::vector<uint8_t>> versions(peers);
-  for (uint32_t peer = 0; peer < peers; ++peer) {
-    const Napi::Value list = lists.Get(peer);
-    if (!list.IsArray() || list.As<Napi::Array>().Length() == 0) {
-      refuse_type(value, "versions of a peer", "a list of at least one");
-    }
-    const auto numbers = list.As<Napi::Array>();
-    for (uint32_t i = 0; i < numbers.Length(); ++i) {
-      const Napi::Value number = numbers.Get(i);
-      versions[peer].push_back(static_cast<uint8_t>(read_number(number, 3, "a version")));
-    }
-  }
+  if (versions.size() != peers) value.refuse("a list for each peer");
   return versions;
 }
 
-TraceKey read_key(Napi::Object object) {
+TraceKey read_key(const JsValue& value) {
   TraceKey key;
-  key.spi = read_spi(object.Get("spi"), "key.spi");
-  key.first_iv = read_u64(object.Get("iv"), "key.iv");
-  const Napi::Value cookie = object.Get("cookie");
-  if (!cookie.IsUndefined()) key.cookie = read_u64(cookie, "key.cookie");
-  key.outer_destination = read_address(object.Get("outerDestination"), "key.outerDestination");
+  key.spi = read_spi(value["spi"]);
+  key.first_iv = value["iv"].u64();
+  const JsValue cookie = value["cookie"];
+  if (!cookie.is_absent()) key.cookie = cookie.u64();
+  key.outer_destination = value["outerDestination"].octets<16>();
   return key;
 }
 
@@ -189,32 +157,26 @@ Napi::Object write_row(Napi::Env env, const TraceRow& row) {
 
 }  // namespace
 
-TraceOptions read_trace_options(Napi::Value value) {
-  const Napi::Object options = read_object(value, "options");
+TraceOptions read_trace_options(const JsValue& options) {
   TraceOptions result;
   TraceConfig& config = result.config;
-  const Napi::Value keys = options.Get("masterKeys"), mac = options.Get("mac"), key = options.Get("key");
-  if (!keys.IsUndefined()) {
-    const auto octets = read_master_keys(keys);
-    config.master_keys.assign(octets.begin(), octets.end());
-    wipe(octets.data(), octets.size());
-  }
-  result.input = static_cast<int>(read_number(options.Get("input"), INT_MAX, "input"));
-  result.limit = static_cast<uint32_t>(read_number(options.Get("limit"), UINT32_MAX, "limit"));
-  config.engine = read_engine_config(read_object(options.Get("engine"), "engine"));
-  config.direction = read_port(options.Get("port"));
-  config.unsecured_mtu =
-      static_cast<uint16_t>(read_number(options.Get("unsecuredMtu"), UINT16_MAX, "unsecuredMtu"));
-  config.secured_mtu =
-      static_cast<uint16_t>(read_number(options.Get("securedMtu"), UINT16_MAX, "securedMtu"));
+  const JsValue keys = options["masterKeys"], mac = options["mac"], key = options["key"];
+  if (!keys.is_absent()) config.master_keys = keys.secret(kMasterKeysLength);
+  result.input = options["input"].number_of<int>();
+  result.limit = options["limit"].number_of<uint32_t>();
+  config.engine = read_engine_config(options["engine"]);
+  config.direction =
+      options["port"].choice({"unsecured", "secured"}) == 0 ? Direction::kEgress : Direction::kIngress;
+  config.unsecured_mtu = options["unsecuredMtu"].number_of<uint16_t>();
+  config.secured_mtu = options["securedMtu"].number_of<uint16_t>();
   if (config.secured_mtu < least_mtu(!is_ipv4(config.engine.secured_address.address))) {
-    refuse_type(options.Get("securedMtu"), "securedMtu", "as large as its IP version needs");
+    options["securedMtu"].refuse("as large as its IP version needs");
   }
-  config.versions = read_versions(options.Get("versions"), config.engine.peers.size());
-  if (!mac.IsUndefined()) config.mac = read_mac(mac);
-  if (!key.IsUndefined()) {
-    if (config.master_keys.empty()) refuse_type(keys, "masterKeys", "given where key is");
-    config.key = read_key(read_object(key, "key"));
+  config.versions = read_versions(options["versions"], config.engine.peers.size());
+  if (!mac.is_absent()) config.mac = mac.octets<6>();
+  if (!key.is_absent()) {
+    if (config.master_keys.empty()) keys.refuse("given where key is");
+    config.key = read_key(key);
   }
   return result;
 }

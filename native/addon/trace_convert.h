@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include "addon/js_value.h"
 #include "trace/trace.h"
 
 namespace psp {
@@ -15,7 +16,7 @@ struct TraceOptions {
 };
 
 // Throws TypeError. Wipes the caller's masterKeys once they are copied.
-TraceOptions read_trace_options(Napi::Value value);
+TraceOptions read_trace_options(const JsValue& options);
 
 Napi::Object write_trace(Napi::Env env, const CaptureTrace& trace);
 

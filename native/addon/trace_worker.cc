@@ -55,7 +55,7 @@ class TraceWorker : public Napi::AsyncWorker {
 }  // namespace
 
 Napi::Value trace_capture(const Napi::CallbackInfo& info) {
-  auto* const worker = new TraceWorker(info.Env(), read_trace_options(info[0]));
+  auto* const worker = new TraceWorker(info.Env(), read_trace_options({info[0], ""}));
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

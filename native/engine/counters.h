@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/counts.h"
 #include "engine/drop_reasons.h"
-#include "engine/engine.h"
 #include "engine/pipe_names.h"
 
 namespace psp {

@@ -76,7 +76,7 @@ std::optional<InnerDissection> Offers::open(Packet& packet) {
   return InnerDissection{packet.ip, read_ports(packet.ip, packet.inner)};
 }
 
-std::optional<AdmitCommand::Entry> Offers::offer_for(const Dissection& frame) {
+std::optional<Admission> Offers::offer_for(const Dissection& frame) {
   if (!frame.psp || is_reserved_spi(frame.psp->spi) || config_.peers.empty()) return std::nullopt;
   if (!offered_.insert(frame.psp->spi).second) return std::nullopt;
   const auto found = opened_.find(frame.psp->spi);
@@ -88,8 +88,8 @@ std::optional<AdmitCommand::Entry> Offers::offer_for(const Dissection& frame) {
   if (std::ranges::find(versions_[peer], opened.version) == versions_[peer].end()) return std::nullopt;
   spis_with_flow_.insert(found->first);
   const PeerConfig& config = config_.peers[peer];
-  return AdmitCommand::Entry{opened.flow, found->first, opened.version, config.cookie ? opened.cookie : 0,
-                             peer,        config.mode};
+  return Admission{opened.flow, found->first, opened.version, config.cookie ? opened.cookie : 0,
+                   peer,        config.mode};
 }
 
 bool Offers::is_tunnel_end(const Address& destination) const {
@@ -97,8 +97,8 @@ bool Offers::is_tunnel_end(const Address& destination) const {
 }
 
 // An offer for a flow that no packet has.
-AdmitCommand::Entry Offers::placeholder(const Dissection& frame) const {
-  AdmitCommand::Entry entry{};
+Admission Offers::placeholder(const Dissection& frame) const {
+  Admission entry{};
   entry.spi = frame.psp->spi;
   entry.version = frame.psp->version;
   store_u32(entry.inbound.source.data(), entry.spi);

@@ -15,6 +15,7 @@
 
 #include "engine/ip/peers.h"
 #include "engine/ip/reassembly.h"
+#include "engine/software/tables/receive_spis.h"
 #include "pcap/keys.h"
 #include "trace/dissection.h"
 #include "trace/memory_port.h"
@@ -35,7 +36,7 @@ class Offers {
   // none for a reserved SPI, and none for a version that the node file does not allow with the peer. An SPI
   // whose flow does not lead from a peer to a local host gets a placeholder flow, as a gateway would never
   // have offered it.
-  std::optional<AdmitCommand::Entry> offer_for(const Dissection& frame);
+  std::optional<Admission> offer_for(const Dissection& frame);
   // Whether an SPI was offered for a real flow rather than a placeholder.
   bool has_flow(uint32_t spi) const { return spis_with_flow_.contains(spi); }
 
@@ -47,7 +48,7 @@ class Offers {
   };
   std::optional<InnerDissection> open(Packet& packet);
   bool is_tunnel_end(const Address& destination) const;
-  AdmitCommand::Entry placeholder(const Dissection& frame) const;
+  Admission placeholder(const Dissection& frame) const;
 
   const EngineConfig& config_;
   const Peers& peers_;

@@ -37,6 +37,10 @@ std::unique_ptr<MasterKey> master_key(const TraceConfig& config, size_t slot) {
   return config.master_keys.empty() ? nullptr : std::make_unique<MasterKey>(master(config, slot));
 }
 
+MasterKeys master_keys(const TraceConfig& config) {
+  return {.by_slot = {master_key(config, 0), master_key(config, 1)}, .next_slot = 0, .next = nullptr};
+}
+
 bool is_loop_counter(std::string_view name) {
   return name == "polls" || name == "commands";
 }
@@ -109,9 +113,9 @@ Tracer::Tracer(TraceConfig config)
       secured_(port_info(config_, Direction::kIngress)),
       events_(kEvents),
       samples_(kSamples, config_.engine.sampling.snap_bytes),
-      worker_(std::make_unique<Worker>(config_.engine, *aead_, unsecured_, secured_, 0,
-                                       master_key(config_, 0), counters_, events_, samples_, kSeed)) {
-  worker_->swap_master_key(1, master_key(config_, 1));
+      master_keys_(master_keys(config_)),
+      worker_(std::make_unique<Worker>(config_.engine, *aead_, unsecured_, secured_, master_keys_, counters_,
+                                       events_, samples_, kSeed)) {
   if (!egress_ && keys_) {
     offers_ = std::make_unique<Offers>(config_.engine, worker_->peers, config_.versions, *keys_, secured_);
   }
@@ -239,7 +243,7 @@ void Tracer::key_flow(const FlowKey& flow) {
   install.peer = peer;
   install.flows = {flow};
   install.keys.push_back(key);
-  master_key(config_, slot_of(configured.spi))->derive(key.spi, key.version, install.keys[0].key.data());
+  master_keys_.by_slot[slot_of(configured.spi)]->derive(key.spi, key.version, install.keys[0].key.data());
   install.results.resize(1);
   execute(*worker_, std::move(install));
 }
@@ -258,10 +262,15 @@ void Tracer::report_egress(TracedFrame* traced) {
 
 void Tracer::admit_and_report_ingress(TracedFrame* traced) {
   if (!traced->dissection.psp || !offers_) return;
-  if (const auto entry = offers_->offer_for(traced->dissection)) {
-    AdmitCommand admit;
-    admit.entries = {*entry};
-    execute(*worker_, std::move(admit));
+  if (const auto due = offers_->offer_for(traced->dissection)) {
+    OfferCommand offer;
+    offer.inbound = {due->inbound};
+    offer.cookies = {due->cookie};
+    offer.peer = due->peer;
+    offer.version = due->version;
+    offer.mode = due->mode;
+    offer.spis = {due->spi};
+    execute(*worker_, std::move(offer));
   }
   if (!offers_->has_flow(traced->dissection.psp->spi)) return;
   const uint32_t index =

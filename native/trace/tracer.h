@@ -117,6 +117,7 @@ class Tracer {
   Counters counters_;
   SpscRing<Event> events_;
   SampleRing samples_;
+  MasterKeys master_keys_;
   uint64_t now_ns_ = kFirstNs;
   std::optional<uint64_t> first_at_ns_;  // of the first frame that is run
   std::unique_ptr<Worker> worker_;

@@ -132,6 +132,7 @@ class Gateway {
   Counters counters;
   SpscRing<Event> events{64};
   SampleRing samples{64, 128};
+  MasterKeys master_keys;
   std::unique_ptr<Worker> worker;
 
  private:
@@ -139,14 +140,13 @@ class Gateway {
 
   void begin() {
     worker.reset();
+    master_keys.by_slot = {std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)), nullptr};
     for (Counter& value : counters.values) value.set(0);
     for (Counter& drop : counters.drops) drop.set(0);
     counters.unsecured.rx_packets.set(0);
     counters.secured.rx_packets.set(0);
-    worker =
-        std::make_unique<Worker>(config, *aead, unsecured, secured, 0,
-                                 std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)),
-                                 counters, events, samples, 20);
+    worker = std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                      samples, 20);
     turn(1000);
     introduce();
     require(value(Value::kNeighbours) == kNeighboursAtFirst, "the neighbours are known");

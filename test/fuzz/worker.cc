@@ -321,8 +321,13 @@ class Run {
   }
   void admit(const Flow& flow, uint8_t which) {
     const EgressKey key = receive_key(which, flow.number);
-    AdmitCommand command;
-    command.entries = {{flow.key.reversed(), key.spi, key.version, key.cookie, flow.peer, flow.mode()}};
+    OfferCommand command;
+    command.inbound = {flow.key.reversed()};
+    command.cookies = {key.cookie};
+    command.peer = flow.peer;
+    command.version = key.version;
+    command.mode = flow.mode();
+    command.spis = {key.spi};
     gateway_.obey(std::move(command));
   }
   void refuse(Input input) {
@@ -339,10 +344,9 @@ class Run {
   }
   // The master key stays as it was; what was offered under it ends.
   void rotate(Input input) {
-    RotateCommand command;
-    command.slot = input.u8() & 1;
-    command.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
-    gateway_.obey(std::move(command));
+    gateway_.master_keys.next_slot = input.u8() & 1;
+    gateway_.master_keys.next = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
+    gateway_.obey(RotateCommand{});
   }
   void limit(Input input) {
     const uint8_t what = input.u8();

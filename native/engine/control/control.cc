@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command waits under its ticket until the engine hands it back. Plain keys of offers live only between
-// the submission and the completion of their admission.
+// A command waits under its ticket until the engine hands it back. The plain keys of offers lie in their
+// command, which is wiped once they are sealed.
 #include "engine/control/control.h"
 
 #include <algorithm>
 #include <utility>
 
+#include "psp/aead.h"
+
 namespace psp {
 namespace {
-
-// All that one offer needs between its admission and its seal.
-struct Batch {
-  std::vector<FlowKey> flows;
-  std::vector<Offer> offers;
-  SecretVector<uint8_t> keys;
-  uint32_t generation;
-  SealContext binding;
-};
 
 // Never zero, which stands for none.
 uint64_t random_cookie() {
@@ -31,17 +24,15 @@ std::monostate nothing(Command&) {
 
 }  // namespace
 
-Control::Control(std::unique_ptr<Engine> engine, std::unique_ptr<Aead> aead, Keyring keyring,
-                 EngineConfig config, const std::string& node, std::span<const uint8_t, 32> bus_secret)
+Control::Control(std::unique_ptr<Engine> engine, EngineConfig config, const std::string& node,
+                 std::span<const uint8_t, 32> bus_secret)
     : config_(std::move(config)),
-      aead_(std::move(aead)),
       engine_(std::move(engine)),
-      keyring_(std::move(keyring)),
       sealer_(bus_secret, node, "dataplane"),
       opener_(bus_secret, node, "keyexchange") {}
 
 EngineInfo Control::start() try {
-  const EngineInfo info = engine_->start(config_, *aead_, keyring_.active_slot(), keyring_.take_engine_key());
+  const EngineInfo info = engine_->start(config_);
   secured_mac_ = info.secured.mac;
   return info;
 } catch (EngineError& error) {
@@ -89,38 +80,45 @@ bool Control::next_event(Event* event) {
 
 void Control::offer(std::vector<FlowKey> flows, uint16_t peer, uint8_t version, SealContext binding,
                     Done<SealedOffers> done) {
-  auto batch = std::make_shared<Batch>();
-  batch->keys.resize(flows.size() * key_length(version));
-  batch->generation = keyring_.generation();
-  batch->binding = std::move(binding);
-  AdmitCommand admit;
+  const PeerConfig& terms = config_.peers[peer];
+  OfferCommand command;
+  command.peer = peer;
+  command.version = version;
+  command.mode = terms.mode;
   for (const FlowKey& flow : flows) {
-    uint8_t* key = batch->keys.data() + batch->offers.size() * key_length(version);
-    const std::optional<uint32_t> spi = keyring_.next_spi(version, key);
-    if (!spi) return done(EngineError{"SPI_EXHAUSTED", "", ""});
-    batch->offers.push_back({.spi = *spi,
-                             .version = version,
-                             .number = keyring_.next_number(),
-                             .cookie = config_.peers[peer].cookie ? random_cookie() : 0,
-                             .mode = config_.peers[peer].mode,
-                             .address = config_.secured_address.address,
-                             .mac = secured_mac_});
-    const Offer& offer = batch->offers.back();
-    admit.entries.push_back({flow.reversed(), offer.spi, version, offer.cookie, peer, offer.mode});
+    command.inbound.push_back(flow.reversed());
+    command.cookies.push_back(terms.cookie ? random_cookie() : 0);
   }
-  batch->flows = std::move(flows);
-  submit(std::move(admit), {[this, batch, done](Command& command) {
-                              if (std::get<AdmitCommand>(command.body).table_full) {
-                                return done(EngineError{"TABLE_FULL", "table of receive SPIs", ""});
-                              }
-                              SealContext& binding = batch->binding;
-                              binding.role = KeyRole::kOffer;
-                              binding.flows = batch->flows;
-                              binding.offers = batch->offers;
-                              Seal seal = sealer_.seal(binding, batch->keys);
-                              done(SealedOffers{batch->offers, std::move(seal), batch->generation});
-                            },
-                            [done](const EngineError& error) { done(error); }});
+  command.spis.resize(flows.size());
+  command.keys.resize(flows.size() * key_length(version));
+  submit(std::move(command),
+         {[this, flows = std::move(flows), binding = std::move(binding), done](Command& completed) {
+            seal_offers(flows, std::get<OfferCommand>(completed.body), binding, done);
+          },
+          [done](const EngineError& error) { done(error); }});
+}
+
+void Control::seal_offers(const std::vector<FlowKey>& flows, const OfferCommand& made, SealContext binding,
+                          const Done<SealedOffers>& done) {
+  if (made.failure == OfferFailure::kSpisExhausted) return done(EngineError{"SPI_EXHAUSTED", "", ""});
+  if (made.failure == OfferFailure::kTableFull) {
+    return done(EngineError{"TABLE_FULL", "table of receive SPIs", ""});
+  }
+  std::vector<Offer> offers;
+  for (size_t i = 0; i < made.spis.size(); ++i) {
+    offers.push_back({.spi = made.spis[i],
+                      .version = made.version,
+                      .number = ++last_offer_,
+                      .cookie = made.cookies[i],
+                      .mode = made.mode,
+                      .address = config_.secured_address.address,
+                      .mac = secured_mac_});
+  }
+  binding.role = KeyRole::kOffer;
+  binding.flows = flows;
+  binding.offers = offers;
+  Seal seal = sealer_.seal(binding, made.keys);
+  done(SealedOffers{std::move(offers), std::move(seal), made.generation});
 }
 
 OpenedKeys Control::open(std::vector<FlowKey> flows, std::vector<Offer> offers, SealContext binding,
@@ -183,17 +181,14 @@ void Control::remove(RemoveCommand command, Done<std::monostate> done) {
 void Control::rotate(Done<uint32_t> done) {
   if (rotating_) return done(EngineError{"ENGINE_BUSY", "", ""});
   rotating_ = true;
-  Keyring::Prepared prepared = keyring_.prepare();
-  submit(RotateCommand{prepared.slot, std::move(prepared.engine_key)},
-         {[this, done](Command&) {
-            rotating_ = false;
-            keyring_.activate();
-            done(keyring_.generation());
-          },
-          [this, done](const EngineError& error) {
-            rotating_ = false;
-            done(error);
-          }});
+  submit(RotateCommand{}, {[this, done](Command& completed) {
+                             rotating_ = false;
+                             done(std::get<RotateCommand>(completed.body).generation);
+                           },
+                           [this, done](const EngineError& error) {
+                             rotating_ = false;
+                             done(error);
+                           }});
 }
 
 void Control::sampling(SamplingCommand command, Done<std::monostate> done) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control side of an engine: makes offers and seals them, opens sealed egress keys, and turns the methods
-// of native/addon/engine.ts into commands and their completions. It owns the engine, the master keys and both
-// directions of the bus seals, so that plain key bytes stay in here and in the engine. It knows nothing of
-// Node. One thread calls it; that thread also takes what the engine has done, with complete(),
-// next_event() and next_sample().
+// The control side of an engine: seals the engine's offers, opens sealed egress keys, and turns the methods
+// of native/addon/engine.ts into commands and their completions. It owns the engine and both directions of
+// the bus seals, so that plain key bytes stay in here and in the engine. It is the same for every kind of
+// engine and is independent of Node. One thread calls it; that thread also takes what the engine has done,
+// with complete(), next_event() and next_sample().
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,6 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/software/keyring.h"
-#include "psp/aead.h"
 #include "psp/bus_seal.h"
 
 namespace psp {
@@ -43,8 +41,8 @@ struct OpenedKeys {
 
 class Control {
  public:
-  Control(std::unique_ptr<Engine> engine, std::unique_ptr<Aead> aead, Keyring keyring, EngineConfig config,
-          const std::string& node, std::span<const uint8_t, 32> bus_secret);
+  Control(std::unique_ptr<Engine> engine, EngineConfig config, const std::string& node,
+          std::span<const uint8_t, 32> bus_secret);
 
   // Blocks until the engine runs; before any method below, on any thread. Throws EngineError, whose detail is
   // the key of the node file where a device is not to be had.
@@ -58,7 +56,6 @@ class Control {
   // rest.
   Engine& engine() { return *engine_; }
   const EngineConfig& config() const { return config_; }
-  std::string crypto() const { return aead_->name(); }
 
   // Offers the reverse of each flow to a peer: all or none, admitted by the engine before they are sealed.
   // Fails with SPI_EXHAUSTED, TABLE_FULL or ENGINE_BUSY. Role, flows and offers of `binding` are filled here.
@@ -74,8 +71,8 @@ class Control {
   void withdraw(WithdrawCommand command, Done<std::monostate> done);
   void refuse(RefuseCommand command, Done<std::monostate> done);
   void remove(RemoveCommand command, Done<std::monostate> done);
-  // Prepares a master key; it is active, and done called with the new generation, when the engine has it.
-  // Fails with ENGINE_BUSY while another one is under way.
+  // Rotates the master key; `done` receives the new generation. Fails with ENGINE_BUSY while another rotation
+  // is under way.
   void rotate(Done<uint32_t> done);
   // Draws one of 2^egress_log2 packets that leave; none: no packet.
   void sampling(SamplingCommand command, Done<std::monostate> done);
@@ -95,17 +92,19 @@ class Control {
   };
   // Hands a command to the engine, or fails it with ENGINE_BUSY.
   void submit(CommandBody body, Pending pending);
+  // Seals the offers that the engine made for the reverse of `flows`.
+  void seal_offers(const std::vector<FlowKey>& flows, const OfferCommand& made, SealContext binding,
+                   const Done<SealedOffers>& done);
   template <typename T>
   void submit(CommandBody body, const Done<T>& done, std::function<T(Command&)> result);
 
   EngineConfig config_;
-  std::unique_ptr<Aead> aead_;
   std::unique_ptr<Engine> engine_;
-  Keyring keyring_;
   BusSealer sealer_;
   BusOpener opener_;
   MacAddress secured_mac_{};
   bool rotating_ = false;
+  uint64_t last_offer_ = 0;  // offers are numbered from 1, across master keys
   uint64_t last_ticket_ = 0;
   std::unordered_map<uint64_t, Pending> pending_;  // by Command::context
 };

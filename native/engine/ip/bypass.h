@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/config.h"
 #include "psp/ip_packet.h"
 
 namespace psp {

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/config.h"
 
 namespace psp {
 

@@ -14,7 +14,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/config.h"
 #include "engine/ip/peers.h"
 #include "engine/neighbours/neighbour_frames.h"
 

@@ -44,30 +44,31 @@ bool carry_out(Worker& worker, InstallCommand& command, uint32_t& done, Budget& 
   });
 }
 
-// All or none: an SPI for which there is no room takes back those before it. Room that was there at first may
-// go between turns, when packets use SPIs that were to give way.
-bool carry_out(Worker& worker, AdmitCommand& command, uint32_t& done, Budget& budget) {
-  const auto& entries = command.entries;
-  if (entries.empty()) return true;
-  const uint16_t peer = entries.front().peer;
-  if (done == 0 && !command.table_full) {
-    command.table_full = !worker.receive_spis.has_room_for(entries.size(), peer);
+// Admits the SPIs that the control thread picked, all or none: one for which there is no space takes back
+// those before it. Space that was there at first may go between turns, when packets use SPIs that were to
+// give way.
+bool carry_out(Worker& worker, OfferCommand& command, uint32_t& done, Budget& budget) {
+  const auto& inbound = command.inbound;
+  OfferFailure& failure = command.failure;
+  if (failure == OfferFailure::kSpisExhausted || inbound.empty()) return true;
+  if (done == 0 && !worker.receive_spis.has_room_for(inbound.size(), command.peer)) {
+    failure = OfferFailure::kTableFull;
   }
-  for (; !command.table_full && done < entries.size(); budget.spend(Budget::kSpiChange)) {
+  for (; failure == OfferFailure::kNone && done < inbound.size(); budget.spend(Budget::kSpiChange)) {
     if (budget.spent()) return false;
-    const bool admitted =
-        entries[done].peer == peer && worker.receive_spis.admit(entries[done], done, worker.now_ms);
-    if (admitted) {
+    const Admission admission{inbound[done],         command.spis[done], command.version,
+                              command.cookies[done], command.peer,       command.mode};
+    if (worker.receive_spis.admit(admission, done, worker.now_ms)) {
       ++done;
     } else {
-      command.table_full = true;
+      failure = OfferFailure::kTableFull;
     }
   }
-  if (!command.table_full) return true;
+  if (failure == OfferFailure::kNone) return true;
   for (; done > 0; budget.spend(Budget::kSpiChange)) {
     if (budget.spent()) return false;
     --done;
-    worker.receive_spis.withdraw(entries[done].inbound, entries[done].spi);
+    worker.receive_spis.withdraw(inbound[done], command.spis[done]);
   }
   return true;
 }
@@ -111,10 +112,8 @@ bool carry_out(Worker& worker, RemoveCommand& command, uint32_t& done, Budget& b
   });
 }
 
-bool carry_out(Worker& worker, RotateCommand& command, uint32_t&, Budget&) {
-  command.key = worker.swap_master_key(command.slot, std::move(command.key));
-  worker.receive_spis.end_slot(command.slot & 1);
-  worker.changes.fetch_add(1, std::memory_order_release);
+bool carry_out(Worker& worker, RotateCommand&, uint32_t&, Budget&) {
+  worker.rotate_master_key();
   return true;
 }
 

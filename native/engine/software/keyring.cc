@@ -6,35 +6,35 @@
 
 namespace psp {
 
-Keyring::Keyring(uint32_t spis_per_key) : spis_per_key_(spis_per_key), engine_key_(fill(0)) {}
+Keyring::Keyring(MasterKeys& keys, uint32_t spis_per_key) : keys_(keys), spis_per_key_(spis_per_key) {
+  keys_.by_slot = {fresh(0), nullptr};
+  keys_.next.reset();
+}
 
-std::unique_ptr<MasterKey> Keyring::fill(uint8_t slot) {
-  slots_[slot].key.reset();
+std::unique_ptr<MasterKey> Keyring::fresh(uint8_t slot) {
   SecretVector<uint8_t> octets(32);
   random_octets(octets);
-  const std::span<const uint8_t, 32> master(octets);
-  slots_[slot].key = std::make_unique<MasterKey>(master);
   uint32_t start = 0;
   random_octets({reinterpret_cast<uint8_t*>(&start), sizeof start});
-  slots_[slot].spis.emplace(slot, start, spis_per_key_);
-  return std::make_unique<MasterKey>(master);
+  spis_[slot].emplace(slot, start, spis_per_key_);
+  return std::make_unique<MasterKey>(std::span<const uint8_t, 32>(octets));
 }
 
 std::optional<uint32_t> Keyring::next_spi(uint8_t version, uint8_t* key) {
-  Slot& slot = slots_[active_];
-  const std::optional<uint32_t> spi = slot.spis->next();
-  if (spi) slot.key->derive(*spi, version, key);
+  const std::optional<uint32_t> spi = spis_[active_]->next();
+  if (spi) keys_.by_slot[active_]->derive(*spi, version, key);
   return spi;
 }
 
-Keyring::Prepared Keyring::prepare() {
-  const uint8_t inactive = active_ ^ 1;
-  return {inactive, fill(inactive)};
+void Keyring::prepare() {
+  keys_.next_slot = active_ ^ 1;
+  keys_.next = fresh(keys_.next_slot);
 }
 
 void Keyring::activate() {
   active_ ^= 1;
   ++generation_;
+  keys_.next.reset();
 }
 
 }  // namespace psp

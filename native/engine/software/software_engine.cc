@@ -18,6 +18,7 @@
 #include <exception>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -26,6 +27,7 @@
 #include "engine/ports/dpdk_port.h"
 #include "engine/ports/eal.h"
 #include "engine/ports/kernel_port.h"
+#include "engine/software/keyring.h"
 #include "engine/software/worker.h"
 #include "engine/start_thread.h"
 #include "psp/tunnel.h"
@@ -34,6 +36,7 @@ namespace psp {
 
 namespace {
 
+constexpr uint32_t kLcoresAtMost = 64, kFlowsAtMost = 1 << 24;
 constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
 // Empty turns before sleeping. Asking a kernel port costs a system call, and who spins on
 // a machine whose cores are all in use keeps the hosts from running; what only looks at memory is asked more
@@ -102,6 +105,18 @@ void check_cores(const EngineConfig& config) {
   throw EngineError{"LCORES_TOO_MANY", "this machine", "cores: " + std::to_string(count)};
 }
 
+std::unique_ptr<Aead> make_aead(CryptoChoice choice) {
+  std::unique_ptr<Aead> aead;
+  if (choice != CryptoChoice::kLibcrypto) aead = make_aead_ipsec_mb();
+  if (aead) return aead;
+  if (choice == CryptoChoice::kIpsecMb) {
+    throw EngineError{"ENGINE_FAILED", "",
+                      "libipsec-mb does not run on this processor or was not there at build time; install "
+                      "libipsec-mb-dev and build again, or set engine.crypto to auto"};
+  }
+  return make_aead_libcrypto();
+}
+
 // One lcore that is not the first, with what belongs to it.
 struct Lcore {
   explicit Lcore(uint16_t snap_bytes) : samples(kSamples, snap_bytes) {}
@@ -115,22 +130,36 @@ struct Lcore {
 
 class SoftwareEngine : public Engine {
  public:
+  explicit SoftwareEngine(uint32_t spis_per_key) : spis_per_key_(spis_per_key) {}
   ~SoftwareEngine() override { stop(); }
 
-  EngineInfo start(const EngineConfig& config, const Aead& aead, uint8_t slot,
-                   std::unique_ptr<MasterKey> active) override {
+  Capabilities capabilities(const EngineConfig&) const override {
+    return {
+        .versions = {0, 1, 2, 3},
+        .modes = {Mode::kTunnel, Mode::kTransport},
+        .inner = {true, true},
+        .outer = {true, true},
+        .sample_points = {SamplePoint::kEgressSealed, SamplePoint::kIngressOpened, SamplePoint::kEgressPlain,
+                          SamplePoint::kIngressFailed, SamplePoint::kEgressFailed},
+        .crypt_offset = kMaxCryptOffset,
+        .lcores = kLcoresAtMost,
+        .max_flows = kFlowsAtMost,
+        .spis_per_flow = UINT8_MAX};
+  }
+
+  EngineInfo start(const EngineConfig& config) override {
     std::promise<EngineInfo> started;
     auto info = started.get_future();
     stopping_ = false;
     config_ = config;
+    aead_ = make_aead(config.crypto);
+    keyring_.emplace(master_keys_, spis_per_key_);
     samples_ = std::make_unique<SampleRing>(kSamples, config.sampling.snap_bytes);
     others_.clear();
     for (uint32_t i = 1; i < config.lcores; ++i) {
       others_.push_back(std::make_unique<Lcore>(config.sampling.snap_bytes));
     }
-    thread_ = start_thread([this, &aead, slot, key = std::move(active), told = std::move(started)]() mutable {
-      live(aead, slot, std::move(key), told);
-    });
+    thread_ = start_thread([this, told = std::move(started)]() mutable { live(told); });
     try {
       return info.get();
     } catch (...) {
@@ -147,19 +176,27 @@ class SoftwareEngine : public Engine {
   }
 
   bool submit(std::unique_ptr<Command>& command) override {
-    if (!commands_.push(command)) {
+    // Only this thread fills the ring, so what is prepared here finds its place.
+    if (commands_.full()) {
       counters_[Value::kCommandsRefused].add();
       return false;
     }
+    if (auto* const offer = std::get_if<OfferCommand>(&command->body)) pick_spis(*offer);
+    if (std::holds_alternative<RotateCommand>(command->body)) keyring_->prepare();
+    commands_.push(command);
     down_.wake();
     return true;
   }
 
   std::unique_ptr<Command> completed() override {
     std::unique_ptr<Command> command;
-    completions_.pop(&command);
+    if (!completions_.pop(&command)) return nullptr;
     // Room for completions may be what a command below waits for.
-    if (command && !commands_.empty()) down_.wake();
+    if (!commands_.empty()) down_.wake();
+    if (auto* const rotate = std::get_if<RotateCommand>(&command->body)) {
+      keyring_->activate();
+      rotate->generation = keyring_->generation();
+    }
     return command;
   }
 
@@ -192,9 +229,24 @@ class SoftwareEngine : public Engine {
   }
 
  private:
+  // Picks SPIs and derives their keys on the control thread, which may allocate; the main lcore then admits
+  // them.
+  void pick_spis(OfferCommand& offer) {
+    offer.generation = keyring_->generation();
+    uint8_t* key = offer.keys.data();
+    for (uint32_t& spi : offer.spis) {
+      const std::optional<uint32_t> next = keyring_->next_spi(offer.version, key);
+      if (!next) {
+        offer.failure = OfferFailure::kSpisExhausted;
+        return;
+      }
+      spi = *next;
+      key += key_length(offer.version);
+    }
+  }
+
   // The polling thread's whole life.
-  void live(const Aead& aead, uint8_t slot, std::unique_ptr<MasterKey> active,
-            std::promise<EngineInfo>& started) {
+  void live(std::promise<EngineInfo>& started) {
     std::unique_ptr<Port> unsecured, secured;
     std::unique_ptr<Worker> worker;
     std::jthread memory;
@@ -211,8 +263,8 @@ class SoftwareEngine : public Engine {
         others_[i]->unsecured = open_queue(*unsecured, i + 1, others_[i]->counters);
         others_[i]->secured = open_queue(*secured, i + 1, others_[i]->counters);
       }
-      worker = std::make_unique<Worker>(config_, aead, *unsecured, *secured, slot, std::move(active),
-                                        counters_, events_, *samples_, random_seed());
+      worker = std::make_unique<Worker>(config_, *aead_, *unsecured, *secured, master_keys_, counters_,
+                                        events_, *samples_, random_seed());
       for (uint32_t i = 0; i < others_.size(); ++i) {
         Lcore& lcore = *others_[i];
         lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
@@ -224,7 +276,7 @@ class SoftwareEngine : public Engine {
       worker->follow(true, secured->link());
       for (const auto& lcore : others_) lcore->thread = start_thread([&] { run_other(*lcore); });
       memory = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_memory(*worker, stop); });
-      started.set_value({unsecured->info(), secured->info(), wanted});
+      started.set_value({aead_->name(), unsecured->info(), secured->info(), wanted});
     } catch (...) {
       failure = std::current_exception();
     }
@@ -434,7 +486,11 @@ class SoftwareEngine : public Engine {
     unreported_[secured] = !events_.push(event);
   }
 
+  const uint32_t spis_per_key_;
   EngineConfig config_;
+  std::unique_ptr<Aead> aead_;
+  MasterKeys master_keys_;
+  std::optional<Keyring> keyring_;  // the control thread's
   Counters counters_;
   SpscRing<std::unique_ptr<Command>> commands_{kCommands};
   SpscRing<std::unique_ptr<Command>> completions_{kCommands};
@@ -452,8 +508,8 @@ class SoftwareEngine : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_software_engine() {
-  return std::make_unique<SoftwareEngine>();
+std::unique_ptr<Engine> make_software_engine(uint32_t spis_per_key) {
+  return std::make_unique<SoftwareEngine>(spis_per_key);
 }
 
 }  // namespace psp

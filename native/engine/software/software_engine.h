@@ -4,12 +4,15 @@
 // and the command wake-up; ports without a descriptor are looked at every 500 us at the latest.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "engine/engine.h"
+#include "psp/spi_allocator.h"
 
 namespace psp {
 
-std::unique_ptr<Engine> make_software_engine();
+// Each master key rules `spis_per_key` SPIs.
+std::unique_ptr<Engine> make_software_engine(uint32_t spis_per_key = SpiAllocator::kSpisPerKey);
 
 }  // namespace psp

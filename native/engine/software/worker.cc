@@ -67,7 +67,7 @@ Worker::Once::Once(const EngineConfig& config, uint32_t longest, Counters& count
 
 // Of another lcore the tables are places of copies, as many as there may be records.
 Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
-               Port& secured_port, Counters& own_counters, SpscRing<Event>& event_ring,
+               Port& secured_port, MasterKeys& keys, Counters& own_counters, SpscRing<Event>& event_ring,
                SampleRing& sample_ring, uint64_t seed, Worker* first)
     : config(engine_config),
       aead(engine_aead),
@@ -115,17 +115,18 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
                                        ingress_keys, counters)
                          : ReceiveSpis({config.max_flows, config.spis_per_flow, config.retire_ms},
                                        config.peers.size(), ingress_keys, counters, config.lcores - 1)),
-      ingress_tally(counters.peers, &PeerCounters::count_ingress) {
+      ingress_tally(counters.peers, &PeerCounters::count_ingress),
+      keys_(keys) {
   counters.peers = std::vector<PeerCounters>(config.peers.size());
   counters.bypass = std::vector<BypassCounters>(config.bypass.size());
 }
 
 Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port& unsecured_port,
-               Port& secured_port, uint8_t slot, std::unique_ptr<MasterKey> active, Counters& engine_counters,
-               SpscRing<Event>& event_ring, SampleRing& sample_ring, uint64_t seed)
-    : Worker(engine_config, engine_aead, unsecured_port, secured_port, engine_counters, event_ring,
+               Port& secured_port, MasterKeys& keys, Counters& engine_counters, SpscRing<Event>& event_ring,
+               SampleRing& sample_ring, uint64_t seed)
+    : Worker(engine_config, engine_aead, unsecured_port, secured_port, keys, engine_counters, event_ring,
              sample_ring, seed, nullptr) {
-  swap_master_key(slot, std::move(active));
+  for (size_t slot = 0; slot < 2; ++slot) master_keys[slot] = keys.by_slot[slot].get();
   if (config.lcores == 1) return;
   hosts.share();
   next_hops.share();
@@ -133,8 +134,8 @@ Worker::Worker(const EngineConfig& engine_config, const Aead& engine_aead, Port&
 
 Worker::Worker(Worker& first, uint32_t lcore, Port& unsecured_port, Port& secured_port,
                Counters& own_counters, SampleRing& own_samples, uint64_t seed)
-    : Worker(first.config, first.aead, unsecured_port, secured_port, own_counters, first.events, own_samples,
-             seed, &first) {
+    : Worker(first.config, first.aead, unsecured_port, secured_port, first.keys_, own_counters, first.events,
+             own_samples, seed, &first) {
   other = std::make_unique<WorkerState>(first, *this, lcore);
   hosts.ask_of(first.hosts, other->lanes, Handoff::kToHosts);
   next_hops.ask_of(first.next_hops, other->lanes, Handoff::kToWire);
@@ -197,10 +198,11 @@ bool Worker::settled() const {
   });
 }
 
-std::unique_ptr<MasterKey> Worker::swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key) {
-  std::swap(own_master_keys_[slot & 1], key);
-  master_keys[slot & 1] = own_master_keys_[slot & 1].get();
-  return key;
+void Worker::rotate_master_key() {
+  const uint8_t slot = keys_.rotate();
+  master_keys[slot] = keys_.by_slot[slot].get();
+  receive_spis.end_slot(slot);
+  changes.fetch_add(1, std::memory_order_release);
 }
 
 uint16_t Worker::follow(bool is_secured, const LinkState& link) {

@@ -28,6 +28,7 @@
 #include "engine/ports/port.h"
 #include "engine/ports/tx_queue.h"
 #include "engine/software/hold.h"
+#include "engine/software/master_keys.h"
 #include "engine/software/pipes/capture.h"
 #include "engine/software/pipes/delivery.h"
 #include "engine/software/pipes/opening.h"
@@ -39,17 +40,15 @@
 #include "engine/software/tables/receive_spis.h"
 #include "engine/software/worker_lcore.h"
 #include "psp/aead.h"
-#include "psp/master_key.h"
 #include "psp/tunnel.h"
 
 namespace psp {
 
 struct Worker {
-  // The first lcore's. Ports, AEAD, counters and rings outlive the worker; the seed is that of the draw.
-  // Throws EngineError or std::bad_alloc.
-  Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port, uint8_t slot,
-         std::unique_ptr<MasterKey> active, Counters& counters, SpscRing<Event>& events, SampleRing& samples,
-         uint64_t seed);
+  // The first lcore's. Ports, AEAD, master keys, counters and rings outlive the worker; the seed is that of
+  // the draw. Throws EngineError or std::bad_alloc.
+  Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port,
+         MasterKeys& keys, Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed);
   // Another lcore's, of the others counted from 0, between queues, counters and samples of its own. Made and
   // ended while the first one, which outlives it, stands still.
   Worker(Worker& first, uint32_t lcore, Port& unsecured_port, Port& secured_port, Counters& counters,
@@ -168,8 +167,8 @@ struct Worker {
   Delivery delivery;
   OwnPackets own_packets;
 
-  // First lcore: puts a master key in its slot and returns the one that was there.
-  std::unique_ptr<MasterKey> swap_master_key(uint8_t slot, std::unique_ptr<MasterKey> key);
+  // First lcore: puts the prepared master key in its slot and ends the SPIs of the one that was there.
+  void rotate_master_key();
   // First lcore: others take over master keys, rates of samples and links once they see the number.
   alignas(64) std::atomic<uint32_t> changes{0};  // apart from what is written with each packet
 
@@ -177,7 +176,8 @@ struct Worker {
 
  private:
   Worker(const EngineConfig& config, const Aead& aead, Port& unsecured_port, Port& secured_port,
-         Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed, Worker* first);
+         MasterKeys& keys, Counters& counters, SpscRing<Event>& events, SampleRing& samples, uint64_t seed,
+         Worker* first);
   void receive(Side& side, Handoff::Lane lane, Burst& burst);
   void seal_or_hold(Burst& burst);
   uint16_t take_handed_off(Handoff::Lane lane, rte_mbuf** received);
@@ -187,8 +187,8 @@ struct Worker {
   void tell_missed();
   void run_timers();
 
-  alignas(64) Burst burst_;  // of one port after the other
-  std::array<std::unique_ptr<MasterKey>, 2> own_master_keys_;
+  alignas(64) Burst burst_;           // of one port after the other
+  MasterKeys& keys_;                  // workers: only `master_keys` may be used
   std::vector<WorkerState*> others_;  // first lcore
   bool ticking_ = false;              // timers have more to do in this millisecond
   size_t first_timer_ = 0;            // the next turn begins with this one

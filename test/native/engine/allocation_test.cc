@@ -89,16 +89,17 @@ TEST(Worker, AllocatesNothingOnAnyWayOfAPacket) {
     Counters counters;
     SpscRing<Event> events(4096);
     SampleRing samples(64, 128);
-    Worker worker(config, *aead, unsecured, secured, 0,
-                  std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)), counters, events,
-                  samples, kSeed);
-    Command install, install_transport, admit;
+    MasterKeys keys = test_master_keys();
+    Worker worker(config, *aead, unsecured, secured, keys, counters, events, samples, kSeed);
+    Command install, install_transport, admit, admit_another;
     install.body = InstallCommand{0, {flow("10.1.0.5", "10.2.0.7")}, {egress_key(5)}, {InstallResult{}}};
     install_transport.body =
         InstallCommand{1, {flow("10.1.0.5", "10.3.0.7")}, {transport_key(6, 1)}, {InstallResult{}}};
-    admit.body = AdmitCommand{
-        {{flow("10.2.0.7", "10.1.0.5"), 17, 0, 0, 0}, {flow("10.2.0.8", "10.1.0.5"), 18, 1, 0, 0}}};
-    for (Command* command : {&install, &install_transport, &admit}) worker.carry_out(*command, worker.budget);
+    admit.body = offer_of({flow("10.2.0.7", "10.1.0.5")}, 17, 0);
+    admit_another.body = offer_of({flow("10.2.0.8", "10.1.0.5")}, 18, 1);
+    for (Command* command : {&install, &install_transport, &admit, &admit_another}) {
+      worker.carry_out(*command, worker.budget);
+    }
     load_hosts(unsecured);
     load_wire(secured);
 

@@ -30,10 +30,10 @@ InstallCommand install_of(uint32_t count) {
   command.results.resize(count);
   return command;
 }
-AdmitCommand admit_of(uint32_t count, uint32_t first_spi = 1000) {
-  AdmitCommand command;
-  for (uint32_t n = 0; n < count; ++n) command.entries.push_back({nth(n).reversed(), first_spi + n, 0, 0, 0});
-  return command;
+OfferCommand admit_of(uint32_t count, uint32_t first_spi = 1000) {
+  std::vector<FlowKey> inbound;
+  for (uint32_t n = 0; n < count; ++n) inbound.push_back(nth(n).reversed());
+  return offer_of(std::move(inbound), first_spi);
 }
 
 class BudgetTest : public testing::Test {
@@ -128,12 +128,12 @@ TEST_F(BudgetTest, RefusalsAndTheHeldPacketsThatTheyDropGoOnTurnByTurn) {
 }
 
 TEST_F(BudgetTest, AdmissionsGoOnTurnByTurnAndWithdrawalsToo) {
-  AdmitCommand command = admit_of(kMany);
+  OfferCommand command = admit_of(kMany);
   EXPECT_GE(run(command), kMany * Budget::kSpiChange / kAtMost);
-  EXPECT_FALSE(command.table_full);
+  EXPECT_EQ(command.failure, OfferFailure::kNone);
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), kMany);
   WithdrawCommand withdraw;
-  for (const auto& entry : command.entries) withdraw.entries.push_back({entry.inbound, entry.spi});
+  for (uint32_t n = 0; n < kMany; ++n) withdraw.entries.push_back({command.inbound[n], command.spis[n]});
   EXPECT_GE(run(withdraw), kMany * Budget::kSpiChange / kAtMost);
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 0u);
 }
@@ -143,7 +143,7 @@ TEST_F(BudgetTest, AnAdmissionWhoseRoomIsTakenBetweenTurnsTakesBackWhatItAdmitte
   config.max_flows = 500;
   Gateway small(config);
   const uint32_t room = 2 * config.max_flows;
-  ASSERT_FALSE(small.obey(admit_of(room)).table_full);
+  ASSERT_TRUE(small.admits(admit_of(room)));
   // All of them would give way, as no packet ever used them.
   Command command;
   command.body = admit_of(room, 5000);
@@ -160,7 +160,7 @@ TEST_F(BudgetTest, AnAdmissionWhoseRoomIsTakenBetweenTurnsTakesBackWhatItAdmitte
     EXPECT_LE(small.worker->budget.used(), kAtMost);
   }
   EXPECT_GT(turns, 2 * (room - 1) * Budget::kSpiChange / kAtMost);
-  EXPECT_TRUE(std::get<AdmitCommand>(command.body).table_full);
+  EXPECT_EQ(std::get<OfferCommand>(command.body).failure, OfferFailure::kTableFull);
   for (uint32_t n = 0; n < room; ++n) EXPECT_EQ(spis.find(5000 + n, 0), 0u) << n;
   EXPECT_EQ(spis.find(1000 + room - 1, 0), last);
 }
@@ -189,7 +189,7 @@ TEST_F(BudgetTest, CommandsStayInOrderAndEachIsBegunOnlyOnceTheOneBeforeIsDone) 
 
 TEST_F(BudgetTest, DeadSpisOfARotationAreClearedTurnByTurnAndKeepNoCommandWaiting) {
   gateway.obey(admit_of(kMany));
-  gateway.obey(RotateCommand{0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets))});
+  gateway.rotate(0);
   uint32_t turns = 0;
   for (uint64_t before = kMany; before != 0; ++turns) {
     ASSERT_LT(turns, kMany);
@@ -206,7 +206,7 @@ TEST_F(BudgetTest, DeadSpisOfARotationAreClearedTurnByTurnAndKeepNoCommandWaitin
 
 TEST_F(BudgetTest, ATurnAfterWhichTimersHaveMoreToDoIsNoIdleOne) {
   gateway.obey(admit_of(kMany));
-  gateway.obey(RotateCommand{0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets))});
+  gateway.rotate(0);
   uint32_t busy = 0;
   for (gateway.now += 1; gateway.worker->run_once(gateway.now * 1'000'000); ++busy) ASSERT_LT(busy, kMany);
   EXPECT_GT(busy, 10u);
@@ -217,7 +217,7 @@ TEST_F(BudgetTest, WhileOneTimerSpendsTheBudgetTheOthersHaveTheirTurn) {
   gateway.obey(admit_of(kMany));
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.1", "wanted"));
   gateway.refuse(nth(0), Refusal::kRefused, 1);
-  gateway.obey(RotateCommand{0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets))});
+  gateway.rotate(0);
   gateway.turn(5);
   gateway.turn();
   EXPECT_GT(gateway.value(Value::kReceiveSpis), 0u);

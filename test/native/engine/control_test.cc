@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control against an engine that does nothing but hand commands back when the test says so, and against the
-// real seals of the other side of the bus.
+// Control against an engine that does nothing but make offers and hand commands back when the test says so,
+// and against the real seals of the other side of the bus.
 #include "engine/control/control.h"
 
 #include <fcntl.h>
@@ -15,6 +15,8 @@
 #include <fstream>
 #include <unordered_set>
 
+#include "psp/aead.h"
+
 namespace psp {
 namespace {
 
@@ -22,17 +24,17 @@ constexpr MacAddress kMac = {2, 0, 0, 0, 0, 9};
 
 struct FakeEngine : Engine {
   std::deque<std::unique_ptr<Command>> down, up;
-  std::unique_ptr<MasterKey> keys[2];
+  uint32_t last_spi = 0x100, generation = 1;
+  OfferFailure fails = OfferFailure::kNone;
   size_t room = 16;
   int* stops;
   std::string missing;  // a device
 
   explicit FakeEngine(int* stops) : stops(stops) {}
-  EngineInfo start(const EngineConfig&, const Aead&, uint8_t slot,
-                   std::unique_ptr<MasterKey> active) override {
+  Capabilities capabilities(const EngineConfig&) const override { return {}; }
+  EngineInfo start(const EngineConfig&) override {
     if (!missing.empty()) throw EngineError{"INTERFACE_MISSING", missing, ""};
-    keys[slot] = std::move(active);
-    return {{}, {kMac, 1600}};
+    return {"", {}, {kMac, 1600}};
   }
   void stop() override { ++*stops; }
   bool submit(std::unique_ptr<Command>& command) override {
@@ -54,8 +56,13 @@ struct FakeEngine : Engine {
   EngineCounts counts() const override { return {}; }
   // Carries out the oldest command.
   void carry_out() {
-    if (auto* rotate = std::get_if<RotateCommand>(&down.front()->body))
-      std::swap(keys[rotate->slot], rotate->key);
+    if (auto* rotate = std::get_if<RotateCommand>(&down.front()->body)) rotate->generation = ++generation;
+    if (auto* offer = std::get_if<OfferCommand>(&down.front()->body)) {
+      offer->failure = fails;
+      offer->generation = generation;
+      for (uint32_t& spi : offer->spis) spi = ++last_spi;
+      random_octets(offer->keys);
+    }
     up.push_back(std::move(down.front()));
     down.pop_front();
   }
@@ -73,7 +80,7 @@ FlowKey flow(uint8_t host) {
 EngineConfig config() {
   EngineConfig config;
   config.secured_address = {v4(192, 0, 2, 1), 120};
-  config.peers.resize(1);
+  config.peers = {{}, {.vips = {}, .mode = Mode::kTransport, .cookie = true}};
   return config;
 }
 
@@ -137,8 +144,7 @@ class ControlTest : public ::testing::Test {
   std::array<uint8_t, 32> secret_{1, 2, 3};
   int stops_ = 0;
   FakeEngine* engine_ = new FakeEngine(&stops_);
-  Control control_{
-      std::unique_ptr<Engine>(engine_), make_aead_libcrypto(), Keyring(100), config(), "a", secret_};
+  Control control_{std::unique_ptr<Engine>(engine_), config(), "a", secret_};
   BusOpener keyexchange_opener_{secret_, "a", "dataplane"};
   BusSealer keyexchange_{secret_, "a", "keyexchange"};
 
@@ -198,14 +204,21 @@ class ControlTest : public ::testing::Test {
   }
 };
 
-TEST_F(ControlTest, OffersAreAdmittedForTheReverseFlowBeforeTheyAreSealed) {
+TEST_F(ControlTest, OffersAreMadeForTheReverseFlowOnThePeersTermsBeforeTheyAreSealed) {
   Outcome<SealedOffers> outcome;
-  control_.offer({flow(1), flow(2)}, 0, 1, binding(), outcome.done());
+  control_.offer({flow(1), flow(2)}, 1, 1, binding(), outcome.done());
   ASSERT_EQ(engine_->down.size(), 1u);
-  const std::vector<AdmitCommand::Entry> entries = oldest<AdmitCommand>().entries;
-  ASSERT_EQ(entries.size(), 2u);
-  EXPECT_EQ(entries[0].inbound, flow(1).reversed());
-  EXPECT_EQ(entries[1].inbound, flow(2).reversed());
+  const OfferCommand& command = oldest<OfferCommand>();
+  EXPECT_EQ(command.inbound, (std::vector<FlowKey>{flow(1).reversed(), flow(2).reversed()}));
+  EXPECT_EQ(command.peer, 1u);
+  EXPECT_EQ(command.version, 1u);
+  EXPECT_EQ(command.mode, Mode::kTransport);
+  ASSERT_EQ(command.cookies.size(), 2u);
+  EXPECT_NE(command.cookies[0], 0u);
+  EXPECT_NE(command.cookies[0], command.cookies[1]);
+  EXPECT_EQ(command.spis.size(), 2u);
+  EXPECT_EQ(command.keys.size(), 64u);
+  const std::vector<uint64_t> cookies = command.cookies;
   control_.complete();
   EXPECT_FALSE(outcome.value);
 
@@ -213,38 +226,43 @@ TEST_F(ControlTest, OffersAreAdmittedForTheReverseFlowBeforeTheyAreSealed) {
   ASSERT_TRUE(outcome.value);
   ASSERT_EQ(outcome.value->offers.size(), 2u);
   for (size_t i = 0; i < 2; ++i) {
-    EXPECT_EQ(outcome.value->offers[i].spi, entries[i].spi);
+    EXPECT_EQ(outcome.value->offers[i].spi, 0x101 + i);
     EXPECT_EQ(outcome.value->offers[i].number, i + 1);
+    EXPECT_EQ(outcome.value->offers[i].cookie, cookies[i]);
+    EXPECT_EQ(outcome.value->offers[i].mode, Mode::kTransport);
     EXPECT_EQ(outcome.value->offers[i].address, v4(192, 0, 2, 1));
     EXPECT_EQ(outcome.value->offers[i].mac, kMac);
   }
   EXPECT_EQ(outcome.value->generation, 1u);
 }
 
-TEST_F(ControlTest, TheSealOpensToTheKeysThatTheEngineDerives) {
+TEST_F(ControlTest, TheSealOpensToTheKeysThatTheEngineMade) {
   for (const uint8_t version : {0, 1}) {
     const std::vector<FlowKey> flows = {flow(1), flow(2)};
-    const Outcome<SealedOffers> outcome = offer(flows, version);
+    Outcome<SealedOffers> outcome;
+    control_.offer(flows, 0, version, binding(), outcome.done());
+    engine_->carry_out();
+    const SecretVector<uint8_t> made = std::get<OfferCommand>(engine_->up.front()->body).keys;
+    control_.complete();
     SecretVector<uint8_t> keys;
     ASSERT_EQ(open_offers(flows, *outcome.value, &keys), SealFault::kNone);
-    const size_t length = key_length(version);
-    ASSERT_EQ(keys.size(), 2 * length);
-    for (size_t i = 0; i < 2; ++i) {
-      std::vector<uint8_t> expected(length);
-      engine_->keys[0]->derive(outcome.value->offers[i].spi, version, expected.data());
-      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), keys.begin() + static_cast<long>(i * length)));
-    }
+    EXPECT_EQ(keys.size(), 2 * key_length(version));
+    EXPECT_EQ(keys, made);
   }
 }
 
-TEST_F(ControlTest, AFullTableMeansThatNothingIsOfferedOrSealed) {
-  Outcome<SealedOffers> refused;
-  control_.offer({flow(1)}, 0, 1, binding(), refused.done());
-  oldest<AdmitCommand>().table_full = true;
-  carry_out_all();
-  EXPECT_FALSE(refused.value);
-  EXPECT_EQ(refused.code, "TABLE_FULL");
-  EXPECT_EQ(offer({flow(1)}).value->seal.id.counter, 1u);
+TEST_F(ControlTest, AFailedOfferIsReportedWithItsCodeAndNothingIsNumberedOrSealed) {
+  for (const auto& [failure, code] :
+       {std::pair{OfferFailure::kTableFull, "TABLE_FULL"}, {OfferFailure::kSpisExhausted, "SPI_EXHAUSTED"}}) {
+    engine_->fails = failure;
+    const Outcome<SealedOffers> refused = offer({flow(1), flow(2)});
+    EXPECT_FALSE(refused.value);
+    EXPECT_EQ(refused.code, code);
+  }
+  engine_->fails = OfferFailure::kNone;
+  const Outcome<SealedOffers> made = offer({flow(1)});
+  EXPECT_EQ(made.value->seal.id.counter, 1u);
+  EXPECT_EQ(made.value->offers[0].number, 1u);
 }
 
 TEST_F(ControlTest, AFullCommandRingIsEngineBusyForEveryCommand) {
@@ -266,14 +284,6 @@ TEST_F(ControlTest, AFullCommandRingIsEngineBusyForEveryCommand) {
   EXPECT_EQ(again.value, 2u);
 }
 
-TEST_F(ControlTest, WhenSpisRunOutInsideABatchNoneIsOffered) {
-  EXPECT_TRUE(offer(std::vector<FlowKey>(99, flow(1))).value);
-  Outcome<SealedOffers> outcome;
-  control_.offer({flow(1), flow(2)}, 0, 1, binding(), outcome.done());
-  EXPECT_EQ(outcome.code, "SPI_EXHAUSTED");
-  EXPECT_TRUE(engine_->down.empty());
-}
-
 TEST_F(ControlTest, NumbersRiseAcrossBatchesAndRotations) {
   EXPECT_EQ(offer({flow(1), flow(2)}).value->offers[1].number, 2u);
   Outcome<uint32_t> rotated;
@@ -282,26 +292,17 @@ TEST_F(ControlTest, NumbersRiseAcrossBatchesAndRotations) {
   EXPECT_EQ(offer({flow(1)}).value->offers[0].number, 3u);
 }
 
-TEST_F(ControlTest, UntilTheEngineHasTheNewMasterKeyOffersComeFromTheOldOne) {
+TEST_F(ControlTest, AnOfferHasTheGenerationOfTheKeyThatTheEngineMadeItUnder) {
   Outcome<uint32_t> rotated;
+  Outcome<SealedOffers> before, after;
+  control_.offer({flow(1)}, 0, 1, binding(), before.done());
   control_.rotate(rotated.done());
-  Outcome<SealedOffers> between;
-  control_.offer({flow(1)}, 0, 1, binding(), between.done());
+  control_.offer({flow(1)}, 0, 1, binding(), after.done());
   EXPECT_FALSE(rotated.value);
   carry_out_all();
   EXPECT_EQ(rotated.value, 2u);
-  EXPECT_EQ(between.value->generation, 1u);
-  EXPECT_EQ(slot_of(between.value->offers[0].spi), 0);
-
-  const std::vector<FlowKey> flows = {flow(1)};
-  const Outcome<SealedOffers> after = offer(flows);
+  EXPECT_EQ(before.value->generation, 1u);
   EXPECT_EQ(after.value->generation, 2u);
-  EXPECT_EQ(slot_of(after.value->offers[0].spi), 1);
-  SecretVector<uint8_t> keys;
-  ASSERT_EQ(open_offers(flows, *after.value, &keys), SealFault::kNone);
-  std::vector<uint8_t> expected(32);
-  engine_->keys[1]->derive(after.value->offers[0].spi, 1, expected.data());
-  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), keys.begin()));
 }
 
 TEST_F(ControlTest, ASecondRotationWhileOneIsUnderWayIsRefused) {
@@ -432,7 +433,7 @@ TEST_F(ControlTest, ADeviceThatIsNotThereIsReportedWithItsKeyInTheNodeFile) {
     EngineConfig config;
     config.unsecured.device = "hosts";
     config.secured.device = "wire";
-    Control control(std::unique_ptr<Engine>(engine), make_aead_libcrypto(), Keyring(), config, "a", secret_);
+    Control control(std::unique_ptr<Engine>(engine), config, "a", secret_);
     try {
       control.start();
       FAIL();

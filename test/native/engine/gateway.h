@@ -37,6 +37,25 @@ inline const EalOptions kTestEal{1024, {}, false};
 inline constexpr uint64_t kSeed = 20;
 inline constexpr uint8_t kMasterOctets[32] = {1, 2, 3, 4, 5, 6, 7, 8};
 
+inline MasterKeys test_master_keys() {
+  return {.by_slot = {std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)), nullptr},
+          .next_slot = 0,
+          .next = nullptr};
+}
+
+// An offer as the control thread leaves it for the main lcore, under SPIs that the test picks.
+inline OfferCommand offer_of(std::vector<FlowKey> inbound, uint32_t first_spi, uint8_t version = 0,
+                             uint64_t cookie = 0, Mode mode = Mode::kTunnel, uint16_t peer = 0) {
+  OfferCommand command;
+  command.cookies.resize(inbound.size(), cookie);
+  command.peer = peer;
+  command.version = version;
+  command.mode = mode;
+  for (uint32_t n = 0; n < inbound.size(); ++n) command.spis.push_back(first_spi + n);
+  command.inbound = std::move(inbound);
+  return command;
+}
+
 struct Gateway {
   explicit Gateway(EngineConfig engine_config = gateway_config(), uint16_t unsecured_mtu = 1500,
                    uint16_t secured_mtu = 1600, size_t event_room = 4096, size_t sample_room = 4096)
@@ -46,10 +65,8 @@ struct Gateway {
         secured({kSecuredMac, secured_mtu}),
         events(event_room),
         samples(sample_room, config.sampling.snap_bytes),
-        worker(
-            std::make_unique<Worker>(config, *aead, unsecured, secured, 0,
-                                     std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)),
-                                     counters, events, samples, kSeed)) {
+        worker(std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                        samples, kSeed)) {
     turn(1000);
   }
 
@@ -108,10 +125,15 @@ struct Gateway {
     return obey(std::move(command)).results[0];
   }
   bool admit(const FlowKey& inbound, uint32_t spi, uint8_t version = 0, uint64_t cookie = 0,
-             Mode mode = Mode::kTunnel) {
-    AdmitCommand command;
-    command.entries = {{inbound, spi, version, cookie, 0, mode}};
-    return !obey(std::move(command)).table_full;
+             Mode mode = Mode::kTunnel, uint16_t peer = 0) {
+    return admits(offer_of({inbound}, spi, version, cookie, mode, peer));
+  }
+  bool admits(OfferCommand command) { return obey(std::move(command)).failure == OfferFailure::kNone; }
+  // Puts a master key of these octets into a slot. Afterwards `master_keys.next` is the one that was there.
+  void rotate(uint8_t slot, std::span<const uint8_t, 32> octets = kMasterOctets) {
+    master_keys.next_slot = slot;
+    master_keys.next = std::make_unique<MasterKey>(octets);
+    obey(RotateCommand{});
   }
   void refuse(const FlowKey& flow, Refusal refusal, uint32_t hold_down_ms) {
     RefuseCommand command;
@@ -164,6 +186,7 @@ struct Gateway {
   Counters counters;
   SpscRing<Event> events;
   SampleRing samples;
+  MasterKeys master_keys = test_master_keys();
   std::unique_ptr<Worker> worker;
 };
 

@@ -379,10 +379,9 @@ TEST(Spis, AFullTableRetiresTheOldestThatNothingUsedOrAdmitsNone) {
   EXPECT_TRUE(gateway.live(5));
   EXPECT_EQ(gateway.value(Value::kSpisEvicted), 1u);
 
-  AdmitCommand command;
-  for (uint32_t spi = 10; spi < 14; ++spi)
-    command.entries.push_back({inbound(static_cast<int>(spi)), spi, 0, 0, 0});
-  EXPECT_TRUE(gateway.obey(std::move(command)).table_full);
+  std::vector<FlowKey> flows;
+  for (int spi = 10; spi < 14; ++spi) flows.push_back(inbound(spi));
+  EXPECT_FALSE(gateway.admits(offer_of(flows, 10)));
   EXPECT_FALSE(gateway.live(10));
   EXPECT_TRUE(gateway.live(3));
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 4u);
@@ -394,9 +393,7 @@ TEST(Spis, APeerThatTakesManyLosesItsOwnAndNotThoseOfOthers) {
   config.peers.push_back({.vips = {prefix("10.3.0.0/16")}});
   Receiver gateway(config);
   const auto admit = [&](const FlowKey& inbound, uint32_t spi, uint16_t peer) {
-    AdmitCommand command;
-    command.entries.push_back({inbound, spi, 0, 0, peer});
-    return !gateway.obey(std::move(command)).table_full;
+    return gateway.admit(inbound, spi, 0, 0, Mode::kTunnel, peer);
   };
   EXPECT_TRUE(admit(flow("10.3.0.1", "10.1.0.5"), 1, 1));
   for (uint32_t i = 10; i < 30; ++i) {
@@ -430,24 +427,20 @@ TEST(Spis, RotationEndsTheSlotItFillsAndLeavesTheOther) {
   gateway.admit(kInbound, 0x11);
   EXPECT_TRUE(gateway.passes(0x11));
 
-  RotateCommand rotate;
-  rotate.slot = 1;
-  rotate.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kSecond));
-  EXPECT_EQ(gateway.obey(std::move(rotate)).key, nullptr);
+  gateway.rotate(1, kSecond);
+  EXPECT_EQ(gateway.master_keys.next, nullptr);
   gateway.admit(kInbound, kOtherSlot);
   EXPECT_TRUE(gateway.passes(0x11));
   gateway.unsecured.sent.clear();
   gateway.wire_sends(sealed(key_of(kOtherSlot, 0, kSecond), inner("x")));
   EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
 
-  RotateCommand again;
-  again.slot = 0;
-  again.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kThird));
   const uint64_t tag = ReceiveSpis::key_tag(0x11, 0);
   const uint32_t number = gateway.worker->receive_spis.find(0x11, 0);
   EXPECT_NE(gateway.worker->ingress_keys.find(gateway.worker->ingress_keys.place_of(number, 0), tag),
             nullptr);
-  EXPECT_NE(gateway.obey(std::move(again)).key, nullptr);
+  gateway.rotate(0, kThird);
+  EXPECT_NE(gateway.master_keys.next, nullptr);
   EXPECT_EQ(gateway.worker->receive_spis.find(0x11, 0), 0u);
   EXPECT_FALSE(gateway.passes(0x11));
   EXPECT_EQ(gateway.dropped(Drop::kIngressUnknownSpi), 1u);

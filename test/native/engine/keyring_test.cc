@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keyring hands out SPIs of the active master key only, each once, and the engine's copies derive the
-// same keys.
+// The keyring hands out SPIs of the active master key only, each once, with the keys that the main lcore
+// derives.
 #include "engine/software/keyring.h"
 
 #include <gtest/gtest.h>
@@ -20,22 +20,33 @@ Key derived(const MasterKey& master, uint32_t spi) {
   return key;
 }
 
-TEST(Keyring, OffersOfTheFirstKeyLieInSlotZeroAndTheEngineDerivesTheSameKeys) {
-  Keyring keyring;
-  const std::unique_ptr<MasterKey> engine_key = keyring.take_engine_key();
+class KeyringTest : public testing::Test {
+ protected:
+  // A rotation as the rings carry it: prepared, taken by the main lcore, completed.
+  static void rotate(MasterKeys& keys, Keyring& keyring) {
+    keyring.prepare();
+    keys.rotate();
+    keyring.activate();
+  }
+  MasterKeys keys_;
+};
+
+TEST_F(KeyringTest, OffersOfTheFirstKeyLieInSlotZeroAndTheMainLcoreDerivesTheSameKeys) {
+  Keyring keyring(keys_);
   EXPECT_EQ(keyring.active_slot(), 0);
   EXPECT_EQ(keyring.generation(), 1u);
+  EXPECT_EQ(keys_.by_slot[1], nullptr);
   for (int i = 0; i < 10; ++i) {
     Key key{};
     const std::optional<uint32_t> spi = keyring.next_spi(1, key.data());
     ASSERT_TRUE(spi);
     EXPECT_EQ(slot_of(*spi), 0);
-    EXPECT_EQ(key, derived(*engine_key, *spi));
+    EXPECT_EQ(key, derived(*keys_.by_slot[0], *spi));
   }
 }
 
-TEST(Keyring, AVersionZeroKeyIsSixteenOctetsLong) {
-  Keyring keyring;
+TEST_F(KeyringTest, AVersionZeroKeyIsSixteenOctetsLong) {
+  Keyring keyring(keys_);
   Key key;
   key.fill(0xee);
   ASSERT_TRUE(keyring.next_spi(0, key.data()));
@@ -43,44 +54,37 @@ TEST(Keyring, AVersionZeroKeyIsSixteenOctetsLong) {
   for (size_t i = 16; i < key.size(); ++i) EXPECT_EQ(key[i], 0xee);
 }
 
-TEST(Keyring, NumbersRiseFromOneAndGoOnAcrossRotations) {
-  Keyring keyring;
-  EXPECT_EQ(keyring.next_number(), 1u);
-  EXPECT_EQ(keyring.next_number(), 2u);
-  keyring.prepare();
-  keyring.activate();
-  EXPECT_EQ(keyring.next_number(), 3u);
-}
-
-TEST(Keyring, APreparedKeyOffersNothingUntilTheEngineHasIt) {
-  Keyring keyring;
+TEST_F(KeyringTest, APreparedKeyOffersNothingUntilTheMainLcoreHasIt) {
+  Keyring keyring(keys_);
   Key key{};
-  const Keyring::Prepared prepared = keyring.prepare();
-  EXPECT_EQ(prepared.slot, 1);
+  keyring.prepare();
+  EXPECT_EQ(keys_.next_slot, 1);
   EXPECT_EQ(slot_of(*keyring.next_spi(1, key.data())), 0);
   EXPECT_EQ(keyring.generation(), 1u);
+  EXPECT_EQ(keys_.rotate(), 1);
+  EXPECT_EQ(slot_of(*keyring.next_spi(1, key.data())), 0);
 
   keyring.activate();
   EXPECT_EQ(keyring.generation(), 2u);
   const uint32_t spi = *keyring.next_spi(1, key.data());
   EXPECT_EQ(slot_of(spi), 1);
-  EXPECT_EQ(key, derived(*prepared.engine_key, spi));
+  EXPECT_EQ(key, derived(*keys_.by_slot[1], spi));
 }
 
-TEST(Keyring, PreparingAgainBeforeActivationReplacesThePreparedKeyAlone) {
-  Keyring keyring;
-  const std::unique_ptr<MasterKey> engine_key = keyring.take_engine_key();
-  const Keyring::Prepared first = keyring.prepare();
-  const Keyring::Prepared second = keyring.prepare();
-  EXPECT_EQ(second.slot, 1);
-  EXPECT_NE(derived(*first.engine_key, 0x80000001), derived(*second.engine_key, 0x80000001));
-  Key key{};
-  const uint32_t spi = *keyring.next_spi(1, key.data());
-  EXPECT_EQ(key, derived(*engine_key, spi));
+TEST_F(KeyringTest, TheKeyThatARotationReplacesIsGoneOnceItHasCompleted) {
+  Keyring keyring(keys_);
+  rotate(keys_, keyring);
+  EXPECT_NE(keys_.by_slot[0], nullptr);
+  keyring.prepare();
+  keys_.rotate();
+  EXPECT_NE(keys_.next, nullptr);
+  keyring.activate();
+  EXPECT_EQ(keys_.next, nullptr);
+  EXPECT_EQ(keyring.active_slot(), 0);
 }
 
-TEST(Keyring, AnSpiNeverComesTwiceUnderOneMasterKey) {
-  Keyring keyring(1000);
+TEST_F(KeyringTest, AnSpiNeverComesTwiceUnderOneMasterKey) {
+  Keyring keyring(keys_, 1000);
   for (int rotation = 0; rotation < 4; ++rotation) {
     std::set<uint32_t> given;
     Key key{};
@@ -90,37 +94,36 @@ TEST(Keyring, AnSpiNeverComesTwiceUnderOneMasterKey) {
       EXPECT_EQ(slot_of(*spi), keyring.active_slot());
     }
     EXPECT_EQ(given.size(), 1000u);
-    keyring.prepare();
-    keyring.activate();
+    rotate(keys_, keyring);
   }
 }
 
-TEST(Keyring, ASlotFilledAgainHoldsAnotherKey) {
-  Keyring keyring;
-  const std::unique_ptr<MasterKey> first = keyring.take_engine_key();
-  keyring.prepare();
-  keyring.activate();
-  const Keyring::Prepared third = keyring.prepare();
-  EXPECT_EQ(third.slot, 0);
-  EXPECT_NE(derived(*first, 1), derived(*third.engine_key, 1));
+TEST_F(KeyringTest, ASlotFilledAgainHoldsAnotherKey) {
+  Keyring keyring(keys_);
+  const Key first = derived(*keys_.by_slot[0], 1);
+  rotate(keys_, keyring);
+  rotate(keys_, keyring);
+  EXPECT_EQ(keyring.active_slot(), 0);
+  EXPECT_NE(derived(*keys_.by_slot[0], 1), first);
 }
 
-TEST(Keyring, RotationEndsExhaustion) {
-  Keyring keyring(2);
+TEST_F(KeyringTest, RotationEndsExhaustion) {
+  Keyring keyring(keys_, 2);
   Key key{};
   EXPECT_TRUE(keyring.next_spi(1, key.data()));
   EXPECT_TRUE(keyring.next_spi(1, key.data()));
   EXPECT_FALSE(keyring.next_spi(1, key.data()));
   keyring.prepare();
+  keys_.rotate();
   EXPECT_FALSE(keyring.next_spi(1, key.data()));
   keyring.activate();
   EXPECT_TRUE(keyring.next_spi(1, key.data()));
 }
 
-TEST(Keyring, SpisOfEachKeyBeginAtARandomPlace) {
+TEST_F(KeyringTest, SpisOfEachKeyBeginAtARandomPlace) {
   Key key{};
   std::set<uint32_t> first;
-  for (int i = 0; i < 8; ++i) first.insert(*Keyring().next_spi(1, key.data()));
+  for (int i = 0; i < 8; ++i) first.insert(*Keyring(keys_).next_spi(1, key.data()));
   EXPECT_EQ(first.size(), 8u);
 }
 

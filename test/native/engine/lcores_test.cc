@@ -480,10 +480,7 @@ TEST(Lcores, ARotationIsDoneOnceNobodyHasTheOldKeyOrWhatItOpened) {
   EXPECT_TRUE(cached());
   EXPECT_TRUE(gateway.worker->settled());
   const uint8_t fresh[32] = {9};
-  RotateCommand rotate;
-  rotate.slot = 0;
-  rotate.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(fresh));
-  rotate = gateway.obey(std::move(rotate));
+  gateway.rotate(0, fresh);
   EXPECT_FALSE(gateway.worker->settled());
   gateway.turn_other();
   EXPECT_TRUE(gateway.worker->settled());

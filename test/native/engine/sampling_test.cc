@@ -421,9 +421,7 @@ TEST(PeerCounters, TellThePeersApart) {
   config.peers.push_back({.vips = {prefix("10.3.0.0/16")}});
   Keyed gateway(config);
   gateway.know_host("10.1.0.5");
-  AdmitCommand admit;
-  admit.entries = {{flow("10.3.0.7", "10.1.0.5"), 18, 0, 0, 1}};
-  gateway.obey(std::move(admit));
+  gateway.admit(flow("10.3.0.7", "10.1.0.5"), 18, 0, 0, Mode::kTunnel, 1);
   gateway.send("four");
   gateway.turn(5);
   gateway.wire_sends(sealed(key_of(18, 0), udp_packet("10.3.0.7", "10.1.0.5", "five5")));

@@ -31,14 +31,9 @@
 namespace psp {
 namespace {
 
-std::unique_ptr<MasterKey> master_key() {
-  return std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
-}
-
-std::string code_of(Engine& engine, const EngineConfig& config, const Aead& aead,
-                    EngineError* why = nullptr) {
+std::string code_of(Engine& engine, const EngineConfig& config, EngineError* why = nullptr) {
   try {
-    engine.start(config, aead, 0, master_key());
+    engine.start(config);
   } catch (const EngineError& error) {
     if (why != nullptr) *why = error;
     return error.code;
@@ -135,8 +130,15 @@ class SoftwareEngineTest : public testing::Test {
   }
   static bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
 
-  EngineConfig on_links() {
+  // With the AEAD that the tests of the engine run with (chosen_aead.h).
+  static EngineConfig engine_config() {
     EngineConfig config = gateway_config();
+    const char* const variable = std::getenv("PSP_TEST_AEAD");
+    if (variable != nullptr && std::string(variable) == "libcrypto") config.crypto = CryptoChoice::kLibcrypto;
+    return config;
+  }
+  EngineConfig on_links() {
+    EngineConfig config = engine_config();
     config.unsecured.device = "unsecured";
     config.secured.device = "secured";
     return config;
@@ -157,15 +159,14 @@ class SoftwareEngineTest : public testing::Test {
   void install_flow() { install_flows({flow("10.1.0.5", "10.2.0.7")}); }
   uint64_t value(Value value) const { return engine->counts().values[static_cast<size_t>(value)].value; }
 
-  std::unique_ptr<Aead> aead = chosen_aead();
   std::unique_ptr<Engine> engine = make_software_engine();
 };
 
 TEST_F(SoftwareEngineTest, RunsOnPortsInMemoryTakesCommandsAndStopsTwice) {
-  EngineConfig config = gateway_config();
+  EngineConfig config = engine_config();
   config.unsecured.device = "net_ring_plain";
   config.secured.device = "net_ring_wire";
-  const EngineInfo info = engine->start(config, *aead, 0, master_key());
+  const EngineInfo info = engine->start(config);
   EXPECT_EQ(info.unsecured.mtu, 1500);
   EXPECT_EQ(info.secured.mtu, 1568);
 
@@ -196,14 +197,14 @@ TEST_F(SoftwareEngineTest, RunsOnPortsInMemoryTakesCommandsAndStopsTwice) {
   // The same engine object once more.
   config.unsecured.device = "net_ring_plain2";
   config.secured.device = "net_ring_wire2";
-  EXPECT_EQ(code_of(*engine, config, *aead), "started");
+  EXPECT_EQ(code_of(*engine, config), "started");
 }
 
 TEST_F(SoftwareEngineTest, CommandsOfManyTurnsAreDoneInOrderAndAnsweredOnceAndWhole) {
-  EngineConfig config = gateway_config();
+  EngineConfig config = engine_config();
   config.unsecured.device = "net_ring_plain3";
   config.secured.device = "net_ring_wire3";
-  engine->start(config, *aead, 0, master_key());
+  engine->start(config);
   constexpr uint32_t kFlows = 4000;
   InstallCommand install;
   RemoveCommand remove;
@@ -241,18 +242,153 @@ TEST_F(SoftwareEngineTest, CommandsOfManyTurnsAreDoneInOrderAndAnsweredOnceAndWh
   EXPECT_EQ(engine->completed(), nullptr);
 }
 
+std::unique_ptr<Command> command_of(CommandBody body) {
+  auto command = std::make_unique<Command>();
+  command->body = std::move(body);
+  return command;
+}
+
+// An offer of these inbound flows as the control side asks for it.
+OfferCommand asked_offer(uint32_t count, uint8_t version) {
+  OfferCommand offer;
+  for (uint32_t n = 0; n < count; ++n) {
+    offer.inbound.push_back(
+        flow("10.2." + std::to_string(n / 250) + "." + std::to_string(1 + n % 250), "10.1.0.5"));
+  }
+  offer.cookies.resize(count);
+  offer.version = version;
+  offer.spis.resize(count);
+  offer.keys.resize(count * key_length(version));
+  return offer;
+}
+
+class OffersOfTheSoftwareEngine : public SoftwareEngineTest {
+ protected:
+  void start(const std::string& name, uint32_t spis_per_key) {
+    engine = make_software_engine(spis_per_key);
+    EngineConfig config = engine_config();
+    config.unsecured.device = "net_ring_" + name + "_h";
+    config.secured.device = "net_ring_" + name + "_w";
+    engine->start(config);
+  }
+  template <typename T>
+  T carried_out(T body) {
+    auto command = command_of(std::move(body));
+    EXPECT_TRUE(engine->submit(command));
+    while (!(command = engine->completed())) engine->wait();
+    return std::move(std::get<T>(command->body));
+  }
+  FlowsCommand page() {
+    FlowsCommand page;
+    page.rows.resize(1000);
+    return carried_out(std::move(page));
+  }
+};
+
+TEST_F(OffersOfTheSoftwareEngine, HaveFreshSpisWithTheirKeysAndAreAdmittedWhenTheyComplete) {
+  start("a", SpiAllocator::kSpisPerKey);
+  std::set<uint32_t> spis;
+  std::set<std::vector<uint8_t>> keys;
+  for (const uint8_t version : {0, 1}) {
+    const OfferCommand offer = carried_out(asked_offer(20, version));
+    EXPECT_EQ(offer.failure, OfferFailure::kNone);
+    EXPECT_EQ(offer.generation, 1u);
+    for (size_t n = 0; n < 20; ++n) {
+      EXPECT_EQ(slot_of(offer.spis[n]), 0);
+      spis.insert(offer.spis[n]);
+      const auto key = offer.keys.begin() + static_cast<long>(n * key_length(version));
+      keys.emplace(key, key + static_cast<long>(key_length(version)));
+    }
+    const FlowsCommand flows = page();
+    ASSERT_EQ(flows.count, 20u);
+    for (uint32_t n = 0; n < flows.count; ++n) EXPECT_TRUE(spis.contains(flows.rows[n].spi));
+  }
+  EXPECT_EQ(spis.size(), 40u);
+  EXPECT_EQ(keys.size(), 40u);
+  engine->stop();
+}
+
+TEST_F(OffersOfTheSoftwareEngine, AreAllOrNoneWhenSpisRunOutAndARotationBringsNewOnes) {
+  start("b", 30);
+  EXPECT_EQ(carried_out(asked_offer(20, 1)).failure, OfferFailure::kNone);
+  EXPECT_EQ(carried_out(asked_offer(11, 1)).failure, OfferFailure::kSpisExhausted);
+  EXPECT_EQ(page().count, 20u);
+  EXPECT_EQ(carried_out(RotateCommand{}).generation, 2u);
+  const OfferCommand offer = carried_out(asked_offer(11, 1));
+  EXPECT_EQ(offer.failure, OfferFailure::kNone);
+  EXPECT_EQ(offer.generation, 2u);
+  EXPECT_EQ(slot_of(offer.spis[0]), 1);
+  engine->stop();
+}
+
+TEST_F(OffersOfTheSoftwareEngine, OfTheGenerationBeforeAreMadeUntilARotationHasCompleted) {
+  start("c", SpiAllocator::kSpisPerKey);
+  auto rotate = command_of(RotateCommand{}), offer = command_of(asked_offer(1, 1));
+  ASSERT_TRUE(engine->submit(rotate));
+  ASSERT_TRUE(engine->submit(offer));
+  std::vector<std::unique_ptr<Command>> done;
+  while (done.size() < 2) {
+    engine->wait();
+    while (auto command = engine->completed()) done.push_back(std::move(command));
+  }
+  EXPECT_EQ(std::get<RotateCommand>(done[0]->body).generation, 2u);
+  const auto& between = std::get<OfferCommand>(done[1]->body);
+  EXPECT_EQ(between.generation, 1u);
+  EXPECT_EQ(slot_of(between.spis[0]), 0);
+  engine->stop();
+}
+
+TEST_F(OffersOfTheSoftwareEngine, ThatAFullRingRefusesUseNoSpi) {
+  constexpr uint32_t kSpis = 3000, kRings = 2 * 1024, kRefused = 2000;
+  start("d", kSpis);
+  const auto offer = [this] {
+    auto command = command_of(asked_offer(1, 1));
+    return engine->submit(command);
+  };
+  // Completions that nobody takes fill their ring, and commands then wait in theirs.
+  uint32_t waiting = 0;
+  ASSERT_TRUE(within(10'000, [&] {
+    while (offer()) ++waiting;
+    return waiting == kRings;
+  }));
+  for (uint32_t n = 0; n < kRefused; ++n) ASSERT_FALSE(offer());
+
+  std::set<uint32_t> spis;
+  const auto take = [&] {
+    for (; waiting > 0; engine->wait()) {
+      while (const auto command = engine->completed()) {
+        --waiting;
+        const auto& made = std::get<OfferCommand>(command->body);
+        if (made.failure == OfferFailure::kNone) {
+          EXPECT_TRUE(spis.insert(made.spis[0]).second);
+        }
+      }
+      if (waiting == 0) return;
+    }
+  };
+  take();
+  EXPECT_EQ(spis.size(), kRings);
+  for (uint32_t n = kRings; n < kSpis + 10; ++n) {
+    ASSERT_TRUE(offer());
+    ++waiting;
+    take();
+  }
+  EXPECT_EQ(spis.size(), kSpis);
+  engine->stop();
+}
+
 TEST_F(SoftwareEngineTest, WhatIsMissingHasItsOwnCode) {
   EngineConfig config = gateway_config();
   EngineError why;
   config.unsecured.device = "nosuchif";
   config.secured.device = "net_ring_w";
-  EXPECT_EQ(code_of(*engine, config, *aead, &why), "INTERFACE_MISSING");
+  EXPECT_EQ(code_of(*engine, config, &why), "INTERFACE_MISSING");
   EXPECT_EQ(why.name, "nosuchif");
   config.unsecured.device = "net_nosuchdriver0";
-  EXPECT_EQ(code_of(*engine, config, *aead, &why), "DRIVER_MISSING");
+  EXPECT_EQ(code_of(*engine, config, &why), "DRIVER_MISSING");
   EXPECT_EQ(why.name, "net_nosuchdriver0");
   config.unsecured.device = "0000:7f:1f.7";
-  EXPECT_EQ(code_of(*engine, config, *aead), "INTERFACE_MISSING");
+  EXPECT_EQ(code_of(*engine, config), "INTERFACE_MISSING");
 }
 
 TEST_F(SoftwareEngineTest, MoreLcoresThanCoresOrQueuesAreRefused) {
@@ -261,7 +397,7 @@ TEST_F(SoftwareEngineTest, MoreLcoresThanCoresOrQueuesAreRefused) {
   config.unsecured.device = "net_ring_host";
   config.secured.device = "net_ring_wire3";
   config.lcores = 1000;
-  EXPECT_EQ(code_of(*engine, config, *aead, &why), "LCORES_TOO_MANY");
+  EXPECT_EQ(code_of(*engine, config, &why), "LCORES_TOO_MANY");
   EXPECT_EQ(why.name, "this machine");
   try {
     DpdkPort port("net_ring_queues", 100);
@@ -275,11 +411,11 @@ TEST_F(SoftwareEngineTest, MoreLcoresThanCoresOrQueuesAreRefused) {
 
 TEST_F(SoftwareEngineTest, SeveralLcoresReceiveOnQueuesOfOneDevice) {
   if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
-  EngineConfig config = gateway_config();
+  EngineConfig config = engine_config();
   config.unsecured.device = "net_null0";  // has a burst for whoever asks
   config.secured.device = "net_ring_wire4";
   config.lcores = 2;
-  engine->start(config, *aead, 0, master_key());
+  engine->start(config);
   EXPECT_TRUE(within(5000, [&] {
     const auto lcores = engine->counts().lcores;
     return std::ranges::all_of(lcores, [](const LcoreCount& lcore) { return lcore.rx_packets > 1000; });
@@ -296,17 +432,17 @@ TEST_F(SoftwareEngineTest, AWireThatIsTooSmallAndAPortThatIsTakenAreRefused) {
     run("ip link set secured mtu 575");
     EngineConfig config = on_links();
     EngineError why;
-    EXPECT_EQ(code_of(*engine, config, *aead, &why), "MTU_TOO_SMALL");
+    EXPECT_EQ(code_of(*engine, config, &why), "MTU_TOO_SMALL");
     EXPECT_EQ(why.name, "secured");
     EXPECT_EQ(why.detail, "mtu=575 need=576");
     // Below what hosts send: they are told by ICMP.
     run("ip link set secured mtu 576");
-    EXPECT_EQ(code_of(*engine, config, *aead), "started");
+    EXPECT_EQ(code_of(*engine, config), "started");
     const auto second = make_software_engine();
-    EXPECT_EQ(code_of(*second, config, *aead, &why), "PORT_TAKEN");
+    EXPECT_EQ(code_of(*second, config, &why), "PORT_TAKEN");
     EXPECT_EQ(why.name, "unsecured");
     engine->stop();
-    EXPECT_EQ(code_of(*second, config, *aead), "started");
+    EXPECT_EQ(code_of(*second, config), "started");
     second->stop();
   }).join();
 }
@@ -316,7 +452,7 @@ TEST_F(SoftwareEngineTest, CarriesPacketsBetweenInterfacesAndSleepsWhenThereAreN
     if (!make_links(1600)) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
-    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    const EngineInfo info = engine->start(on_links());
     Wire host("host"), wire("wire");
     host.send(arp(true, kHostMac, "10.1.0.5", "10.2.0.7"));
     EXPECT_FALSE(host.receive(0x0806).empty());
@@ -400,7 +536,7 @@ TEST_F(SoftwareEngineTest, FollowsTheLinksOfItsInterfacesOnEachLcore) {
       EngineConfig config = on_links();
       config.lcores = lcores;
       const auto followed = make_software_engine();
-      const EngineInfo info = followed->start(config, *aead, 0, master_key());
+      const EngineInfo info = followed->start(config);
       EXPECT_TRUE(info.secured.up);
       EXPECT_EQ(info.wanted_mtu, 1568);
       const auto changes = [&](const std::string& command, bool secured, auto&& is_expected) {
@@ -461,7 +597,7 @@ TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {
     }
     EngineConfig config = on_links();
     config.lcores = 2;
-    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    const EngineInfo info = engine->start(config);
     Wire host("host"), wire("wire");
     install_flow();
     constexpr uint16_t kPackets = 40;
@@ -487,7 +623,7 @@ TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {
     // Both asleep by then: a rotation wakes who must take it over.
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     auto command = std::make_unique<Command>();
-    command->body = RotateCommand{1, master_key()};
+    command->body = RotateCommand{};
     ASSERT_TRUE(engine->submit(command));
     while (!(command = engine->completed())) engine->wait();
     engine->stop();
@@ -497,7 +633,7 @@ TEST_F(SoftwareEngineTest, SeveralLcoresCarryPacketsOfSeveralQueues) {
 TEST_F(SoftwareEngineTest, KeysOfAllLcoresGetTheMemoryThatTheyWant) {
   std::thread([this] {
     if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
-    if (!aead->is_plain_memory()) GTEST_SKIP() << "of this library only a few keys are kept";
+    if (!chosen_aead()->is_plain_memory()) GTEST_SKIP() << "of this library only a few keys are kept";
     if (!make_links(1600)) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
@@ -506,7 +642,7 @@ TEST_F(SoftwareEngineTest, KeysOfAllLcoresGetTheMemoryThatTheyWant) {
     EngineConfig config = on_links();
     config.max_flows = kFlows;
     config.lcores = 2;
-    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    const EngineInfo info = engine->start(config);
     const auto far_host = [](uint32_t n) {
       return "10.2." + std::to_string(n / 256) + "." + std::to_string(n % 256);
     };
@@ -545,7 +681,7 @@ TEST_F(SoftwareEngineTest, CountsWhatALinkThatIsDownDoesNotTakeAndCarriesOnOnceI
     if (!make_links(1600)) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
-    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    const EngineInfo info = engine->start(on_links());
     install_flow();
     const auto send = [&](const std::string& words) {
       Frame packet = from_host("10.1.0.5", "10.2.0.7", words);
@@ -586,7 +722,7 @@ TEST_F(SoftwareEngineTest, DoesNotStartOnAnInterfaceWhosePacketSocketRefusesAnOp
     // For this thread and those it starts; it ends with the test.
     refuse_packet_option(PACKET_IGNORE_OUTGOING);
     EngineError why;
-    EXPECT_EQ(code_of(*engine, on_links(), *aead, &why), "PORT_FAILED");
+    EXPECT_EQ(code_of(*engine, on_links(), &why), "PORT_FAILED");
     EXPECT_EQ(why.name, "unsecured");
     EXPECT_NE(why.detail.find("hiding our own frames"), std::string::npos) << why.detail;
   }).join();
@@ -594,7 +730,7 @@ TEST_F(SoftwareEngineTest, DoesNotStartOnAnInterfaceWhosePacketSocketRefusesAnOp
     if (!make_links(1600)) return;
     refuse_packet_option(PACKET_ADD_MEMBERSHIP);
     EngineError why;
-    EXPECT_EQ(code_of(*engine, on_links(), *aead, &why), "PORT_FAILED");
+    EXPECT_EQ(code_of(*engine, on_links(), &why), "PORT_FAILED");
     EXPECT_NE(why.detail.find("every address"), std::string::npos) << why.detail;
   }).join();
 }
@@ -606,7 +742,7 @@ TEST_F(SoftwareEngineTest, WakesForALoneSampleAfterSomeMillisecondsThoughItSleep
     }
     EngineConfig config = on_links();
     config.sampling = {0, 64};
-    const EngineInfo info = engine->start(config, *aead, 0, master_key());
+    const EngineInfo info = engine->start(config);
     install_flow();
     Wire host("host");
     Frame packet = from_host("10.1.0.5", "10.2.0.7", "words");
@@ -638,7 +774,7 @@ TEST_F(SoftwareEngineTest, LeavesAChecksumAloneThatOnlyLooksPartial) {
     if (!make_links(1600)) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
-    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    const EngineInfo info = engine->start(on_links());
     Wire host("host"), wire("wire");
     install_flow();
     Frame packet = from_host("10.1.0.5", "10.2.0.7", "words");
@@ -659,7 +795,7 @@ TEST_F(SoftwareEngineTest, CarriesJumboFrames) {
     if (!make_links(9060, 9000)) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
-    const EngineInfo info = engine->start(on_links(), *aead, 0, master_key());
+    const EngineInfo info = engine->start(on_links());
     EXPECT_EQ(info.unsecured.mtu, 9000);
     Wire host("host"), wire("wire");
     install_flow();

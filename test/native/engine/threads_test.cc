@@ -31,13 +31,12 @@ namespace {
 TEST(Threads, OneThatTheSystemRefusesFailsTheStartAndTheEngineStartsAgainAfterwards) {
   if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
   const auto engine = make_software_engine();
-  const auto aead = make_aead_libcrypto();
   EngineConfig config = gateway_config();
   config.lcores = 2;
   const auto start = [&](int attempt) {
     config.unsecured.device = "net_ring_hosts_" + std::to_string(attempt);
     config.secured.device = "net_ring_wire_" + std::to_string(attempt);
-    engine->start(config, *aead, 0, std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)));
+    engine->start(config);
   };
   enter_eal(kTestEal);  // DPDK has threads of its own from now on
   int refused = 0;

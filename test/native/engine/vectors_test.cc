@@ -102,10 +102,7 @@ TEST_P(EngineVector, ReachesTheHostAsItWasAndNotWithOneBitWrong) {
   const Address own = tunnel ? address_of(row.at("outer_destination")) : prefix("192.0.2.1/24").address;
   Gateway gateway(config_for(hosts.destination, hosts.source, own));
   const Frame master = unhex(row.at(spi >> 31 ? "master1" : "master0"));
-  RotateCommand rotate;
-  rotate.slot = slot_of(spi);
-  rotate.key = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(master));
-  gateway.obey(std::move(rotate));
+  gateway.rotate(slot_of(spi), std::span<const uint8_t, 32>(master));
   ASSERT_TRUE(gateway.admit(hosts, spi, version, cookie, mode));
   gateway.host_sends(ipv6 ? solicitation(kHostMac, "fd02::19", "fd01::a5")
                           : arp(true, kHostMac, "10.2.0.9", "10.1.0.5"));

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <array>
 
-#include "engine/engine.h"
+#include "engine/config.h"
 #include "engine/ip/icmp_error.h"
 #include "engine/ports/packet.h"
 

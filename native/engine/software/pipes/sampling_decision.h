@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/config.h"
 #include "engine/memory/hash_index.h"
 
 namespace psp {

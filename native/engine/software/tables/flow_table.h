@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "engine/budget.h"
+#include "engine/commands.h"
 #include "engine/counters.h"
-#include "engine/engine.h"
 #include "engine/memory/hash_index.h"
 #include "engine/memory/quota.h"
 #include "engine/memory/seqlock.h"

@@ -227,7 +227,7 @@ uint32_t ReceiveSpis::find_flow(const FlowKey& key) const {
                           [&](uint32_t n) { return flows_[n].key == key; });
 }
 
-bool ReceiveSpis::admit(const AdmitCommand::Entry& entry, uint32_t before, uint64_t now_ms) {
+bool ReceiveSpis::admit(const Admission& entry, uint32_t before, uint64_t now_ms) {
   // An SPI space that restarts can meet the record of a dead one.
   if (const uint32_t dead = find_record(entry.spi)) end(dead);
   if (const uint32_t known = find_flow(entry.inbound)) {

@@ -17,13 +17,14 @@
 
 #include "engine/budget.h"
 #include "engine/counters.h"
-#include "engine/engine.h"
 #include "engine/memory/hash_index.h"
 #include "engine/memory/quota.h"
 #include "engine/memory/seqlock.h"
 #include "engine/memory/slab.h"
 #include "engine/software/tables/key_cache.h"
 #include "engine/software/tables/tallies.h"
+#include "psp/address.h"
+#include "psp/mode.h"
 
 namespace psp {
 
@@ -71,6 +72,16 @@ struct OpeningSpi {
   uint8_t unused[4];
 };
 
+// An SPI to admit.
+struct Admission {
+  FlowKey inbound;
+  uint32_t spi;
+  uint8_t version;
+  uint64_t cookie;
+  uint16_t peer;
+  Mode mode = Mode::kTunnel;
+};
+
 class ReceiveSpis {
  public:
   struct Limits {
@@ -93,7 +104,7 @@ class ReceiveSpis {
   bool has_room_for(size_t count, uint16_t peer) const;
   // Admits an SPI of a batch, of which `before` were admitted already. These do not give way to it. False:
   // there is no room for it.
-  bool admit(const AdmitCommand::Entry& entry, uint32_t before, uint64_t now_ms);
+  bool admit(const Admission& entry, uint32_t before, uint64_t now_ms);
   void withdraw(const FlowKey& inbound, uint32_t spi);
   // Returns how many SPIs ended.
   uint32_t remove(const FlowKey& inbound);

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an engine reports by itself: misses, the first use of an offered SPI, and changes of its links.
+// Samples have a ring of their own (sample.h), so that many samples never cost an event.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+
+#include "engine/sample.h"
+#include "psp/address.h"
+
+namespace psp {
+
+// What may change about a port while the engine runs.
+struct LinkState {
+  bool present = true;  // the interface exists under its name
+  bool up = true;       // frames leave: the port is administratively up and has a carrier
+  uint16_t mtu = 0;
+  MacAddress mac{};
+  bool operator==(const LinkState&) const = default;
+};
+
+// A packet of a flow without an egress key was held. It is reported once until the flow is installed, refused
+// or removed.
+struct MissedEvent {
+  FlowKey flow;
+  uint16_t peer;
+};
+
+// The first packet that opened under this SPI has passed the ACL.
+struct SeenEvent {
+  FlowKey inbound;
+  uint32_t spi;
+};
+
+// The link of a port has changed. Without `state.present` the interface is gone, and the engine has stopped.
+struct LinkEvent {
+  bool secured;
+  LinkState state;
+  uint16_t used_mtu;  // never more than the MTU at start, which packet memory is sized for
+};
+
+using Event = std::variant<MissedEvent, SeenEvent, LinkEvent>;
+
+}  // namespace psp
