@@ -11,7 +11,6 @@ namespace {
 
 constexpr size_t kFlowOctets = sizeof(FlowKey);
 constexpr size_t kPrefixOctets = 17;
-constexpr uint64_t kLcoresAtMost = 64;
 constexpr size_t kPeersAtMost = 0xffff;
 constexpr size_t kBoundTextAtMost = 255;    // its length fits one octet, as seals bind it
 constexpr size_t kSourcePortsAtLeast = 16;  // PSP specification, "UDP Header"

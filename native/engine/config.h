@@ -14,6 +14,9 @@
 
 namespace psp {
 
+// The most threads that a node file can ask for.
+inline constexpr uint32_t kLcoresAtMost = 64;
+
 // What an engine can do. The dataplane does not start an engine whose node file asks for more.
 struct Capabilities {
   struct Families {

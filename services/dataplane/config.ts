@@ -24,6 +24,8 @@ import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
 
 export interface DataplaneConfig extends ServiceConfig {
+  /** What this was read from, to check it against the engine. */
+  nodeFile: NodeConfig;
   engine: EngineSettings;
   /** Names by peer number. */
   peers: readonly string[];
@@ -135,6 +137,7 @@ function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
 export function engineSettings(config: NodeConfig): EngineSettings {
   const { engine, sampling, unsecured, peers } = config;
   return {
+    kind: engine.kind,
     node: config.node,
     unsecured: { device: unsecured.port, gateways: prefixes(unsecured.gateway) },
     secured: securedOptions(config),
@@ -167,6 +170,7 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
   const { engine, peers, files } = config;
   return {
     ...serviceConfigOf(config, 'dataplane'),
+    nodeFile: config,
     engine: engineSettings(config),
     peers: Object.keys(peers),
     terms: Object.values(peers).map((peer) => termsOf(peer, config.versions)),

@@ -222,6 +222,16 @@ export const errorHelp = {
       cause: "The device exists but cannot be opened; the message contains the driver's reason.",
       remedy: 'Act on the reason. The usual ones are link, queue and memory settings.',
     },
+    ENGINE_MISSING: {
+      cause: '`engine.kind` names an engine that is not built into this addon, or that does not exist.',
+      remedy:
+        'Set `engine.kind` to one of the engines that the message lists, or build the addon with the engine that you want.',
+    },
+    ENGINE_UNSUPPORTED: {
+      cause:
+        'The node file asks for more than the engine can do, such as a PSP version, a mode, an address family, a sampling point, more lcores or more flows. The message lists every such key, with what the engine can do and what the file asks for.',
+      remedy: 'Change these keys, or choose another `engine.kind`.',
+    },
     MTU_TOO_SMALL: {
       cause:
         'The MTU of the secured port is below the minimum of the IP version of `secured.address`: 576 for IPv4, 1280 for IPv6. At start the dataplane ends. While it runs, it continues with the MTU of the wire, which may be too small for any packet.',

@@ -120,6 +120,16 @@ const table = {
     retryable: false,
   },
   PORT_FAILED: { message: 'port {name} cannot be opened: {detail}', retryable: false },
+  ENGINE_MISSING: {
+    message:
+      '{file}: engine.kind: the engine "{kind}" is not built in; change it to one of {engines}, or build the addon with it',
+    retryable: false,
+  },
+  ENGINE_UNSUPPORTED: {
+    message:
+      '{file} asks for more than the engine "{kind}" can do; change these keys, or choose another engine.kind:\n{faults}',
+    retryable: false,
+  },
   MTU_TOO_SMALL: {
     message: 'the secured interface {name} has MTU {mtu}, but its IP version needs {need}; raise it',
     retryable: false,

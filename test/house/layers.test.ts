@@ -83,8 +83,7 @@ describe('layers', () => {
   });
 
   it('include downwards in C++', () => {
-    const pending =
-      /control\/control\.h|memory\/handoff\.h|software\/(commands|worker)\.(cc|h)|tables\/flow_table\.h/;
+    const pending = /memory\/handoff\.h|software\/(commands|worker)\.(cc|h)|tables\/flow_table\.h/;
     expect(faults(nativeModules, native, includesOf).filter((fault) => !pending.test(fault))).toEqual([]);
   });
 
@@ -127,6 +126,39 @@ describe('what each layer must not know', () => {
   it('all but the key exchange: gRPC', () => {
     const importers = modules.filter((path) => importsOf(path).some((name) => name.startsWith('@grpc/')));
     expect(importers.filter((path) => !path.startsWith('services/keyexchange/'))).toEqual([]);
+  });
+
+  it('all but one module of the addon: how JavaScript values are read', () => {
+    const reads =
+      /\.(As<|Is(Array|BigInt|Boolean|Function|Number|Object|String|TypedArray|Undefined)\(|Get\()|\.To(Boolean|Number|Object|String)\(/;
+    const readers = nativeModules.filter(
+      (path) => path.startsWith('native/addon/') && reads.test(read(path)),
+    );
+    expect(readers).toEqual(['native/addon/js_value.cc', 'native/addon/js_value.h']);
+  });
+
+  it('all but the software engine and the tracer, which runs its pipes: master keys, and what encrypts packets', () => {
+    const makesKeys = /engine\/software\/|psp\/(master_key|spi_allocator)\.h/;
+    const owners = /^native\/(engine\/software|psp|pcap|trace)\//;
+    const importers = nativeModules.filter((path) =>
+      [...read(path).matchAll(/^#include "([^"]+)"$/gm)].some(([, name]) => makesKeys.test(name ?? '')),
+    );
+    expect(importers.filter((path) => !owners.test(path))).toEqual(['native/addon/engine_kinds.cc']);
+  });
+
+  it('the author of an engine: anything but the five headers of the interface', () => {
+    const source = read('test/native/null_engine/null_engine.cc');
+    const header = read('test/native/null_engine/null_engine.h');
+    const ours = [...`${header}\n${source}`.matchAll(/^#include "([^"]+)"$/gm)].map(([, name]) => name);
+    expect(ours.sort()).toEqual(['engine/engine.h', 'null_engine.h']);
+    const withWords = withoutComments(source)
+      .split('\n')
+      .filter((line) => /\w/.test(line) && !line.startsWith('#include'));
+    expect(withWords.length).toBeLessThan(80);
+    const five = ['commands', 'config', 'counts', 'events'].map((name) => `native/engine/${name}.h`);
+    const allowed = /^native\/(psp\/(address|mode|secret)|engine\/sample)\.h$/;
+    const included = [...includesOf('native/engine/engine.h'), ...five.flatMap(includesOf)];
+    expect(included.filter((path) => !five.includes(path) && !allowed.test(path))).toEqual([]);
   });
 
   it('production code: that it is tested', () => {

@@ -36,7 +36,7 @@ namespace psp {
 
 namespace {
 
-constexpr uint32_t kLcoresAtMost = 64, kFlowsAtMost = 1 << 24;
+constexpr uint32_t kFlowsAtMost = 1 << 24;
 constexpr size_t kCommands = 1024, kEvents = 8192, kSamples = 8192;
 // Empty turns before sleeping. Asking a kernel port costs a system call, and who spins on
 // a machine whose cores are all in use keeps the hosts from running; what only looks at memory is asked more

@@ -12,13 +12,14 @@ import {
   type SampleColumns,
   type SealBinding,
 } from '../../../native/addon/engine.js';
-import { loadAddon } from '../../../native/addon/load.js';
+import { type Addon, loadAddon } from '../../../native/addon/load.js';
 import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import type { DataplaneConfig } from '../config.js';
 import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
 import { SampleRates } from '../core/sample_rates.js';
+import { checkCapabilities, checkKind } from './capabilities.js';
 import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
 
 export type {
@@ -47,22 +48,32 @@ export interface EngineListener {
 
 type Refuse = Extract<Action, { type: 'refuse' }>;
 
-function nativeEngine() {
+function nativeAddon(): Addon {
   try {
-    return loadAddon().Engine;
+    return loadAddon();
   } catch (cause) {
     throw new PspError('ENGINE_FAILED', { detail: (cause as Error).message }, { cause });
   }
 }
 
-/** Opens the native engine; nothing is touched before `start`. @throws PspError ENGINE_FAILED */
-export function openEngine(config: DataplaneConfig, epoch: bigint, listener: EngineListener): Engine {
+/**
+ * Opens the native engine; nothing is touched before `start`.
+ * @throws PspError ENGINE_FAILED, or ENGINE_MISSING and ENGINE_UNSUPPORTED for what the node file asks.
+ */
+export function openEngine(
+  config: DataplaneConfig,
+  epoch: bigint,
+  listener: EngineListener,
+  addon = nativeAddon(),
+): Engine {
   const { engine, busSecret, peers } = config;
-  const Native = nativeEngine();
+  const { Engine: Native, engines } = addon;
+  checkKind(config.nodeFile, engines);
   const onEvents = (events: EngineEvent[]) => tell(events, listener);
   const onSamples = (samples: SampleColumns) => listener.onSamples(samples);
   try {
     const native = new Native({ ...engine, epoch, busSecret, onEvents, onSamples });
+    checkCapabilities(config.nodeFile, native.capabilities());
     return new Engine(native, peers, ratesOf(engine));
   } catch (error) {
     throw translated(error);
@@ -78,11 +89,7 @@ export const ratesOf = ({ sampling, peers }: DataplaneConfig['engine']): SampleR
 
 /** Why packets are dropped, by the number in the samples' column of reasons: "ingress/icv_failure". */
 export function dropReasons(): string[] {
-  try {
-    return loadAddon().dropReasons.map(({ direction, name }) => `${direction}/${name}`);
-  } catch (cause) {
-    throw new PspError('ENGINE_FAILED', { detail: (cause as Error).message }, { cause });
-  }
+  return nativeAddon().dropReasons.map(({ direction, name }) => `${direction}/${name}`);
 }
 
 /** Passes events on, misses that lie together as one fact, so that they can share exchanges. */

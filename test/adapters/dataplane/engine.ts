@@ -3,6 +3,7 @@
 // keeps what it was told in a list. `busy` makes its next commands fail, `full` its next offers or installs.
 import { randomBytes } from 'node:crypto';
 import type {
+  EngineCapabilities,
   EngineEvent,
   EngineInfo,
   NativeEngine,
@@ -72,6 +73,19 @@ export class FakeEngine implements NativeEngine {
 
   called(name: string) {
     return this.calls.filter((call) => call.name === name);
+  }
+
+  capabilities(): EngineCapabilities {
+    return {
+      ...{
+        versions: [0, 1, 2, 3],
+        modes: [1, 2],
+        inner: [4, 6],
+        outer: [4, 6],
+        samplePoints: [1, 2, 3, 4, 5],
+      },
+      ...{ cryptOffset: 63, lcores: 64, maxFlows: 1 << 24, spisPerFlow: 8 },
+    };
   }
 
   async start(): Promise<EngineInfo> {

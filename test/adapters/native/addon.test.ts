@@ -72,6 +72,7 @@ function captureOf(frames: Buffer[]): Buffer {
 function optionsOf(changes: Partial<EngineOptions> = {}): EngineOptions {
   const capture = join(folder, 'hosts.pcap');
   return {
+    kind: 'software',
     node: 'a',
     epoch,
     busSecret: Uint8Array.from(secret),
@@ -464,8 +465,8 @@ describe('the addon', () => {
       ['modes', { ...good, modes: Uint8Array.of(0) }],
       ['modes', { ...good, modes: Uint8Array.of(3) }],
       ['columns of one length', { ...good, modes: new Uint8Array(2) }],
-      ['spis must be an SPI whose low 31 bits', { ...good, spis: Uint32Array.of(0) }],
-      ['spis must be an SPI whose low 31 bits', { ...good, spis: Uint32Array.of(0x80000000) }],
+      ['offers.spis must be SPIs whose low 31 bits', { ...good, spis: Uint32Array.of(0) }],
+      ['offers.spis must be SPIs whose low 31 bits', { ...good, spis: Uint32Array.of(0x80000000) }],
     ] as const) {
       expect(() => engine.open(other, bad, install, sealed)).toThrow(name);
     }
@@ -473,7 +474,7 @@ describe('the addon', () => {
     expect(() => engine.sampling(1, 1)).toThrow('peer must be');
     expect(() => engine.open(forward, odd, install, seal)).toThrow('columns of one length');
     expect(() => engine.open(forward, columns, install, short)).toThrow('32 octets long');
-    expect(() => engine.install(strange, Uint32Array.of(0), 0)).toThrow('must come from open()');
+    expect(() => engine.install(strange, Uint32Array.of(0), 0)).toThrow('keys must be what open() returned');
     expect(() => engine.withdraw(forward, new Uint32Array(2))).toThrow('one for each inbound flow');
     expect(() => engine.flows(-1, 10)).toThrow('cursor must be');
     const two = egress([other], 0x3333);
@@ -499,26 +500,39 @@ describe('the addon', () => {
     };
     expect(() => open(all)).not.toThrow();
     const wrong: [string, object][] = [
-      ['mode of a peer', { peers: [{ ...peer, mode: 'both' }] }],
-      ['cookie of a peer', { peers: [{ ...peer, cookie: 1 }] }],
-      ['cryptOffset of a peer', { peers: [{ ...peer, cryptOffset: 64 }] }],
-      ['mtu of a peer', { peers: [{ ...peer, mtu: 65_536 }] }],
-      ['sampling of a peer', { peers: [{ ...peer, sampling: 17 }] }],
+      ['peers[0].mode must be tunnel or transport', { peers: [{ ...peer, mode: 'both' }] }],
+      ['peers[0].cookie', { peers: [{ ...peer, cookie: 1 }] }],
+      ['peers[0].cryptOffset', { peers: [{ ...peer, cryptOffset: 64 }] }],
+      ['peers[0].mtu', { peers: [{ ...peer, mtu: 65_536 }] }],
+      ['peers[0].sampling', { peers: [{ ...peer, sampling: 17 }] }],
       ['secured.hopLimit', { secured: { ...secured, hopLimit: 256 } }],
       ['secured.dscp', { secured: { ...secured, dscp: 64 } }],
       ['at least 16 ports', { secured: { ...secured, sourcePorts: new Uint16Array(15) } }],
       ['ingressAcl', { ingressAcl: undefined }],
-      ['lcores', { lcores: 0 }],
+      ['kind must be the name of an engine that is built in', { kind: 'nosuch' }],
+      ['lcores must be a whole number from 1 to 64', { lcores: 0 }],
       ['lcores', { lcores: 65 }],
-      ['prefix of a bypass rule', { bypass: [{ prefix: new Uint8Array(34), protocol: 0, port: 0 }] }],
-      [
-        'protocol of a bypass rule',
-        { bypass: [{ prefix: prefixOf('198.51.100.0', 120), protocol: 256, port: 0 }] },
-      ],
+      ['bypass[0].prefix', { bypass: [{ prefix: new Uint8Array(34), protocol: 0, port: 0 }] }],
+      ['bypass[0].protocol', { bypass: [{ prefix: prefixOf('198.51.100.0', 120), protocol: 256, port: 0 }] }],
       ['capture.egress', { capture: { ...all.capture, egress: undefined } }],
       ['sampling.plain', { sampling: { ...sampling, plain: undefined } }],
     ];
     for (const [names, changes] of wrong) expect(() => open(changes), names).toThrow(names);
+  });
+
+  it('lists the engines that were built in, and what one can do before it is started', () => {
+    expect(addon.engines).toEqual(['software']);
+    expect(new addon.Engine(optionsOf()).capabilities()).toEqual({
+      versions: [0, 1, 2, 3],
+      modes: [1, 2],
+      inner: [4, 6],
+      outer: [4, 6],
+      samplePoints: Object.values(samplePoints),
+      cryptOffset: 63,
+      lcores: 64,
+      maxFlows: 16_777_216,
+      spisPerFlow: 255,
+    });
   });
 
   it('wipes the secret that it was given', () => {
@@ -557,7 +571,7 @@ describe('a process with the addon', () => {
       const { Engine } = require(${JSON.stringify(fromPackageRoot('build/native/psp_addon.node'))});
       const prefix = Buffer.alloc(17);
       const options = {
-        node: 'a', epoch: 1n, busSecret: Buffer.alloc(32, 1),
+        kind: 'software', node: 'a', epoch: 1n, busSecret: Buffer.alloc(32, 1),
         unsecured: { device: 'net_ring0', gateways: Buffer.alloc(0) },
         secured: {
           device: 'net_ring1', address: prefix.subarray(0, 16), prefixLength: 120,

@@ -76,6 +76,7 @@ describe('a node file', () => {
       stateDir: '/var/lib/psp/a',
       digest: createHash('sha256').update(least).digest('hex'),
       engine: {
+        kind: 'software',
         polling: 'adaptive',
         lcores: 1,
         crypto: 'auto',
@@ -391,7 +392,7 @@ tunnels:
       /^extra \(line 6\): expected one of node, unsecured, secured, .*, received extra$/,
     );
     expect(faults(`${least}engine: { hold: 5 }\n`)[0]).toMatch(
-      /^engine\.hold \(line 6\): expected one of polling, lcores, .*holdMs.*, received hold$/,
+      /^engine\.hold \(line 6\): expected one of kind, polling, lcores, .*holdMs.*, received hold$/,
     );
     expect(faults(`${least}tunnels: [{ local: 10.1.0.1, remote: 10.1.0.2, x: 1 }]\n`)).toContain(
       'tunnels[0].x (line 6): expected one of local, remote, received x',
