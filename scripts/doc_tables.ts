@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { loadAddon } from '../native/addon/load.js';
 import * as messages from '../proto/gen/bus.js';
 import { grpcStatuses } from '../services/keyexchange/adapters/grpc_status.js';
+import { auditHelp } from '../services/shared/audit/event_help.js';
 import { schema } from '../services/shared/config/schema.js';
 import type { KeyDocument } from '../services/shared/config/values.js';
 import { type Contract, contracts } from '../services/shared/contracts.js';
@@ -103,6 +104,14 @@ const contractTable = (): string =>
     ]),
   );
 
+const eventTable = (): string =>
+  table(
+    ['type', 'recorded by', 'when', 'data'],
+    Object.entries(auditHelp).flatMap(([type, rows]) =>
+      rows.map(({ from, when, data }) => [code(`psp.${type}`), from, when, data]),
+    ),
+  );
+
 function errorSection(name: string, { cause, remedy }: ErrorHelp): string {
   const retryable = new PspError(name as ErrorCode).retryable ? 'yes' : 'no';
   const peer = grpcStatuses[name as ErrorCode];
@@ -158,6 +167,12 @@ export const docTables: readonly DocTable[] = [
     document: 'docs/contracts.md',
     source: 'services/shared/contracts.ts',
     render: contractTable,
+  },
+  {
+    name: 'events',
+    document: 'docs/contracts.md',
+    source: 'services/shared/audit/event_help.ts',
+    render: eventTable,
   },
   {
     name: 'codes',

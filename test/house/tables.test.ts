@@ -5,7 +5,6 @@ import { describe, expect, it } from 'vitest';
 import { ways } from '../../cli/status/pipeline.js';
 import { loadAddon } from '../../native/addon/load.js';
 import { docTables, generated, keysOf } from '../../scripts/doc_tables.js';
-import { auditTypes } from '../../services/shared/audit/event.js';
 import { flag, section } from '../../services/shared/config/values.js';
 import { contracts } from '../../services/shared/contracts.js';
 import { type ErrorHelp, errorHelp } from '../../services/shared/error_help.js';
@@ -23,13 +22,6 @@ describe('subjects', () => {
         rows.some((subject) => read(path).includes(`'${subject}'`) || read(path).includes(`psp.v1.`)),
       );
     expect(named).toEqual([]);
-  });
-});
-
-describe('audit events', () => {
-  it('are each told in docs/contracts.md, and no others', () => {
-    const told = [...read('docs/contracts.md').matchAll(/^\| `psp\.([a-z.]+)` \|/gm)].map(([, type]) => type);
-    expect([...new Set(told)].sort()).toEqual([...auditTypes].sort());
   });
 });
 

@@ -99,25 +99,6 @@ export interface AuditData {
 
 export type AuditType = keyof AuditData;
 
-/** Every type. */
-export const auditTypes = [
-  'service.started',
-  'service.stopped',
-  'config.loaded',
-  'tunnel.up',
-  'tunnel.down',
-  'tunnel.refused',
-  'peer.up',
-  'peer.down',
-  'peer.unauthorized',
-  'keys.rotated',
-  'sampling.changed',
-  'bypass.configured',
-  'acl.disabled',
-  'link.changed',
-  'audit.lost',
-] as const satisfies readonly AuditType[];
-
 /** One start of a service. */
 export interface Producer {
   node: string;

@@ -7,8 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from 'nats';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../../cli/program.js';
-import type { AuditData, AuditType } from '../../../services/shared/audit/event.js';
-import { auditTypes, envelopeOf, tailOf } from '../../../services/shared/audit/event.js';
+import { type AuditData, type AuditType, envelopeOf, tailOf } from '../../../services/shared/audit/event.js';
 import { auditContracts, subjectOf } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
 import { AuditRig } from '../shared/audit_rig.js';
@@ -85,6 +84,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
   'link.changed': { port: 'secured', interface: 'eth1', what: 'mtu', from: 1500, to: 1400 },
   'audit.lost': { first: 11, last: 12, count: 2, reason: 'streamRolledBack' },
 };
+const auditTypes = Object.keys(examples) as AuditType[];
 
 /** Writes an event as the dataplane's user, with any number. */
 async function forge(incarnation: string, sequence: number, lost?: [number, number]): Promise<void> {

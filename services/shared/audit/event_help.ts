@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who records each type of audit event, when, and with which data: the table of docs/contracts.md is generated from here. It
+// is apart from event.ts because no service needs it at run time. Texts are Markdown.
+import type { AuditType } from './event.js';
+
+export interface AuditHelp {
+  /** The services that record it. */
+  from: string;
+  when: string;
+  data: string;
+}
+
+/** A type has a row for each service that records it with other data. */
+export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
+  'service.started': [
+    {
+      from: 'all',
+      when: 'a service has started',
+      data: 'version; for the dataplane also its epoch',
+    },
+  ],
+  'service.stopped': [
+    {
+      from: 'all',
+      when: 'a service stops in order, or the engine stopped by itself',
+      data: 'reason',
+    },
+  ],
+  'config.loaded': [
+    {
+      from: 'all',
+      when: 'at start',
+      data: 'SHA-256 of the node file; VIPs and peers (64 of each at most) and their number; tunnels; trust domain; versions; sampling; peers with `authOnly`, peers with a crypt offset; whether the ingress ACL is enabled; number of entries of bypass; whether plaintext is sampled or captured',
+    },
+  ],
+  'tunnel.up': [
+    {
+      from: 'dataplane',
+      when: 'a flow gets its first egress key',
+      data: 'local, remote, peer, SPI, version, which side started the exchange',
+    },
+  ],
+  'tunnel.down': [
+    {
+      from: 'dataplane',
+      when: "there is no space for its key (`tableFull`); a forced rotation ended the peer's key (`rotationForced`)",
+      data: 'local, remote, peer, direction, reason',
+    },
+  ],
+  'tunnel.refused': [
+    {
+      from: 'dataplane',
+      when: 'a peer refuses a flow that was requested alone; only the first of consecutive refusals',
+      data: 'local, remote, peer, code',
+    },
+    {
+      from: 'keyexchange',
+      when: 'this gateway refuses a peer: `VIP_NOT_OURS`, `VERSION_NOT_SPOKEN`, `MODE_MISMATCH`, `REQUEST_INVALID`',
+      data: 'peer, code, detail, count, first and last time',
+    },
+  ],
+  'peer.up': [
+    {
+      from: 'keyexchange',
+      when: 'the link to a peer is established',
+      data: 'peer, endpoint, number of changes of the link since the last event about it',
+    },
+  ],
+  'peer.down': [
+    {
+      from: 'keyexchange',
+      when: 'the link to a peer fails, or cannot be established after the start',
+      data: 'peer, endpoint, code, detail, number of changes of the link since the last event about it',
+    },
+  ],
+  'peer.unauthorized': [
+    {
+      from: 'keyexchange',
+      when: 'a client presents an invalid certificate (`PEER_CERTIFICATE_INVALID`), requests with a valid one what it is not authorized for (`PEER_UNKNOWN`, `VIP_NOT_PEERS`, `UNDERLAY_NOT_ALLOWED`, `ROTATION_NOT_ALLOWED`), or two gateways use one identity (`IDENTITY_SHARED`)',
+      data: 'peer if known, code, detail, count, first and last time',
+    },
+  ],
+  'keys.rotated': [
+    {
+      from: 'dataplane',
+      when: 'the master key is rotated',
+      data: 'generation, initiator, number of flows with new offers, number of flows cut',
+    },
+  ],
+  'sampling.changed': [
+    {
+      from: 'dataplane',
+      when: 'a command changes the sampling rate',
+      data: 'from, to, peer (null: all), initiator',
+    },
+  ],
+  'bypass.configured': [
+    {
+      from: 'dataplane',
+      when: 'at start, one for each entry of `bypass`',
+      data: 'the rule: prefix, protocol, port',
+    },
+  ],
+  'acl.disabled': [
+    {
+      from: 'dataplane',
+      when: 'at start, if `ingressAcl` is false',
+      data: '',
+    },
+  ],
+  'link.changed': [
+    {
+      from: 'dataplane',
+      when: "a port's link goes down, comes up or is removed (`state`); its interface gets another MTU (`mtu`) or MAC address (`mac`)",
+      data: 'port, interface, what, from, to',
+    },
+  ],
+  'audit.lost': [
+    {
+      from: 'all',
+      when: 'events were numbered but never stored',
+      data: 'first, last, count; `spoolFull` (no space on disk, or no disk), `spoolGone` (the disk was lost with them) or `streamRolledBack`',
+    },
+  ],
+};
