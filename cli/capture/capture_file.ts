@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Capture files as the offline tools read them, and how what the native side finds wrong with one is told.
+// Capture files of the offline tools, and how faults that the native side finds in them are reported.
 import { openSync } from 'node:fs';
 import { isErrorCode, PspError } from '../../services/shared/errors.js';
 import { checkDisk } from '../draft.js';
@@ -14,7 +14,7 @@ export function openCapture(file: string, remedy: string): number {
   }
 }
 
-/** What the native side rejects with, told by file; anything else stays as it is. */
+/** Errors of the native side with the file name; all other errors are unchanged. */
 export function captureError(error: unknown, input: string, remedy: string, output = input): unknown {
   const { code, data } = error as { code?: string; data?: Record<string, string | number> };
   if (code === undefined || data === undefined || !isErrorCode(code) || error instanceof PspError)

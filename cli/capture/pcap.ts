@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pcap encrypt` and `psp pcap decrypt`: PSP over capture files, by the same native code as the dataplane's,
-// without a node, rights or hugepages. What is written appears whole or not at all. docs/pcap.md tells the rules.
+// `psp pcap encrypt` and `psp pcap decrypt`: PSP in capture files, with the same native code as the dataplane,
+// without a node, privileges or hugepages. The output appears complete or not at all. docs/pcap.md has the rules.
 // JSON: docs/schemas/pcap_encrypt.json and pcap_decrypt.json.
 import { closeSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
@@ -44,11 +44,11 @@ async function encrypt(options: EncryptOptions, command: Command): Promise<void>
   const nextIv = counts.nextIv === undefined ? null : formatEpoch(counts.nextIv);
   if (json) return printJson({ in: input, out, encrypted, ...commonOf(counts), nextIv });
   print(
-    `${out}: ${counts.frames} frames, ${encrypted} encrypted, ${copiedOf(counts, 'copied in the clear')}`,
+    `${out}: ${counts.frames} frames, ${encrypted} encrypted, ${copiedOf(counts, 'copied in plaintext')}`,
   );
   printNotes(counts);
   if (nextIv === null) print('no IV is left under this SPI');
-  else print(`the next IV under this SPI is ${nextIv}: never use one again under the same key`);
+  else print(`the next IV under this SPI is ${nextIv}: never use an IV twice under the same key`);
 }
 
 async function decrypt(options: FileOptions, command: Command): Promise<void> {
@@ -82,11 +82,9 @@ function copiedOf({ copied, copiedKinds }: TranscodeCounts, how: string): string
 function printNotes(counts: TranscodeCounts): void {
   const { completed, paddingOctets, leftOut, skipped, skippedFrames } = counts;
   if (completed > 0)
-    print(
-      `${completed} completed: an IPv4 checksum or an IP length had been left to the capturing interface`,
-    );
+    print(`${completed} completed: an IPv4 checksum or an IP length was left to the interface`);
   if (paddingOctets > 0) print(`${paddingOctets} octets of link padding left out`);
-  if (leftOut > 0) print(`${leftOut} blocks that hold no frame left out`);
+  if (leftOut > 0) print(`${leftOut} blocks without a frame left out`);
   for (const { frame, detail } of skippedFrames) print(`frame ${frame} left out: ${detail}`);
   if (skipped > skippedFrames.length) print(`${skipped - skippedFrames.length} more frames left out`);
 }
@@ -97,7 +95,7 @@ function checkFiles({ in: input, out }: FileOptions, command: Command): void {
     command.error('--in and --out are the same file; name a new one with --out');
 }
 
-/** Tells files apart; undefined for what cannot be looked at, which opening will tell. */
+/** Distinguishes files; undefined for a file that cannot be examined, which opening will report. */
 function fileOf(path: string): string | undefined {
   try {
     const { dev, ino } = statSync(path);
@@ -108,9 +106,9 @@ function fileOf(path: string): string | undefined {
 }
 
 /**
- * Makes one capture into another. An existing `out` is replaced only with `force`. Wipes the keys.
- * @throws PspError FILE_UNREADABLE, FILE_UNWRITABLE, CAPTURE_MALFORMED, FRAME_NOT_ENCRYPTED, FRAME_NOT_DECRYPTED;
- * no file `out` is then written.
+ * Converts one capture to another. An existing `out` is replaced only with `force`. Wipes the keys.
+ * @throws PspError FILE_UNREADABLE, FILE_UNWRITABLE, CAPTURE_MALFORMED, FRAME_NOT_ENCRYPTED, FRAME_NOT_DECRYPTED; no
+ * file `out` is then written.
  */
 export async function transcode(
   file: string,
@@ -139,4 +137,4 @@ export async function transcode(
   }
 }
 
-const unreadable = 'name a capture that you may read with --in';
+const unreadable = 'name a readable capture with --in';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp pcap` is told, read and checked before any file is touched. Master keys are read octet by octet into
-// memory that is wiped, and no message repeats one; other values are repeated as commander does.
+// The options of `psp pcap`, parsed and checked before any file is opened. Master keys are read octet by octet into
+// memory that is wiped, and no message contains one; other values are repeated as commander does.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SealOptions } from '../../native/addon/pcap.js';
@@ -35,7 +35,7 @@ export interface EncryptOptions extends FileOptions {
 }
 
 const keyOctets = 32;
-/** More than any way to write a key down takes. */
+/** More than any notation of a key needs. */
 const keyFileOctets = 1024;
 const highestIv = 2n ** 64n - 1n;
 
@@ -46,23 +46,29 @@ export function addFileOptions(command: Command): Command {
     .option('--force', 'overwrite the output file', false)
     .requiredOption('--master-key0 <hex>', masterKeyHelp(0))
     .requiredOption('--master-key1 <hex>', masterKeyHelp(1))
-    .option('--skip-bad', 'leave out frames that are at fault, name them, and go on', false);
+    .option('--skip-bad', 'leave out invalid frames, report them, and continue', false);
 }
 
 export const masterKeyHelp = (slot: number): string =>
-  `32 octets, for SPIs whose top bit is ${slot}; or @FILE that holds them`;
+  `32 octets, for SPIs whose top bit is ${slot}; or @FILE with the hex digits`;
 
 export function addSealOptions(command: Command): Command {
   return command
-    .requiredOption('--spi <hex8>', 'of every packet; its top bit names the master key', spi)
-    .addOption(new Option('--mode <mode>', 'of every packet').choices(modeNames).default('tunnel'))
+    .requiredOption('--spi <hex8>', 'SPI of every packet; its top bit selects the master key', spi)
+    .addOption(new Option('--mode <mode>', 'mode of every packet').choices(modeNames).default('tunnel'))
     .option('--psp-version <0..3>', '0, 1: AES-GCM-128, -256; 2, 3: AES-GMAC-128, -256', pspVersion, 0)
     .option('--crypt-offset <n>', 'header field: 4-octet units from the end of the IV', cryptOffset, 0)
     .option('--vc <hex16>', 'virtualization cookie; without it packets have none', cookie)
-    .addOption(new Option('--iv <n>', 'of the first packet, counts up').argParser(iv).default(1n, '1'))
-    .option('--outer-source <address>', 'in tunnel mode; without it that of each packet', address)
-    .option('--outer-destination <address>', 'in tunnel mode; without it that of each packet', address)
-    .option('--strict', 'a frame without IP is at fault, rather than copied in the clear', false);
+    .addOption(
+      new Option('--iv <n>', 'IV of the first packet, incremented per packet').argParser(iv).default(1n, '1'),
+    )
+    .option('--outer-source <address>', 'outer source in tunnel mode; default: that of each packet', address)
+    .option(
+      '--outer-destination <address>',
+      'outer destination in tunnel mode; default: that of each packet',
+      address,
+    )
+    .option('--strict', 'refuse a frame without IP instead of copying it in plaintext', false);
 }
 
 export function spi(text: string): number {
@@ -70,7 +76,7 @@ export function spi(text: string): number {
   if (digits === undefined) throw new InvalidArgumentError('8 hex digits are expected, such as 1a345678');
   const value = Number.parseInt(digits, 16);
   if (isReservedSpi(value))
-    throw new InvalidArgumentError('its low 31 bits are zero, which no SPI’s may be; take another');
+    throw new InvalidArgumentError('its low 31 bits are zero, which is reserved; use another SPI');
   return value;
 }
 
@@ -101,9 +107,10 @@ export function address(text: string): string {
   throw new InvalidArgumentError('an IPv4 or IPv6 address is expected');
 }
 
-export const keysAreSeen = '\nWhoever may list processes reads keys on the command line: prefer @FILE.';
+export const keysAreSeen =
+  '\nEveryone who can list processes can read keys on the command line: prefer @FILE.';
 
-/** What options rule about each other; ends the command where they do not agree. */
+/** Rules between options; ends the command if they contradict each other. */
 export function sealOptionsOf(options: EncryptOptions, command: Command): SealOptions {
   const { mode, pspVersion, cryptOffset, vc, outerSource, outerDestination } = options;
   if (pspVersion >= 2 && cryptOffset !== 0)
@@ -134,7 +141,9 @@ function outerOf(
     return command.error('--outer-source and --outer-destination go together; give both');
   const ends = { source: parseAddress(source), destination: parseAddress(destination) };
   if (familyOf(ends.source) !== familyOf(ends.destination))
-    command.error('--outer-source and --outer-destination are of two families; give both as IPv4 or IPv6');
+    command.error(
+      '--outer-source and --outer-destination belong to different families; give both as IPv4 or IPv6',
+    );
   return { source: mapped(ends.source), destination: mapped(ends.destination) };
 }
 
@@ -147,18 +156,18 @@ export function masterKeysOf({ masterKey0, masterKey1 }: MasterKeys, command: Co
     text.fill(0);
     if (fault === undefined) continue;
     keys.fill(0);
-    command.error(`--master-key${slot} ${fault}; 64 hex digits are expected, or @FILE that holds them`);
+    command.error(`--master-key${slot} ${fault}; 64 hex digits are expected, or @FILE with them`);
   }
   return keys;
 }
 
-/** Hex digits, white space between them, into key. @returns what is wrong with them. */
+/** Writes hex digits, with white space between them, into key. @returns the fault, if any. */
 function readKey(text: Uint8Array, key: Uint8Array): string | undefined {
   let digits = 0;
   for (const octet of text) {
     if (octet === 0x20 || (octet >= 0x09 && octet <= 0x0d)) continue;
     const digit = digitOf(octet);
-    if (digit === undefined) return 'holds what is no hex digit';
+    if (digit === undefined) return 'contains a character that is no hex digit';
     const at = digits >> 1;
     if (at < key.length) key[at] = (((key[at] as number) << 4) | digit) & 0xff;
     digits++;
@@ -167,7 +176,7 @@ function readKey(text: Uint8Array, key: Uint8Array): string | undefined {
   return digits === 2 * key.length ? undefined : `is ${digits / 2} octets long`;
 }
 
-/** Of a hex digit's character. */
+/** The value of a hex digit's character. */
 function digitOf(octet: number): number | undefined {
   if (octet >= 0x30 && octet <= 0x39) return octet - 0x30;
   const letter = octet | 0x20;
@@ -187,9 +196,9 @@ function readKeyFile(file: string): Buffer {
     }
   } catch (cause) {
     const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
-    const remedy = 'name a file that holds 64 hex digits behind @';
-    // What looks like a key is one that was given with an @ too many.
-    const shown = /^[0-9a-fA-F]{32,}$/.test(file) ? 'the file behind @' : file;
+    const remedy = 'name a file with 64 hex digits after @';
+    // A name that looks like a key is a key that was given with an extra @.
+    const shown = /^[0-9a-fA-F]{32,}$/.test(file) ? 'the file after @' : file;
     throw new PspError('FILE_UNREADABLE', { file: shown, detail, remedy }, { cause });
   }
   return text.subarray(0, length);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `psp pipeline trace FILE`: what each pipe does to each frame of a capture, by the pipes themselves, without a running
-// node, rights or hugepages. The node file says what the gateway is like; docs/trace.md tells what options stand in for.
-// JSON: docs/schemas/pipeline_trace.json.
+// `psp pipeline trace FILE`: what each pipe does to each frame of a capture, with the real pipes, without a running
+// node, privileges or hugepages. The node file configures the gateway; docs/trace.md explains the options that
+// replace its environment. JSON: docs/schemas/pipeline_trace.json.
 import { closeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { loadAddon } from '../../native/addon/load.js';
@@ -20,7 +20,7 @@ export function addTrace(pipeline: Command): void {
   addTraceOptions(
     pipeline
       .command('trace <file>')
-      .description('tell what each pipe does to each frame of a capture, without a running node'),
+      .description('show what each pipe does to each frame of a capture, without a running node'),
   )
     .addHelpText('after', keysAreSeen)
     .action((file: string, _, command: Command) => trace(file, command.optsWithGlobals(), command));
@@ -44,7 +44,7 @@ async function trace(file: string, options: TraceArguments, command: Command): P
   else print(traceText({ ...about, ...told }));
 }
 
-const unreadable = 'name a capture that you may read';
+const unreadable = 'name a readable capture';
 
 type How = Omit<TraceOptions, 'input' | 'engine' | 'versions'>;
 

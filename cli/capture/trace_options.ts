@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `psp pipeline trace` is told, read and checked before any file is touched: where frames arrive, what the ports
-// take, and the keys that stand in for those of the peers.
+// The options of `psp pipeline trace`, parsed and checked before any file is opened: the port at which frames arrive,
+// the MTUs, and the keys that replace those of the peers.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { TraceOptions } from '../../native/addon/trace.js';
 import { familyOf, mapped, parseAddress, parseMac, parsePrefix } from '../../services/shared/address.js';
@@ -32,19 +32,25 @@ const jumbo = 9216;
 export function addTraceOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--port <port>', 'where the frames arrive')
+      new Option('--port <port>', 'port at which the frames arrive')
         .choices(['unsecured', 'secured'])
         .default('unsecured'),
     )
-    .option('--limit <frames>', 'frames to trace, from the first', limit, 1000)
-    .option('--mac <address>', 'MAC address of that port; without it frames for any host are for it', mac)
+    .option('--limit <frames>', 'number of frames to trace, from the first one', limit, 1000)
+    .option('--mac <address>', 'MAC address of that port; default: frames to any address are accepted', mac)
     .option('--unsecured-mtu <octets>', 'MTU of the unsecured port', mtu, 1500)
-    .option('--secured-mtu <octets>', 'MTU of the secured port; without it all fits once it is sealed', mtu)
+    .option(
+      '--secured-mtu <octets>',
+      'MTU of the secured port; default: every packet fits once it is sealed',
+      mtu,
+    )
     .option('--master-key0 <hex>', masterKeyHelp(0))
     .option('--master-key1 <hex>', masterKeyHelp(1))
-    .option('--spi <hex8>', 'under which what leaves is sealed; without it no flow has a key', spi)
-    .addOption(new Option('--iv <n>', 'of the first packet, counts up (default: 1)').argParser(iv))
-    .option('--vc <hex16>', 'virtualization cookie of what leaves; without it packets have none', cookie)
+    .option('--spi <hex8>', 'SPI of packets that leave; without it no flow has a key', spi)
+    .addOption(
+      new Option('--iv <n>', 'IV of the first packet, incremented per packet (default: 1)').argParser(iv),
+    )
+    .option('--vc <hex16>', 'virtualization cookie of packets that leave; default: none', cookie)
     .option('--outer-destination <address>', 'address of the peers on the wire', address);
 }
 
@@ -66,25 +72,25 @@ function mac(text: string): Uint8Array {
   }
 }
 
-/** The octets that encapsulation adds at most: a wire MTU that has space for them never makes fragments. */
+/** The most octets that encapsulation adds: with a wire MTU that has space for them, no packet is fragmented. */
 const overheadOf = (family: 4 | 6): number => encapsulationOctets + ipHeaderOctets[family] + cookieOctets;
 
 type Ports = Pick<TraceOptions, 'port' | 'unsecuredMtu' | 'securedMtu' | 'mac'>;
 
-/** What the ports are like; ends the command where the wire takes less than its family needs. */
+/** The ports; ends the command if the MTU of the wire is below the minimum of its family. */
 export function portsOf(options: TraceArguments, { secured }: NodeConfig, command: Command): Ports {
   const { port, unsecuredMtu, mac } = options;
   const family = familyOf(parsePrefix(secured.address).address);
   const securedMtu = options.securedMtu ?? unsecuredMtu + overheadOf(family);
   if (securedMtu < leastMtu[family])
-    command.error(`--secured-mtu ${securedMtu} is less than IPv6 needs; give ${leastMtu[family]} or more`);
+    command.error(`--secured-mtu ${securedMtu} is below the minimum; give ${leastMtu[family]} or more`);
   return { port, unsecuredMtu, securedMtu, ...(mac && { mac }) };
 }
 
 type Keys = Pick<TraceOptions, 'masterKeys' | 'key'>;
 
 /**
- * What stands in for keys; ends the command where options do not agree. The caller wipes them.
+ * The replacement of the keys; ends the command if options contradict each other. The caller wipes them.
  * @throws PspError FILE_UNREADABLE.
  */
 export function keysOf(options: TraceArguments, { secured }: NodeConfig, command: Command): Keys {
@@ -101,13 +107,13 @@ export function keysOf(options: TraceArguments, { secured }: NodeConfig, command
       : command.error('--spi needs the master keys; give --master-key0 and --master-key1');
   if (spi === undefined) {
     if (port === 'secured') return { masterKeys: masterKeysOf({ masterKey0, masterKey1 }, command) };
-    return command.error('master keys seal what leaves under --spi; give it, or --port secured');
+    return command.error('the master keys need --spi, or --port secured');
   }
   if (outerDestination === undefined)
     return command.error('--spi goes with --outer-destination, the address of the peers on the wire');
   const outer = parseAddress(outerDestination);
   if (familyOf(outer) !== familyOf(parsePrefix(secured.address).address))
-    return command.error(`--outer-destination is of another family than secured.address ${secured.address}`);
+    return command.error(`--outer-destination has another family than secured.address ${secured.address}`);
   const key = { spi, iv: options.iv ?? 1n, outerDestination: mapped(outer) };
   return {
     masterKeys: masterKeysOf({ masterKey0, masterKey1 }, command),

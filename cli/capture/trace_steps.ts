@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts what moved into words: which pipes a frame met and what each decided, what became of it, what came out. Only
-// counters and frames speak here; nothing is judged anew. Pure.
+// Describes the counters that changed: the pipes of a frame and their decisions, its fate, and the frames that left.
+// The source is counters and frames alone; nothing is decided again. Pure.
 import type {
   CaptureTrace,
   FrameDissection,
@@ -18,12 +18,12 @@ export interface TraceNames {
   node: string;
   port: 'unsecured' | 'secured';
   peers: readonly string[];
-  /** Rules of the bypass in words. */
+  /** Rules of the bypass as text. */
   bypass: readonly string[];
   dropReasons: readonly { name: string; direction: string; cause: string; remedy: string }[];
 }
 
-/** What became of a frame: every one that was run has exactly one fate. */
+/** The fate of a frame: every frame that was run has exactly one. */
 export const fates = ['forwarded', 'bypassed', 'held', 'waiting', 'consumed', 'dropped', 'skipped'] as const;
 export type Fate = (typeof fates)[number];
 
@@ -53,7 +53,7 @@ function tellFrame(frame: TracedFrame, names: TraceNames) {
     length,
     packet: packetOf(dissection.ip),
     psp: names.port === 'secured' ? pspOf(dissection) : null,
-    /** What it carries, as far as it opens. */
+    /** The inner packet, as far as it can be opened. */
     inner: packetOf(frame.inner),
     peer: peer === undefined ? null : (names.peers[peer] ?? null),
     flow:
@@ -71,9 +71,9 @@ function tellFrame(frame: TracedFrame, names: TraceNames) {
           },
     steps: stepsOf(frame, names),
     fate: fateOf(frame, names),
-    /** Of this frame. */
+    /** Drops of this frame. */
     drops: drops.filter(({ reason }) => !ofEarlier.has(reason)),
-    /** Of frames that waited: by timers until now, and by what this frame pushed out. */
+    /** Drops of frames that waited: by timers until now, and evicted by this frame. */
     dropsOfEarlier: [
       ...frame.before.drops.map((drop) => toldDrop(drop, names)),
       ...drops.filter(({ reason }) => ofEarlier.has(reason)),
@@ -89,7 +89,7 @@ function tellFrame(frame: TracedFrame, names: TraceNames) {
   };
 }
 
-/** Reasons under which a bound drops the oldest that waits, never the frame that came. */
+/** Reasons under which a limit drops the oldest waiting packet, never the new frame. */
 const ofEarlier = new Set([
   'held_overflow_flow',
   'held_overflow_source',
@@ -101,7 +101,8 @@ const value = ({ values }: MovedCounters, name: string): number => values[name] 
 
 function fateOf({ skipped, moved }: TracedFrame, { port }: TraceNames): Fate {
   if (skipped !== undefined) return 'skipped';
-  // An ICMP error that goes back to the source is no forwarding, and what is held or bypassed then is the error.
+  // An ICMP error back to the source is not a forwarded packet; if something is held or bypassed then, it is the
+  // error.
   const forwarded = port === 'unsecured' ? 'forwardedEgress' : 'forwardedIngress';
   if (value(moved, 'icmpSent') > 0 && value(moved, forwarded) === 0) return 'dropped';
   if (moved.bypassed.length > 0) return 'bypassed';
@@ -116,7 +117,7 @@ function toldDrop({ reason, direction, packets }: MovedCounters['drops'][number]
   return { reason, direction, packets, cause: row?.cause ?? '', remedy: row?.remedy ?? '' };
 }
 
-/** Pipes in the order in which they were met: those of egress, for a frame from the wire, by an ICMP error about it. */
+/** The pipes in order; egress pipes, for a frame from the wire, belong to an ICMP error about it. */
 function stepsOf(frame: TracedFrame, names: TraceNames) {
   const isEgress = ({ name }: { name: string }) => name.startsWith('egress');
   const { pipes } = frame.moved;
@@ -131,7 +132,7 @@ function stepsOf(frame: TracedFrame, names: TraceNames) {
   );
 }
 
-/** Why a pipe decided so, in words. */
+/** The reason of a pipe's decision, as text. */
 function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
   const { moved, flow } = frame;
   const learned = value(moved, 'tooBigLearned') > 0;
@@ -145,10 +146,10 @@ function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
     case 'ingress_root hit':
       return value(moved, 'consumed') > 0 && !learned && !pings
         ? 'ARP or neighbour discovery'
-        : 'whole and well formed';
+        : 'complete and well formed';
     case 'egress_root hit':
       if (pings) return 'a ping to the gateway itself';
-      if (!moved.pipes.some(({ name }) => name === 'egress_acl')) return bypass ?? 'bypass names it';
+      if (!moved.pipes.some(({ name }) => name === 'egress_acl')) return bypass ?? 'named by bypass';
       return `${peer} has the destination`;
     case 'egress_acl hit':
       return flow === undefined || names.port === 'secured'
@@ -157,21 +158,21 @@ function whyOf(step: string, frame: TracedFrame, names: TraceNames): string {
     case 'egress_acl miss':
       return dropped || 'the flow has no key yet';
     case 'egress_sampling hit':
-      return 'drawn: S is set';
+      return 'selected: S is set';
     case 'egress_sampling miss':
-      return 'not drawn';
+      return 'not selected';
     case 'ingress_decrypt hit':
       return flow === undefined ? 'opened' : `opened: ${termsOf(flow)}, offered to ${peer}`;
     case 'ingress_decrypt miss':
-      return learned ? 'a router told of the path MTU of a live flow' : (bypass ?? dropped);
+      return learned ? 'a router reports the path MTU of a live flow' : (bypass ?? dropped);
     case 'ingress_sampling hit':
       return 'the sender set S: copied';
     case 'ingress_sampling miss':
       return 'the sender did not set S';
     case 'ingress_acl hit':
       return value(moved, 'aclBypassed') > 0
-        ? 'not what its SPI was offered for: let in by ingressAcl: false'
-        : 'what its SPI was offered for';
+        ? 'not the flow that its SPI was offered for: admitted by ingressAcl: false'
+        : 'the flow that its SPI was offered for';
     case 'ingress_acl miss':
       if (flow === undefined) return dropped;
       return `${dropped}: the SPI was offered for ${addressOf(flow.source)} > ${addressOf(flow.destination)}`;
@@ -187,21 +188,21 @@ const termsOf = (flow: NonNullable<TracedFrame['flow']>): string =>
     `${modeName(flow.mode)} mode${flow.cookie ? ' with cookie' : ''}`,
   ].join(', ');
 
-/** What happened between and behind pipes. */
+/** Events between and after the pipes. */
 function notesOf(frame: TracedFrame, { port }: TraceNames): string[] {
   const { moved, samples, resolved, left, flow } = frame;
   const count = (name: string) => value(moved, name);
   const notes: string[] = [];
-  if (count('reassembled') > 0) notes.push(`put together from ${count('fragmentsJoined') + 1} fragments`);
+  if (count('reassembled') > 0) notes.push(`reassembled from ${count('fragmentsJoined') + 1} fragments`);
   if (count('checksumsCompleted') > 0)
-    notes.push('its checksum, which the host had left to its port, was completed');
+    notes.push('its checksum, which the host had left to its interface, was completed');
   const made = count('fragmentsMade');
   if (made > 0) {
-    // What leaves sealed of a frame from the wire is an ICMP error about it.
+    // A sealed packet that leaves because of a frame from the wire is an ICMP error about it.
     const sealed = port === 'unsecured' ? count('txPackets') : 0;
     const first = sealed === 1 ? 'sealed, then ' : '';
-    const each = sealed > 1 ? ', each sealed by itself' : '';
-    notes.push(`longer than the path takes: ${first}cut into ${made} fragments${each}`);
+    const each = sealed > 1 ? ', each sealed on its own' : '';
+    notes.push(`longer than the path MTU: ${first}split into ${made} fragments${each}`);
   }
   if (count('tooBigLearned') > 0) notes.push('the path MTU of the flow that it quotes was lowered');
   if (count('icmpSent') > 0) {
@@ -217,14 +218,16 @@ function notesOf(frame: TracedFrame, { port }: TraceNames): string[] {
   if (count('echoSuppressed') > 0) notes.push('not answered: the rate limit is reached');
   const points = Object.entries(samplePoints).filter(([, point]) => samples.includes(point));
   if (points.length > 0) notes.push(`copied for the sampler: ${points.map(([point]) => point).join(', ')}`);
-  if (count('capturesSuppressed') > 0) notes.push('not captured: too many a second');
-  for (const address of resolved) notes.push(`asked for the MAC address of ${addressOf(address)}`);
+  if (count('capturesSuppressed') > 0) notes.push('not captured: the rate limit is reached');
+  for (const address of resolved) notes.push(`requested the MAC address of ${addressOf(address)}`);
   if (port === 'secured' && flow === undefined && moved.drops.some(({ reason }) => reason === 'unknown_spi'))
-    notes.push('no SPI counts as offered without the master keys, nor one of a version that is not spoken');
+    notes.push(
+      'without the master keys no SPI counts as offered, nor does one of a version that is not configured',
+    );
   return notes;
 }
 
-/** null where there is no IP packet that can be read. */
+/** null if there is no IP packet that can be parsed. */
 export function packetOf(ip: TracedPacket | undefined) {
   if (ip === undefined) return null;
   const { version, protocol, sourcePort, destinationPort, length, fragment, laterFragment } = ip;
@@ -241,7 +244,7 @@ export function packetOf(ip: TracedPacket | undefined) {
   };
 }
 
-/** null where there is no PSP header. */
+/** null if there is no PSP header. */
 function pspOf({ psp }: FrameDissection) {
   if (psp === undefined) return null;
   const { spi, iv, version, ...rest } = psp;
@@ -250,7 +253,7 @@ function pspOf({ psp }: FrameDissection) {
 
 const addressOf = (octets: Uint8Array): string => formatAddress(unmapped(octets));
 
-/** RFC 3339 to the nanosecond; null beyond the years that it has. */
+/** RFC 3339 with nanoseconds; null beyond its years. */
 function timeOf(ns: bigint): string | null {
   const ms = Number(ns / 1_000_000n);
   if (ms > 8.64e15) return null;

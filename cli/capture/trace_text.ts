@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A trace for people: one block for each frame, its pipes below each other, then what happened beside them, what came
-// out, and what became of it.
+// A trace as text: one block per frame with its pipes, then other events, the frames that left, and its fate.
 import { protocolName } from '../../services/shared/config/bypass.js';
 import { type Fate, fates, type Packet, type Psp, type Reported, type ToldFrame } from './trace_steps.js';
 
@@ -20,7 +19,7 @@ export function traceText(trace: About & Reported): string {
     `node ${node}: the frames of ${file} arrive at its ${port} port; ${mtus}`,
     ...frames.map((frame) => frameText(frame, first)),
     summary(trace),
-    ...(more ? ['there are more frames: give --limit'] : []),
+    ...(more ? ['there are more frames: use --limit'] : []),
   ].join('\n\n');
 }
 
@@ -56,7 +55,7 @@ function frameText(frame: ToldFrame, first: string | null): string {
     ({ port, length, packet, psp, tooBigMtu }) =>
       `-> ${port} port: ${[
         `${length} octets`,
-        packet === null ? 'an answer about neighbours' : packetText(packet),
+        packet === null ? 'an answer to a neighbour request' : packetText(packet),
         ...(psp === null ? [] : [pspText(psp)]),
         ...(tooBigMtu === null ? [] : [`too big, MTU ${tooBigMtu}`]),
       ].join(', ')}`,
@@ -101,7 +100,7 @@ function pspText({ spi, version, encrypted, iv, sample, drop, cryptOffset, cooki
   ].join(' ');
 }
 
-/** Of two times to the nanosecond, with six decimals. */
+/** The distance of two times with nanoseconds, with six decimals. */
 function secondsBetween(from: string, to: string): string {
   const ns = (time: string) =>
     BigInt(Date.parse(time.replace(/\.\d+Z$/, 'Z'))) * 1_000_000n + BigInt(time.slice(-10, -1));

@@ -162,7 +162,7 @@ describe('psp pcap', () => {
     writeFileSync(path('clear'), writeCapture(frames.map((octets) => ({ octets }))));
     const files = ['--in', path('clear'), '--out', path('sealed')];
     expect(await run(['pcap', 'encrypt', ...files, ...keys, '--spi', '1a345678'])).toBe(0);
-    expect(said.stdout).toContain('9 frames, 8 encrypted, 1 copied in the clear (1 ARP)\n');
+    expect(said.stdout).toContain('9 frames, 8 encrypted, 1 copied in plaintext (1 ARP)\n');
     expect(said.stdout).toContain('the next IV under this SPI is 0x0000000000000009');
     said.stdout = '';
     const back = ['--in', path('sealed'), '--out', path('back')];

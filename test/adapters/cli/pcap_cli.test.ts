@@ -124,9 +124,9 @@ describe('wrong usage', () => {
     ['another mode', encrypt('--mode', 'beet'), 'Allowed choices are tunnel, transport'],
     ['one outer address', encrypt('--outer-source', '192.0.2.1'), 'give both'],
     [
-      'outer addresses of two families',
+      'outer addresses belong to different families',
       encrypt('--outer-source', '192.0.2.1', '--outer-destination', '2001:db8::1'),
-      'of two families',
+      'belong to different families',
     ],
     [
       'outer addresses in transport mode',
@@ -145,7 +145,7 @@ describe('wrong usage', () => {
     ['odd', key0.slice(1), 'has an odd number of hex digits, 63'],
     ['short', key0.slice(2), 'is 31 octets long'],
     ['long', `${key0}00`, 'is 33 octets long'],
-    ['no hex', `${key0.slice(1)}g`, 'holds what is no hex digit'],
+    ['no hex', `${key0.slice(1)}g`, 'contains a character that is no hex digit'],
     ['empty', '', 'is 0 octets long'],
   ])('a master key that is %s, from the command line and from a file', async (_, key, told) => {
     writeFileSync(path('key'), key);
@@ -168,17 +168,15 @@ describe('wrong usage', () => {
 
   it('of a key in place of a file or an option does not print any of it', async () => {
     const rest = ['--in', 'clear', '--out', 'out', '--master-key1', key1];
-    expect(await refused(['decrypt', ...rest, '--master-key0', `@${key0}`], 1)).toContain(
-      'the file behind @',
-    );
+    expect(await refused(['decrypt', ...rest, '--master-key0', `@${key0}`], 1)).toContain('the file after @');
     expect(await refused(['decrypt', ...rest, '--master-key0', key1, `--master-key=${key0}`], 2)).toContain(
       "unknown option '--master-key'",
     );
   });
 
   it.each([
-    ['no input', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a capture/],
-    ['a folder', '.', /^FILE_UNREADABLE: \. cannot be read \(EISDIR\); name a capture/],
+    ['no input', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a readable capture/],
+    ['a folder', '.', /^FILE_UNREADABLE: \. cannot be read \(EISDIR\); name a readable capture/],
     ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is not a complete capture file: it is empty$/],
     ['a text', 'text', /^CAPTURE_MALFORMED: text .* its first octets are 50 43 41 50/],
     ['a cut file', 'cut', /^CAPTURE_MALFORMED: cut .* after frame 2 it ends in the middle .*editcap/],

@@ -175,7 +175,7 @@ describe('frames copied in plaintext', () => {
       ],
     });
     const { stdout } = await pcap('encrypt', 'clear', 'again');
-    expect(stdout).toContain('4 frames, 1 encrypted, 3 copied in the clear (2 ARP, 1 EtherType 0x88b5)\n');
+    expect(stdout).toContain('4 frames, 1 encrypted, 3 copied in plaintext (2 ARP, 1 EtherType 0x88b5)\n');
   });
 
   it('are refused with --strict', async () => {
@@ -209,7 +209,7 @@ describe('lengths and checksums', () => {
     );
     expect(opened.map((one) => one.packet)).toEqual(whole);
     const { stdout } = await pcap('encrypt', 'clear', 'again');
-    expect(stdout).toContain('\n3 completed: an IPv4 checksum or an IP length had been left');
+    expect(stdout).toContain('\n3 completed: an IPv4 checksum or an IP length was left to the interface');
   });
 
   it('that are shorter than the frame are refused', async () => {

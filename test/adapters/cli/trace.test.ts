@@ -208,11 +208,11 @@ describe('frames of hosts', () => {
     const mtu = ['--secured-mtu', '1500'];
     const tunnelled = await traceOne(long('10.2.0.9'), ...leaving, ...mtu);
     expect(tunnelled.notes).toContain(
-      'longer than the path takes: cut into 2 fragments, each sealed by itself',
+      'longer than the path MTU: split into 2 fragments, each sealed on its own',
     );
     expect(tunnelled.left.map(({ psp }) => psp?.iv)).toEqual(['0x0000000000000001', '0x0000000000000002']);
     const transported = await traceOne(long('10.3.0.9'), ...leaving, ...mtu);
-    expect(transported.notes).toContain('longer than the path takes: sealed, then cut into 2 fragments');
+    expect(transported.notes).toContain('longer than the path MTU: sealed, then split into 2 fragments');
     expect(transported.left.map(({ packet }) => packet?.fragment)).toEqual(['first', 'later']);
     expect(transported.left.map(({ psp }) => psp?.spi)).toEqual(['0x1a345678', undefined]);
 
@@ -248,7 +248,7 @@ describe('frames of hosts', () => {
     expect(told.frames.map(({ fate }) => fate)).toEqual([
       ...['waiting', 'forwarded', 'waiting', 'waiting', 'waiting'],
     ]);
-    expect(told.frames[1]?.notes).toContain('put together from 2 fragments');
+    expect(told.frames[1]?.notes).toContain('reassembled from 2 fragments');
     expect(told.frames[4]?.dropsOfEarlier).toMatchObject([{ reason: 'fragment_timeout', packets: 1 }]);
     expect(told.fragmentsWaiting).toBe(2);
   });
@@ -356,7 +356,7 @@ describe('frames from the wire', () => {
     const whole = { payload: udp(40000, 53, Buffer.alloc(1440)) };
     const noFragments = { ...whole, dontFragment: true };
     const told = 'its source, behind the peer, receives an ICMP error: MTU 1400';
-    const fragments = 'longer than the path takes: cut into 2 fragments';
+    const fragments = 'longer than the path MTU: split into 2 fragments';
 
     it.each([
       ['IPv4 with DF', 'tunnel', packet('10.2.0.9', '10.1.0.5', noFragments), 'dropped', [told]],
@@ -368,7 +368,7 @@ describe('frames from the wire', () => {
     ] as const)('%s in %s mode', async (_, mode, octets, fate, notes) => {
       const frame = await traceOne(sealed(octets, { mode }), ...arriving, ...mtus, ...back);
       expect(frame).toMatchObject({ fate, drops: fate === 'dropped' ? [{ reason: 'too_big' }] : [] });
-      expect(frame.notes.filter((note) => !note.startsWith('asked'))).toEqual(notes);
+      expect(frame.notes.filter((note) => !note.startsWith('requested'))).toEqual(notes);
       const errors = frame.left.filter(({ port }) => port === 'secured');
       expect(errors).toMatchObject(
         notes.includes(told as never) ? [{ psp: { spi: '0x1a345678' }, tooBigMtu: 1400 }] : [],
@@ -400,7 +400,7 @@ describe('frames from the wire', () => {
     const frames = [inner, packet('10.2.0.10', '10.1.0.5')].map((octets) => ({ octets: sealed(octets) }));
     const told = await trace(frames, arriving);
     expect(told.fates).toMatchObject({ forwarded: 2 });
-    expect(told.frames[1]?.steps.at(-1)?.why).toContain('let in by ingressAcl: false');
+    expect(told.frames[1]?.steps.at(-1)?.why).toContain('admitted by ingressAcl: false');
   });
 });
 
@@ -432,7 +432,7 @@ describe('the file', () => {
     const told = await trace([{ octets }, { octets }], ['--limit', '1']);
     expect(told).toMatchObject({ more: true, fates: { held: 1 } });
     expect(await run(command('--limit', '1'))).toBe(0);
-    expect(said.stdout).toContain('there are more frames: give --limit\n');
+    expect(said.stdout).toContain('there are more frames: use --limit\n');
   });
 
   it('without frames has a trace too', async () => {
@@ -458,15 +458,15 @@ describe('as text', () => {
     );
     expect(blocks[1]?.replace(/port \d+ > 192/, 'port N > 192')).toBe(`\
 frame 1  0.000000 s  66 octets  10.1.0.5 port 40000 > 10.5.0.9 port 53 udp
-  ingress_root     hit  whole and well formed
+  ingress_root     hit  complete and well formed
   egress_root      hit  peer plain has the destination
   egress_acl       hit  keyed: SPI 0x1a345678, version 3 NOT ENCRYPTED, tunnel mode, path MTU 1400
-  asked for the MAC address of 192.0.2.2
+  requested the MAC address of 192.0.2.2
   -> secured port: 126 octets, 192.0.2.1 port N > 192.0.2.2 port 1000 udp, SPI 0x1a345678 version 3 NOT ENCRYPTED IV 0x0000000000000001
   forwarded`);
     expect(blocks[2]).toBe(`\
 frame 2  1.000001 s  66 octets  10.1.0.5 port 40000 > 10.9.0.9 port 53 udp
-  ingress_root     hit  whole and well formed
+  ingress_root     hit  complete and well formed
   egress_root      miss no_peer
   dropped: egress/no_peer. No peer has the destination among its vips.
   what to do: Add the prefix to the peer's vips, or stop the scan.`);

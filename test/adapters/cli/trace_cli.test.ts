@@ -76,7 +76,7 @@ describe('wrong usage', () => {
     ['an SPI without a peer', [...keys, ...spi], '--spi goes with --outer-destination'],
     ['an IV without SPI', [...keys, '--iv', '5'], '--iv goes with --spi; give both'],
     ['a peer without SPI', outer, '--outer-destination goes with --spi; give both'],
-    ['keys without SPI', keys, 'under --spi; give it, or --port secured'],
+    ['keys without SPI', keys, 'the master keys need --spi, or --port secured'],
     ['one key', keys.slice(0, 2), '--master-key0 and --master-key1 go together; give both'],
     [
       'an SPI for answers without keys',
@@ -86,7 +86,7 @@ describe('wrong usage', () => {
     [
       'a peer of another family',
       [...keys, ...spi, '--outer-destination', '2001:db8::2'],
-      'of another family than secured.address 192.0.2.1/24',
+      'has another family than secured.address 192.0.2.1/24',
     ],
     [
       'an odd key',
@@ -105,12 +105,12 @@ describe('wrong usage', () => {
 
   it('an MTU below the minimum of IPv6', async () => {
     const line = await refused([path('file'), '--secured-mtu', '1200'], 2, 'node6.yaml');
-    expect(line).toBe('USAGE: --secured-mtu 1200 is less than IPv6 needs; give 1280 or more');
+    expect(line).toBe('USAGE: --secured-mtu 1200 is below the minimum; give 1280 or more');
   });
 
   it.each([
-    ['no capture', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a capture/],
-    ['a folder', '.', /^FILE_UNREADABLE: .* cannot be read \(EISDIR\); name a capture/],
+    ['no capture', 'missing', /^FILE_UNREADABLE: missing cannot be read \(ENOENT\); name a readable capture/],
+    ['a folder', '.', /^FILE_UNREADABLE: .* cannot be read \(EISDIR\); name a readable capture/],
     ['an empty file', 'empty', /^CAPTURE_MALFORMED: empty is not a complete capture file: it is empty$/],
     ['a cut file', 'cut', /^CAPTURE_MALFORMED: cut .* it ends in the middle .*editcap/],
   ])('%s', async (_, file, told) => {
