@@ -196,7 +196,7 @@ export const schema = section({
         (value) => /^[a-z][a-z0-9_]{0,31}$/.test(value),
         'the name of an engine, such as software',
       ).default('software'),
-      'The engine that moves the packets, of those that are built in: `software` runs on any Linux machine. What the file asks beyond what the engine can do is refused at start ([`ENGINE_UNSUPPORTED`](errors.md#engine_unsupported)).',
+      'The engine that moves packets; one of those that are built in. `software` runs on any Linux machine. If the node file asks for more than the engine can do, the start is refused ([`ENGINE_UNSUPPORTED`](errors.md#engine_unsupported)).',
     ),
     polling: restart(
       z.enum(['adaptive', 'busy'], { error: 'adaptive or busy' }).default('adaptive'),
