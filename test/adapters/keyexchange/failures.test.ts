@@ -88,7 +88,7 @@ async function expectUnknown(code: string): Promise<void> {
 }
 
 describe('an outcome that is unknown is not reported to the dataplane:', () => {
-  it('nobody listens', async () => {
+  it('no server listens', async () => {
     a.dataplane.want('b', [flow]);
     await expectUnknown('PEER_DOWN');
   });
@@ -265,7 +265,7 @@ describe('a dead peer', () => {
     await eventually(async () => expect((await peerOf('b'))?.breaker).toBe('closed'));
   });
 
-  it('that hung and comes up is reached over a new connection', async () => {
+  it('that hung and recovers is reached over a new connection', async () => {
     await startA(hurried);
     const silent = await startSilent('b');
     const wants = setInterval(() => a.dataplane.want('b', [flow]), 200);

@@ -102,7 +102,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
   });
 });
 
-describe('tunnels in flight', () => {
+describe('tunnels in progress', () => {
   const settle = () => new Promise((resolve) => setImmediate(resolve));
 
   it('are limited to 4096 for each peer, running or waiting, and free their space when they end', async () => {

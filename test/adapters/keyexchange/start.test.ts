@@ -48,7 +48,7 @@ const unusable = (file: string, detail: string) => ({
   message: expect.stringContaining(`${file} ${detail}`),
 });
 
-it('an address that is taken', async () => {
+it('an address that is in use', async () => {
   const written = vi.spyOn(console, 'error');
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');

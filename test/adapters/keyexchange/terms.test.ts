@@ -104,9 +104,9 @@ describe('two sides that disagree', () => {
   });
 
   it.each([
-    ['we do not want to be read', '', 'authOnly: true', 1, '[1,0]', '[3,2]'],
-    ['the peer does not want to be read', 'authOnly: true', '', 3, '[3,2]', '[1,0]'],
-  ])('on encryption refuse, and both say so: %s', async (_what, ofB, ofA, version, offered, spoken) => {
+    ['we require encryption', '', 'authOnly: true', 1, '[1,0]', '[3,2]'],
+    ['the peer requires encryption', 'authOnly: true', '', 3, '[3,2]', '[1,0]'],
+  ])('on encryption refuse, and both report it: %s', async (_what, ofB, ofA, version, offered, spoken) => {
     const { a, b } = await nodes(ofB || 'authOnly: false', ofA || 'authOnly: false');
     a.dataplane.version = version;
     expect(await wanted(a, refused(a))).toMatchObject({ peer: 'b', refusal: 'PEER_REFUSED' });

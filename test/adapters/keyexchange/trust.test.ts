@@ -78,7 +78,7 @@ describe('a client that uses only the reference protocol', () => {
     expect(a.dataplane.accepts.at(-1)?.message.egress).toEqual([]);
   });
 
-  it('is answered in the first version of its order that we allow', async () => {
+  it('is answered in the first version of its order that is allowed', async () => {
     const response = (await clientWith(peer).request(ask({ versions: [3, 1, 0] }))) as PlainResponse;
     expect(response.tunnels[0]).toMatchObject({ version: 1 });
     expect(response.tunnels[0]?.key).toHaveLength(32);
@@ -173,18 +173,18 @@ describe('a refused request', () => {
 });
 
 describe('a certificate', () => {
-  const strangers: [string, string[], string[]][] = [
+  const unauthorized: [string, string[], string[]][] = [
     ['of no configured peer', ['spiffe://psp/gateway/zoe'], []],
     ['of another trust domain', ['spiffe://other/gateway/b'], []],
     ['with two URIs, one of them the peer’s', ['spiffe://psp/gateway/b', 'spiffe://psp/gateway/zoe'], []],
     ['without a URI', [], ['b']],
     ['whose DNS name imitates a URI', [], ['x, URI:spiffe://psp/gateway/b']],
   ];
-  it.each(strangers)('%s, though of our authority, is PEER_UNKNOWN', async (_what, uris, dns) => {
+  it.each(unauthorized)('%s, although of our authority, is PEER_UNKNOWN', async (_what, uris, dns) => {
     const before = await a.counter('PEER_UNKNOWN');
     const accepts = a.dataplane.accepts.length;
-    const stranger = clientWith(await authority.issue(uris, dns));
-    expect(await stranger.request(ask())).toMatchObject({
+    const client = clientWith(await authority.issue(uris, dns));
+    expect(await client.request(ask())).toMatchObject({
       code: status.PERMISSION_DENIED,
       details: expect.stringMatching(/^PEER_UNKNOWN: /),
     });
@@ -194,8 +194,8 @@ describe('a certificate', () => {
   });
 
   it('of an unauthorized client does not permit a rotation either', async () => {
-    const stranger = clientWith(await authority.issue(['spiffe://psp/gateway/zoe']));
-    expect(await stranger.rotate()).toMatchObject({ details: expect.stringMatching(/^PEER_UNKNOWN: /) });
+    const client = clientWith(await authority.issue(['spiffe://psp/gateway/zoe']));
+    expect(await client.rotate()).toMatchObject({ details: expect.stringMatching(/^PEER_UNKNOWN: /) });
   });
 
   it('of another authority is rejected', async () => {

@@ -314,7 +314,7 @@ describe('a request of a peer', () => {
     expect(acceptance.keys[0]).toBe(reverseParams.encryptionKey);
   });
 
-  it('is answered in the first version of the requester that we allow', () => {
+  it('is answered in the first version of the requester that is allowed', () => {
     expect(acceptanceOf(request({ pspVersionsAccepted: [3, 7, 1, 0] }), b, rules).version).toBe(1);
     const only0 = { ...b, versions: [0] };
     expect(acceptanceOf(request({ pspVersionsAccepted: [1, 0] }), only0, rules).version).toBe(0);
@@ -474,7 +474,7 @@ describe('the tally', () => {
     const tally = new Tally(['b']);
     expect(tally.counters().map(({ name }) => name)).not.toContain('PEER_UNKNOWN');
     tally.failure(undefined, 'PEER_UNKNOWN', '', 1);
-    tally.failure('stranger', 'PEER_UNKNOWN', '', 2);
+    tally.failure('unauthorized', 'PEER_UNKNOWN', '', 2);
     expect(tally.counters()).toContainEqual({ name: 'PEER_UNKNOWN', value: 2n });
     expect(tally.counters()).toContainEqual({ name: 'wants', value: 0n });
   });

@@ -64,7 +64,7 @@ describe('a remedy', () => {
     expect(remedyOf(refused('NOT_FOUND: FILE_UNREADABLE: x'))).toMatch(/log of the gateway that refuses/);
   });
 
-  it('exists for refusals that do not end by themselves, and only these are faults', () => {
+  it('exists for lasting refusals, and only these are faults', () => {
     for (const code of ['VIP_NOT_PEERS', 'TABLE_FULL'] as const) expect(isLasting(code)).toBe(true);
     for (const code of ['OVERLOADED', 'STALE', 'SERVICE_DOWN'] as const) expect(isLasting(code)).toBe(false);
   });

@@ -30,7 +30,7 @@ describe('a link', () => {
     expect(linkOf(['failed', 1], ['connecting', 2], ['ready', 5])).toEqual(['connected', 5]);
   });
 
-  it('stays failed since the first failure, however often it is tried', () => {
+  it('stays failed since the first failure, however many attempts follow', () => {
     expect(linkOf(['failed', 3], ['connecting', 5], ['failed', 7], ['idle', 9])).toEqual(['failed', 3]);
   });
 
