@@ -38,7 +38,7 @@ export async function startKeyExchange(
   log: Logger,
   drop: () => Dropped = () => ({ dropped: true }),
 ): Promise<KeyExchange> {
-  // gRPC would write log lines of its own beside ours.
+  // gRPC would write log lines in its own format.
   setLogVerbosity(logVerbosity.NONE);
   const { rules } = config;
   const certificate = readNodeCertificate(config.tls, config.identity);

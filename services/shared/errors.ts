@@ -21,7 +21,7 @@ const table = {
   },
   VIP_NOT_OURS: { message: '{vip} is not behind this gateway', retryable: false },
   VERSION_NOT_SPOKEN: {
-    message: 'none of the PSP versions [{offered}] is allowed here, only [{spoken}]',
+    message: 'none of the PSP versions [{offered}] is allowed here, only [{allowed}]',
     retryable: false,
   },
   MODE_MISMATCH: {

@@ -53,7 +53,7 @@ export class Commands {
       const { epoch, version, egress } = message;
       const { peer, flows, seal } = this.#checked(subject, message, egress);
       if (!this.#terms(peer).versions.includes(version))
-        throw malformed(subject, `version ${version} is not spoken with peer ${message.peer}`);
+        throw malformed(subject, `version ${version} is not allowed with peer ${message.peer}`);
       const binding = { epoch, peer: message.peer, exchange: 0n };
       const bindingOfKeys = { ...binding, ...bound(subject, message.peerEpoch) };
       const bindingOfReply = { ...binding, contract: `${subject}/reply`, request: seal };

@@ -35,7 +35,7 @@ function versionOf(request: MultiTunnelRequest, { versions }: Peer): number {
   if (version !== undefined) return version;
   throw new PspError('VERSION_NOT_SPOKEN', {
     offered: request.pspVersionsAccepted.slice(0, 16).join(','),
-    spoken: versions.join(','),
+    allowed: versions.join(','),
   });
 }
 
@@ -66,7 +66,7 @@ function egressOf(parameters: TunnelParameters, peer: Peer, rules: Rules): Offer
   if (kind === 'form') throw malformed(`reverse_params with ${detail}`);
   throw new PspError('VERSION_NOT_SPOKEN', {
     offered: parameters.pspVersion,
-    spoken: peer.versions.join(','),
+    allowed: peer.versions.join(','),
   });
 }
 

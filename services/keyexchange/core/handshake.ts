@@ -51,13 +51,13 @@ export const certificateMissing = (peer: string): PspError =>
 export const certificateOfOther = (peer: string, identity: string | undefined, expected: string): PspError =>
   new PspError('PEER_CERTIFICATE_INVALID', {
     peer,
-    detail: `the certificate of ${identity ?? 'nobody'}, not of ${expected}`,
+    detail: `the certificate of ${identity ?? 'no gateway'}, not of ${expected}`,
     remedy: 'correct its endpoint or its certificate',
   });
 
 const alerts: readonly [RegExp, string, string][] = [
   [/CERTIFICATE_EXPIRED/, 'it says that it has expired', 'renew it, or correct the clock that is wrong'],
-  [/UNKNOWN_CA/, 'it does not know the authority that issued it', oneAuthority],
+  [/UNKNOWN_CA/, 'it does not trust the authority that issued it', oneAuthority],
   [/UNSUPPORTED_CERTIFICATE/, 'it says that its usage is wrong', 'issue a new one with `psp init`'],
   [/CERTIFICATE_REQUIRED/, 'it received none', 'see tls/node.crt'],
   [

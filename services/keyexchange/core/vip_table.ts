@@ -3,7 +3,7 @@
 // that a more specific prefix of one gateway overrides a shorter one of another.
 import { type Address, networkOf, type Prefix } from '../../shared/address.js';
 
-/** Stands for this gateway among the owners; no peer can have this name. */
+/** This gateway among the owners; no peer can have this name. */
 export const ourselves = Symbol('ourselves');
 export type Owner = string | typeof ourselves;
 

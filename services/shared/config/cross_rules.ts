@@ -69,11 +69,7 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
       }
     }
     if (peer?.authOnly && peer.cryptOffset > 0) {
-      fault(
-        ['peers', name, 'cryptOffset'],
-        '0 beside authOnly, which encrypts nothing',
-        `${peer.cryptOffset}`,
-      );
+      fault(['peers', name, 'cryptOffset'], '0 with authOnly, which encrypts nothing', `${peer.cryptOffset}`);
     }
     if (own && peer?.mtu !== undefined && familyOf(own.address) === 6 && peer.mtu < leastMtu[6]) {
       fault(['peers', name, 'mtu'], `at least ${leastMtu[6]} where secured.address is IPv6`, `${peer.mtu}`);
@@ -107,7 +103,7 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
 function nextHopFaults({ address, gateway, onlink }: Secured, fault: ReportFault): void {
   const own = parsePrefix(address);
   if (gateway === undefined) {
-    if (onlink) fault(['secured', 'onlink'], 'secured.gateway beside it', 'true');
+    if (onlink) fault(['secured', 'onlink'], 'secured.gateway, too', 'true');
     return;
   }
   const hop = parseAddress(gateway);
@@ -180,7 +176,7 @@ function bypassFaults(raw: unknown, family: 4 | 6 | undefined, fault: ReportFaul
     if (port !== undefined && !portProtocols.includes(protocol ?? 0)) {
       fault(
         ['bypass', i, 'port'],
-        'a protocol that has ports beside it: tcp, udp, 33 (DCCP) or 132 (SCTP)',
+        'a protocol with ports, too: tcp, udp, 33 (DCCP) or 132 (SCTP)',
         `${port}`,
       );
     }

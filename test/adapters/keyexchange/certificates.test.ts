@@ -202,7 +202,7 @@ describe('our own certificate', () => {
     const args = ['s_server', '-accept', `127.0.0.1:${ports.b}`, ...tls, ...demanding, '-quiet'];
     const server: ChildProcess = spawn('openssl', args, { stdio: 'ignore' });
     closing.push(() => server.kill('SIGKILL'));
-    const named = noConnection(`${refused}it does not know the authority that issued it; `);
+    const named = noConnection(`${refused}it does not trust the authority that issued it; `);
     await eventually(async () => expect(await peerHealth()).toEqual([expect.stringContaining(named)]));
   });
 
@@ -217,7 +217,7 @@ describe('our own certificate', () => {
     await once(client, 'exit');
     await eventually(() => expect(a.linesOf('CERTIFICATE_REFUSED')).not.toEqual([]));
     expect(a.linesOf('CERTIFICATE_REFUSED')[0]?.err).toMatch(
-      /^peer at 127\.0\.0\.1 refuses our certificate: it does not know the authority that issued it; /,
+      /^peer at 127\.0\.0\.1 refuses our certificate: it does not trust the authority that issued it; /,
     );
   });
 

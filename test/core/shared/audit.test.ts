@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of the audit that think: what the arbiter tells, what the key exchange lets through, how lines lie.
+// The parts of the audit without input and output: the arbiter's events, the ledger of the key exchange, lines of segments.
 import { describe, expect, it } from 'vitest';
 import { sinceMs } from '../../../cli/audit/audit.js';
 import { InstallResult } from '../../../proto/gen/bus.js';
@@ -11,8 +11,8 @@ import { envelopeOf, readEvent } from '../../../services/shared/audit/event.js';
 import { lineOf, linesIn, maxLineBytes } from '../../../services/shared/audit/segment.js';
 import { Desk, flow } from '../dataplane/desk.js';
 
-describe('the arbiter tells', () => {
-  it('of a tunnel once, when its first key is in place, and who asked', () => {
+describe('the arbiter records', () => {
+  it('a tunnel once, when its first key is installed, and which side requested it', () => {
     const desk = new Desk();
     desk.miss(flow(1));
     expect(desk.audited).toEqual([]);
@@ -25,7 +25,7 @@ describe('the arbiter tells', () => {
     ]);
   });
 
-  it('of each flow that a peer refuses alone, with the code', () => {
+  it('each flow that a peer refuses alone, with the code', () => {
     const desk = new Desk();
     desk.miss(flow(1), flow(2));
     desk.refuse(desk.last, 'VIP_NOT_PEERS');
@@ -41,7 +41,7 @@ describe('the arbiter tells', () => {
     );
   });
 
-  it('of a refused flow once, however often it is asked for again', () => {
+  it('a refused flow once, however often it is requested again', () => {
     const desk = new Desk();
     const refuseAll = (times: number) => {
       for (let i = 0; i < times; i++) {
@@ -58,7 +58,7 @@ describe('the arbiter tells', () => {
     expect(desk.audited.map(({ type }) => type)).toEqual(['tunnelRefused', 'tunnelUp']);
   });
 
-  it('of a rotation, and of the flows that a forced one cuts', () => {
+  it('a rotation, and the flows that a forced one cuts', () => {
     const desk = new Desk({ rotateGraceMs: 1000 });
     desk.miss(flow(1), flow(2));
     desk.install(desk.last, 1n);
@@ -76,7 +76,7 @@ describe('the arbiter tells', () => {
     ]);
   });
 
-  it('of a tunnel for which the engine has no room any more', () => {
+  it('a tunnel for which the engine has no more space', () => {
     const desk = new Desk();
     desk.accept(flow(1), 1n);
     desk.audited.length = 0;
@@ -90,7 +90,7 @@ describe('the arbiter tells', () => {
 describe('the ledger of refusals', () => {
   const refusal = { code: 'VIP_NOT_OURS', peer: 'b', detail: 'x' } as const;
 
-  it('tells each while they are few, and joins them when they are many', () => {
+  it('records each while they are few, and joins them when they are many', () => {
     const ledger = new RefusalLedger();
     for (let i = 0; i < bucketSize; i++) {
       expect(ledger.refused(refusal, i, 1000 + i)).toEqual([
@@ -105,12 +105,12 @@ describe('the ledger of refusals', () => {
     expect(ledger.tick(10 * refillMs)).toEqual([]);
   });
 
-  it('lets no attacker tell more than one event each ten seconds, and keeps peers apart', () => {
+  it('limits an attacker to one event in ten seconds, for each peer separately', () => {
     const ledger = new RefusalLedger();
-    const stranger = { code: 'PEER_UNKNOWN', peer: undefined, detail: 'y' } as const;
+    const unknown = { code: 'PEER_UNKNOWN', peer: undefined, detail: 'y' } as const;
     let told = 0;
     for (let ms = 0; ms < 100_000; ms++) {
-      told += ledger.refused(stranger, ms, ms).length;
+      told += ledger.refused(unknown, ms, ms).length;
       if (ms % 1000 === 0) told += ledger.tick(ms).length;
     }
     expect(told).toBeLessThanOrEqual(bucketSize + 10);
@@ -118,7 +118,7 @@ describe('the ledger of refusals', () => {
     expect(ledger.tick(100_000, true).map(({ type }) => type)).toEqual(['peer.unauthorized']);
   });
 
-  it('leaves out what only says "not now"', () => {
+  it('omits codes that only mean "not now"', () => {
     const ledger = new RefusalLedger();
     expect(ledger.refused({ ...refusal, code: 'OVERLOADED' }, 0, 0)).toEqual([]);
     expect(ledger.tick(refillMs, true)).toEqual([]);
@@ -138,7 +138,7 @@ describe('lines of a segment', () => {
     expect(lines[1]).toMatchObject({ sequence: 2, type: 'service.stopped', id: '0123456789abcdef-2' });
   });
 
-  it('end at the first that is torn or rotten, wherever that is', () => {
+  it('end at the first torn or corrupt one', () => {
     const good = lineOf(json(1));
     const torn = lineOf(json(2));
     for (let cut = 0; cut < torn.length; cut++) {
@@ -151,7 +151,7 @@ describe('lines of a segment', () => {
     }
   });
 
-  it('have a bound', () => {
+  it('have a maximum length', () => {
     expect(() => lineOf('x'.repeat(maxLineBytes))).toThrow();
   });
 });
@@ -190,7 +190,7 @@ describe('an event', () => {
   ])('is not %j', (text) => expect(readEvent(Buffer.from(text))).toBeUndefined());
 });
 
-it('--since takes spans and instants', () => {
+it('--since accepts durations and instants', () => {
   expect(sinceMs('90s', 100_000)).toBe(10_000);
   expect(sinceMs('2h', 7_200_000)).toBe(0);
   expect(sinceMs('2026-11-23T10:00:00Z', 0)).toBe(Date.UTC(2026, 10, 23, 10));

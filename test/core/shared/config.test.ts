@@ -243,7 +243,7 @@ stateDir: var
     });
 
     it.each([
-      ['address: 192.0.2.1/24, onlink: true', 'onlink', 'secured.gateway beside it, received true'],
+      ['address: 192.0.2.1/24, onlink: true', 'onlink', 'secured.gateway, too, received true'],
       [
         'address: 192.0.2.1/24, gateway: "fd00:99::1"',
         'gateway',

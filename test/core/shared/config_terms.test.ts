@@ -75,7 +75,7 @@ describe('the terms with a peer', () => {
 
   it('have no crypt offset if nothing is encrypted, and at least the minimum MTU of IPv6', () => {
     expect(faults({ peer: 'authOnly: true, cryptOffset: 4' })).toEqual([
-      'peers.b.cryptOffset (line 6): expected 0 beside authOnly, which encrypts nothing, received 4',
+      'peers.b.cryptOffset (line 6): expected 0 with authOnly, which encrypts nothing, received 4',
     ]);
     const six = { address: '2001:db8::1/64' };
     expect(faults({ ...six, peer: 'mtu: 1279' })).toEqual([
@@ -160,8 +160,8 @@ describe('bypass', () => {
       'bypass[6].prefix: expected a prefix (address/length with no host bits set), received "198.51.100.1/24"',
       'bypass[7].protocol: expected tcp, udp, icmp, icmpv6 or a protocol number from 1 to 255, received 256',
       'bypass[8].port: expected a whole number from 1 to 65535, received 0',
-      'bypass[0].port: expected a protocol that has ports beside it: tcp, udp, 33 (DCCP) or 132 (SCTP), received 53',
-      'bypass[1].port: expected a protocol that has ports beside it: tcp, udp, 33 (DCCP) or 132 (SCTP), received 53',
+      'bypass[0].port: expected a protocol with ports, too: tcp, udp, 33 (DCCP) or 132 (SCTP), received 53',
+      'bypass[1].port: expected a protocol with ports, too: tcp, udp, 33 (DCCP) or 132 (SCTP), received 53',
       'bypass[2].prefix: expected the family of secured.address, received 2001:db8::/32',
       'bypass[3].protocol: expected icmp with an IPv4 prefix, received icmpv6',
       'bypass[5]: expected another entry than bypass[4], received 198.51.100.0/24 tcp',
