@@ -13,7 +13,7 @@ import {
   KeysRotated,
   ServiceStats,
 } from '../../../proto/gen/bus.js';
-import type { Bus, BusOptions } from '../../../services/shared/bus/bus.js';
+import { Bus, type BusOptions } from '../../../services/shared/bus/bus.js';
 import { type BusUser, contracts, subjectOf } from '../../../services/shared/contracts.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { asService, NatsServer } from './nats_server.js';
@@ -310,6 +310,49 @@ describe('discovery', () => {
     const info = [];
     for await (const each of await tool.services.client().info('dataplane', id)) info.push(each);
     expect(info).toMatchObject([{ id, description: 'moves packets' }]);
+  });
+});
+
+describe('a bus that is not connected yet', () => {
+  it('sends nothing, counts events, and receives from its first connection on', async () => {
+    await server.stop();
+    const states: boolean[] = [];
+    const { node, listen, passwords } = server;
+    const dataplane = new Bus({
+      ...asService,
+      node,
+      server: listen,
+      user: 'dataplane',
+      password: passwords.dataplane,
+      onState: (connected) => states.push(connected),
+    });
+    open.push(dataplane);
+    dataplane.respond(contracts.keysRotate, () => KeysRotated.create({ generation: 7 }));
+    expect([dataplane.connected, dataplane.id]).toEqual([false, '']);
+    expect(dataplane.publish(contracts.flowMissed, wanted(1n))).toBe(false);
+    expect(dataplane.counters.unsent).toBe(1);
+    const request = dataplane.request(contracts.sampleEgress, { samples: [] }, longMs);
+    expect((await failure(request)).code).toBe('SERVICE_DOWN');
+    const connected = dataplane.connect();
+    await delay(200);
+    expect(states).toEqual([]);
+    await server.start();
+    await connected;
+    await dataplane.flush();
+    expect([states, dataplane.id !== '']).toEqual([[true], true]);
+    const operator = await join('operator');
+    expect((await operator.request(contracts.keysRotate, {}, longMs)).generation).toBe(7);
+  });
+
+  it('ends its wait for the server when it is closed', async () => {
+    await server.stop();
+    const { node, listen, passwords } = server;
+    const bus = new Bus({ node, server: listen, user: 'stats', password: passwords.stats });
+    const connected = failure(bus.connect());
+    await delay(50);
+    await bus.close();
+    expect((await connected).code).toBe('BUS_UNAVAILABLE');
+    await server.start();
   });
 });
 
