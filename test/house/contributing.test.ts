@@ -12,13 +12,16 @@ const rows = new Map(
   ]),
 );
 
-/** The files that a row links, without anchors. */
+/** The files to touch that a row links, without anchors: a header of the engine's interface is only read. */
 const linked = (what: string): string[] =>
-  [...(rows.get(what) ?? '').matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, path]) => path as string).sort();
+  [...(rows.get(what) ?? '').matchAll(/\]\(([^)#]+)[^)]*\)/g)]
+    .map(([, path]) => path as string)
+    .filter((path) => path !== 'native/engine/engine.h')
+    .sort();
 
 /** Places that a row names without a link: a file or folder of each service or pipe. */
 const places = (what: string): number =>
-  (rows.get(what) ?? '').match(/`[a-z]+\/[^`]*`|\bits folder\b|\bthe pipe\b/g)?.length ?? 0;
+  (rows.get(what) ?? '').match(/`(?:services|adapters)\/[^`]*`|\bits folder\b|\bthe pipe\b/g)?.length ?? 0;
 
 const production = files().filter((path) => /^(services|cli|native|proto)\/.*\.(ts|cc|h|proto)$/.test(path));
 const mentioning = (text: RegExp, where: RegExp): string[] =>
@@ -27,7 +30,7 @@ const mentioning = (text: RegExp, where: RegExp): string[] =>
 describe('the table "To add something"', () => {
   it('has a row for each kind of addition', () => {
     expect([...rows.keys()]).toEqual(
-      expect.arrayContaining(['config key', 'bus message', 'drop reason', 'counter', 'service']),
+      expect.arrayContaining(['config key', 'bus message', 'drop reason', 'counter', 'service', 'engine']),
     );
   });
 
@@ -37,6 +40,7 @@ describe('the table "To add something"', () => {
     ['drop reason', 3],
     ['counter', 2],
     ['service', 2],
+    ['engine', 3],
   ])('names few files for a %s: at most %i', (what, most) => {
     const count = linked(what).length + places(what) + (what === 'bus message' ? 1 : 0);
     expect(count).toBeGreaterThan(1);
@@ -77,5 +81,11 @@ describe('the table "To add something"', () => {
       );
     expect(others('stats')).toEqual(linked('service'));
     expect(others('sampler')).toEqual(linked('service'));
+  });
+
+  it('is true of an engine: outside its folder, its maker is called in the list of engines alone', () => {
+    const named = mentioning(/\bmake_software_engine\b/, /^native\//);
+    const inList = linked('engine').filter((path) => path.startsWith('native/'));
+    expect(named.filter((path) => !path.startsWith('native/engine/software/'))).toEqual(inList);
   });
 });

@@ -3,6 +3,7 @@
 // and from the layers above it in the list. What stands side by side in a row knows nothing of its neighbours.
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { services } from '../../services/shared/contracts.js';
 import { files, importsOf, read, valueImportsOf } from './sources.js';
 
 const native = [
@@ -23,7 +24,7 @@ const typescript = [
   ['proto/gen'],
   ['services/shared'],
   ['services/shared/samples'],
-  ['services/dataplane/core', 'services/keyexchange/core', 'services/sampler/core', 'services/stats/core'],
+  services.map((service) => `services/${service}/core`),
   ['services/shared/config'],
   ['services/shared/process'],
   ['services/shared/bus'],
@@ -31,13 +32,8 @@ const typescript = [
   ['services/shared/service'],
   ['native/addon'],
   ['services/dataplane/config.ts'],
-  [
-    'services/dataplane/adapters',
-    'services/keyexchange/adapters',
-    'services/sampler/adapters',
-    'services/stats/adapters',
-  ],
-  ['services/dataplane', 'services/keyexchange', 'services/sampler', 'services/stats'],
+  services.map((service) => `services/${service}/adapters`),
+  services.map((service) => `services/${service}`),
   ['cli'],
   ['cli/audit', 'cli/capture', 'cli/tap'],
   ['cli/node', 'cli/status'],

@@ -3,6 +3,7 @@
 // constant is declared twice in C++.
 import { describe, expect, it } from 'vitest';
 import { InstallResult, Mode, SamplePoint } from '../../proto/gen/bus.js';
+import { serviceRow } from '../../services/shared/contracts.js';
 import { fenceReach, highestSamplingLog2, samplesPerBatch, snapBytes } from '../../services/shared/limits.js';
 import { modes } from '../../services/shared/modes.js';
 import {
@@ -138,5 +139,31 @@ describe('a constant of C++', () => {
     }
     const twice = [...declared].filter(([, paths]) => paths.size > 1);
     expect(twice.map(([key, paths]) => `${key} in ${[...paths].join(', ')}`)).toEqual([]);
+  });
+});
+
+describe('gauges', () => {
+  const named = native.map(read).find((text) => text.includes('#define PSP_VALUES(X)')) ?? '';
+  const values = [...named.matchAll(/\bX\((k\w+), "(\w+)"/g)].map(([, member, name]) => ({
+    member,
+    name: name as string,
+  }));
+  const { gauges } = serviceRow('dataplane');
+
+  it("of the engine's table come first, and are gauges in the contract table", () => {
+    expect(values.length).toBeGreaterThan(40);
+    const isGauge = values.map(({ name }) => gauges.includes(name));
+    expect(isGauge.lastIndexOf(true)).toBe(isGauge.indexOf(false) - 1);
+  });
+
+  it('are the values of the engine that are set or lowered', () => {
+    const changed = new Set(
+      native.flatMap((path) =>
+        [...codeOf(path).matchAll(/\[Value::(k\w+)\]\s*\.(?:set|subtract)\(/g)].map(([, member]) => member),
+      ),
+    );
+    expect(changed.size).toBeGreaterThan(4);
+    const lacking = values.filter(({ member, name }) => changed.has(member) && !gauges.includes(name));
+    expect(lacking).toEqual([]);
   });
 });
