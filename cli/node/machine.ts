@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { loadAddon } from '../../native/addon/load.js';
 import {
   contains,
   familyOf,
@@ -49,7 +50,7 @@ interface Route {
 
 /** Checks the files beside the node file, the programs and the interfaces that the node needs. */
 export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
-  const found: MachineCheck = { faults: fileFaults(config), warnings: [] };
+  const found: MachineCheck = { faults: [...fileFaults(config), ...kindFaults(config)], warnings: [] };
   const links = await ipJson<Link>('address', 'show');
   if (links === undefined) {
     found.faults.push({
@@ -62,6 +63,14 @@ export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
   await checkPorts(config, links, found);
   await checkOutOfBand(config, links, found);
   return found;
+}
+
+/** The engine of the node file must be built into the addon. */
+function kindFaults({ engine }: NodeConfig): Fault[] {
+  const { engines } = loadAddon();
+  if (engines.includes(engine.kind)) return [];
+  const expected = `an engine that is built in: ${engines.join(', ')}`;
+  return [{ path: 'engine.kind', expected, received: engine.kind }];
 }
 
 /** Files that `psp init` creates and that every start needs. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads the native addon. Only services/dataplane/adapters/engine.ts and the offline tools of the CLI call it.
+// Loads the native addon. Only services/dataplane/adapters/engine.ts, the offline tools of the CLI and
+// `psp config check` call it.
 import { createRequire } from 'node:module';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
 import type { EngineOptions, NativeEngine } from './engine.js';

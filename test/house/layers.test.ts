@@ -105,11 +105,12 @@ describe('what each layer must not know', () => {
     expect(inCore.filter((path) => world.test(withoutComments(read(path))))).toEqual([]);
   });
 
-  it('all but the engine adapter and the offline tools: how the native addon is loaded', () => {
+  it('all but the engine adapter, the offline tools and config check: how the native addon is loaded', () => {
     const loaders = modules.filter((path) => valueImportsOf(path).includes('native/addon/load.ts'));
     expect(loaders).toEqual([
       'cli/capture/pcap.ts',
       'cli/capture/trace.ts',
+      'cli/node/machine.ts',
       'services/dataplane/adapters/engine.ts',
     ]);
   });

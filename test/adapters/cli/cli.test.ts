@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The commands for a running node, over a real nats-server, with answers that the test gives in place of the
 // services: their output, as text and JSON, and their exit codes.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -733,6 +733,20 @@ warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from an
     expect(ok).toBe(false);
     const paths = ['node', 'unsecured', 'secured', 'keyExchange', 'vips', 'extra'];
     expect(faults.map(({ path }) => path).sort()).toEqual(paths.sort());
+  });
+});
+
+describe('an engine that is not built in', () => {
+  it('is a fault of config check, with the engines that are', async () => {
+    const other = join(dir, 'other-engine.yaml');
+    writeFileSync(other, `${readFileSync(file, 'utf8')}engine: { kind: doca }\n`);
+    expect(await run(['config', 'check', other, '--json'])).toBe(1);
+    const { faults } = json() as { faults: { path: string }[] };
+    expect(faults).toContainEqual({
+      path: 'engine.kind',
+      expected: 'an engine that is built in: software',
+      received: 'doca',
+    });
   });
 });
 
