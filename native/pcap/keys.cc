@@ -14,7 +14,7 @@ std::unique_ptr<Aead> make_aead_fastest() {
 CaptureKeys::CaptureKeys(std::span<const uint8_t, kMasterKeysLength> master_keys)
     : aead_(make_aead_fastest()),
       master_keys_{MasterKey(master_keys.first<32>()), MasterKey(master_keys.last<32>())},
-      stride_((aead_->expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment),
+      stride_(aead_->expanded_stride()),
       memory_(static_cast<uint8_t*>(allocate_secret(kSlots * stride_))) {
   for (size_t slot = 0; slot < kSlots; slot++) aead_->construct(memory_ + slot * stride_);
 }

@@ -44,6 +44,10 @@ class Aead {
 
   // Size of an expanded key in octets; its memory must be aligned to kAeadKeyAlignment.
   virtual size_t expanded_size() const = 0;
+  // The same rounded up to kAeadKeyAlignment: the distance of expanded keys in an array.
+  size_t expanded_stride() const {
+    return (expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment;
+  }
   // Whether an expanded key is plain memory: zeroed memory then counts as constructed.
   virtual bool is_plain_memory() const = 0;
   // Prepares memory for expand, once, outside the packet path; destroy wipes and releases it.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "../native/psp/hex.h"
 #include "gateway.h"
 #include "psp/ecn.h"
 #include "psp/transport.h"
@@ -16,27 +17,12 @@
 namespace psp::fuzz {
 
 // An expanded key in libcrypto's AEAD.
-class SealingKey {
- public:
-  SealingKey(const Aead& aead, const EgressKey& key) : aead_(aead), key(key) {
-    const size_t size = (aead.expanded_size() + kAeadKeyAlignment - 1) & ~(kAeadKeyAlignment - 1);
-    expanded_ = std::aligned_alloc(kAeadKeyAlignment, size);
-    aead.construct(expanded_);
-    aead.expand(expanded_, key.key.data(), key.version);
-  }
-  ~SealingKey() {
-    aead_.destroy(expanded_);
-    std::free(expanded_);
-  }
-  SealingKey(const SealingKey&) = delete;
-  SealingKey& operator=(const SealingKey&) = delete;
-  void* expanded() const { return expanded_; }
+struct SealingKey {
+  SealingKey(const Aead& aead, const EgressKey& key)
+      : memory(aead, Octets(key.key.begin(), key.key.end()), key.version), key(key) {}
+  void* expanded() const { return memory.get(); }
 
- private:
-  const Aead& aead_;
-  void* expanded_;
-
- public:
+  const test::ExpandedKey memory;
   const EgressKey key;
 };
 

@@ -27,14 +27,6 @@ std::vector<Row> matrix() {
   return rows;
 }
 
-Address address_of(const std::string& digits) {
-  const Frame octets = unhex(digits);
-  if (octets.size() == 4) return mapped(octets.data());
-  Address address{};
-  std::ranges::copy(octets, address.begin());
-  return address;
-}
-
 uint64_t number(const Row& row, const char* key, int base) {
   return row.at(key) == test::kAbsent ? 0 : std::stoull(row.at(key), nullptr, base);
 }
@@ -74,7 +66,7 @@ class EngineVector : public testing::TestWithParam<Row> {
 
 TEST_P(EngineVector, LeavesWithThePspOctetsOfTheRow) {
   const bool tunnel = mode == Mode::kTunnel;
-  const Address own = tunnel ? address_of(row.at("outer_source")) : prefix("192.0.2.1/24").address;
+  const Address own = tunnel ? test::address_of(row.at("outer_source")) : prefix("192.0.2.1/24").address;
   Gateway gateway(config_for(hosts.source, hosts.destination, own));
   EgressKey key;
   key.spi = spi;
@@ -82,7 +74,8 @@ TEST_P(EngineVector, LeavesWithThePspOctetsOfTheRow) {
   key.mode = mode;
   key.cookie = cookie;
   key.first_iv = number(row, "iv", 16);
-  key.outer_destination = tunnel ? address_of(row.at("outer_destination")) : prefix("192.0.2.2/24").address;
+  key.outer_destination =
+      tunnel ? test::address_of(row.at("outer_destination")) : prefix("192.0.2.2/24").address;
   key.mac = kPeerMac;
   std::ranges::copy(unhex(row.at("key")), key.key.begin());
   ASSERT_EQ(gateway.install(hosts, key), InstallResult::kInstalled);
@@ -99,7 +92,7 @@ TEST_P(EngineVector, LeavesWithThePspOctetsOfTheRow) {
 
 TEST_P(EngineVector, ReachesTheHostAsItWasAndNotWithOneBitWrong) {
   const bool tunnel = mode == Mode::kTunnel;
-  const Address own = tunnel ? address_of(row.at("outer_destination")) : prefix("192.0.2.1/24").address;
+  const Address own = tunnel ? test::address_of(row.at("outer_destination")) : prefix("192.0.2.1/24").address;
   Gateway gateway(config_for(hosts.destination, hosts.source, own));
   const Frame master = unhex(row.at(spi >> 31 ? "master1" : "master0"));
   gateway.rotate(slot_of(spi), std::span<const uint8_t, 32>(master));

@@ -20,14 +20,6 @@ std::span<const uint8_t, 32> secret() {
   return std::span<const uint8_t, 32>(kSecret);
 }
 
-Address address_of(const std::string& digits) {
-  const Octets octets = unhex(digits);
-  if (octets.size() == 4) return mapped(octets.data());
-  Address address{};
-  std::copy(octets.begin(), octets.end(), address.begin());
-  return address;
-}
-
 template <size_t N>
 std::array<uint8_t, N> array_of(const std::string& digits) {
   const Octets octets = unhex(digits);

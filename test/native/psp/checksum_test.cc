@@ -18,12 +18,6 @@ Octets tcp(const Octets& payload) {
   return segment;
 }
 
-IpPacket parsed(const Octets& octets) {
-  IpPacket packet;
-  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone);
-  return packet;
-}
-
 size_t field_of(const IpPacket& packet) {
   return packet.payload_offset + (packet.protocol == kProtocolTcp ? 16u : 6u);
 }
@@ -85,7 +79,7 @@ TEST(Checksum, CompletesAChecksumThatAHostLeftToItsInterface) {
     for (Octets octets : {ipv4(kProtocolTcp, tcp(data)), ipv4(kProtocolUdp, udp(7, 8, data), 8),
                           ipv6(kProtocolTcp, tcp(data)), ipv6(kProtocolUdp, udp(7, 8, data)),
                           ipv6(kDestinationOptions, join({extension(kProtocolTcp, 16), tcp(data)}))}) {
-      const IpPacket packet = parsed(octets);
+      const IpPacket packet = read(octets);
       make_partial(packet, octets);
       octets.resize(octets.size() + 6, 0xaa);  // link padding is not included
       ASSERT_TRUE(complete_checksum(packet, octets.data()));
@@ -96,7 +90,7 @@ TEST(Checksum, CompletesAChecksumThatAHostLeftToItsInterface) {
 
 TEST(Checksum, WritesAUdpChecksumOfZeroAsAllOnes) {
   Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(2)));
-  const IpPacket packet = parsed(octets);
+  const IpPacket packet = read(octets);
   // Data for which the sum is all ones.
   store_u16(octets.data() + packet.length - 2, correct_checksum(packet, octets));
   make_partial(packet, octets);
@@ -108,7 +102,7 @@ TEST(Checksum, LeavesAUdpPacketWithoutChecksumAlone) {
   for (const Octets& octets :
        {ipv4(kProtocolUdp, udp(7, 8, Octets(9))), ipv6(kProtocolUdp, udp(7, 8, Octets(9)))}) {
     Octets copy = octets;
-    EXPECT_FALSE(complete_checksum(parsed(copy), copy.data()));
+    EXPECT_FALSE(complete_checksum(read(copy), copy.data()));
     EXPECT_EQ(copy, octets);
   }
 }
@@ -116,7 +110,7 @@ TEST(Checksum, LeavesAUdpPacketWithoutChecksumAlone) {
 TEST(Checksum, LeavesCorrectAndWrongChecksumsAlone) {
   for (const uint16_t error : {0, 1}) {
     Octets octets = ipv6(kProtocolTcp, tcp(Octets(100, 0x31)));
-    const IpPacket packet = parsed(octets);
+    const IpPacket packet = read(octets);
     store_u16(octets.data() + field_of(packet),
               static_cast<uint16_t>(correct_checksum(packet, octets) + error));
     const Octets before = octets;
@@ -128,7 +122,7 @@ TEST(Checksum, LeavesCorrectAndWrongChecksumsAlone) {
 TEST(Checksum, KeepsACorrectChecksumThatLooksPartial) {
   // Among all values of two octets of data there is one whose correct checksum equals the pseudo-header sum.
   Octets octets = ipv4(kProtocolTcp, tcp(Octets(2)));
-  const IpPacket packet = parsed(octets);
+  const IpPacket packet = read(octets);
   make_partial(packet, octets);
   const uint16_t partial = load_u16(octets.data() + field_of(packet));
   uint32_t value = 0;
@@ -150,10 +144,10 @@ TEST(Checksum, LooksPartialExactlyWhenTheFieldIsTheFoldedPseudoHeader) {
       // Completes the sum so that it folds to 0xffff, whose complement is 0.
       store_u16(&octets[18], 0);
       fix_ipv4_checksum(octets);
-      store_u16(&octets[18], plain_checksum(pseudo_header(parsed(octets))));
+      store_u16(&octets[18], plain_checksum(pseudo_header(read(octets))));
     }
     fix_ipv4_checksum(octets);
-    const IpPacket packet = parsed(octets);
+    const IpPacket packet = read(octets);
     const auto partial = static_cast<uint16_t>(~plain_checksum(pseudo_header(packet)));
     all_ones += partial == 0xffff;
     for (const uint16_t field : {partial, static_cast<uint16_t>(~partial), static_cast<uint16_t>(partial + 1),
@@ -167,27 +161,27 @@ TEST(Checksum, LooksPartialExactlyWhenTheFieldIsTheFoldedPseudoHeader) {
 
 TEST(Checksum, LeavesFragmentsAndOtherProtocolsAlone) {
   Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(16)));
-  make_partial(parsed(octets), octets);
+  make_partial(read(octets), octets);
   store_u16(octets.data() + 6, 0x2000);
   fix_ipv4_checksum(octets);
-  EXPECT_FALSE(complete_checksum(parsed(octets), octets.data()));
+  EXPECT_FALSE(complete_checksum(read(octets), octets.data()));
   octets = ipv4(kProtocolIcmp, Octets(40));
-  EXPECT_FALSE(complete_checksum(parsed(octets), octets.data()));
+  EXPECT_FALSE(complete_checksum(read(octets), octets.data()));
 }
 
 TEST(Checksum, LeavesAUdpLengthThatDisagreesWithThePacketAlone) {
   for (const uint16_t length : {0, 7, 15, 25}) {
     Octets octets = ipv4(kProtocolUdp, udp(7, 8, Octets(16)));
-    make_partial(parsed(octets), octets);
+    make_partial(read(octets), octets);
     store_u16(octets.data() + 24, length);
-    EXPECT_FALSE(complete_checksum(parsed(octets), octets.data())) << length;
+    EXPECT_FALSE(complete_checksum(read(octets), octets.data())) << length;
   }
 }
 
 TEST(Checksum, LeavesSegmentsAloneThatAreTooShortForAChecksum) {
   for (size_t length = 0; length < 18; length++) {
     Octets octets = ipv4(kProtocolTcp, Octets(length));
-    const IpPacket packet = parsed(octets);
+    const IpPacket packet = read(octets);
     octets.resize(octets.size() + 18);
     make_partial(packet, octets);  // partly or completely outside the packet
     EXPECT_FALSE(complete_checksum(packet, octets.data())) << length;

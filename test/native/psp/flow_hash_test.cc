@@ -10,15 +10,9 @@
 namespace psp::test {
 namespace {
 
-IpPacket accepted(const Octets& octets) {
-  IpPacket packet;
-  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone) << hex(octets);
-  return packet;
-}
-
 TEST(FlowHash, DependsOnAddressesProtocolPortsAndSeed) {
   const auto hash = [](const Octets& octets, uint32_t seed = 1) {
-    return flow_hash(accepted(octets), octets.data(), seed);
+    return flow_hash(read(octets), octets.data(), seed);
   };
   const Octets base = ipv4(kProtocolUdp, udp(1, 2, Octets(8)));
   Octets other_host = base;
@@ -34,12 +28,12 @@ TEST(FlowHash, DependsOnAddressesProtocolPortsAndSeed) {
 TEST(FlowHash, IsTheSameForAllFragmentsOfAPacket) {
   const Octets first = ipv6(kFragment, join({fragment(kProtocolUdp, 0, true), udp(1, 2, Octets(8))}));
   const Octets later = ipv6(kFragment, join({fragment(kProtocolUdp, 16, false), Octets(8, 0x55)}));
-  EXPECT_EQ(flow_hash(accepted(first), first.data(), 1), flow_hash(accepted(later), later.data(), 1));
+  EXPECT_EQ(flow_hash(read(first), first.data(), 1), flow_hash(read(later), later.data(), 1));
 }
 
 TEST(FlowHash, IsTheSameForBothDirectionsWhenSymmetric) {
   const auto hash = [](const Octets& octets, bool symmetric) {
-    return flow_hash(accepted(octets), octets.data(), 1, symmetric);
+    return flow_hash(read(octets), octets.data(), 1, symmetric);
   };
   const auto swapped = [](Octets octets) {
     if (octets[0] >> 4 == 4) {
@@ -76,7 +70,7 @@ TEST(FlowHash, SpreadsNeighbouringPortsOverAllBuckets) {
   std::array<int, 16> buckets{};
   for (uint16_t port = 0; port < 1600; port++) {
     const Octets octets = ipv4(kProtocolUdp, udp(port, 443, {}));
-    buckets[flow_hash(accepted(octets), octets.data(), 1) % 16]++;
+    buckets[flow_hash(read(octets), octets.data(), 1) % 16]++;
   }
   for (const int count : buckets) EXPECT_NEAR(count, 100, 60);
 }

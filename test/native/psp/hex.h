@@ -42,9 +42,7 @@ inline std::string hex(const Octets& octets) {
 class ExpandedKey {
  public:
   ExpandedKey(const Aead& aead, const Octets& key, uint8_t version) : aead_(aead) {
-    const size_t size =
-        (aead.expanded_size() + kAeadKeyAlignment - 1) / kAeadKeyAlignment * kAeadKeyAlignment;
-    memory_ = std::aligned_alloc(kAeadKeyAlignment, size);
+    memory_ = std::aligned_alloc(kAeadKeyAlignment, aead.expanded_stride());
     aead.construct(memory_);
     aead.expand(memory_, key.data(), version);
   }

@@ -2,6 +2,8 @@
 // Builds packets for tests from their parts.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <initializer_list>
 
@@ -83,6 +85,13 @@ inline Octets fragment(uint8_t next, uint16_t offset, bool more) {
   header[0] = next;
   store_u16(header.data() + 2, static_cast<uint16_t>(offset | more));
   return header;
+}
+
+// Parses a packet that read_ip must accept.
+inline IpPacket read(const Octets& octets) {
+  IpPacket packet;
+  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone) << hex(octets);
+  return packet;
 }
 
 }  // namespace psp::test

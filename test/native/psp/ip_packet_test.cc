@@ -12,11 +12,6 @@
 namespace psp::test {
 namespace {
 
-IpPacket accepted(const Octets& octets) {
-  IpPacket packet;
-  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone) << hex(octets);
-  return packet;
-}
 IpFault fault_of(const Octets& octets) {
   const std::unique_ptr<uint8_t[]> exact(new uint8_t[octets.size()]);
   std::copy(octets.begin(), octets.end(), exact.get());
@@ -32,7 +27,7 @@ Octets chain_of_all() {
 
 TEST(IpPacket, ReadsIpv4WithAndWithoutOptions) {
   for (const size_t options : {0, 4, 40}) {
-    const IpPacket packet = accepted(ipv4(kProtocolUdp, udp(1000, 2000, Octets(5)), options));
+    const IpPacket packet = read(ipv4(kProtocolUdp, udp(1000, 2000, Octets(5)), options));
     EXPECT_EQ(packet.version, 4);
     EXPECT_EQ(packet.protocol, kProtocolUdp);
     EXPECT_EQ(packet.traffic_class, 0xb9);
@@ -45,7 +40,7 @@ TEST(IpPacket, ReadsIpv4WithAndWithoutOptions) {
 }
 
 TEST(IpPacket, ReadsIpv6) {
-  const IpPacket packet = accepted(ipv6(kProtocolTcp, Octets(20)));
+  const IpPacket packet = read(ipv6(kProtocolTcp, Octets(20)));
   EXPECT_EQ(packet.version, 6);
   EXPECT_EQ(packet.protocol, kProtocolTcp);
   EXPECT_EQ(packet.traffic_class, 0xb9);
@@ -56,7 +51,7 @@ TEST(IpPacket, ReadsIpv6) {
 }
 
 TEST(IpPacket, ParsesEveryKindOfExtensionHeader) {
-  const IpPacket packet = accepted(chain_of_all());
+  const IpPacket packet = read(chain_of_all());
   EXPECT_EQ(packet.protocol, kProtocolUdp);
   EXPECT_EQ(packet.payload_offset, 40 + 8 + 24 + 8 + 24 + 8);
   EXPECT_TRUE(packet.fragment);
@@ -72,12 +67,12 @@ TEST(IpPacket, MarksFragmentsOfBothFamilies) {
     Octets octets = ipv4(kProtocolUdp, udp(1, 2, Octets(8)));
     store_u16(octets.data() + 6, static_cast<uint16_t>(field));
     fix_ipv4_checksum(octets);
-    const IpPacket packet = accepted(octets);
+    const IpPacket packet = read(octets);
     EXPECT_EQ(packet.fragment, fragmented) << field;
     EXPECT_EQ(packet.later_fragment, later) << field;
   }
   // The payload of a later fragment does not start with a header.
-  const IpPacket packet = accepted(ipv6(kFragment, join({fragment(kRouting, 8, true), Octets(16, 0xff)})));
+  const IpPacket packet = read(ipv6(kFragment, join({fragment(kRouting, 8, true), Octets(16, 0xff)})));
   EXPECT_TRUE(packet.later_fragment);
   EXPECT_EQ(packet.protocol, kRouting);
   EXPECT_EQ(packet.payload_offset, 48);
@@ -88,7 +83,7 @@ TEST(IpPacket, TreatsAnAtomicFragmentAsUnfragmented) {
   for (const uint8_t reserved : {0, 2, 4, 6}) {
     Octets octets = ipv6(kFragment, join({fragment(kProtocolUdp, 0, false), datagram}));
     octets[43] = reserved;
-    const IpPacket packet = accepted(octets);
+    const IpPacket packet = read(octets);
     EXPECT_FALSE(packet.fragment);
     EXPECT_FALSE(packet.later_fragment);
     EXPECT_EQ(packet.payload_offset, 48);
@@ -97,18 +92,18 @@ TEST(IpPacket, TreatsAnAtomicFragmentAsUnfragmented) {
 }
 
 TEST(IpPacket, ReportsTheOffsetOfTheProtocol) {
-  EXPECT_EQ(accepted(ipv4(kProtocolUdp, udp(1, 2, {}), 8)).protocol_offset, 9);
-  EXPECT_EQ(accepted(ipv6(kProtocolUdp, udp(1, 2, {}))).protocol_offset, 6);
-  EXPECT_EQ(accepted(chain_of_all()).protocol_offset, 40 + 8 + 24 + 8 + 24);
+  EXPECT_EQ(read(ipv4(kProtocolUdp, udp(1, 2, {}), 8)).protocol_offset, 9);
+  EXPECT_EQ(read(ipv6(kProtocolUdp, udp(1, 2, {}))).protocol_offset, 6);
+  EXPECT_EQ(read(chain_of_all()).protocol_offset, 40 + 8 + 24 + 8 + 24);
   const Octets later = ipv6(kHopByHop, join({extension(kFragment, 8), fragment(99, 8, true), Octets(16)}));
-  EXPECT_EQ(accepted(later).protocol_offset, 48);
+  EXPECT_EQ(read(later).protocol_offset, 48);
 }
 
 TEST(IpPacket, ExcludesLinkPadding) {
   for (Octets octets : {ipv4(kProtocolUdp, udp(1, 2, {})), ipv6(kProtocolUdp, udp(1, 2, {}))}) {
     const size_t length = octets.size();
     octets.resize(length + 18);
-    EXPECT_EQ(accepted(octets).length, length);
+    EXPECT_EQ(read(octets).length, length);
   }
 }
 
@@ -253,7 +248,7 @@ TEST(IpPacket, StaysInsideItsMemoryOnRandomData) {
 
 TEST(Ports, AreReadAfterOptionsAndExtensionHeaders) {
   const auto ports_of = [](const Octets& octets) {
-    const Ports ports = read_ports(accepted(octets), octets.data());
+    const Ports ports = read_ports(read(octets), octets.data());
     return std::pair(ports.source, ports.destination);
   };
   const std::pair<uint16_t, uint16_t> both(1000, 2000), none(0, 0);
@@ -272,7 +267,7 @@ TEST(Ports, AreReadAfterOptionsAndExtensionHeaders) {
 
 TEST(Ports, AreZeroIfThereAreNone) {
   const auto expect_none = [](const Octets& octets) {
-    const Ports ports = read_ports(accepted(octets), octets.data());
+    const Ports ports = read_ports(read(octets), octets.data());
     EXPECT_EQ(ports.source, 0) << hex(octets);
     EXPECT_EQ(ports.destination, 0) << hex(octets);
   };

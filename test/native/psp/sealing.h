@@ -83,12 +83,6 @@ inline Header header_of(const Axes& axes) {
   return header;
 }
 
-inline IpPacket read(const Octets& octets) {
-  IpPacket packet;
-  EXPECT_EQ(read_ip(octets.data(), octets.size(), &packet), IpFault::kNone) << hex(octets);
-  return packet;
-}
-
 // Seals in memory of exactly the required length.
 inline Octets sealed(const Aead& aead, void* key, const Axes& axes, const Octets& packet,
                      const Header& header, bool udp_checksum = false) {

@@ -2,6 +2,7 @@
 // Reads the vector files: blocks of `key: value` lines, separated by empty lines (test/vectors/table.ts).
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -9,6 +10,9 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "hex.h"
+#include "psp/address.h"
 
 namespace psp::test {
 
@@ -35,6 +39,15 @@ inline std::vector<Row> read_table(const std::string& path) {
   }
   if (!row.empty()) rows.push_back(row);
   return rows;
+}
+
+// The address of 4 or 16 octets in hex digits.
+inline Address address_of(const std::string& digits) {
+  const Octets octets = unhex(digits);
+  if (octets.size() == 4) return mapped(octets.data());
+  Address address{};
+  std::copy(octets.begin(), octets.end(), address.begin());
+  return address;
 }
 
 }  // namespace psp::test

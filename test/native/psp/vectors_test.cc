@@ -24,14 +24,6 @@ bool is_absent(const Row& row, const char* key) {
   return row.at(key) == kAbsent;
 }
 
-Address address_of(const std::string& digits) {
-  const Octets octets = unhex(digits);
-  if (octets.size() == 4) return mapped(octets.data());
-  Address address{};
-  std::copy(octets.begin(), octets.end(), address.begin());
-  return address;
-}
-
 Mode mode_of(const Row& row) {
   return row.at("mode") == "tunnel" ? Mode::kTunnel : Mode::kTransport;
 }
