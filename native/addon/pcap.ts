@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The border to C++, part two: encrypting and decrypting the packets of capture files.
+// The interface to C++, part two: encrypting and decrypting the packets of capture files.
 import type { ModeName } from '../../services/shared/modes.js';
 
-/** What making one capture file into another needs. */
+/** Options for converting one capture file into another. */
 export interface TranscodeOptions {
-  /** Open descriptors, read and written from where they stand; the caller closes them. */
+  /** Open descriptors, read and written from their current position; the caller closes them. */
   input: number;
   output: number;
-  /** Master keys 0 and 1, 64 octets; copied into locked memory and wiped here. */
+  /** Master keys 0 and 1, 64 octets; copied into locked memory and then wiped in this array. */
   masterKeys: Uint8Array;
-  /** How to encrypt; absent: decrypt. */
+  /** How to encrypt; if absent, decrypt. */
   encrypt?: SealOptions;
-  /** Leave out a frame that cannot be encrypted or does not open, and go on. */
+  /** Skip a frame that cannot be encrypted or decrypted, and continue. */
   skipBad?: boolean;
-  /** Encrypting: a frame without IP cannot be encrypted, rather than copied in the clear. */
+  /** Encrypting: a frame without IP is an error instead of being copied in the clear. */
   strict?: boolean;
 }
 
 export interface SealOptions {
-  /** Its low 31 bits are not zero. */
+  /** Its low 31 bits must not be zero. */
   spi: number;
   mode: ModeName;
   /** 0 to 3. */
@@ -27,9 +27,9 @@ export interface SealOptions {
   cryptOffset: number;
   /** The virtualization cookie. */
   cookie?: bigint;
-  /** Of the first packet. */
+  /** IV of the first packet. */
   iv: bigint;
-  /** Addresses of one family, 16 octets each, for tunnel mode; absent: those of each packet. */
+  /** Addresses of one family, 16 octets each, for tunnel mode; if absent, the addresses of each packet. */
   outer?: { source: Uint8Array; destination: Uint8Array };
 }
 
@@ -39,18 +39,18 @@ export interface TranscodeCounts {
   /** Frames encrypted or decrypted, by mode. */
   tunnel: number;
   transport: number;
-  /** Frames without IP (encrypting) or without PSP (decrypting), and their number by what they are. */
+  /** Frames without IP (encrypting) or without PSP (decrypting), and their number by kind. */
   copied: number;
   copiedKinds: { kind: string; frames: number }[];
-  /** Frames left out under skipBad, and the first 1000 of them. */
+  /** Frames skipped with skipBad, and a list of the first 1000. */
   skipped: number;
   skippedFrames: { frame: number; detail: string }[];
-  /** Frames whose IPv4 header checksum or IP length the capturing host had left to its interface. */
+  /** Frames whose IPv4 header checksum or IP length the capturing host left to its interface; both were filled in. */
   completed: number;
-  /** Link padding and frame check sequences behind packets, left out. */
+  /** Octets of link padding and frame check sequences after packets, which are omitted. */
   paddingOctets: number;
-  /** Blocks of pcapng that are neither section nor interface nor frame. */
+  /** Omitted pcapng blocks: neither section nor interface nor frame. */
   leftOut: number;
-  /** After encrypting: the IV behind the last one used, if there is one. */
+  /** After encrypting: the IV after the last one used; absent if there is none. */
   nextIv?: bigint;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// In the order of native/addon/engine.ts.
+// The fields have the order of native/addon/pcap.ts.
 #include "addon/pcap_convert.h"
 
 #include <span>

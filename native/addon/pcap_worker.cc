@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker owns the keys and wipes them with itself; the descriptors stay the caller's.
+// The worker owns the keys and wipes them when it is destroyed; the caller keeps the descriptors.
 #include "addon/pcap_worker.h"
 
 #include <utility>

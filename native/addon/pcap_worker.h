@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// pcapTranscode: makes one capture file into another on a thread of Node's pool. Needs no engine and no DPDK.
+// pcapTranscode: converts a capture file on a thread of Node's pool. Needs neither engine nor DPDK.
 #pragma once
 
 #include <napi.h>

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// The border to C++, part three: tracing the frames of a capture file through the pipes of a software engine.
+// The interface to C++, part three: tracing the frames of a capture file through the pipes of a software engine.
 import type { EngineSettings } from './engine.js';
 
-/** What running the frames of a capture file through the engine's pipes needs. */
+/** Options for running the frames of a capture file through the engine's pipes. */
 export interface TraceOptions {
-  /** An open descriptor, read from where it stands; the caller closes it. */
+  /** An open descriptor, read from its current position; the caller closes it. */
   input: number;
-  /** Frames to trace at most. */
+  /** Maximum number of frames to trace. */
   limit: number;
-  /** Its ports are not opened. */
+  /** The ports in it are not opened. */
   engine: EngineSettings;
   /** Where the frames arrive. */
   port: 'unsecured' | 'secured';
   unsecuredMtu: number;
   securedMtu: number;
-  /** Of the port where the frames arrive; absent: frames for any single address are for it. */
+  /** MAC address of the port where the frames arrive; if absent, it accepts every unicast address. */
   mac?: Uint8Array;
-  /** By peer number: PSP versions that are spoken with it, the first is that of `key`. */
+  /** By peer index: the PSP versions that are allowed with the peer; `key` has the first one. */
   versions: number[][];
-  /** Master keys 0 and 1, 64 octets; copied into locked memory and wiped here. Absent: no SPI is ours. */
+  /** Master keys 0 and 1, 64 octets; copied into locked memory and then wiped in this array. If absent, no SPI is known. */
   masterKeys?: Uint8Array;
-  /** What every egress flow is keyed with, under the master keys; absent: none is. */
+  /** SPI and parameters of the key of every egress flow, derived from the master keys; if absent, no flow has a key. */
   key?: { spi: number; iv: bigint; cookie?: bigint; outerDestination: Uint8Array };
 }
 
@@ -29,30 +29,30 @@ export interface CaptureTrace {
   frames: TracedFrame[];
   /** The file has frames beyond the limit. */
   more: boolean;
-  /** Packets and fragments that wait in the gateway behind the last frame. */
+  /** Packets and fragments that wait in the gateway after the last frame. */
   held: number;
   fragmentsWaiting: number;
 }
 
-/** One frame, and what moved in the gateway while it alone was under way. */
+/** One frame, and the counters that changed while it was the only frame in progress. */
 export interface TracedFrame {
-  /** From 1. */
+  /** Counted from 1. */
   number: number;
-  /** Nanoseconds since 1970; absent where the file does not say. */
+  /** Nanoseconds since 1970; absent if the file has no time. */
   atNs?: bigint;
-  /** On the wire. */
+  /** Octets on the wire. */
   length: number;
-  /** Why it was not run. */
+  /** Why the frame was not run. */
   skipped?: string;
   dissection: FrameDissection;
-  /** What it carries, as far as it opens under the master keys (secured port). */
+  /** The inner packet, if the frame opens with the master keys (secured port). */
   inner?: TracedPacket;
-  /** Moved by timers, on the way to this frame's time. */
+  /** Changed by timers, before this frame's time. */
   before: MovedCounters;
   moved: MovedCounters;
-  /** Whose the destination is (unsecured port), to whom the SPI was offered (secured). */
+  /** Peer that owns the destination (unsecured port) or to which the SPI was offered (secured port). */
   peer?: number;
-  /** How its flow is keyed (unsecured port), what its SPI was offered for (secured). */
+  /** How the flow is sealed (unsecured port), or the flow that the SPI was offered for (secured port). */
   flow?: {
     source: Uint8Array;
     destination: Uint8Array;
@@ -64,9 +64,9 @@ export interface TracedFrame {
     /** 0 at the secured port. */
     pathMtu: number;
   };
-  /** Neighbours whose MAC addresses were asked for; they are taken to have answered. */
+  /** Neighbours whose MAC addresses the gateway requested; the trace answers for them. */
   resolved: Uint8Array[];
-  /** What came out of the ports, in order by port. */
+  /** Frames that left the gateway, in order by port. */
   left: { port: 'unsecured' | 'secured'; length: number; dissection: FrameDissection }[];
   /** SamplePoint of proto/bus.proto of the copies that were taken. */
   samples: number[];
@@ -77,16 +77,16 @@ export interface TracedPacket {
   source: Uint8Array;
   destination: Uint8Array;
   protocol: number;
-  /** 0 where there is none. */
+  /** 0 if there is none. */
   sourcePort: number;
   destinationPort: number;
   length: number;
   fragment: boolean;
-  /** Not the first. */
+  /** A fragment other than the first. */
   laterFragment: boolean;
 }
 
-/** What a frame shows without a key. */
+/** The fields of a frame that are readable without a key. */
 export interface FrameDissection {
   etherType: number;
   ip?: TracedPacket;
@@ -99,15 +99,15 @@ export interface FrameDissection {
     sample: boolean;
     drop: boolean;
   };
-  /** Told by ICMP. */
+  /** From an ICMP error. */
   tooBigMtu?: number;
 }
 
-/** Rows that are not zero, under the names of EngineCounters. Gauges among the values may fall. */
+/** Counters that changed, with the names of EngineCounters. Gauges may decrease. */
 export interface MovedCounters {
   pipes: { name: string; hit: number; miss: number }[];
   drops: { reason: string; direction: 'egress' | 'ingress'; packets: number }[];
   values: Record<string, number>;
-  /** Rules of the bypass, by their place. */
+  /** Indices of the bypass rules that matched. */
   bypassed: number[];
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What convert.h is for the engine, for traceCapture.
+// The counterpart of convert.h for traceCapture: converts JavaScript values to plain structs and back.
 #pragma once
 
 #include <napi.h>

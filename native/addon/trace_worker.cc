@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trace owns the keys and wipes them with itself; the descriptor stays the caller's.
+// The worker owns the keys and wipes them when it is destroyed; the caller keeps the descriptor.
 #include "addon/trace_worker.h"
 
 #include <utility>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// traceCapture: runs the frames of a capture through the engine's pipes on a thread of Node's pool. Brings
-// DPDK's environment up, without rights, hugepages or ports.
+// traceCapture: runs the frames of a capture through the engine's pipes on a thread of Node's pool.
+// Initializes the EAL without privileges, hugepages or ports.
 #pragma once
 
 #include <napi.h>
