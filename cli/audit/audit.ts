@@ -67,8 +67,8 @@ async function show({ config, json, follow = false, since }: AuditOptions): Prom
 /** `2026-11-23T21:58:37.123Z dataplane 1f0c... 12 tunnel.up local=10.1.0.2 ...` */
 function lineOf({ time, source, incarnation, sequence, type, data }: AuditEvent): string {
   const service = source.slice(source.lastIndexOf('/') + 1);
-  const told = Object.entries(data).map(([name, value]) => `${name}=${plain(value)}`);
-  return [time, service, incarnation, sequence, type, ...told].join(' ').replace(unprintable, '\ufffd');
+  const fields = Object.entries(data).map(([name, value]) => `${name}=${plain(value)}`);
+  return [time, service, incarnation, sequence, type, ...fields].join(' ').replace(unprintable, '\ufffd');
 }
 
 const plain = (value: unknown): string =>

@@ -29,7 +29,7 @@ export interface Chain {
 interface Link {
   chain: Chain;
   seen: Set<number>;
-  told: { first: number; last: number }[];
+  losses: { first: number; last: number }[];
 }
 
 /** The most gaps of a kind that are named for one chain. */
@@ -59,7 +59,7 @@ export class AuditChains {
         disordered: [],
       },
       seen: new Set<number>(),
-      told: [],
+      losses: [],
     };
     this.#links.set(id, link);
     const { chain, seen } = link;
@@ -69,18 +69,18 @@ export class AuditChains {
     seen.add(sequence);
     chain.first = Math.min(chain.first, sequence);
     chain.last = Math.max(chain.last, sequence);
-    if (type === 'audit.lost') link.told.push({ first: Number(data.first), last: Number(data.last) });
+    if (type === 'audit.lost') link.losses.push({ first: Number(data.first), last: Number(data.last) });
   }
 
   /**
    * @param dropped the stream has removed its oldest messages.
    */
   chains(dropped: boolean): Chain[] {
-    return Array.from(this.#links.values(), ({ chain, seen, told }) => {
+    return Array.from(this.#links.values(), ({ chain, seen, losses }) => {
       const gaps: Gap[] = [];
       const gap = (first: number, last: number) => {
-        const isTold = told.some((loss) => loss.first <= first && last <= loss.last);
-        const cause = isTold ? 'lost' : dropped && first === 1 ? 'streamLimit' : 'unexplained';
+        const isReported = losses.some((loss) => loss.first <= first && last <= loss.last);
+        const cause = isReported ? 'lost' : dropped && first === 1 ? 'streamLimit' : 'unexplained';
         if (gaps.length < named) gaps.push({ first, last, cause });
       };
       let expected = 1;

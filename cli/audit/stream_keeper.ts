@@ -45,18 +45,18 @@ export async function keepStream(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  let told = '';
+  let reported = '';
   while (!signal.aborted) {
     try {
       await stream.ensure(streamBytes);
-      if (told !== '') log.info('the audit stream exists');
-      told = '';
+      if (reported !== '') log.info('the audit stream exists');
+      reported = '';
       await connects.next(signal);
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
-      if (error.message !== told)
+      if (error.message !== reported)
         log.warn({ code: error.code, err: error.message }, 'the audit stream cannot be created');
-      told = error.message;
+      reported = error.message;
       await delay(retryMs, undefined, { signal }).catch(() => undefined);
     }
   }

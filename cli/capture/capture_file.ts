@@ -19,6 +19,6 @@ export function captureError(error: unknown, input: string, remedy: string, outp
   const { code, data } = error as { code?: string; data?: Record<string, string | number> };
   if (code === undefined || data === undefined || !isErrorCode(code) || error instanceof PspError)
     return error;
-  const told = code === 'FILE_UNWRITABLE' ? { file: output, remedy: checkDisk } : { file: input, remedy };
-  return new PspError(code, { ...data, ...told }, { cause: error });
+  const about = code === 'FILE_UNWRITABLE' ? { file: output, remedy: checkDisk } : { file: input, remedy };
+  return new PspError(code, { ...data, ...about }, { cause: error });
 }

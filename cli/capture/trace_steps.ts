@@ -27,8 +27,8 @@ export interface TraceNames {
 export const fates = ['forwarded', 'bypassed', 'held', 'waiting', 'consumed', 'dropped', 'skipped'] as const;
 export type Fate = (typeof fates)[number];
 
-export type Reported = ReturnType<typeof tellTrace>;
-export type ToldFrame = ReturnType<typeof tellFrame>;
+export type TraceReport = ReturnType<typeof tellTrace>;
+export type FrameReport = ReturnType<typeof tellFrame>;
 export type Packet = NonNullable<ReturnType<typeof packetOf>>;
 export type Psp = NonNullable<ReturnType<typeof pspOf>>;
 

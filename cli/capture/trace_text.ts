@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A trace as text: one block per frame with its pipes, then other events, the frames that left, and its fate.
 import { protocolName } from '../../services/shared/config/bypass.js';
-import { type Fate, fates, type Packet, type Psp, type Reported, type ToldFrame } from './trace_steps.js';
+import {
+  type Fate,
+  type FrameReport,
+  fates,
+  type Packet,
+  type Psp,
+  type TraceReport,
+} from './trace_steps.js';
 
 export interface About {
   file: string;
@@ -11,7 +18,7 @@ export interface About {
   securedMtu: number;
 }
 
-export function traceText(trace: About & Reported): string {
+export function traceText(trace: About & TraceReport): string {
   const { node, file, port, unsecuredMtu, securedMtu, frames, more } = trace;
   const first = frames.find(({ time }) => time !== null)?.time ?? null;
   const mtus = `MTU ${unsecuredMtu} unsecured, ${securedMtu} secured`;
@@ -33,13 +40,13 @@ const ends: Record<Fate, string> = {
   skipped: 'skipped',
 };
 
-function summary({ frames, fates: counts, held, fragmentsWaiting }: Reported): string {
+function summary({ frames, fates: counts, held, fragmentsWaiting }: TraceReport): string {
   const parts = fates.filter((fate) => counts[fate] > 0).map((fate) => `${counts[fate]} ${fate}`);
   const total = `${frames.length} frames: ${parts.join(', ') || 'none'}`;
   return `${total}; at the end ${held} packets are held and ${fragmentsWaiting} fragments wait`;
 }
 
-function frameText(frame: ToldFrame, first: string | null): string {
+function frameText(frame: FrameReport, first: string | null): string {
   const { number, time, length, packet, psp, inner, steps, notes, left, fate, drops, dropsOfEarlier } = frame;
   const head = [
     `frame ${number}`,

@@ -99,7 +99,7 @@ export async function keepAudit(
 
 /** Creates missing folders of audit: a disk may be lost, and come back empty. */
 class AuditFolders {
-  #told = '';
+  #reported = '';
   #known: string | undefined;
 
   /**
@@ -123,11 +123,12 @@ class AuditFolders {
         this.onMoved();
       }
       this.#known = folder;
-      this.#told = '';
+      this.#reported = '';
     } catch (error) {
       const { message } = error as Error;
-      if (message !== this.#told) this.log.warn({ err: message }, 'the folders of audit cannot be created');
-      this.#told = message;
+      if (message !== this.#reported)
+        this.log.warn({ err: message }, 'the folders of audit cannot be created');
+      this.#reported = message;
     }
   }
 }

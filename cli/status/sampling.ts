@@ -19,7 +19,7 @@ interface SamplingOptions extends SharedOptions {
 
 interface Rates {
   egressLog2: number | null;
-  /** Those that a packet towards each peer is drawn at. */
+  /** The rate that applies to packets towards each peer. */
   peers: { name: string; egressLog2: number | null }[];
 }
 

@@ -54,15 +54,15 @@ async function status({ config, json, counters }: StatusOptions): Promise<void> 
 
 /** Faults of the audit server. No service sends it requests that would reveal them. */
 async function auditTrouble(config: NodeConfig): Promise<Health[]> {
-  const tell = (message: string) => [{ part: 'audit', message, sinceMs: 0n }];
+  const auditFault = (message: string) => [{ part: 'audit', message, sinceMs: 0n }];
   const remedy = '`psp up` restarts it; see its log and the disk of stateDir';
   try {
     const stream = await auditOf(config);
     const answers = await stream.answers(timeoutMs).finally(() => stream.close());
-    return answers ? [] : tell(`the audit server at ${config.audit.listen} does not answer; ${remedy}`);
+    return answers ? [] : auditFault(`the audit server at ${config.audit.listen} does not answer; ${remedy}`);
   } catch (error) {
     if (!(error instanceof PspError)) throw error;
-    return tell(`the audit server at ${config.audit.listen} cannot be reached; ${remedy}`);
+    return auditFault(`the audit server at ${config.audit.listen} cannot be reached; ${remedy}`);
   }
 }
 
@@ -97,11 +97,11 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
     message: `${service} does not answer; see its log, \`psp up\` restarts it`,
     sinceMs: 0n,
   }));
-  const told = [...(dataplane?.health ?? []), ...all.flatMap(({ health }) => health)];
-  const isCertificateTold = told.some(({ part }) => part === 'certificate');
+  const reported = [...(dataplane?.health ?? []), ...all.flatMap(({ health }) => health)];
+  const isCertificateReported = reported.some(({ part }) => part === 'certificate');
   return {
     name,
-    health: [...silent, ...(isCertificateTold ? [] : filesHealth(config)), ...told],
+    health: [...silent, ...(isCertificateReported ? [] : filesHealth(config)), ...reported],
     services: found.map((service) => ({ ...service, startedMs: startedOf(service) ?? null })),
     ...answers,
   };

@@ -75,7 +75,7 @@ async function tap(
 ): Promise<void> {
   const asPackets = write !== undefined || wireshark !== undefined;
   const onState = (connected: boolean) => {
-    if (!connected) tell('the bus is down; messages sent meanwhile are not received');
+    if (!connected) report('the bus is down; messages sent meanwhile are not received');
   };
   const work = async (bus: Bus, config: NodeConfig) => {
     const { node, sampling } = config;
@@ -88,7 +88,7 @@ async function tap(
     for (const name of names) bus.subscribe(subjectBelow(node, name), (message) => ear.hear(message));
     await bus.flush();
     const audit = names.some(mayBeAudit) ? await listenToAudit(config, subject, ear) : undefined;
-    tell(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
+    report(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
     await output.over;
     await output.finish();
     await viewer?.close();
@@ -96,11 +96,11 @@ async function tap(
     return { output, malformed: ear.malformed, fault: viewer?.fault };
   };
   const { output, malformed, fault } = await asOperator(file, work, onState);
-  if (write !== undefined && write !== '-') tell(`${output.written} samples written to ${write}`);
-  if (output.dropped > 0) tell(`${output.dropped} dropped, because the output is slower than the bus`);
-  if (malformed > 0) tell(`${malformed} batches of samples malformed`);
+  if (write !== undefined && write !== '-') report(`${output.written} samples written to ${write}`);
+  if (output.dropped > 0) report(`${output.dropped} dropped, because the output is slower than the bus`);
+  if (malformed > 0) report(`${malformed} batches of samples malformed`);
   if (fault !== undefined) {
-    tell(`${wireshark} ended with ${fault}`);
+    report(`${wireshark} ended with ${fault}`);
     throw new Reported();
   }
   if (output.failure) throw output.failure;
@@ -126,12 +126,12 @@ async function listenToAudit(
     return stream;
   } catch (error) {
     if (!(error instanceof PspError)) throw error;
-    tell(`audit events are not received: ${error.message}`);
+    report(`audit events are not received: ${error.message}`);
     return undefined;
   }
 }
 
-const tell = (text: string): void => void process.stderr.write(`psp: ${text}\n`);
+const report = (text: string): void => void process.stderr.write(`psp: ${text}\n`);
 
 const sampleNames = [contracts.sampleEgress.subject, contracts.sampleIngress.subject];
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { traceFile } from '../../../cli/capture/trace.js';
-import { fates, type Reported } from '../../../cli/capture/trace_steps.js';
+import { fates, type TraceReport } from '../../../cli/capture/trace_steps.js';
 import { run } from '../../../cli/program.js';
 import { loadAddon } from '../../../native/addon/load.js';
 import { engineSettings } from '../../../services/dataplane/config.js';
@@ -57,12 +57,16 @@ const path = (name: string) => join(folder, name);
 const command = (...args: string[]) => ['-c', path('node.yaml'), 'pipeline', 'trace', path('file'), ...args];
 
 /** Traces the frames, which must succeed. @returns the output as JSON. */
-async function trace(frames: readonly CaptureFrame[], args: string[], form?: CaptureForm): Promise<Reported> {
+async function trace(
+  frames: readonly CaptureFrame[],
+  args: string[],
+  form?: CaptureForm,
+): Promise<TraceReport> {
   said.stdout = '';
   writeFileSync(path('file'), writeCapture(frames, form));
   const code = await run(command(...args, '--json'));
   expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: '' });
-  const told = JSON.parse(said.stdout) as Reported;
+  const told = JSON.parse(said.stdout) as TraceReport;
   expectSchema('pipeline_trace', told);
   const sum = fates.reduce((all, fate) => all + told.fates[fate], 0);
   expect(sum).toBe(told.frames.length);
@@ -72,7 +76,7 @@ async function trace(frames: readonly CaptureFrame[], args: string[], form?: Cap
 /** The one frame of a trace. */
 async function traceOne(octets: Buffer, ...args: string[]) {
   const { frames } = await trace([{ octets }], args);
-  return frames[0] as Reported['frames'][number];
+  return frames[0] as TraceReport['frames'][number];
 }
 
 const ends = (source: string, destination: string) => ({
