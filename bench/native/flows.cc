@@ -58,7 +58,7 @@ void measure_look_ups(Plant& plant, uint32_t flows, double table_octets) {
   for (int round = 0; round < kRounds; ++round) {
     ns.push_back(ns_per(kLookUps, [&] {
       for (uint32_t i = 0; i < kLookUps; ++i)
-        found += plant.worker->flows.find(nth_flow(among_flows.next())) != 0;
+        found += plant.main->flow_table.find(nth_flow(among_flows.next())) != 0;
     }));
     read_ns.push_back(ns_per(kLookUps, [&] {
       for (uint32_t i = 0; i < kLookUps; ++i) read += memory[among_lines.next()].word;

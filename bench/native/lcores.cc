@@ -22,8 +22,8 @@ constexpr size_t kSizes[] = {64, 1420};
 // The second lcore of a plant.
 struct Second {
   explicit Second(Plant& plant)
-      : plant(plant), worker(*plant.worker, 0, unsecured, secured, counters, samples, kSeed + 1) {}
-  void turn() { worker.run_once(now_ns += 3'000); }
+      : plant(plant), worker(*plant.main, 0, unsecured, secured, counters, samples, kSeed + 1) {}
+  void turn() { run_once(worker, now_ns += 3'000); }
   // As the thread beside a polling one does.
   void grow_keys() {
     while (worker.grow_memory()) {
@@ -34,7 +34,7 @@ struct Second {
   Mill unsecured{{kUnsecuredMac, 1500}}, secured{{kSecuredMac, 1600}};
   Counters counters;
   SampleRing samples{8192, 128};
-  Worker worker;
+  WorkerLcore worker;
   uint64_t now_ns = plant.now_ns;
 };
 
@@ -94,7 +94,7 @@ void measure(Plant& plant, Second& second, bool egress, uint8_t version, size_t 
     two.push_back(ns_of_both(plant, second));
     from(plant).fill = from(second).fill = nullptr;
     // Packets that the worker lcore handed off to the main lcore.
-    while (!second.worker.other->lanes.empty()) plant.turn();
+    while (!second.worker.handoff.empty()) plant.turn();
     plant.take_events();
     const uint64_t sent = to(plant).taken + to(second).taken - before;
     if (sent < 2 * kPackets) {

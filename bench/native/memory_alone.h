@@ -4,8 +4,8 @@
 // index, the record, the expanded key. All lines of a step are prefetched before any of them is read.
 #pragma once
 
-#include "engine/ports/packet.h"
 #include "engine/memory/slab.h"
+#include "engine/ports/packet.h"
 #include "measure.h"
 #include "mill.h"
 

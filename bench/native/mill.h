@@ -111,8 +111,8 @@ class Plant {
   // With capacity for this many flows, none of which is installed yet.
   explicit Plant(uint32_t max_flows, uint32_t lcores = 1)
       : aead(fastest()), config(plant_config(max_flows, lcores)) {
-    worker = std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
-                                      samples, kSeed);
+    main = std::make_unique<MainLcore>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                       samples, kSeed);
     turn();
   }
   // The first `flows` flows have keys in both directions.
@@ -154,9 +154,9 @@ class Plant {
     Command command;
     command.body = std::move(body);
     Budget all = Budget::unlimited();
-    worker->carry_out(command, all);
+    carry_out(*main, command, all);
   }
-  void turn() { worker->run_once(now_ns += 3'000); }
+  void turn() { run_once(*main, now_ns += 3'000); }
   // All hosts send, so that the gateway keeps them as neighbours.
   void know_hosts() {
     for (uint32_t host = kFirstHost; host < kFirstHost + kHosts; host += kBurst) {
@@ -175,7 +175,7 @@ class Plant {
   }
   // As the thread beside a polling one does.
   void grow_keys() {
-    while (worker->grow_memory()) {
+    while (main->grow_memory()) {
     }
   }
   void take_events() {
@@ -190,7 +190,7 @@ class Plant {
   SpscRing<Event> events{65536};
   SampleRing samples{8192, 128};
   MasterKeys master_keys = test_master_keys();
-  std::unique_ptr<Worker> worker;
+  std::unique_ptr<MainLcore> main;
   uint64_t now_ns = 1'000'000'000;
 
  private:

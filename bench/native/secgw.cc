@@ -73,8 +73,8 @@ int run(bool egress, const std::string& file) {
   SpscRing<Event> events(64);
   SampleRing samples(64, 128);
   MasterKeys keys = test_master_keys();
-  Worker worker(config, *aead, egress ? from : to, egress ? to : from, keys, counters, events, samples,
-                kSeed);
+  MainLcore lcore(config, *aead, egress ? from : to, egress ? to : from, keys, counters, events, samples,
+                  kSeed);
   Command install, admit;
   EgressKey key = egress_key(kSpi);
   key.mac = kPeerMac;
@@ -83,18 +83,18 @@ int run(bool egress, const std::string& file) {
   const Counter& sent = (egress ? counters.secured : counters.unsecured).tx_packets;
 
   const auto begin = monotonic_ns();
-  worker.run_once(begin);
-  worker.carry_out(install, worker.budget);
-  worker.carry_out(admit, worker.budget);
+  run_once(lcore, begin);
+  carry_out(lcore, install, lcore.budget);
+  carry_out(lcore, admit, lcore.budget);
   std::vector<double> rounds;
   for (int round = -1; round < kRounds; ++round) {
     // No host answers.
-    worker.hosts.seed(address("10.1.0.5"), kHostMac, monotonic_ns() / 1'000'000);
+    lcore.hosts.seed(address("10.1.0.5"), kHostMac, monotonic_ns() / 1'000'000);
     const uint64_t sent_before = sent.value();
     const double start = thread_ns();
     double took = 0;
     while ((took = thread_ns() - start) < kRoundNs) {
-      for (int turn = 0; turn < 1000; ++turn) worker.run_once(monotonic_ns());
+      for (int turn = 0; turn < 1000; ++turn) run_once(lcore, monotonic_ns());
     }
     const uint64_t packets = sent.value() - sent_before;
     if (packets < 1000) {

@@ -48,7 +48,7 @@ class Turns {
     plant_.master_keys.next = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
     commands.push_back(of(RotateCommand{}));
     std::vector<double> ns = with(std::move(commands));
-    while (plant_.worker->receive_spis.any_due()) ns.push_back(turn());
+    while (plant_.main->receive_spis.any_due()) ns.push_back(turn());
     return ns;
   }
 
@@ -104,12 +104,12 @@ class Turns {
   }
 
   double turn(std::deque<std::unique_ptr<Command>>* commands = nullptr) {
-    Worker& worker = *plant_.worker;
+    MainLcore& lcore = *plant_.main;
     done_.clear();  // the control side frees them
     done_.reserve(Budget::kTurn);
     const double before = thread_ns();
-    worker.run_once(plant_.now_ns);
-    while (commands != nullptr && !commands->empty() && worker.carry_out(*commands->front(), worker.budget)) {
+    run_once(lcore, plant_.now_ns);
+    while (commands != nullptr && !commands->empty() && carry_out(lcore, *commands->front(), lcore.budget)) {
       done_.push_back(std::move(commands->front()));
       commands->pop_front();
     }

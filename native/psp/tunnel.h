@@ -47,12 +47,12 @@ class OuterHeader {
   uint8_t* write(uint8_t inner_traffic_class, size_t udp_length, uint8_t* udp) const {
     const uint32_t traffic_class = dscp_ | (inner_traffic_class & inner_bits_);
     if (ipv6_) return write_ipv6(traffic_class, udp_length, udp);
-    const uint32_t total = kIpv4Header + static_cast<uint32_t>(udp_length);
-    const uint16_t checksum = checksum_fold(sum_ + traffic_class + total);
+    const uint64_t total = kIpv4Header + udp_length;
+    const uint16_t checksum = checksum_fold(sum_ + traffic_class + static_cast<uint32_t>(total));
     uint8_t* const start = udp - kIpv4Header;
     // Each 8-octet word is stored once. The checksum is computed from registers, not from memory that was
     // just stored.
-    store_u64(start, first_word_ | uint64_t{traffic_class} << 48 | uint64_t{total} << 32);
+    store_u64(start, first_word_ | uint64_t{traffic_class} << 48 | total << 32);
     store_u64(start + 8, second_word_ | uint64_t{checksum} << 32);
     std::memcpy(start + 16, destination_.data() + 12, 4);
     return start;

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
-#include "engine/software/pipes/pipes.h"
+#include "engine/software/commands.h"
+#include "engine/software/pipes/egress/path.h"
+#include "engine/software/turn.h"
 #include "pcap/link.h"
 #include "psp/octets.h"
 #include "psp/protocols.h"
@@ -92,11 +94,11 @@ TraceConfig without_hold_limit(TraceConfig config) {
 }
 
 template <typename Body>
-void execute(Worker& worker, Body body) {
+void execute(MainLcore& lcore, Body body) {
   Command command;
   command.body = std::move(body);
   Budget all = Budget::unlimited();
-  worker.carry_out(command, all);
+  carry_out(lcore, command, all);
 }
 
 }  // namespace
@@ -114,10 +116,10 @@ Tracer::Tracer(TraceConfig config)
       events_(kEvents),
       samples_(kSamples, config_.engine.sampling.snap_bytes),
       master_keys_(master_keys(config_)),
-      worker_(std::make_unique<Worker>(config_.engine, *aead_, unsecured_, secured_, master_keys_, counters_,
-                                       events_, samples_, kSeed)) {
+      main_(std::make_unique<MainLcore>(config_.engine, *aead_, unsecured_, secured_, master_keys_, counters_,
+                                        events_, samples_, kSeed)) {
   if (!egress_ && keys_) {
-    offers_ = std::make_unique<Offers>(config_.engine, worker_->peers, config_.versions, *keys_, secured_);
+    offers_ = std::make_unique<Offers>(config_.engine, main_->peers, config_.versions, *keys_, secured_);
   }
 }
 
@@ -166,7 +168,7 @@ void Tracer::settle(TracedFrame* traced) {
   bool requested = true;
   for (int turns = 0; requested && turns < kMaxTurns; ++turns) {
     // Timers with much to do take several turns.
-    while (worker_->run_once(now_ns_)) {
+    while (run_once(*main_, now_ns_)) {
     }
     requested = collect(false, traced);
     requested |= collect(true, traced);
@@ -180,7 +182,7 @@ void Tracer::settle(TracedFrame* traced) {
 // requests.
 bool Tracer::collect(bool secured, TracedFrame* traced) {
   MemoryPort& port = secured ? secured_ : unsecured_;
-  Neighbours& neighbours = secured ? worker_->next_hops : worker_->hosts;
+  Neighbours& neighbours = secured ? main_->next_hops : main_->hosts;
   bool requested = false;
   for (const std::vector<uint8_t>& frame : std::exchange(port.sent, {})) {
     const std::optional<Address> target = requested_neighbour(frame);
@@ -196,7 +198,7 @@ bool Tracer::collect(bool secured, TracedFrame* traced) {
     reply.sender = reply.target = *target;
     reply.mac = kNeighbourMac;
     reply.solicited = true;
-    neighbours.hear(reply, worker_->now_ms);
+    neighbours.receive(reply, main_->now_ms);
   }
   return requested;
 }
@@ -228,9 +230,9 @@ std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> fram
 // Installs the key of a flow to a peer before the first packet of the flow runs.
 void Tracer::key_flow(const FlowKey& flow) {
   if (!config_.key) return;
-  const uint16_t peer = worker_->peers.owner(flow.destination);
-  const bool ours = worker_->peers.owner(flow.source) == Peers::kLocal;
-  if (!ours || peer >= config_.engine.peers.size() || worker_->flows.find(flow) != 0) return;
+  const uint16_t peer = main_->peers.owner(flow.destination);
+  const bool ours = main_->peers.owner(flow.source) == Peers::kLocal;
+  if (!ours || peer >= config_.engine.peers.size() || main_->flow_table.find(flow) != 0) return;
   const TraceKey& configured = *config_.key;
   EgressKey key;
   key.spi = configured.spi;
@@ -245,19 +247,19 @@ void Tracer::key_flow(const FlowKey& flow) {
   install.keys.push_back(key);
   master_keys_.by_slot[slot_of(configured.spi)]->derive(key.spi, key.version, install.keys[0].key.data());
   install.results.resize(1);
-  execute(*worker_, std::move(install));
+  execute(*main_, std::move(install));
 }
 
 void Tracer::report_egress(TracedFrame* traced) {
   if (!traced->dissection.ip) return;
   const FlowKey key{traced->dissection.ip->source, traced->dissection.ip->destination};
-  const uint16_t peer = worker_->peers.owner(key.destination);
+  const uint16_t peer = main_->peers.owner(key.destination);
   if (peer < config_.engine.peers.size()) traced->peer = peer;
-  const uint32_t index = worker_->flows.find(key);
+  const uint32_t index = main_->flow_table.find(key);
   if (index == 0) return;
-  const EgressFlow& flow = worker_->flows[index];
+  const EgressFlow& flow = main_->flows[index];
   if (flow.state != EgressFlow::State::kKeyed) return;
-  traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*worker_, index)};
+  traced->flow = {key, flow.spi, flow.version, flow.mode, flow.cookie, path_mtu(*main_, index)};
 }
 
 void Tracer::admit_and_report_ingress(TracedFrame* traced) {
@@ -270,14 +272,14 @@ void Tracer::admit_and_report_ingress(TracedFrame* traced) {
     offer.version = due->version;
     offer.mode = due->mode;
     offer.spis = {due->spi};
-    execute(*worker_, std::move(offer));
+    execute(*main_, std::move(offer));
   }
   if (!offers_->has_flow(traced->dissection.psp->spi)) return;
   const uint32_t index =
-      worker_->receive_spis.find(traced->dissection.psp->spi, traced->dissection.psp->version);
+      main_->receive_spis.find(traced->dissection.psp->spi, traced->dissection.psp->version);
   if (index == 0) return;
-  const ReceiveSpi& spi = worker_->receive_spis[index];
-  const InboundFlow& flow = worker_->receive_spis.flow_of(index);
+  const ReceiveSpi& spi = main_->spis[index];
+  const InboundFlow& flow = main_->spis.flow_of(index);
   traced->peer = flow.peer;
   traced->flow = {flow.key, spi.spi, spi.version, spi.mode, spi.cookie, 0};
 }

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/software/worker.h"
+#include "engine/software/lcore/main_lcore.h"
 #include "pcap/keys.h"
 #include "trace/dissection.h"
 #include "trace/memory_port.h"
@@ -120,7 +120,7 @@ class Tracer {
   MasterKeys master_keys_;
   uint64_t now_ns_ = kFirstNs;
   std::optional<uint64_t> first_at_ns_;  // of the first frame that is run
-  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<MainLcore> main_;
   std::unique_ptr<Offers> offers_;
 };
 

@@ -17,7 +17,8 @@
 #include <set>
 
 #include "../native/engine/frames.h"
-#include "engine/software/worker.h"
+#include "engine/software/commands.h"
+#include "engine/software/turn.h"
 #include "memory_port.h"
 #include "packets.h"
 
@@ -71,7 +72,7 @@ class Gateway {
 
   void turn(uint64_t ms = 0) {
     now_ms_ += ms;
-    worker->run_once(now_ms_ * 1'000'000);
+    run_once(*main, now_ms_ * 1'000'000);
     for (Event event; events.pop(&event);) {
     }
     for (Sample sample; samples.pop(&sample);) {
@@ -86,7 +87,7 @@ class Gateway {
     Command command;
     command.body = std::move(body);
     Budget all = Budget::unlimited();
-    worker->carry_out(command, all);
+    carry_out(*main, command, all);
     return std::get<T>(std::move(command.body));
   }
 
@@ -105,8 +106,8 @@ class Gateway {
   // Takes back all that an input did, as far as the worker can tell; afterwards no packet may be out.
   void forget() {
     unsecured.takes = secured.takes = UINT64_MAX;
-    worker->unsecured.tx.set_up(true);
-    worker->secured.tx.set_up(true);
+    main->unsecured.tx.set_up(true);
+    main->secured.tx.set_up(true);
     remove_flows();
     for (int second = 0; second < 700; second += second < 8 ? 1 : 100) {
       turn(second < 8 ? 1000 : 100'000);
@@ -118,8 +119,8 @@ class Gateway {
     require(value(Value::kHeld) == 0, "nothing is held for a flow that was removed");
     require(value(Value::kFragmentsWaiting) == 0, "no fragment waits for ever");
     require(unsecured.packets_out() == 0 && secured.packets_out() == 0, "no packet is lost");
-    require(rte_mempool_in_use_count(worker->once->control_pool.get()) == 0, "nor one of our own");
-    require(rte_mempool_in_use_count(worker->fragment_pool.get()) == 0, "nor a fragment");
+    require(rte_mempool_in_use_count(main->shared->control_pool.get()) == 0, "nor one of our own");
+    require(rte_mempool_in_use_count(main->shared->fragment_pool.get()) == 0, "nor a fragment");
     // What was learned of neighbours stays with the worker: an input must not depend on those before it.
     introduce();
     if (value(Value::kNeighbours) != kNeighboursAtFirst) begin();
@@ -133,20 +134,20 @@ class Gateway {
   SpscRing<Event> events{64};
   SampleRing samples{64, 128};
   MasterKeys master_keys;
-  std::unique_ptr<Worker> worker;
+  std::unique_ptr<MainLcore> main;
 
  private:
   static constexpr uint64_t kNeighboursAtFirst = 3;
 
   void begin() {
-    worker.reset();
+    main.reset();
     master_keys.by_slot = {std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets)), nullptr};
     for (Counter& value : counters.values) value.set(0);
     for (Counter& drop : counters.drops) drop.set(0);
     counters.unsecured.rx_packets.set(0);
     counters.secured.rx_packets.set(0);
-    worker = std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
-                                      samples, 20);
+    main = std::make_unique<MainLcore>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                       samples, 20);
     turn(1000);
     introduce();
     require(value(Value::kNeighbours) == kNeighboursAtFirst, "the neighbours are known");

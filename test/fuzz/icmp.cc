@@ -49,7 +49,7 @@ void look_at_error(const Octets& packet, const IpPacket& ip, uint16_t mtu) {
   require(plain_checksum(icmp, message, pseudo) == 0, "its checksum holds");
   require(std::equal(icmp + 8, icmp + message, packet.begin()), "it quotes the packet");
   require((ipv6 ? load_u32(icmp + 4) : load_u16(icmp + 6)) == mtu, "it says the MTU");
-  require(!may_be_told(said, error.data()), "no error about an error");
+  require(!may_cause_error(said, error.data()), "no error about an error");
 }
 
 // The fragment's offset and payload; `front` octets of IP headers without the fragment header.
@@ -151,7 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
   if (read_ip(packet.data(), packet.size(), &ip) != IpFault::kNone) return 0;
   packet.resize(ip.length);
   packet.shrink_to_fit();
-  if (may_be_told(ip, packet.data())) look_at_error(packet, ip, mtu);
+  if (may_cause_error(ip, packet.data())) look_at_error(packet, ip, mtu);
   look_at_cutting(packet, ip, mtu, narrow ? pools().narrow : pools().wide);
   return 0;
 }

@@ -13,7 +13,7 @@ namespace psp::fuzz {
 namespace {
 
 constexpr Neighbours::Drops kDrops = {Drop::kIngressNeighbourUnresolved, Drop::kIngressTxFull,
-                                      Drop::kIngressPortDown};
+                                      Drop::kIngressPortDown, Drop::kIngressHandoffFull};
 constexpr uint32_t kStepsAtMost = 64;
 
 struct World {
@@ -101,7 +101,7 @@ class Segment {
   }
 
  private:
-  void hear(const NeighbourMessage& message) { neighbours_.hear(message, now_ms_); }
+  void hear(const NeighbourMessage& message) { neighbours_.receive(message, now_ms_); }
   void look_at(const Octets& frame) const {
     require(frame.size() >= 14, "frames have an Ethernet header");
     if (frame.size() == 64 && frame[63] == 0xee) {

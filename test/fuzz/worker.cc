@@ -350,8 +350,8 @@ class Run {
   }
   void limit(Input input) {
     const uint8_t what = input.u8();
-    gateway_.worker->unsecured.tx.set_up(!(what & 1));
-    gateway_.worker->secured.tx.set_up(!(what & 2));
+    gateway_.main->unsecured.tx.set_up(!(what & 1));
+    gateway_.main->secured.tx.set_up(!(what & 2));
     gateway_.unsecured.takes = what & 4 ? input.u8() : UINT64_MAX;
     gateway_.secured.takes = what & 8 ? input.u8() : UINT64_MAX;
   }

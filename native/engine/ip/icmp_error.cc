@@ -60,7 +60,7 @@ void write_ipv6(const Address& source, const Address& destination, uint16_t payl
 
 }  // namespace
 
-bool may_be_told(const IpPacket& packet, const uint8_t* octets) {
+bool may_cause_error(const IpPacket& packet, const uint8_t* octets) {
   if (packet.later_fragment || !is_one_host(packet.source) || !is_one_host(packet.destination)) return false;
   const bool icmp = packet.protocol == (packet.version == 4 ? kProtocolIcmp : kProtocolIcmpv6);
   if (!icmp) return true;

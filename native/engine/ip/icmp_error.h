@@ -22,7 +22,7 @@ inline constexpr uint16_t kIcmpv6Octets = 1280;  // the same for ICMPv6 (RFC 444
 // Whether an error about this packet may be sent: not about ICMP errors and redirects, not about fragments
 // behind the first, and not where source or destination is no single host (RFC 1122 section 3.2.2, RFC 4443
 // section 2.4 e).
-bool may_be_told(const IpPacket& packet, const uint8_t* octets);
+bool may_cause_error(const IpPacket& packet, const uint8_t* octets);
 
 // Writes an Ethernet frame, its destination left open, that tells the sender of a packet the MTU; quotes as
 // much of the packet as fits into an error of at most `longest` octets. False: no room in the mbuf.

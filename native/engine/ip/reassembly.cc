@@ -223,12 +223,11 @@ bool Reassembly::finish(uint32_t number, Packet& packet) {
   } else {
     store_u16(ip + 4, static_cast<uint16_t>(length - kIpv6Header));
   }
-  Packet whole;
+  Packet whole = packet;  // what the pipes noted of the last fragment holds for the datagram
   whole.mbuf = datagram.mbuf;
   whole.mbuf->data_off = static_cast<uint16_t>(kDataAt - datagram.headers - kEthernetLength);
   whole.mbuf->data_len = static_cast<uint16_t>(kEthernetLength + length);
   whole.mbuf->pkt_len = whole.mbuf->data_len;
-  whole.peer = packet.peer;
   whole.reassembled = true;
   const bool congested = datagram.ecn_seen & 1 << kCongestionExperienced;
   const bool impossible = congested && (datagram.ecn_seen & 1 << kNotEct) != 0;

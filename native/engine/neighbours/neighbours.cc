@@ -15,17 +15,17 @@ constexpr uint32_t kLookedAt = 64;
 }  // namespace
 
 Neighbours::Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
-                       Counters& counters, const Drops& drops, Value forwarded)
+                       Counters& counters, const Drops& drops, Value forwarded, bool publishes)
     : rules_(rules),
       mac_(mac),
       tx_(tx),
       pool_(pool),
       counters_(counters),
-      drops_(drops),
-      forwarded_(forwarded),
+      sender_(tx, counters, drops, forwarded),
       neighbours_(kCapacity),
       index_(kCapacity),
-      waiting_(kQueueTotal) {}
+      waiting_(kQueueTotal),
+      published_(publishes, kCapacity) {}
 
 Neighbours::~Neighbours() {
   for (uint32_t n = 1; n <= waiting_.touched(); ++n) {
@@ -33,70 +33,27 @@ Neighbours::~Neighbours() {
   }
 }
 
-void Neighbours::share() {
-  published_ = std::make_unique<ZeroedArray<Seqlock<Known>>>(size_t{kCapacity} + 1);
-}
-
-void Neighbours::ask_of(const Neighbours& first, Handoff& lanes, Handoff::Lane lane) {
-  first_ = &first;
-  lanes_ = &lanes;
-  lane_ = lane;
-}
-
 void Neighbours::publish(const Neighbour& neighbour) {
-  if (!published_) return;
-  auto& published = (*published_)[neighbours_.number_of(neighbour)];
-  if (!is_known(neighbour.state) || neighbour.leaving) {
-    published.withdraw();
-    return;
-  }
+  if (!published_.is_shared()) return;
+  const uint32_t index = neighbours_.number_of(neighbour);
+  if (!is_known(neighbour.state) || neighbour.sending) return published_.withdraw(index);
   uint64_t until_ms = 0;  // of a stale one
   if (is_due(neighbour.state)) until_ms = neighbour.next_ms;
   if (neighbour.state == State::kReachable) until_ms = neighbour.confirmed_ms + kReachableMs;
-  published.publish({neighbour.address, until_ms, neighbour.mac, {}});
+  published_.publish(index, {neighbour.address, until_ms, neighbour.mac, {}});
 }
 
-void Neighbours::publish_those_that_left() {
-  for (uint32_t left = std::min(leaving_.count, kTimersPerTick); left > 0; --left) {
-    const uint32_t number = leaving_.head;
+// Publishes the neighbours whose waiting frames the port has taken by now.
+void Neighbours::publish_sent() {
+  for (uint32_t left = std::min(sending_.count, kTimersPerTick); left > 0; --left) {
+    const uint32_t number = sending_.head;
     Neighbour& neighbour = neighbours_[number];
-    leaving_.remove(neighbours_, number);
-    if (tx_.has_passed(neighbour.left_at)) {
-      neighbour.leaving = false;
+    sending_.remove(neighbours_, number);
+    if (tx_.has_passed(neighbour.sent_at)) {
+      neighbour.sending = false;
       publish(neighbour);
     } else {
-      leaving_.push_back(neighbours_, number);
-    }
-  }
-}
-
-// What the first lcore publishes of a neighbour, or null.
-const Neighbours::Known* Neighbours::look_up(const Address& address, uint64_t now_ms) const {
-  const auto& published = *first_->published_;
-  if (known_number_ == 0 || !is_same(known_last_.address, address) ||
-      !published[known_number_].is_current(known_sequence_)) {
-    bool sure;
-    known_number_ = first_->index_.look_up(
-        first_->hash(address),
-        [&](uint32_t n) {
-          return published[n].copy(&known_last_, &known_sequence_) && is_same(known_last_.address, address);
-        },
-        &sure);
-  }
-  return known_number_ != 0 && now_ms < known_last_.until_ms ? &known_last_ : nullptr;
-}
-
-void Neighbours::send_or_hand_off(const Address& address, rte_mbuf* const* frames, uint32_t count,
-                                  uint64_t now_ms) {
-  const uint32_t order = first_->hash(address);
-  const Known* const known = lanes_->is_behind(lane_, order) ? nullptr : look_up(address, now_ms);
-  if (known != nullptr) return transmit(known->mac, frames, count);
-  for (uint32_t i = 0; i < count; ++i) {
-    if (lanes_->give(lane_, order, {frames[i], address})) {
-      counters_[Value::kHandedOff].add();
-    } else {
-      rte_pktmbuf_free(frames[i]);
-      counters_[lane_ == Handoff::kToWire ? Drop::kEgressHandoffFull : Drop::kIngressHandoffFull].add();
+      sending_.push_back(neighbours_, number);
     }
   }
 }
@@ -106,11 +63,7 @@ Neighbours::Reach Neighbours::reach(const Address& address, uint64_t now_ms) {
   return reach(neighbours_[number], now_ms);
 }
 
-MacAddress Neighbours::mac_of(const Address& address, uint64_t now_ms) const {
-  if (first_ != nullptr) {
-    const Known* const known = look_up(address, now_ms);
-    return known != nullptr ? known->mac : MacAddress{};
-  }
+MacAddress Neighbours::mac_of(const Address& address) const {
   const uint32_t number = find(address);
   return number != 0 && is_known(neighbours_[number].state) ? neighbours_[number].mac : MacAddress{};
 }
@@ -120,18 +73,16 @@ void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) 
 }
 
 void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms) {
-  if (first_ != nullptr) return send_or_hand_off(address, frames, count, now_ms);
   Neighbour& neighbour = neighbours_[find_or_add(address, now_ms)];
   switch (reach(neighbour, now_ms)) {
     case Reach::kKnown:
-      transmit(neighbour.mac, frames, count);
+      sender_.send(neighbour.mac, frames, count);
       return;
     case Reach::kAsked:
       for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
       return;
     case Reach::kUnreachable:
-      rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames), count);
-      counters_[drops_.unresolved].add(count);
+      sender_.drop(frames, count, sender_.drops().unresolved);
       return;
   }
 }
@@ -149,7 +100,6 @@ void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t no
 
 void Neighbours::change_mac(const MacAddress& mac) {
   mac_ = mac;
-  if (first_ != nullptr) return;
   for (const Address& own : rules_.own()) {
     rte_mbuf* frame = rte_pktmbuf_alloc(pool_);
     if (frame == nullptr) return;
@@ -157,7 +107,7 @@ void Neighbours::change_mac(const MacAddress& mac) {
   }
 }
 
-void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
+void Neighbours::receive(const NeighbourMessage& message, uint64_t now_ms) {
   const bool sender_given = message.sender != Address{};
   const bool mac_given = is_unicast(message.mac);
   // Who announces itself without being asked (gratuitous ARP) only refreshes what is known already.
@@ -182,7 +132,7 @@ void Neighbours::hear(const NeighbourMessage& message, uint64_t now_ms) {
 }
 
 bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
-  publish_those_that_left();
+  publish_sent();
   timers_.begin(now_ms, std::min(due_.count, kTimersPerTick));
   // Answers shorten the list between turns.
   while (!due_.empty() && timers_.next(budget)) {
@@ -342,16 +292,9 @@ void Neighbours::end_probing(Neighbour& neighbour, uint64_t now_ms) {
 }
 
 void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
-  if (neighbour.waiting.count >= kQueuePerNeighbour) {
-    rte_pktmbuf_free(take_waiting(neighbour));
-    counters_[drops_.unresolved].add();
-  }
+  if (neighbour.waiting.count >= kQueuePerNeighbour) drop_oldest_waiting(neighbour);
   const uint32_t number = waiting_.take();
-  if (number == 0) {
-    rte_pktmbuf_free(frame);
-    counters_[drops_.unresolved].add();
-    return;
-  }
+  if (number == 0) return sender_.drop(&frame, 1, sender_.drops().unresolved);
   waiting_[number].mbuf = frame;
   neighbour.waiting.push_back(waiting_, number);
   counters_[Value::kNeighbourQueued].add();
@@ -361,22 +304,25 @@ void Neighbours::release(Neighbour& neighbour) {
   if (neighbour.waiting.empty()) return;
   while (!neighbour.waiting.empty()) {
     rte_mbuf* const frame = take_waiting(neighbour);
-    transmit(neighbour.mac, &frame, 1);
+    sender_.send(neighbour.mac, &frame, 1);
   }
-  // Other lcores learn of the neighbour only when the port has taken what waited, or they would overtake it.
+  // The neighbour is published only when the port has taken these frames: those of worker lcores would
+  // overtake them.
   tx_.flush();
-  if (!published_ || tx_.has_passed(tx_.position())) return;
-  neighbour.left_at = tx_.position();
-  if (neighbour.leaving) return;
-  neighbour.leaving = true;
-  leaving_.push_back(neighbours_, neighbours_.number_of(neighbour));
+  if (!published_.is_shared() || tx_.has_passed(tx_.position())) return;
+  neighbour.sent_at = tx_.position();
+  if (neighbour.sending) return;
+  neighbour.sending = true;
+  sending_.push_back(neighbours_, neighbours_.number_of(neighbour));
 }
 
 void Neighbours::drop_waiting(Neighbour& neighbour) {
-  while (!neighbour.waiting.empty()) {
-    rte_pktmbuf_free(take_waiting(neighbour));
-    counters_[drops_.unresolved].add();
-  }
+  while (!neighbour.waiting.empty()) drop_oldest_waiting(neighbour);
+}
+
+void Neighbours::drop_oldest_waiting(Neighbour& neighbour) {
+  rte_mbuf* const frame = take_waiting(neighbour);
+  sender_.drop(&frame, 1, sender_.drops().unresolved);
 }
 
 rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
@@ -388,23 +334,12 @@ rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
   return mbuf;
 }
 
-void Neighbours::transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count) {
-  for (uint32_t i = 0; i < count; ++i) {
-    std::memcpy(rte_pktmbuf_mtod(frames[i], uint8_t*), mac.data(), mac.size());
-  }
-  const uint32_t taken = tx_.push(frames, count);
-  counters_[forwarded_].add(taken);
-  if (taken == count) return;
-  rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames) + taken, count - taken);
-  counters_[tx_.is_up() ? drops_.tx_full : drops_.port_down].add(count - taken);
-}
-
 void Neighbours::forget(uint32_t number) {
   Neighbour& neighbour = neighbours_[number];
-  if (published_) (*published_)[number].withdraw();
+  published_.withdraw(number);
   drop_waiting(neighbour);
   if (is_due(neighbour.state)) due_.remove(neighbours_, number);
-  if (neighbour.leaving) leaving_.remove(neighbours_, number);
+  if (neighbour.sending) sending_.remove(neighbours_, number);
   (is_known(neighbour.state) ? known_ : unknown_).remove(neighbours_, number);
   index_.erase(hash(neighbour.address), number);
   neighbours_.give_back(number);

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The neighbours of one port: which MAC address an IP address has, asked for by ARP or neighbour discovery.
-// Built packets wait, bounded, for one that is not known yet; a request goes out at once and then each
-// second, three in all; without an answer the waiting packets are dropped and the neighbour counts as
-// unreachable for a second. Learned from answers, and from requests to us; a configured address serves until
-// something is learned. Whether a known one is still there is found out as RFC 4861 section 7.3 says, for
-// both families: one that is used and was not confirmed for a while is sent up to three unicast probes, and
-// stays in use meanwhile; without an answer it is forgotten, so that the next frame asks all neighbours. One
-// that is not used costs no traffic. A quarter of the table is kept for unknown ones, so that neither kind
-// displaces the other: of the known the longest unused gives way, of the unknown the oldest. Of the first
-// lcore; those of the others only look up in what it publishes, and leave frames for unknown ones to it. A
-// published one serves until it is to be confirmed: then frames come by the first lcore, which sees that it
-// is used.
+// The neighbours of one port: the MAC address of each IP address, resolved by ARP or neighbour discovery.
+// Frames for a neighbour that is not resolved yet wait, within bounds; a solicitation goes out at once and
+// then each second, three in all. Without an answer the waiting frames are dropped, and the neighbour is
+// unreachable for a second. Addresses are learned from answers and from solicitations to us; a configured
+// address serves until one is learned. Reachability is verified as in RFC 4861 section 7.3, for both
+// families: a neighbour that is used and was not confirmed for a while gets up to three unicast probes and
+// stays in use meanwhile; without an answer it is removed, so that the next frame solicits it from all. A
+// neighbour that is not used costs no traffic. A quarter of the table is reserved for unresolved ones, so
+// that neither kind displaces the other: of the resolved the longest unused gives way, of the unresolved the
+// oldest. Only the main lcore reads and writes the table; what the worker lcores may use of it is published
+// (published_neighbours.h).
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "engine/budget.h"
 #include "engine/counters.h"
-#include "engine/memory/handoff.h"
 #include "engine/memory/hash_index.h"
-#include "engine/memory/seqlock.h"
 #include "engine/memory/slab.h"
 #include "engine/neighbours/neighbour_rules.h"
+#include "engine/neighbours/neighbour_sender.h"
+#include "engine/neighbours/outgoing.h"
+#include "engine/neighbours/published_neighbours.h"
 #include "engine/ports/tx_queue.h"
 
 namespace psp {
@@ -45,42 +44,45 @@ class Neighbours {
 
   enum class Reach : uint8_t { kKnown, kAsked, kUnreachable };
 
-  // Why frames of this side do not leave.
-  struct Drops {
-    Drop unresolved, tx_full, port_down;
-  };
+  using Drops = NeighbourSender::Drops;
 
-  // Requests are built in `pool`.
+  // Solicitations are built in `pool`. With `publishes` what is resolved is published for worker lcores.
   Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
-             Counters& counters, const Drops& drops, Value forwarded);
+             Counters& counters, const Drops& drops, Value forwarded, bool publishes = false);
   ~Neighbours();
-  // From now on others may look up what is known here.
-  void share();
-  // Of another lcore: knows what `first` knows, and leaves all else to it by that lane.
-  void ask_of(const Neighbours& first, Handoff& lanes, Handoff::Lane lane);
 
   // Whether a packet for `address` could leave now; asks when it could not.
   Reach reach(const Address& address, uint64_t now_ms);
   // What a frame for `address` would be sent to now; zero when it is not known.
-  MacAddress mac_of(const Address& address, uint64_t now_ms) const;
+  MacAddress mac_of(const Address& address) const;
   // Sends a frame whose Ethernet destination is open to `address`: now, or once it is known. Takes the frame
   // in any case, and counts what becomes of it.
   void send(const Address& address, rte_mbuf* frame, uint64_t now_ms);
-  // The same for frames in a row.
+  // The same for frames in a row, and for all that a burst became.
   void send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
+  void send(Outgoing& outgoing, uint64_t now_ms) {
+    outgoing.take_runs([&](const Address& address, rte_mbuf* const* frames, uint32_t count) {
+      send(address, frames, count, now_ms);
+    });
+  }
   // A configured MAC address: used until something is learned.
   void seed(const Address& address, const MacAddress& mac, uint64_t now_ms);
 
-  // Our port has another MAC address: what is sent from now on bears it, and all on the link are told where
-  // our own addresses are now.
+  // Our port has another MAC address: frames carry it from now on, and it is announced on the link for each
+  // of our own addresses.
   void change_mac(const MacAddress& mac);
-  // Someone asked or answered: learns and answers as the rules say.
-  void hear(const NeighbourMessage& message, uint64_t now_ms);
+  // A solicitation or an answer was received: learns and answers as the rules say.
+  void receive(const NeighbourMessage& message, uint64_t now_ms);
   // Repeats requests and gives up, for a bounded number of neighbours each millisecond. To be called in each
   // turn while it returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
-  // Whether a neighbour has a time to come.
+  // Whether a timer runs for any neighbour.
   bool any_due() const { return !due_.empty(); }
+
+  // For worker lcores. The index may be looked up in by any thread (HashIndex::look_up).
+  const PublishedNeighbours& published() const { return published_; }
+  const HashIndex& index() const { return index_; }
+  const HashSeed& seed() const { return seed_; }
 
  private:
   struct Waiting {
@@ -105,28 +107,17 @@ class Neighbours {
     MacAddress seed;
     State state;
     bool used;
-    bool leaving;  // what waited may still be in the queue, in front of left_at
+    bool sending;  // the frames that waited may still be in the queue, in front of sent_at
     uint8_t tries;
-    uint32_t left_at;
+    uint32_t sent_at;
     uint64_t confirmed_ms, used_ms, next_ms;
     List<Waiting, &Waiting::link> waiting;
-    Link link, order, leaving_link;
+    Link link, order, sending_link;
     uint32_t next_free;
   };
 
-  // What others may use, and until when.
-  struct Known {
-    Address address;
-    uint64_t until_ms;
-    MacAddress mac;
-    uint8_t unused[2];
-  };
-
   void publish(const Neighbour& neighbour);
-  void publish_those_that_left();
-  const Known* look_up(const Address& address, uint64_t now_ms) const;
-  void send_or_hand_off(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
-  void transmit(const MacAddress& mac, rte_mbuf* const* frames, uint32_t count);
+  void publish_sent();
 
   uint32_t find(const Address& address) const;
   uint32_t find_or_add(const Address& address, uint64_t now_ms);
@@ -144,6 +135,7 @@ class Neighbours {
   void enqueue(Neighbour& neighbour, rte_mbuf* frame);
   void release(Neighbour& neighbour);
   void drop_waiting(Neighbour& neighbour);
+  void drop_oldest_waiting(Neighbour& neighbour);
   rte_mbuf* take_waiting(Neighbour& neighbour);
   void forget(uint32_t number);
   void forget_a_known_one();
@@ -154,8 +146,7 @@ class Neighbours {
   TxQueue& tx_;
   rte_mempool* pool_;
   Counters& counters_;
-  const Drops drops_;
-  const Value forwarded_;
+  NeighbourSender sender_;
   HashSeed seed_;
   Slab<Neighbour> neighbours_;
   HashIndex index_;
@@ -164,18 +155,11 @@ class Neighbours {
   List<Neighbour, &Neighbour::link> due_;  // those whose state ends at a time
   // Each neighbour is in one of these; the unknown in the order in which they became that.
   List<Neighbour, &Neighbour::order> known_, unknown_;
-  List<Neighbour, &Neighbour::leaving_link> leaving_;       // not published before that
-  std::unique_ptr<ZeroedArray<Seqlock<Known>>> published_;  // where there are other lcores
-  // Found; packets in a row often go to the same. Apart from what other lcores read with each packet.
+  List<Neighbour, &Neighbour::sending_link> sending_;  // published once their frames were sent
+  PublishedNeighbours published_;
+  // The neighbour found last; frames in a row often go to the same. Written with each packet, so apart from
+  // what other lcores read.
   alignas(64) uint32_t last_ = 0;
-
-  // Of another lcore.
-  const Neighbours* first_ = nullptr;
-  Handoff* lanes_ = nullptr;
-  Handoff::Lane lane_{};
-  mutable Known known_last_{};  // found; as above
-  mutable uint32_t known_number_ = 0;
-  mutable uint64_t known_sequence_ = 0;
 };
 
 }  // namespace psp

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands from the control side, carried out between two bursts, entry by entry, over as many turns as the
-// budget asks for. Each entry is carried out whole. Results are written into the command, which then travels
-// back up.
+// Entries are carried out one by one, each as a whole. Results are written into the command, which then is
+// its own completion.
+#include "engine/software/commands.h"
+
 #include <algorithm>
 
-#include "engine/software/pipes/pipes.h"
-#include "engine/software/worker.h"
+#include "engine/software/pipes/egress/path.h"
 
 namespace psp {
 
@@ -24,21 +24,21 @@ bool each_entry(size_t count, uint32_t& done, Budget& budget, Change&& change) {
   return true;
 }
 
-bool carry_out(Worker& worker, InstallCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, InstallCommand& command, uint32_t& done, Budget& budget) {
   const size_t count = std::min({command.flows.size(), command.keys.size(), command.results.size()});
   return each_entry(count, done, budget, [&](size_t i) {
     const EgressKey& key = command.keys[i];
     command.results[i] = InstallResult::kTableFull;
-    if (command.peer >= worker.config.peers.size()) return 1u;
-    if (const uint32_t before = worker.flows.find(command.flows[i])) {
-      worker.egress_keys.erase(before, worker.flows[before].key_tag);
+    if (command.peer >= lcore.config.peers.size()) return 1u;
+    if (const uint32_t before = lcore.flow_table.find(command.flows[i])) {
+      lcore.egress_keys.erase(before, lcore.flows[before].key_tag);
     }
-    const uint32_t number = worker.flows.install(command.flows[i], command.peer, key);
+    const uint32_t number = lcore.flow_table.install(command.flows[i], command.peer, key);
     if (number == 0) return Budget::kFlowChange;
     command.results[i] = InstallResult::kInstalled;
-    prepare(worker, number);
-    if (worker.config.secured_address.contains(key.outer_destination)) {
-      worker.next_hops.seed(key.outer_destination, key.mac, worker.now_ms);
+    prepare(lcore, number);
+    if (lcore.config.secured_address.contains(key.outer_destination)) {
+      lcore.next_hops.seed(key.outer_destination, key.mac, lcore.now_ms);
     }
     return Budget::kFlowChange;
   });
@@ -47,18 +47,18 @@ bool carry_out(Worker& worker, InstallCommand& command, uint32_t& done, Budget& 
 // Admits the SPIs that the control thread picked, all or none: one for which there is no space takes back
 // those before it. Space that was there at first may go between turns, when packets use SPIs that were to
 // give way.
-bool carry_out(Worker& worker, OfferCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, OfferCommand& command, uint32_t& done, Budget& budget) {
   const auto& inbound = command.inbound;
   OfferFailure& failure = command.failure;
   if (failure == OfferFailure::kSpisExhausted || inbound.empty()) return true;
-  if (done == 0 && !worker.receive_spis.has_room_for(inbound.size(), command.peer)) {
+  if (done == 0 && !lcore.receive_spis.has_room_for(inbound.size(), command.peer)) {
     failure = OfferFailure::kTableFull;
   }
   for (; failure == OfferFailure::kNone && done < inbound.size(); budget.spend(Budget::kSpiChange)) {
     if (budget.spent()) return false;
     const Admission admission{inbound[done],         command.spis[done], command.version,
                               command.cookies[done], command.peer,       command.mode};
-    if (worker.receive_spis.admit(admission, done, worker.now_ms)) {
+    if (lcore.receive_spis.admit(admission, done, lcore.now_ms)) {
       ++done;
     } else {
       failure = OfferFailure::kTableFull;
@@ -68,14 +68,14 @@ bool carry_out(Worker& worker, OfferCommand& command, uint32_t& done, Budget& bu
   for (; done > 0; budget.spend(Budget::kSpiChange)) {
     if (budget.spent()) return false;
     --done;
-    worker.receive_spis.withdraw(inbound[done], command.spis[done]);
+    lcore.receive_spis.withdraw(inbound[done], command.spis[done]);
   }
   return true;
 }
 
-bool carry_out(Worker& worker, WithdrawCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, WithdrawCommand& command, uint32_t& done, Budget& budget) {
   return each_entry(command.entries.size(), done, budget, [&](size_t i) {
-    worker.receive_spis.withdraw(command.entries[i].inbound, command.entries[i].spi);
+    lcore.receive_spis.withdraw(command.entries[i].inbound, command.entries[i].spi);
     return Budget::kSpiChange;
   });
 }
@@ -84,51 +84,51 @@ Drop reason_of(Refusal refusal) {
   return refusal == Refusal::kRemoved ? Drop::kEgressRemoved : Drop::kEgressRefused;
 }
 
-bool carry_out(Worker& worker, RefuseCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, RefuseCommand& command, uint32_t& done, Budget& budget) {
   return each_entry(command.flows.size(), done, budget, [&](size_t i) {
-    const uint32_t number = worker.flows.find(command.flows[i]);
-    if (number == 0 || worker.flows[number].state == EgressFlow::State::kKeyed) return 1u;
-    const uint32_t held = worker.hold.drop(worker.flows[number].held, reason_of(command.refusal));
+    const uint32_t number = lcore.flow_table.find(command.flows[i]);
+    if (number == 0 || lcore.flows[number].state == EgressFlow::State::kKeyed) return 1u;
+    const uint32_t held = lcore.hold.drop(lcore.flows[number].held, reason_of(command.refusal));
     if (command.hold_down_ms == 0) {
-      worker.flows.remove(number);
+      lcore.flow_table.remove(number);
     } else {
-      worker.flows.refuse(number, worker.now_ms + command.hold_down_ms);
+      lcore.flow_table.refuse(number, lcore.now_ms + command.hold_down_ms);
     }
     return Budget::kFlowChange + held;
   });
 }
 
-bool carry_out(Worker& worker, RemoveCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, RemoveCommand& command, uint32_t& done, Budget& budget) {
   return each_entry(command.flows.size(), done, budget, [&](size_t i) {
     const FlowKey& key = command.flows[i];
     uint32_t held = 0;
-    if (const uint32_t number = worker.flows.find(key)) {
-      held = worker.hold.drop(worker.flows[number].held, Drop::kEgressRemoved);
-      worker.egress_keys.erase(number, worker.flows[number].key_tag);
-      worker.flows.remove(number);
+    if (const uint32_t number = lcore.flow_table.find(key)) {
+      held = lcore.hold.drop(lcore.flows[number].held, Drop::kEgressRemoved);
+      lcore.egress_keys.erase(number, lcore.flows[number].key_tag);
+      lcore.flow_table.remove(number);
     }
-    const uint32_t ended = worker.receive_spis.remove(key.reversed());
+    const uint32_t ended = lcore.receive_spis.remove(key.reversed());
     return Budget::kFlowChange + held + ended * Budget::kSpiChange;
   });
 }
 
-bool carry_out(Worker& worker, RotateCommand&, uint32_t&, Budget&) {
-  worker.rotate_master_key();
+bool carry_out(MainLcore& lcore, RotateCommand&, uint32_t&, Budget&) {
+  lcore.rotate_master_key();
   return true;
 }
 
-bool carry_out(Worker& worker, SamplingCommand& command, uint32_t&, Budget&) {
+bool carry_out(MainLcore& lcore, SamplingCommand& command, uint32_t&, Budget&) {
   if (command.peer) {
-    worker.draw.set(*command.peer, command.egress_log2);
+    lcore.sampling.set(*command.peer, command.egress_log2);
   } else {
-    worker.draw.set(command.egress_log2);
+    lcore.sampling.set(command.egress_log2);
   }
-  worker.changes.fetch_add(1, std::memory_order_release);
+  lcore.announce_change();
   return true;
 }
 
-bool write_row(Worker& worker, uint32_t number, FlowRow* row) {
-  const EgressFlow& flow = worker.flows[number];
+bool write_row(MainLcore& lcore, uint32_t number, FlowRow* row) {
+  const EgressFlow& flow = lcore.flows[number];
   if (!flow.used) return false;
   const bool keyed = flow.state == EgressFlow::State::kKeyed;
   const bool refused = flow.state == EgressFlow::State::kRefused;
@@ -137,32 +137,32 @@ bool write_row(Worker& worker, uint32_t number, FlowRow* row) {
   row->state =
       keyed ? FlowRow::State::kKeyed : (refused ? FlowRow::State::kRefused : FlowRow::State::kWanted);
   row->version = flow.version;
-  row->mode = keyed ? flow.mode : worker.config.peers[flow.peer].mode;
-  row->path_mtu = keyed ? path_mtu(worker, number) : 0;
+  row->mode = keyed ? flow.mode : lcore.config.peers[flow.peer].mode;
+  row->path_mtu = keyed ? path_mtu(lcore, number) : 0;
   row->peer = flow.peer;
   row->spi = flow.spi;
   row->held = flow.held.count;
-  const Tally counted = worker.flows.counted(number);
+  const Tally counted = lcore.flow_table.counted(number);
   row->packets = counted.packets;
   row->bytes = counted.bytes;
   return true;
 }
 
-bool write_inbound_row(const Worker& worker, uint32_t number, FlowRow* row) {
-  const InboundFlow& flow = worker.receive_spis.flow(number);
+bool write_inbound_row(const MainLcore& lcore, uint32_t number, FlowRow* row) {
+  const InboundFlow& flow = lcore.receive_spis.flow(number);
   if (!flow.used) return false;
   uint8_t live = 0;
-  const uint32_t newest = worker.receive_spis.newest_live(flow, &live);
+  const uint32_t newest = lcore.receive_spis.newest_live(flow, &live);
   if (newest == 0) return false;
   *row = {};
   row->flow = flow.key;
   row->state = flow.seen ? FlowRow::State::kSeen : FlowRow::State::kOffered;
-  row->version = worker.receive_spis[newest].version;
-  row->mode = worker.receive_spis[newest].mode;
+  row->version = lcore.spis[newest].version;
+  row->mode = lcore.spis[newest].mode;
   row->live_spis = live;
   row->peer = flow.peer;
-  row->spi = worker.receive_spis[newest].spi;
-  const Tally counted = worker.receive_spis.counted(flow);
+  row->spi = lcore.spis[newest].spi;
+  const Tally counted = lcore.receive_spis.counted(flow);
   row->packets = counted.packets;
   row->bytes = counted.bytes;
   return true;
@@ -170,24 +170,24 @@ bool write_inbound_row(const Worker& worker, uint32_t number, FlowRow* row) {
 
 // The cursor counts records: egress ones first, inbound ones behind max_flows. A page may be short, even
 // empty, with more to come. While a page is being filled, `done` counts the records looked at for it.
-bool carry_out(Worker& worker, FlowsCommand& command, uint32_t& done, Budget& budget) {
+bool carry_out(MainLcore& lcore, FlowsCommand& command, uint32_t& done, Budget& budget) {
   if (done == 0) {
     command.count = 0;
     command.next_cursor = command.cursor;
   }
   uint64_t& at = command.next_cursor;
-  const uint64_t inbound = worker.config.max_flows;
+  const uint64_t inbound = lcore.config.max_flows;
   for (; done < kLookedAtPerPage && command.count < command.rows.size(); ++done) {
     if (budget.spent()) return false;
-    if (at < inbound && at >= worker.flows.touched()) at = inbound;
-    if (at >= inbound && at - inbound >= worker.receive_spis.flows_touched()) {
+    if (at < inbound && at >= lcore.flow_table.touched()) at = inbound;
+    if (at >= inbound && at - inbound >= lcore.receive_spis.flows_touched()) {
       at = 0;
       return true;
     }
     FlowRow* row = &command.rows[command.count];
     const bool written = at < inbound
-                             ? write_row(worker, static_cast<uint32_t>(at) + 1, row)
-                             : write_inbound_row(worker, static_cast<uint32_t>(at - inbound) + 1, row);
+                             ? write_row(lcore, static_cast<uint32_t>(at) + 1, row)
+                             : write_inbound_row(lcore, static_cast<uint32_t>(at - inbound) + 1, row);
     if (written) ++command.count;
     budget.spend(written ? Budget::kRow : 1);
     ++at;
@@ -197,13 +197,13 @@ bool carry_out(Worker& worker, FlowsCommand& command, uint32_t& done, Budget& bu
 
 }  // namespace
 
-bool Worker::carry_out(Command& command, Budget& budget) {
+bool carry_out(MainLcore& lcore, Command& command, Budget& budget) {
   if (budget.spent()) return false;
   const bool whole =
-      std::visit([&](auto& body) { return psp::carry_out(*this, body, command.done, budget); }, command.body);
+      std::visit([&](auto& body) { return carry_out(lcore, body, command.done, budget); }, command.body);
   if (!whole) return false;
   budget.spend(Budget::kCommand);
-  counters[Value::kCommands].add();
+  lcore.counters[Value::kCommands].add();
   return true;
 }
 

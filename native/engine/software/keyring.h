@@ -9,7 +9,7 @@
 #include <memory>
 #include <optional>
 
-#include "engine/software/master_keys.h"
+#include "engine/software/lcore/master_keys.h"
 #include "psp/spi_allocator.h"
 
 namespace psp {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first polling thread opens everything, runs, and closes everything; the control side only meets it at
-// the rings. A command is taken down only while its completion has room on the way up, and is done once the
-// other lcores, each a thread of its own that lives within the first one's life, took over what it changed.
-// Another thread gives the tables and sets of expanded keys of all lcores their memory.
+// The thread of the main lcore opens everything, runs, and closes everything; the control side reaches it by
+// the rings alone. A command is taken only while there is space for its completion, and is completed once the
+// worker lcores, each a thread that the main one starts and joins, took over what it changed. Another thread
+// pre-faults the memory of the tables and key caches of all lcores.
 #include "engine/software/software_engine.h"
 
 #include <poll.h>
@@ -27,8 +27,9 @@
 #include "engine/ports/dpdk_port.h"
 #include "engine/ports/eal.h"
 #include "engine/ports/kernel_port.h"
+#include "engine/software/commands.h"
 #include "engine/software/keyring.h"
-#include "engine/software/worker.h"
+#include "engine/software/turn.h"
 #include "engine/start_thread.h"
 #include "psp/tunnel.h"
 
@@ -117,14 +118,14 @@ std::unique_ptr<Aead> make_aead(CryptoChoice choice) {
   return make_aead_libcrypto();
 }
 
-// One lcore that is not the first, with what belongs to it.
-struct Lcore {
-  explicit Lcore(uint16_t snap_bytes) : samples(kSamples, snap_bytes) {}
+// A worker lcore with its thread.
+struct WorkerThread {
+  explicit WorkerThread(uint16_t snap_bytes) : samples(kSamples, snap_bytes) {}
   Counters counters;
   SampleRing samples;
   Wakeup wakeup;
   std::unique_ptr<Port> unsecured, secured;
-  std::unique_ptr<Worker> worker;
+  std::unique_ptr<WorkerLcore> lcore;
   std::thread thread;
 };
 
@@ -155,9 +156,9 @@ class SoftwareEngine : public Engine {
     aead_ = make_aead(config.crypto);
     keyring_.emplace(master_keys_, spis_per_key_);
     samples_ = std::make_unique<SampleRing>(kSamples, config.sampling.snap_bytes);
-    others_.clear();
+    workers_.clear();
     for (uint32_t i = 1; i < config.lcores; ++i) {
-      others_.push_back(std::make_unique<Lcore>(config.sampling.snap_bytes));
+      workers_.push_back(std::make_unique<WorkerThread>(config.sampling.snap_bytes));
     }
     thread_ = start_thread([this, told = std::move(started)]() mutable { live(told); });
     try {
@@ -204,7 +205,7 @@ class SoftwareEngine : public Engine {
 
   bool next_sample(Sample* sample) override {
     if (samples_->pop(sample)) return true;
-    return std::ranges::any_of(others_, [&](const auto& lcore) { return lcore->samples.pop(sample); });
+    return std::ranges::any_of(workers_, [&](const auto& lcore) { return lcore->samples.pop(sample); });
   }
 
   bool samples_due() const override { return due_in_ns(monotonic_ns()) == 0; }
@@ -224,7 +225,7 @@ class SoftwareEngine : public Engine {
 
   EngineCounts counts() const override {
     EngineCounts counts = counters_.read();
-    for (const auto& lcore : others_) counts.add(lcore->counters.read());
+    for (const auto& lcore : workers_) counts.add(lcore->counters.read());
     return counts;
   }
 
@@ -248,7 +249,7 @@ class SoftwareEngine : public Engine {
   // The polling thread's whole life.
   void live(std::promise<EngineInfo>& started) {
     std::unique_ptr<Port> unsecured, secured;
-    std::unique_ptr<Worker> worker;
+    std::unique_ptr<MainLcore> main;
     std::jthread memory;
     std::exception_ptr failure;
     ended_ = false;
@@ -259,44 +260,44 @@ class SoftwareEngine : public Engine {
       const uint16_t wanted = wanted_mtu(config_, *unsecured);
       secured = open_port(config_.secured.device, true, wanted);
       check_mtu(config_, *secured);
-      for (uint16_t i = 0; i < others_.size(); ++i) {
-        others_[i]->unsecured = open_queue(*unsecured, i + 1, others_[i]->counters);
-        others_[i]->secured = open_queue(*secured, i + 1, others_[i]->counters);
+      for (uint16_t i = 0; i < workers_.size(); ++i) {
+        workers_[i]->unsecured = open_queue(*unsecured, i + 1, workers_[i]->counters);
+        workers_[i]->secured = open_queue(*secured, i + 1, workers_[i]->counters);
       }
-      worker = std::make_unique<Worker>(config_, *aead_, *unsecured, *secured, master_keys_, counters_,
-                                        events_, *samples_, random_seed());
-      for (uint32_t i = 0; i < others_.size(); ++i) {
-        Lcore& lcore = *others_[i];
-        lcore.worker = std::make_unique<Worker>(*worker, i, *lcore.unsecured, *lcore.secured, lcore.counters,
-                                                lcore.samples, random_seed());
+      main = std::make_unique<MainLcore>(config_, *aead_, *unsecured, *secured, master_keys_, counters_,
+                                         events_, *samples_, random_seed());
+      for (uint32_t i = 0; i < workers_.size(); ++i) {
+        WorkerThread& worker = *workers_[i];
+        worker.lcore = std::make_unique<WorkerLcore>(*main, i, *worker.unsecured, *worker.secured,
+                                                     worker.counters, worker.samples, random_seed());
       }
       unreported_ = {};
       // Before other threads look at them.
-      worker->follow(false, unsecured->link());
-      worker->follow(true, secured->link());
-      for (const auto& lcore : others_) lcore->thread = start_thread([&] { run_other(*lcore); });
-      memory = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_memory(*worker, stop); });
+      main->follow_link(false, unsecured->link());
+      main->follow_link(true, secured->link());
+      for (const auto& worker : workers_) worker->thread = start_thread([&] { run_worker(*worker); });
+      memory = start_thread<std::jthread>([&](const std::stop_token& stop) { grow_memory(*main, stop); });
       started.set_value({aead_->name(), unsecured->info(), secured->info(), wanted});
     } catch (...) {
       failure = std::current_exception();
     }
     // Nothing that can fail is left to start.
-    if (!failure) run(*worker, *unsecured, *secured);
+    if (!failure) run(*main, *unsecured, *secured);
     memory = {};
     ended_ = true;
-    for (const auto& lcore : others_) {
-      if (!lcore->thread.joinable()) continue;
-      lcore->wakeup.force();
-      lcore->thread.join();
+    for (const auto& worker : workers_) {
+      if (!worker->thread.joinable()) continue;
+      worker->wakeup.force();
+      worker->thread.join();
     }
     command_.reset();
     unsettled_.reset();
-    // Both ports have packets of every pool, the workers' and each other's.
+    // Both ports have packets of every pool, those of the lcores and each other's.
     if (secured) secured->stop();
     if (unsecured) unsecured->stop();
-    for (const auto& lcore : others_) lcore->worker.reset();
-    worker.reset();
-    for (const auto& lcore : others_) lcore->unsecured.reset(), lcore->secured.reset();
+    for (const auto& worker : workers_) worker->lcore.reset();
+    main.reset();
+    for (const auto& worker : workers_) worker->unsecured.reset(), worker->secured.reset();
     secured.reset();
     unsecured.reset();
     remove_eal_files();
@@ -304,14 +305,14 @@ class SoftwareEngine : public Engine {
   }
 
   // Another thread's whole life: pre-faults memory that the polling threads will use soon.
-  void grow_memory(Worker& first, const std::stop_token& stop) {
+  void grow_memory(MainLcore& main, const std::stop_token& stop) {
     pthread_setname_np(pthread_self(), "psp memory");
     std::mutex mutex;
     std::unique_lock lock(mutex);
     std::condition_variable_any sooner;
     while (!stop.stop_requested()) {
-      bool grew = first.grow_memory();
-      for (const auto& lcore : others_) grew |= lcore->worker->grow_memory();
+      bool grew = main.grow_memory();
+      for (const auto& worker : workers_) grew |= worker->lcore->grow_memory();
       if (grew) continue;
       sooner.wait_for(lock, stop, kGrowEvery, [] { return false; });
     }
@@ -323,12 +324,13 @@ class SoftwareEngine : public Engine {
     }
     return std::make_unique<DpdkPort>(device, static_cast<uint16_t>(config_.lcores), wanted_mtu);
   }
-  static std::unique_ptr<Port> open_queue(Port& port, uint16_t number, Counters& counters) {
-    if (const auto* dpdk = dynamic_cast<DpdkPort*>(&port)) return dpdk->queue(number);
+  static std::unique_ptr<Port> open_queue(Port& port, uint16_t index, Counters& counters) {
+    if (const auto* dpdk = dynamic_cast<DpdkPort*>(&port)) return dpdk->queue(index);
     return std::make_unique<KernelPort>(dynamic_cast<KernelPort&>(port), counters);
   }
 
-  void run(Worker& worker, Port& unsecured, Port& secured) {
+  // The polling of the main lcore.
+  void run(MainLcore& main, Port& unsecured, Port& secured) {
     uint32_t empty = 0;
     uint64_t look_ns = 0;
     const uint32_t empty_turns = empty_turns_of(unsecured, secured);
@@ -337,50 +339,47 @@ class SoftwareEngine : public Engine {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
         look_ns = now_ns + kLookNs;
-        if (!look_at_links(worker)) return;
+        if (!look_at_links(main)) return;
         counters_[Value::kFramesMissed].add(unsecured.missed() + secured.missed());
       }
-      bool moved = worker.run_once(now_ns);
-      moved |= obey(worker);
-      if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(worker.now_ns) == 0) up_.wake();
+      bool moved = run_once(main, now_ns);
+      moved |= carry_out_commands(main);
+      if (!events_.empty() || !completions_.empty() || samples_->due_in_ns(main.now_ns) == 0) up_.wake();
       empty = moved ? 0 : empty + 1;
       if (config_.busy_polling || empty < empty_turns) continue;
       const auto idle = [&] {
-        return commands_.empty() && !stopping_ && std::ranges::all_of(others_, [](const auto& lcore) {
-                 return lcore->worker->other->lanes.empty();
+        return commands_.empty() && !stopping_ && std::ranges::all_of(workers_, [](const auto& worker) {
+                 return worker->lcore->handoff.empty();
                });
       };
-      const uint32_t patience_ms = worker.settled() ? worker.patience_ms() : 1;
-      if (sleep(worker, patience_ms, down_, *samples_, idle)) look_ns = 0;
+      const uint32_t timeout_ms = main.settled() ? main.idle_timeout_ms() : 1;
+      const std::array link_descriptors = {unsecured.link_descriptor(), secured.link_descriptor()};
+      if (sleep(main, timeout_ms, down_, *samples_, link_descriptors, idle)) look_ns = 0;
       // One turn after waking, then sleep again unless it brought something.
       empty = empty_turns - 1;
     }
   }
 
-  // The life of another lcore's thread.
-  void run_other(Lcore& lcore) {
+  // The whole life of a worker lcore's thread.
+  void run_worker(WorkerThread& worker) {
     enter_eal({});
-    Worker& worker = *lcore.worker;
-    WorkerState& other = *worker.other;
-    const auto is_changed = [&] {
-      return other.changes.load(std::memory_order_relaxed) != other.table.changes.load();
-    };
-    const uint32_t empty_turns = empty_turns_of(*lcore.unsecured, *lcore.secured);
+    WorkerLcore& lcore = *worker.lcore;
+    const uint32_t empty_turns = empty_turns_of(*worker.unsecured, *worker.secured);
     const PollingThread name;
     uint64_t look_ns = 0;
     for (uint32_t empty = 0; !ended_.load(std::memory_order_relaxed);) {
       const uint64_t now_ns = monotonic_ns();
       if (now_ns >= look_ns) {
         look_ns = now_ns + kLookNs;
-        lcore.counters[Value::kFramesMissed].add(lcore.unsecured->missed() + lcore.secured->missed());
+        worker.counters[Value::kFramesMissed].add(worker.unsecured->missed() + worker.secured->missed());
       }
-      const bool moved = worker.run_once(now_ns);
-      if (!other.lanes.empty()) down_.wake();
-      if (lcore.samples.due_in_ns(worker.now_ns) == 0) up_.wake();
+      const bool moved = run_once(lcore, now_ns);
+      if (!lcore.handoff.empty()) down_.wake();
+      if (worker.samples.due_in_ns(lcore.now_ns) == 0) up_.wake();
       empty = moved ? 0 : empty + 1;
       if (config_.busy_polling || empty < empty_turns) continue;
-      sleep(worker, worker.patience_ms(), lcore.wakeup, lcore.samples,
-            [&] { return !is_changed() && !ended_; });
+      sleep(lcore, lcore.idle_timeout_ms(), worker.wakeup, worker.samples, kNoLinks,
+            [&] { return !lcore.is_changed() && !ended_; });
       empty = empty_turns - 1;
     }
     leave_eal();
@@ -393,22 +392,22 @@ class SoftwareEngine : public Engine {
 
   uint64_t due_in_ns(uint64_t now_ns) const {
     uint64_t due_ns = samples_->due_in_ns(now_ns);
-    for (const auto& lcore : others_) due_ns = std::min(due_ns, lcore->samples.due_in_ns(now_ns));
+    for (const auto& lcore : workers_) due_ns = std::min(due_ns, lcore->samples.due_in_ns(now_ns));
     return due_ns;
   }
 
   // Carries out commands, as far as the turn's budget allows. True when there were any.
-  bool obey(Worker& worker) {
-    if (!worker.settled()) return false;
+  bool carry_out_commands(MainLcore& main) {
+    if (!main.settled()) return false;
     if (unsettled_) completions_.push(unsettled_);
     bool any = false;
-    // A command that was begun has its room among the completions.
+    // A command that was begun has its space among the completions.
     while (command_ || (!completions_.full() && commands_.pop(&command_))) {
       any = true;
-      if (!worker.carry_out(*command_, worker.budget)) break;
-      if (!worker.settled()) {
+      if (!carry_out(main, *command_, main.budget)) break;
+      if (!main.settled()) {
         unsettled_ = std::move(command_);
-        for (const auto& lcore : others_) lcore->wakeup.force();
+        for (const auto& worker : workers_) worker->wakeup.force();
         break;
       }
       completions_.push(command_);
@@ -416,32 +415,36 @@ class SoftwareEngine : public Engine {
     return any;
   }
 
-  // Sleeps until a packet comes, a link changes, the thread is woken, or patience ends; not at all unless
-  // `idle` still holds. True: a link changed.
+  using LinkDescriptors = std::array<int, 2>;
+  static constexpr LinkDescriptors kNoLinks = {-1, -1};
+
+  // Sleeps until a packet arrives, a link changes, the thread is woken, or the timeout expires; not at all
+  // unless `idle` still holds. True: a link changed.
   template <typename Idle>
-  bool sleep(Worker& worker, uint32_t patience_ms, Wakeup& wakeup, SampleRing& samples, Idle&& idle) {
-    const Port &unsecured = worker.unsecured.port, &secured = worker.secured.port;
+  bool sleep(Lcore& lcore, uint32_t timeout_ms, Wakeup& wakeup, SampleRing& samples,
+             const LinkDescriptors& links, Idle&& idle) {
+    const Port &unsecured = lcore.unsecured.port, &secured = lcore.secured.port;
     pollfd waiting[5] = {{wakeup.descriptor(), POLLIN, 0},
                          {unsecured.descriptor(), POLLIN, 0},
                          {secured.descriptor(), POLLIN, 0},
-                         {worker.other ? -1 : unsecured.link_descriptor(), POLLIN, 0},
-                         {worker.other ? -1 : secured.link_descriptor(), POLLIN, 0}};
-    auto patience = std::chrono::nanoseconds(std::chrono::milliseconds(patience_ms));
+                         {links[0], POLLIN, 0},
+                         {links[1], POLLIN, 0}};
+    auto timeout = std::chrono::nanoseconds(std::chrono::milliseconds(timeout_ms));
     if (unsecured.descriptor() < 0 || secured.descriptor() < 0) {
-      patience = std::min<std::chrono::nanoseconds>(patience, kUndescribedSleep);
+      timeout = std::min<std::chrono::nanoseconds>(timeout, kUndescribedSleep);
     }
     // The control side may sleep without knowing of samples that came since.
-    const uint64_t due_ns = samples.due_in_ns(worker.now_ns);
+    const uint64_t due_ns = samples.due_in_ns(lcore.now_ns);
     if (due_ns != 0 && due_ns != UINT64_MAX) {
-      patience = std::min(patience, std::chrono::nanoseconds(due_ns));
+      timeout = std::min(timeout, std::chrono::nanoseconds(due_ns));
     }
-    const timespec timeout{static_cast<time_t>(patience.count() / 1'000'000'000),
-                           static_cast<long>(patience.count() % 1'000'000'000)};
+    const timespec limit{static_cast<time_t>(timeout.count() / 1'000'000'000),
+                         static_cast<long>(timeout.count() % 1'000'000'000)};
     wakeup.about_to_sleep();
     int ready = 0;
-    if (idle()) ready = ppoll(waiting, std::size(waiting), &timeout, nullptr);
+    if (idle()) ready = ppoll(waiting, std::size(waiting), &limit, nullptr);
     wakeup.awake(waiting[0].revents != 0);
-    worker.counters[Value::kSleeps].add();
+    lcore.counters[Value::kSleeps].add();
     if (ready <= 0) return false;
     // An interface that goes down reports an error until it is read.
     for (const pollfd& port : {waiting[1], waiting[2]}) {
@@ -452,36 +455,36 @@ class SoftwareEngine : public Engine {
     return waiting[3].revents != 0 || waiting[4].revents != 0;
   }
 
-  // Takes changes of the links between two commands, each once all lcores took over the one before. False: an
-  // interface is gone.
-  bool look_at_links(Worker& worker) {
+  // Follows changes of the links between two commands, each once all lcores took over the one before. False:
+  // an interface is gone.
+  bool look_at_links(MainLcore& main) {
     for (const bool secured : {false, true}) {
-      Port& port = (secured ? worker.secured : worker.unsecured).port;
-      while (!command_ && worker.settled() && port.link_changed()) {
-        if (!follow(worker, secured, port.link())) return false;
+      Port& port = (secured ? main.secured : main.unsecured).port;
+      while (!command_ && main.settled() && port.link_changed()) {
+        if (!follow(main, secured, port.link())) return false;
       }
       // The ring of events was full.
-      if (unreported_[secured]) tell_link(worker, secured, port.link());
+      if (unreported_[secured]) report_link(main, secured, port.link());
     }
     return true;
   }
 
-  bool follow(Worker& worker, bool secured, const LinkState& link) {
+  bool follow(MainLcore& main, bool secured, const LinkState& link) {
     if (link.present) {
-      worker.follow(secured, link);
-      for (const auto& lcore : others_) lcore->wakeup.force();
-      tell_link(worker, secured, link);
+      main.follow_link(secured, link);
+      for (const auto& worker : workers_) worker->wakeup.force();
+      report_link(main, secured, link);
       return true;
     }
-    // The reader makes room; nothing else is left to do.
+    // The reader makes space; nothing else is left to do.
     Event event = LinkEvent{secured, link, 0};
     while (!events_.push(event) && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     up_.force();
     return false;
   }
 
-  void tell_link(const Worker& worker, bool secured, const LinkState& link) {
-    const uint16_t used = (secured ? worker.secured : worker.unsecured).info.mtu;
+  void report_link(const MainLcore& main, bool secured, const LinkState& link) {
+    const uint16_t used = (secured ? main.secured : main.unsecured).info.mtu;
     Event event = LinkEvent{secured, link, used};
     unreported_[secured] = !events_.push(event);
   }
@@ -497,12 +500,12 @@ class SoftwareEngine : public Engine {
   SpscRing<Event> events_{kEvents};
   std::unique_ptr<SampleRing> samples_;
   Wakeup down_, up_;
-  std::vector<std::unique_ptr<Lcore>> others_;
-  std::unique_ptr<Command> command_;    // under way
+  std::vector<std::unique_ptr<WorkerThread>> workers_;
+  std::unique_ptr<Command> command_;    // in progress
   std::unique_ptr<Command> unsettled_;  // carried out, and not yet taken over by all lcores
   std::array<bool, 2> unreported_{};    // changes of links, by whether it is the secured port's
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> ended_{false};  // the first lcore has
+  std::atomic<bool> ended_{false};  // the main lcore has
   std::thread thread_;
 };
 

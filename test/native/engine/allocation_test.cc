@@ -74,7 +74,7 @@ void load_wire(LoadedPort& port) {
   }
 }
 
-TEST(Worker, AllocatesNothingOnAnyWayOfAPacket) {
+TEST(MainLcore, AllocatesNothingOnAnyPathOfAPacket) {
   enter_eal(kTestEal);
   EngineConfig config = gateway_config();
   config.peers.push_back({.vips = {prefix("10.3.0.0/16")}, .mode = Mode::kTransport});
@@ -90,7 +90,7 @@ TEST(Worker, AllocatesNothingOnAnyWayOfAPacket) {
     SpscRing<Event> events(4096);
     SampleRing samples(64, 128);
     MasterKeys keys = test_master_keys();
-    Worker worker(config, *aead, unsecured, secured, keys, counters, events, samples, kSeed);
+    MainLcore lcore(config, *aead, unsecured, secured, keys, counters, events, samples, kSeed);
     Command install, install_transport, admit, admit_another;
     install.body = InstallCommand{0, {flow("10.1.0.5", "10.2.0.7")}, {egress_key(5)}, {InstallResult{}}};
     install_transport.body =
@@ -98,13 +98,13 @@ TEST(Worker, AllocatesNothingOnAnyWayOfAPacket) {
     admit.body = offer_of({flow("10.2.0.7", "10.1.0.5")}, 17, 0);
     admit_another.body = offer_of({flow("10.2.0.8", "10.1.0.5")}, 18, 1);
     for (Command* command : {&install, &install_transport, &admit, &admit_another}) {
-      worker.carry_out(*command, worker.budget);
+      carry_out(lcore, *command, lcore.budget);
     }
     load_hosts(unsecured);
     load_wire(secured);
 
     const size_t before = allocations;
-    for (uint64_t turn = 1; turn <= 400; ++turn) worker.run_once(turn * 10'000'000);
+    for (uint64_t turn = 1; turn <= 400; ++turn) run_once(lcore, turn * 10'000'000);
     EXPECT_EQ(allocations - before, 0u) << aead->name();
     for (const Value taken :
          {Value::kTxPackets, Value::kRxPackets, Value::kForwardedEgress, Value::kForwardedIngress,

@@ -112,7 +112,7 @@ TEST_P(AnswerEcho, AFloodIsAnsweredAsOftenAsTheLimitLetsAndCostsNoErrors) {
 
 TEST_P(AnswerEcho, EveryLcoreAnswersByItself) {
   TwoLcores gateway;
-  gateway.host_sends_other(from_host(echo_request(GetParam().host, GetParam().gateway)));
+  gateway.host_sends_to_worker(from_host(echo_request(GetParam().host, GetParam().gateway)));
   ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
   expect_reply(gateway.hosts_queue.sent[0], GetParam());
   EXPECT_EQ(gateway.handed_off(), 0u);

@@ -50,8 +50,8 @@ class BudgetTest : public testing::Test {
       const size_t before = on.secured.sent.size();
       on.turn();
       EXPECT_EQ(on.secured.sent.size(), before + 1);
-      whole = on.worker->carry_out(command, on.worker->budget);
-      EXPECT_LE(on.worker->budget.used(), kAtMost);
+      whole = carry_out(*on.main, command, on.main->budget);
+      EXPECT_LE(on.main->budget.used(), kAtMost);
     }
     body = std::get<T>(std::move(command.body));
     return turns;
@@ -148,16 +148,16 @@ TEST_F(BudgetTest, AnAdmissionWhoseRoomIsTakenBetweenTurnsTakesBackWhatItAdmitte
   Command command;
   command.body = admit_of(room, 5000);
   small.turn();
-  ASSERT_FALSE(small.worker->carry_out(command, small.worker->budget));
-  ReceiveSpis& spis = small.worker->receive_spis;
+  ASSERT_FALSE(carry_out(*small.main, command, small.main->budget));
+  ReceiveSpis& spis = small.main->receive_spis;
   const uint32_t last = spis.find(1000 + room - 1, 0);
   ASSERT_NE(last, 0u);
-  spis.seen(last, 1, 100, small.now);
+  spis.mark_seen(last, small.now);
   uint32_t turns = 1;
   for (bool whole = false; !whole; ++turns) {
     small.turn();
-    whole = small.worker->carry_out(command, small.worker->budget);
-    EXPECT_LE(small.worker->budget.used(), kAtMost);
+    whole = carry_out(*small.main, command, small.main->budget);
+    EXPECT_LE(small.main->budget.used(), kAtMost);
   }
   EXPECT_GT(turns, 2 * (room - 1) * Budget::kSpiChange / kAtMost);
   EXPECT_EQ(std::get<OfferCommand>(command.body).failure, OfferFailure::kTableFull);
@@ -181,9 +181,9 @@ TEST_F(BudgetTest, CommandsStayInOrderAndEachIsBegunOnlyOnceTheOneBeforeIsDone) 
   first.body = install_of(kMany);
   second.body = RemoveCommand{flows(kMany)};
   Budget some(Budget::kTurn);
-  ASSERT_FALSE(gateway.worker->carry_out(first, some));
+  ASSERT_FALSE(carry_out(*gateway.main, first, some));
   EXPECT_TRUE(some.spent());
-  EXPECT_FALSE(gateway.worker->carry_out(second, some));
+  EXPECT_FALSE(carry_out(*gateway.main, second, some));
   EXPECT_EQ(second.done, 0u);
 }
 
@@ -197,8 +197,8 @@ TEST_F(BudgetTest, DeadSpisOfARotationAreClearedTurnByTurnAndKeepNoCommandWaitin
     const uint64_t after = gateway.value(Value::kReceiveSpis);
     EXPECT_LE(before - after, Budget::kTurn / 2 / Budget::kSpiChange + 1);
     // What is left is for commands.
-    EXPECT_LE(gateway.worker->budget.used(), Budget::kTurn / 2 + Budget::kSpiChange);
-    EXPECT_FALSE(gateway.worker->budget.spent());
+    EXPECT_LE(gateway.main->budget.used(), Budget::kTurn / 2 + Budget::kSpiChange);
+    EXPECT_FALSE(gateway.main->budget.spent());
     before = after;
   }
   EXPECT_GE(turns, kMany * Budget::kSpiChange / (Budget::kTurn / 2 + Budget::kSpiChange));
@@ -208,7 +208,7 @@ TEST_F(BudgetTest, ATurnAfterWhichTimersHaveMoreToDoIsNoIdleOne) {
   gateway.obey(admit_of(kMany));
   gateway.rotate(0);
   uint32_t busy = 0;
-  for (gateway.now += 1; gateway.worker->run_once(gateway.now * 1'000'000); ++busy) ASSERT_LT(busy, kMany);
+  for (gateway.now += 1; run_once(*gateway.main, gateway.now * 1'000'000); ++busy) ASSERT_LT(busy, kMany);
   EXPECT_GT(busy, 10u);
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 0u);
 }
@@ -221,7 +221,7 @@ TEST_F(BudgetTest, WhileOneTimerSpendsTheBudgetTheOthersHaveTheirTurn) {
   gateway.turn(5);
   gateway.turn();
   EXPECT_GT(gateway.value(Value::kReceiveSpis), 0u);
-  EXPECT_EQ(gateway.worker->flows.find(nth(0)), 0u);
+  EXPECT_EQ(gateway.main->flow_table.find(nth(0)), 0u);
 }
 
 TEST_F(BudgetTest, HeldPacketsDrainTwoBurstsInATurnAndStayInOrder) {
@@ -285,19 +285,19 @@ TEST(BudgetOfAWorkerLcore, CopiesThatEndedAreWipedTurnByTurn) {
   gateway.obey(install_of(kFlows));
   gateway.settle_both();
   for (uint32_t n = 0; n < kFlows; ++n) {
-    gateway.host_sends_other(from_host("10.1.0." + std::to_string(5 + n % 200),
-                                       "10.2." + std::to_string(n / 200) + "." + std::to_string(1 + n % 200),
-                                       "copied"));
+    gateway.host_sends_to_worker(
+        from_host("10.1.0." + std::to_string(5 + n % 200),
+                  "10.2." + std::to_string(n / 200) + "." + std::to_string(1 + n % 200), "copied"));
   }
   gateway.obey(RemoveCommand{flows(kFlows)});
   gateway.now += 1;
   uint32_t turns = 1;
-  for (; gateway.other->run_once(gateway.now * 1'000'000); ++turns) {
+  for (; run_once(*gateway.worker, gateway.now * 1'000'000); ++turns) {
     ASSERT_LT(turns, kFlows);
-    EXPECT_LE(gateway.other->budget.used(), Budget::kTurn / 2 + 16 * (1 + Budget::kCopyChange));
+    EXPECT_LE(gateway.worker->budget.used(), Budget::kTurn / 2 + 16 * (1 + Budget::kCopyChange));
   }
   EXPECT_GE(turns, kFlows * Budget::kCopyChange / (Budget::kTurn / 2 + 16 * (1 + Budget::kCopyChange)));
-  EXPECT_FALSE(gateway.other->other->flows.sweeping());
+  EXPECT_FALSE(gateway.worker->flow_copies.sweeping());
 }
 
 }  // namespace

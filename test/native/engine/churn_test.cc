@@ -13,7 +13,8 @@
 #include <thread>
 
 #include "chosen_aead.h"
-#include "engine/software/tables/copies.h"
+#include "engine/software/tables/flow_copies.h"
+#include "engine/software/tables/spi_copies.h"
 #include "psp/master_key.h"
 #include "psp/octets.h"
 
@@ -72,7 +73,7 @@ void churn(One&& one, Other&& other) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(Churn, ACopyIsOfOneEdition) {
+TEST(Churn, ACopyIsOfOneSequence) {
   struct Words {
     uint64_t words[12];
   };
@@ -137,15 +138,14 @@ struct Expanded {
   void* memory;
 };
 
-// What another lcore does with flows: copies, expanded keys and IVs of its own.
+// What a worker lcore does with flows: copies, expanded keys and IVs of its own.
 class Sender {
  public:
-  Sender(const Aead& aead, FlowTable& of, uint32_t lcore)
+  Sender(const Aead& aead, FlowTable& table, IvCounter& iv_counter, uint32_t lcore)
       : aead_(aead),
-        of_(of),
         keys_(aead, kPlaces),
-        flows_(kPlaces, of, counters_),
-        copies_(of, flows_, keys_, lcore),
+        flows_(kPlaces, iv_counter),
+        copies_(table, flows_, keys_, lcore),
         check_(aead) {
     ivs.reserve(1 << 20);
   }
@@ -154,7 +154,7 @@ class Sender {
   // than `least`.
   void send(uint32_t n, uint32_t least, uint64_t* sealed) {
     bool renewed;
-    const uint32_t place = copies_.find(nth(n), of_.hash(nth(n)), &renewed);
+    const uint32_t place = copies_.find(nth(n), copies_.hash(nth(n)), &renewed);
     if (place != 0) {
       EgressFlow& flow = flows_[place];
       const EgressKey expected = key_of(flow.spi);
@@ -179,7 +179,7 @@ class Sender {
       ++flow.packets;
       ++*sealed;
     }
-    copies_.tell();
+    copies_.end_burst();
     Budget all = Budget::unlimited();
     copies_.sweep(++now_ms_, all);
   }
@@ -188,10 +188,8 @@ class Sender {
 
  private:
   const Aead& aead_;
-  FlowTable& of_;
-  Counters counters_;
   KeyCache keys_;
-  FlowTable flows_;
+  FlowRecords flows_;
   FlowCopies copies_;
   uint64_t now_ms_ = 0;
   Expanded check_;
@@ -199,20 +197,16 @@ class Sender {
 
 // The same for SPIs.
 struct Opener {
-  Opener(const Aead& aead, ReceiveSpis& of, uint32_t lcore)
-      : of(of),
-        keys(aead, kPlaces),
-        spis(kPlaces, of, keys, counters),
-        copies(of, spis, keys, lcore),
-        random(lcore) {}
+  Opener(const Aead& aead, ReceiveSpis& table, uint32_t lcore)
+      : keys(aead, kPlaces), spis(kPlaces), copies(table, spis, keys, lcore), random(lcore) {}
 
   enum class Fate { kFound, kNotNow, kMissing };
   Fate look(uint32_t spi) {
     const EgressKey as = key_of(spi);
     bool sure;
-    const uint32_t place = copies.find(spi, as.version, of.hash(spi), &sure);
+    const uint32_t place = copies.find(spi, as.version, copies.hash(spi), &sure);
     if (place != 0) check(place, spi);
-    copies.tell();
+    copies.end_burst();
     Budget all = Budget::unlimited();
     copies.sweep(++now_ms, all);
     return place != 0 ? Fate::kFound : sure ? Fate::kMissing : Fate::kNotNow;
@@ -222,14 +216,12 @@ struct Opener {
     ASSERT_EQ(spis[place].cookie, key_of(spi).cookie);
     ASSERT_EQ(spis[place].mode, key_of(spi).mode);
     ASSERT_EQ(spis.flow_of(place).key, nth(spi & 255));
-    spis.seen(place, 1, 100, 1);
+    spis.count(place, 1, 100, 1);
     ++found;
   }
 
-  ReceiveSpis& of;
-  Counters counters;
   KeyCache keys;
-  ReceiveSpis spis;
+  SpiRecords spis;
   SpiCopies copies;
   uint64_t now_ms = 0;
   std::mt19937 random;
@@ -240,14 +232,16 @@ TEST(Churn, NoPacketLeavesUnderAnotherKeyThanItsFlowHasAndNoIvTwice) {
   const auto aead = chosen_aead();
   Counters counters;
   counters.peers = std::vector<PeerCounters>(1);
-  FlowTable flows(kFlows, kFlows, 1, counters, kOthers);
+  IvCounter ivs;
+  FlowRecords records(kFlows, ivs);
+  FlowTable flows(records, ivs, kFlows, 1, counters, kOthers);
   // How often each flow was keyed or removed, once that is done.
   std::array<std::atomic<uint32_t>, kFlows> generations{};
   std::vector<std::unique_ptr<Sender>> senders;
   std::vector<std::mt19937> randoms;
   std::array<uint64_t, kOthers> sealed{};
   for (uint32_t lcore = 0; lcore < kOthers; ++lcore) {
-    senders.push_back(std::make_unique<Sender>(*aead, flows, lcore));
+    senders.push_back(std::make_unique<Sender>(*aead, flows, ivs, lcore));
     randoms.emplace_back(lcore);
   }
   std::mt19937 random(7);
@@ -274,7 +268,7 @@ TEST(Churn, NoPacketLeavesUnderAnotherKeyThanItsFlowHasAndNoIvTwice) {
             return;
         }
         generations[n].store(generation, std::memory_order_release);
-        if (own_ivs.size() < kIvsAtMost) own_ivs.push_back(flows.next_iv());
+        if (own_ivs.size() < kIvsAtMost) own_ivs.push_back(records.next_iv());
         if (++changes % 8 == 0) std::this_thread::yield();
       },
       [&](uint32_t lcore) {
@@ -283,13 +277,13 @@ TEST(Churn, NoPacketLeavesUnderAnotherKeyThanItsFlowHasAndNoIvTwice) {
       });
 
   EXPECT_GT(changes, 100u);
-  std::vector<uint64_t> ivs = own_ivs;
+  std::vector<uint64_t> all = own_ivs;
   for (uint32_t lcore = 0; lcore < kOthers; ++lcore) {
     EXPECT_GT(sealed[lcore], 100u);
-    ivs.insert(ivs.end(), senders[lcore]->ivs.begin(), senders[lcore]->ivs.end());
+    all.insert(all.end(), senders[lcore]->ivs.begin(), senders[lcore]->ivs.end());
   }
-  std::ranges::sort(ivs);
-  EXPECT_EQ(std::ranges::adjacent_find(ivs), ivs.end());
+  std::ranges::sort(all);
+  EXPECT_EQ(std::ranges::adjacent_find(all), all.end());
 }
 
 TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne) {
@@ -297,7 +291,8 @@ TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne
   Counters counters;
   counters.peers = std::vector<PeerCounters>(1);
   KeyCache keys(*aead, kFlows * 2);
-  ReceiveSpis spis({kFlows, 4, 1000}, 1, keys, counters, kOthers);
+  SpiRecords records(ReceiveSpis::records_for(kFlows));
+  ReceiveSpis spis(records, {4, 1000}, 1, keys, counters, kOthers);
   // One is there all the time; the others come and go.
   constexpr uint32_t kStays = 1 << 8;
   const auto admit = [&](uint32_t spi) {
@@ -305,8 +300,8 @@ TEST(Churn, NoPacketIsOpenedByAnotherSpisRecordAndAMissIsBelievedOnlyWhenItIsOne
     ASSERT_TRUE(spis.admit({nth(spi & 255), spi, as.version, as.cookie, 0, as.mode}, 0, 0));
     const uint32_t number = spis.find(spi, as.version);
     // Seen ones are not evicted.
-    if (spi == kStays) spis.seen(number, 1, 1, 0);
-    spis.told(number);
+    if (spi == kStays) spis.mark_seen(number, 0);
+    spis.reported(number);
   };
   admit(kStays);
   std::array<std::atomic<uint32_t>, kFlows> current{};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The copies that an lcore has which is not the first: what becomes of them, and of their expanded keys, when
-// places run out, when a flow gets another key amid a burst, and when records or a master key end.
-#include "engine/software/tables/copies.h"
-
+// The copies of a worker lcore: what becomes of them, and of their expanded keys, when slots run out, when a
+// flow gets another key amid a burst, and when records or a master key end.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +9,8 @@
 #include <vector>
 
 #include "chosen_aead.h"
+#include "engine/software/tables/flow_copies.h"
+#include "engine/software/tables/spi_copies.h"
 
 namespace psp {
 namespace {
@@ -24,15 +24,16 @@ FlowKey nth(uint32_t n) {
 
 // Steps of a round through so many copies.
 uint32_t steps_of(uint32_t copies) {
-  return (copies + CopyPlaces::kStep - 1) / CopyPlaces::kStep;
+  return (copies + CopySlots::kStep - 1) / CopySlots::kStep;
 }
 
 // A table of flows and one lcore's copies of it.
 struct Flows {
   explicit Flows(uint32_t max_flows, uint32_t places)
-      : table(max_flows, max_flows, 1, counters, 1),
+      : records(max_flows, ivs),
+        table(records, ivs, max_flows, 1, counters, 1),
         keys(*aead, places),
-        places(places, table, counters),
+        places(places, ivs),
         copies(table, this->places, keys, 0) {
     counters.peers = std::vector<PeerCounters>(1);
   }
@@ -44,7 +45,7 @@ struct Flows {
     ASSERT_NE(table.install(nth(n), 0, key), 0u);
   }
   void remove(uint32_t n) { table.remove(table.find(nth(n))); }
-  // As a packet of the flow does; 0: it would be left to the first lcore.
+  // As a packet of the flow does; 0: it would be handed off to the main lcore.
   uint32_t use(uint32_t n) {
     bool renewed;
     const uint32_t place = copies.find(nth(n), table.hash(nth(n)), &renewed);
@@ -65,15 +66,17 @@ struct Flows {
   // Whether the place has octets of that key.
   bool has_octets(uint32_t place, uint32_t spi) {
     const uint8_t* const octets = places.key_bytes(place);
-    return std::find(octets, octets + FlowTable::kKeyBytes, static_cast<uint8_t>(spi)) !=
-           octets + FlowTable::kKeyBytes;
+    return std::find(octets, octets + FlowRecords::kKeyBytes, static_cast<uint8_t>(spi)) !=
+           octets + FlowRecords::kKeyBytes;
   }
 
   std::unique_ptr<Aead> aead = chosen_aead();
   Counters counters;
+  IvCounter ivs;
+  FlowRecords records;
   FlowTable table;
   KeyCache keys;
-  FlowTable places;
+  FlowRecords places;
   FlowCopies copies;
   uint64_t now_ms = 0;
 };
@@ -90,14 +93,14 @@ TEST(FlowCopies, AKeyThatIsReplacedAmidABurstIsWipedBehindIt) {
   EXPECT_TRUE(renewed);
   EXPECT_EQ(flows.places[place].spi, 6u);
   EXPECT_TRUE(flows.has_key(place, before));
-  flows.copies.tell();
+  flows.copies.end_burst();
   EXPECT_FALSE(flows.has_key(place, before));
   // What changes something else than the key keeps it.
   flows.use(1);
   const uint64_t tag = flows.places[place].key_tag;
   flows.table.set_path_mtu(flows.table.find(nth(1)), 1280, 1);
   ASSERT_EQ(flows.use(1), place);
-  flows.copies.tell();
+  flows.copies.end_burst();
   EXPECT_TRUE(flows.has_key(place, tag));
   EXPECT_EQ(flows.places[place].path_mtu, 1280u);
 }
@@ -112,7 +115,7 @@ TEST(FlowCopies, WhoeverIsPushedOutIsOfNoPacketOfTheBurstAndLeavesNothing) {
     places.push_back(flows.use(n));
     ASSERT_NE(places.back(), 0u);
     tags.push_back(flows.places[places.back()].key_tag);
-    flows.copies.tell();
+    flows.copies.end_burst();
   }
   // All but the last one are of a burst when another flow comes. That pushes out the last one.
   for (uint32_t n = 0; n < kBurst - 1; ++n) ASSERT_EQ(flows.use(n), places[n]);
@@ -124,32 +127,32 @@ TEST(FlowCopies, WhoeverIsPushedOutIsOfNoPacketOfTheBurstAndLeavesNothing) {
     EXPECT_EQ(flows.places[places[n]].spi, 100 + n);
     EXPECT_TRUE(flows.has_key(places[n], tags[n]));
   }
-  flows.copies.tell();
+  flows.copies.end_burst();
   // It comes back, at another's expense.
   for (uint32_t n = 0; n < kPlaces; ++n) {
     const uint32_t again = flows.use(n);
     ASSERT_NE(again, 0u);
     EXPECT_EQ(flows.places[again].spi, 100 + n);
-    flows.copies.tell();
+    flows.copies.end_burst();
   }
 }
 
 TEST(FlowCopies, WhatEndedIsWipedWithinOneRoundWhereverTheHandStands) {
-  constexpr uint32_t kCopies = 3 * CopyPlaces::kStep;
+  constexpr uint32_t kCopies = 3 * CopySlots::kStep;
   for (const uint32_t hand : {0u, 1u, 2u}) {
     Flows flows(2 * kCopies, 2 * kCopies);
     std::vector<uint32_t> places;
     for (uint32_t n = 0; n < kCopies; ++n) {
       flows.install(n, 100 + n);
       places.push_back(flows.use(n));
-      flows.copies.tell();
+      flows.copies.end_burst();
     }
     EXPECT_FALSE(flows.copies.sweeping());
     // The hand stands there after so many steps of a round for something else.
     flows.remove(kCopies - 1);
     for (uint32_t i = 0; i < hand; ++i) flows.sweep();
-    const std::array<uint32_t, 5> ended = {0, CopyPlaces::kStep - 1, CopyPlaces::kStep,
-                                           2 * CopyPlaces::kStep - 1, 2 * CopyPlaces::kStep};
+    const std::array<uint32_t, 5> ended = {0, CopySlots::kStep - 1, CopySlots::kStep,
+                                           2 * CopySlots::kStep - 1, 2 * CopySlots::kStep};
     std::vector<uint64_t> tags;
     for (const uint32_t n : ended) {
       tags.push_back(flows.places[places[n]].key_tag);
@@ -165,7 +168,7 @@ TEST(FlowCopies, WhatEndedIsWipedWithinOneRoundWhereverTheHandStands) {
       for (uint32_t n = kCopies; i == 0 && n < kCopies + kNew; ++n) {
         flows.install(n, 7);
         flows.use(n);
-        flows.copies.tell();
+        flows.copies.end_burst();
       }
     }
     for (size_t i = 0; i < ended.size(); ++i) {
@@ -174,7 +177,7 @@ TEST(FlowCopies, WhatEndedIsWipedWithinOneRoundWhereverTheHandStands) {
     }
     // Others are as they were, and nothing is looked at any more.
     EXPECT_EQ(flows.use(1), places[1]);
-    flows.copies.tell();
+    flows.copies.end_burst();
     flows.sweep();
     EXPECT_FALSE(flows.copies.sweeping());
   }
@@ -185,13 +188,13 @@ TEST(FlowCopies, NewFlowsAloneBeginNoRound) {
   for (uint32_t n = 0; n < 8; ++n) {
     flows.install(n, 100 + n);
     flows.use(n);
-    flows.copies.tell();
+    flows.copies.end_burst();
   }
-  EXPECT_EQ(flows.table.endings(), 0u);
+  EXPECT_EQ(flows.table.published().endings(), 0u);
   flows.install(3, 200);
-  EXPECT_EQ(flows.table.endings(), 1u);
+  EXPECT_EQ(flows.table.published().endings(), 1u);
   flows.remove(3);
-  EXPECT_EQ(flows.table.endings(), 2u);
+  EXPECT_EQ(flows.table.published().endings(), 2u);
 }
 
 TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsPlaceAmongTheMany) {
@@ -202,7 +205,7 @@ TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsPlaceAmongTheMany) {
   flows.install(1, 6);
   ASSERT_EQ(flows.use(1), place);
   EXPECT_EQ(flows.places[place].key_misses, KeyCache::kSettlesAfter);
-  flows.copies.tell();
+  flows.copies.end_burst();
   // Whose place it is next has proved nothing.
   flows.remove(1);
   flows.sweep();
@@ -214,23 +217,24 @@ TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsPlaceAmongTheMany) {
 // A table of SPIs and one lcore's copies of it.
 struct Spis {
   explicit Spis(uint32_t spis)
-      : first_keys(*aead, spis),
-        table({spis / 2, 8, 1000}, 1, first_keys, counters, 1),
+      : main_keys(*aead, spis),
+        records(spis),
+        table(records, {8, 1000}, 1, main_keys, counters, 1),
         keys(*aead, spis),
-        places(spis, table, keys, counters),
+        places(spis),
         copies(table, places, keys, 0) {
     counters.peers = std::vector<PeerCounters>(1);
   }
   void admit(uint32_t spi) {
     ASSERT_TRUE(table.admit({nth(spi), spi, 0, 0, 0, Mode::kTunnel}, 0, 0));
     const uint32_t number = table.find(spi, 0);
-    table.seen(number, 1, 1, 0);
-    table.told(number);
+    table.mark_seen(number, 0);
+    table.reported(number);
   }
   uint32_t find(uint32_t spi) {
     bool sure;
     const uint32_t place = copies.find(spi, 0, table.hash(spi), &sure);
-    copies.tell();
+    copies.end_burst();
     return place;
   }
   // As a packet that opens does.
@@ -238,7 +242,7 @@ struct Spis {
     const uint32_t place = find(spi);
     const uint8_t key[32] = {1};
     if (place != 0 && !has_key(place, spi)) {
-      keys.add(keys.place_of(place, 0), ReceiveSpis::key_tag(spi, 0), key, 0);
+      keys.add(keys.place_of(place, 0), SpiRecords::key_tag(spi, 0), key, 0);
     }
     return place;
   }
@@ -248,21 +252,22 @@ struct Spis {
     EXPECT_TRUE(copies.sweep(++now_ms, all));
   }
   bool has_key(uint32_t place, uint32_t spi) {
-    return keys.find(keys.place_of(place, 0), ReceiveSpis::key_tag(spi, 0)) != nullptr;
+    return keys.find(keys.place_of(place, 0), SpiRecords::key_tag(spi, 0)) != nullptr;
   }
 
   std::unique_ptr<Aead> aead = chosen_aead();
   Counters counters;
-  KeyCache first_keys;
+  KeyCache main_keys;
+  SpiRecords records;
   ReceiveSpis table;
   KeyCache keys;
-  ReceiveSpis places;
+  SpiRecords places;
   SpiCopies copies;
   uint64_t now_ms = 0;
 };
 
 TEST(SpiCopies, NothingOfADeadMasterKeyIsFoundAndOneRoundWipesIt) {
-  constexpr uint32_t kCopies = 2 * CopyPlaces::kStep + 100, kOtherSlot = 0x80000001;
+  constexpr uint32_t kCopies = 2 * CopySlots::kStep + 100, kOtherSlot = 0x80000001;
   Spis spis(2 * kCopies);
   std::vector<uint32_t> places;
   for (uint32_t spi = 1; spi <= kCopies; ++spi) {
@@ -293,7 +298,7 @@ TEST(SpiCopies, NothingOfADeadMasterKeyIsFoundAndOneRoundWipesIt) {
 }
 
 TEST(SpiCopies, AnSpiThatEndedIsFoundNoMoreAndWipedWithinOneRound) {
-  constexpr uint32_t kCopies = CopyPlaces::kStep + 1;
+  constexpr uint32_t kCopies = CopySlots::kStep + 1;
   Spis spis(2 * kCopies);
   for (uint32_t spi = 1; spi <= kCopies; ++spi) {
     spis.admit(spi);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host to wire: hold, install, drain, refuse, and every bound on the way.
-#include "engine/software/pipes/pipes.h"
+#include "engine/software/pipes/egress/egress.h"
+
 #include "gateway.h"
 
 namespace psp {
@@ -222,18 +223,16 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5, 1));
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "old"));
-  const uint32_t number = gateway.worker->flows.find(kFlow);
-  const uint64_t old_tag = gateway.worker->flows[number].key_tag;
-  EXPECT_NE(gateway.worker->egress_keys.find(gateway.worker->egress_keys.place_of(number, 0), old_tag),
-            nullptr);
+  const uint32_t number = gateway.main->flow_table.find(kFlow);
+  const uint64_t old_tag = gateway.main->flows[number].key_tag;
+  EXPECT_NE(gateway.main->egress_keys.find(gateway.main->egress_keys.place_of(number, 0), old_tag), nullptr);
   EgressKey wide = egress_key(6, 2);
   wide.version = 1;
   gateway.install(kFlow, wide);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "new"));
   EXPECT_EQ(words_of(opened(gateway.secured.sent[0], egress_key(5, 1))), "old");
   EXPECT_EQ(words_of(opened(gateway.secured.sent[1], wide)), "new");
-  EXPECT_EQ(gateway.worker->egress_keys.find(gateway.worker->egress_keys.place_of(number, 0), old_tag),
-            nullptr);
+  EXPECT_EQ(gateway.main->egress_keys.find(gateway.main->egress_keys.place_of(number, 0), old_tag), nullptr);
 }
 
 // More flows than there are places for few keys: the first and the last of them share one.
@@ -272,13 +271,13 @@ TEST(Egress, ARefusalDropsWhatIsHeldAndFurtherPacketsUntilTheHoldDownIsOver) {
   EXPECT_EQ(gateway.dropped(Drop::kEgressHoldDown), 1u);
   EXPECT_TRUE(gateway.missed().empty());
   gateway.turn(1);
-  EXPECT_EQ(gateway.worker->flows.find(kFlow), 0u);
+  EXPECT_EQ(gateway.main->flow_table.find(kFlow), 0u);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "after"));
   EXPECT_EQ(gateway.missed().size(), 1u);
 
   gateway.refuse(kFlow, Refusal::kRemoved, 0);
   EXPECT_EQ(gateway.dropped(Drop::kEgressRemoved), 1u);
-  EXPECT_EQ(gateway.worker->flows.find(kFlow), 0u);
+  EXPECT_EQ(gateway.main->flow_table.find(kFlow), 0u);
   gateway.expect_conservation();
 }
 
@@ -349,7 +348,7 @@ TEST(Egress, AScanOfUnknownAddressesMakesNoRecordAndNoEvent) {
     if (i % 1024 == 1023) gateway.settle();
   }
   EXPECT_EQ(gateway.dropped(Drop::kEgressNoPeer), 65536u);
-  EXPECT_EQ(gateway.worker->flows.touched(), 0u);
+  EXPECT_EQ(gateway.main->flow_table.touched(), 0u);
   EXPECT_TRUE(gateway.missed().empty());
   EXPECT_EQ(gateway.value(Value::kHeldTotal), 0u);
   gateway.expect_conservation();
@@ -514,13 +513,13 @@ TEST(Egress, NothingIsSentOrCountedAsSentWhileTheLinkIsDown) {
   Gateway gateway;
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5));
-  gateway.worker->secured.tx.set_up(false);
+  gateway.main->secured.tx.set_up(false);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "down"));
   EXPECT_EQ(gateway.dropped(Drop::kEgressPortDown), 1u);
   EXPECT_EQ(gateway.dropped(Drop::kEgressTxFull), 0u);
   EXPECT_EQ(gateway.value(Value::kForwardedEgress), 0u);
   EXPECT_TRUE(gateway.secured.sent.empty());
-  gateway.worker->secured.tx.set_up(true);
+  gateway.main->secured.tx.set_up(true);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "up"));
   EXPECT_EQ(words_on_wire(gateway, egress_key(5)), std::vector<std::string>{"up"});
   gateway.expect_conservation();
@@ -532,12 +531,12 @@ TEST(Egress, WhatThePortHadNotTakenWaitsUntilItsLinkIsUpAgain) {
   gateway.install(kFlow, egress_key(5));
   gateway.secured.takes = 0;
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "first"));
-  gateway.worker->secured.tx.set_up(false);
+  gateway.main->secured.tx.set_up(false);
   gateway.secured.takes = UINT64_MAX;
   gateway.turn(1);
   EXPECT_TRUE(gateway.secured.sent.empty());
-  EXPECT_GT(gateway.worker->patience_ms(), 1u);
-  gateway.worker->secured.tx.set_up(true);
+  EXPECT_GT(gateway.main->idle_timeout_ms(), 1u);
+  gateway.main->secured.tx.set_up(true);
   gateway.turn(1);
   EXPECT_EQ(words_on_wire(gateway, egress_key(5)), std::vector<std::string>{"first"});
 }
@@ -579,14 +578,17 @@ TEST(Egress, WhatSealingRefusesDoesNotLeave) {
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5));
   const Frame frame = from_host("10.1.0.5", "10.2.0.7", "plain");
-  Packet packet;
-  packet.mbuf = rte_pktmbuf_alloc(gateway.worker->once->control_pool.get());
+  Burst burst;
+  burst.count = 1;
+  Packet& packet = burst.packets[0];
+  packet.mbuf = rte_pktmbuf_alloc(gateway.main->shared->control_pool.get());
   std::memcpy(rte_pktmbuf_append(packet.mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
               frame.size());
   ASSERT_EQ(read_ip(packet.layer3(), packet.layer3_length(), &packet.ip), IpFault::kNone);
   packet.ip.length = UINT16_MAX;
   packet.reassembled = true;
-  seal(*gateway.worker, gateway.worker->flows.find(kFlow), {&packet, 1});
+  packet.flow = gateway.main->flow_table.find(kFlow);
+  seal(*gateway.main, burst);
   gateway.turn();
   EXPECT_TRUE(gateway.secured.sent.empty());
   EXPECT_EQ(gateway.dropped(Drop::kEgressTooBig), 1u);
@@ -600,7 +602,7 @@ TEST(Egress, LongestPrefixDecidesBetweenPeersAndOurselves) {
   config.peers = {{.vips = {prefix("10.2.0.0/16")}},
                   {.vips = {prefix("10.2.3.0/24"), prefix("0.0.0.0/0"), prefix("::/0")}}};
   Gateway gateway(config);
-  const Peers& peers = gateway.worker->peers;
+  const Peers& peers = gateway.main->peers;
   EXPECT_EQ(peers.owner(address("10.1.1.1")), Peers::kLocal);
   EXPECT_EQ(peers.owner(address("10.2.1.1")), 0);
   EXPECT_EQ(peers.owner(address("10.2.3.1")), 1);

@@ -57,8 +57,8 @@ TEST(Ending, GivesEveryPacketBackToItsPool) {
   EXPECT_EQ(gateway->value(Value::kPacketsFragmented), 2u);
   EXPECT_EQ(gateway->value(Value::kFragmentsWaiting), 1u);
   EXPECT_EQ(gateway->value(Value::kNeighbourQueued), 5u);
-  EXPECT_FALSE(gateway->worker->unsecured.tx.empty());
-  EXPECT_FALSE(gateway->worker->secured.tx.empty());
+  EXPECT_FALSE(gateway->main->unsecured.tx.empty());
+  EXPECT_FALSE(gateway->main->secured.tx.empty());
   gateway->expect_conservation();
 
   EndedPools ended;

@@ -194,7 +194,7 @@ TEST_P(FarMtuTest, ALaterLcoreSealsTheErrorItselfOrLeavesItToTheFirst) {
     ASSERT_TRUE(left.opened);
     expect_error(left.inner, as.inbound, kHostsMtu, as.packet(1401));
   };
-  gateway.wire_sends_other(on_wire(as.key, as.packet(1401)));
+  gateway.wire_sends_to_worker(on_wire(as.key, as.packet(1401)));
   gateway.settle_both();
   EXPECT_EQ(gateway.value(Value::kHeld), 1u);
   gateway.install(as.inbound.reversed(), as.back);
@@ -203,7 +203,7 @@ TEST_P(FarMtuTest, ALaterLcoreSealsTheErrorItselfOrLeavesItToTheFirst) {
   gateway.turn(1000);
   gateway.settle_both();
   gateway.secured.sent.clear();
-  gateway.wire_sends_other(on_wire(as.key, as.packet(1401)));
+  gateway.wire_sends_to_worker(on_wire(as.key, as.packet(1401)));
   gateway.settle_both();
   sealed_error(gateway.wire_queue.sent);
   EXPECT_EQ(gateway.counts().values[static_cast<size_t>(Value::kIcmpSent)].value, 2u);

@@ -9,7 +9,8 @@
 
 #include "chosen_aead.h"
 #include "engine/ports/eal.h"
-#include "engine/software/worker.h"
+#include "engine/software/commands.h"
+#include "engine/software/turn.h"
 #include "frames.h"
 #include "psp/tunnel.h"
 
@@ -65,17 +66,17 @@ struct Gateway {
         secured({kSecuredMac, secured_mtu}),
         events(event_room),
         samples(sample_room, config.sampling.snap_bytes),
-        worker(std::make_unique<Worker>(config, *aead, unsecured, secured, master_keys, counters, events,
-                                        samples, kSeed)) {
+        main(std::make_unique<MainLcore>(config, *aead, unsecured, secured, master_keys, counters, events,
+                                         samples, kSeed)) {
     turn(1000);
   }
 
   // One turn, `ms` later.
-  void turn(uint64_t ms = 0) { worker->run_once((now += ms) * 1'000'000); }
+  void turn(uint64_t ms = 0) { run_once(*main, (now += ms) * 1'000'000); }
   // Turns, `ms` later, until neither packets nor timers have more to do.
   void pass(uint64_t ms) {
     now += ms;
-    while (worker->run_once(now * 1'000'000)) {
+    while (run_once(*main, now * 1'000'000)) {
     }
   }
   // Turns until nothing is left to receive.
@@ -113,7 +114,7 @@ struct Gateway {
     Command command;
     command.body = std::move(body);
     Budget all = Budget::unlimited();
-    worker->carry_out(command, all);
+    carry_out(*main, command, all);
     return std::get<T>(std::move(command.body));
   }
   InstallResult install(const FlowKey& flow, const EgressKey& key, uint16_t peer = 0) {
@@ -187,7 +188,7 @@ struct Gateway {
   SpscRing<Event> events;
   SampleRing samples;
   MasterKeys master_keys = test_master_keys();
-  std::unique_ptr<Worker> worker;
+  std::unique_ptr<MainLcore> main;
 };
 
 inline FlowKey flow(const std::string& source, const std::string& destination) {

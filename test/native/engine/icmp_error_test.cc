@@ -79,7 +79,7 @@ TEST_F(IcmpErrorTest, PacketTooBigQuotesUpTo1280OctetsInAll) {
 }
 
 bool told(const Frame& packet) {
-  return may_be_told(read(packet), packet.data());
+  return may_cause_error(read(packet), packet.data());
 }
 
 TEST(IcmpErrors, AreNotSentAboutErrorsLaterFragmentsOrMany) {

@@ -24,7 +24,7 @@ struct Receiver : Gateway {
                                                       udp(1, 2, text("probe")))));
     return value(Value::kForwardedIngress) == before + 1;
   }
-  bool live(uint32_t spi) { return worker->receive_spis.find(spi, 0) != 0; }
+  bool live(uint32_t spi) { return main->receive_spis.find(spi, 0) != 0; }
 };
 
 TEST(Ingress, DeliversWhatWasOfferedToItsHostInBothVersions) {
@@ -284,7 +284,7 @@ TEST(Ingress, WhatAHostWouldBeSentOverALinkThatIsDownIsCounted) {
   Gateway gateway;
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
-  gateway.worker->unsecured.tx.set_up(false);
+  gateway.main->unsecured.tx.set_up(false);
   gateway.wire_sends(sealed(key_of(17, 0), inner("x")));
   EXPECT_EQ(gateway.dropped(Drop::kIngressPortDown), 1u);
   EXPECT_EQ(gateway.dropped(Drop::kEgressPortDown), 0u);
@@ -435,18 +435,16 @@ TEST(Spis, RotationEndsTheSlotItFillsAndLeavesTheOther) {
   gateway.wire_sends(sealed(key_of(kOtherSlot, 0, kSecond), inner("x")));
   EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
 
-  const uint64_t tag = ReceiveSpis::key_tag(0x11, 0);
-  const uint32_t number = gateway.worker->receive_spis.find(0x11, 0);
-  EXPECT_NE(gateway.worker->ingress_keys.find(gateway.worker->ingress_keys.place_of(number, 0), tag),
-            nullptr);
+  const uint64_t tag = SpiRecords::key_tag(0x11, 0);
+  const uint32_t number = gateway.main->receive_spis.find(0x11, 0);
+  EXPECT_NE(gateway.main->ingress_keys.find(gateway.main->ingress_keys.place_of(number, 0), tag), nullptr);
   gateway.rotate(0, kThird);
   EXPECT_NE(gateway.master_keys.next, nullptr);
-  EXPECT_EQ(gateway.worker->receive_spis.find(0x11, 0), 0u);
+  EXPECT_EQ(gateway.main->receive_spis.find(0x11, 0), 0u);
   EXPECT_FALSE(gateway.passes(0x11));
   EXPECT_EQ(gateway.dropped(Drop::kIngressUnknownSpi), 1u);
   gateway.turn(1);
-  EXPECT_EQ(gateway.worker->ingress_keys.find(gateway.worker->ingress_keys.place_of(number, 0), tag),
-            nullptr);
+  EXPECT_EQ(gateway.main->ingress_keys.find(gateway.main->ingress_keys.place_of(number, 0), tag), nullptr);
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 1u);
   // The same number under the new master key is another SPI, whose key is not the cached one.
   gateway.admit(kInbound, 0x11);

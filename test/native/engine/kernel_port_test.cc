@@ -444,8 +444,8 @@ TEST_F(KernelPortTest, LeavesTheCuttingToTheKernelWhereTheDeviceCannot) {
 
 TEST_F(KernelPortTest, QueuesShareFramesOutByFlowAndHearNothingOfTheirOwn) {
   with_port(false, [&](KernelPort& port) {
-    Counters other_counters;
-    KernelPort other(port, other_counters);
+    Counters worker_counters;
+    KernelPort other(port, worker_counters);
     Host host("far");
     constexpr uint16_t kFlows = 40;
     for (int round = 0; round < 2; ++round) {

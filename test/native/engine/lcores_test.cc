@@ -47,13 +47,13 @@ struct Agreed : TwoLcores {
 TEST(Lcores, AnotherLcoreSealsAndOpensByItselfWithIvsOfItsOwn) {
   Agreed gateway;
   gateway.host_sends(out("from the first"));
-  gateway.host_sends_other(out("from the other"));
+  gateway.host_sends_to_worker(out("from the other"));
   gateway.host_sends(out("and the first"));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
   EXPECT_EQ(words_under(gateway.wire_queue.sent[0], gateway.key), "from the other");
   EXPECT_NE(iv_of(gateway.wire_queue.sent[0]), iv_of(gateway.secured.sent[0]));
   EXPECT_NE(iv_of(gateway.wire_queue.sent[0]), iv_of(gateway.secured.sent[1]));
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("back"), 2));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("back"), 2));
   ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
   EXPECT_EQ(gateway.hosts_queue.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("back")));
   EXPECT_EQ(gateway.handed_off(), 0u);
@@ -63,9 +63,9 @@ TEST(Lcores, AnotherLcoreSealsAndOpensByItselfWithIvsOfItsOwn) {
 TEST(Lcores, CountsOfAllLcoresStandInTheFlowAndItsPeer) {
   Agreed gateway;
   gateway.host_sends(out("one"));
-  gateway.host_sends_other(out("two"));
-  gateway.host_sends_other(out("three"));
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("back"), 2));
+  gateway.host_sends_to_worker(out("two"));
+  gateway.host_sends_to_worker(out("three"));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("back"), 2));
   const auto rows = [&] {
     FlowsCommand command;
     command.rows.resize(8);
@@ -81,7 +81,7 @@ TEST(Lcores, CountsOfAllLcoresStandInTheFlowAndItsPeer) {
   EXPECT_EQ(gateway.counts().lcores[1].rx_packets, 3u);
   // They stay when the key changes, and when an SPI ends.
   gateway.install(kFlow, egress_key(6, 9));
-  gateway.host_sends_other(out("four"));
+  gateway.host_sends_to_worker(out("four"));
   EXPECT_EQ(rows()[0].packets, 4u);
   gateway.admit(kInbound, 18);
   WithdrawCommand withdraw;
@@ -93,18 +93,18 @@ TEST(Lcores, CountsOfAllLcoresStandInTheFlowAndItsPeer) {
 TEST(Lcores, AFlowWithoutAKeyIsHeldByTheFirstAndItsPacketsStayInOrder) {
   TwoLcores gateway;
   gateway.know_next_hop();
-  gateway.host_sends_other(out("1"));
+  gateway.host_sends_to_worker(out("1"));
   gateway.turn();
   ASSERT_EQ(gateway.missed().size(), 1u);
   EXPECT_EQ(gateway.value(Value::kHeld), 1u);
   // Still on its way as the key comes: what follows must not overtake it.
-  gateway.host_sends_other(out("2"));
+  gateway.host_sends_to_worker(out("2"));
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  gateway.host_sends_other(out("3"));
+  gateway.host_sends_to_worker(out("3"));
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
   gateway.turn();
-  gateway.host_sends_other(out("4"));
+  gateway.host_sends_to_worker(out("4"));
   std::vector<std::string> words;
   for (const Frame& frame : gateway.secured.sent) words.push_back(words_under(frame, key));
   EXPECT_EQ(words, (std::vector<std::string>{"1", "2", "3"}));
@@ -120,7 +120,7 @@ TEST(Lcores, AFlowWhosePacketsStillDrainIsLeftToTheFirst) {
   gateway.turn();
   // What is held waits for the next hop, which is being asked for.
   ASSERT_EQ(gateway.value(Value::kHeld), 1u);
-  gateway.host_sends_other(out("2"));
+  gateway.host_sends_to_worker(out("2"));
   gateway.turn();
   gateway.secured.sent.clear();
   gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
@@ -133,12 +133,12 @@ TEST(Lcores, AFlowWhosePacketsStillDrainIsLeftToTheFirst) {
 TEST(Lcores, WhatWasHeldHasLeftBeforeAnotherSendsForItsFlow) {
   TwoLcores gateway;
   gateway.know_next_hop();
-  gateway.host_sends_other(out("1"));
+  gateway.host_sends_to_worker(out("1"));
   gateway.turn();
   ASSERT_EQ(gateway.value(Value::kHeld), 1u);
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  gateway.secured.before_sending = [&] { gateway.host_sends_other(out("2")); };
+  gateway.secured.before_sending = [&] { gateway.host_sends_to_worker(out("2")); };
   gateway.turn();
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
   gateway.turn();
@@ -151,11 +151,11 @@ TEST(Lcores, WhatWaitedForANeighbourHasLeftBeforeAnotherSendsToIt) {
   TwoLcores gateway;
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  gateway.host_sends_other(out("1"));
+  gateway.host_sends_to_worker(out("1"));
   gateway.turn();
   gateway.turn();
   gateway.secured.sent.clear();  // who has 192.0.2.2?
-  gateway.secured.before_sending = [&] { gateway.host_sends_other(out("2")); };
+  gateway.secured.before_sending = [&] { gateway.host_sends_to_worker(out("2")); };
   gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
   gateway.turn();
@@ -167,15 +167,15 @@ TEST(Lcores, WhatWaitedForANeighbourHasLeftBeforeAnotherSendsToIt) {
 TEST(Lcores, WhatIsOnItsWayToTheFirstIsNotOvertakenThoughTheFlowHasAKeyByThen) {
   TwoLcores gateway;
   gateway.know_next_hop();
-  gateway.host_sends_other(out("1"));
+  gateway.host_sends_to_worker(out("1"));
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  gateway.host_sends_other(out("2"));
+  gateway.host_sends_to_worker(out("2"));
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
   gateway.turn();
   ASSERT_EQ(gateway.secured.sent.size(), 2u);
   EXPECT_EQ(words_under(gateway.secured.sent[0], key), "1");
-  gateway.host_sends_other(out("3"));
+  gateway.host_sends_to_worker(out("3"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
 }
 
@@ -192,7 +192,7 @@ std::vector<std::string> words_sent(TwoLcores& gateway, const EgressKey& key) {
 // packet of the same flow, which must come behind, and once all has left it sends by itself.
 void expect_no_overtaking(TwoLcores& gateway, const EgressKey& key, std::vector<std::string> waiting) {
   for (int taken = 0; taken < 2; ++taken) {
-    gateway.host_sends_other(out("behind " + std::to_string(taken)));
+    gateway.host_sends_to_worker(out("behind " + std::to_string(taken)));
     waiting.push_back("behind " + std::to_string(taken));
     EXPECT_TRUE(gateway.wire_queue.sent.empty());
     gateway.secured.takes = 1;
@@ -202,7 +202,7 @@ void expect_no_overtaking(TwoLcores& gateway, const EgressKey& key, std::vector<
   gateway.turn(1);
   gateway.turn(1);
   EXPECT_EQ(words_sent(gateway, key), waiting);
-  gateway.host_sends_other(out("alone"));
+  gateway.host_sends_to_worker(out("alone"));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
   EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "alone");
 }
@@ -210,7 +210,7 @@ void expect_no_overtaking(TwoLcores& gateway, const EgressKey& key, std::vector<
 TEST(Lcores, WhatWasHandedOverIsNotOvertakenWhileItWaitsForThePort) {
   TwoLcores gateway;
   gateway.know_next_hop();
-  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_to_worker(out(words));
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
   gateway.secured.takes = 1;
@@ -221,7 +221,7 @@ TEST(Lcores, WhatWasHandedOverIsNotOvertakenWhileItWaitsForThePort) {
 TEST(Lcores, WhatWasHeldIsNotOvertakenWhileItWaitsForThePort) {
   TwoLcores gateway;
   gateway.know_next_hop();
-  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_to_worker(out(words));
   gateway.turn();
   ASSERT_EQ(gateway.value(Value::kHeld), 3u);
   const EgressKey key = egress_key(5);
@@ -236,7 +236,7 @@ TEST(Lcores, WhatWaitedForANeighbourIsNotOvertakenWhileItWaitsForThePort) {
   TwoLcores gateway;
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  for (const char* words : {"1", "2", "3"}) gateway.host_sends_other(out(words));
+  for (const char* words : {"1", "2", "3"}) gateway.host_sends_to_worker(out(words));
   gateway.turn();
   gateway.turn();
   ASSERT_EQ(gateway.value(Value::kNeighbourQueued), 3u);
@@ -251,11 +251,11 @@ TEST(Lcores, WhatCameFromTheWireIsNotOvertakenWhileItWaitsForThePort) {
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
   // The packet that the control side is told of goes by the first lcore.
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("1"), 1));
   gateway.unsecured.takes = 0;
   gateway.turn();
   ASSERT_EQ(gateway.seen().size(), 1u);
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("2"), 2));
   EXPECT_TRUE(gateway.hosts_queue.sent.empty());
   gateway.unsecured.takes = UINT64_MAX;
   gateway.turn();
@@ -263,20 +263,20 @@ TEST(Lcores, WhatCameFromTheWireIsNotOvertakenWhileItWaitsForThePort) {
   ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
   EXPECT_EQ(gateway.unsecured.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("1")));
   EXPECT_EQ(gateway.unsecured.sent[1], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("2")));
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("3"), 3));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("3"), 3));
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
 }
 
 TEST(Lcores, WhatWaitedForAHostIsNotOvertakenWhileItWaitsForThePort) {
   TwoLcores gateway;
   gateway.admit(kInbound, 17);
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("1"), 1));
   gateway.turn();
   ASSERT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
   gateway.unsecured.sent.clear();  // who has 10.1.0.5?
   gateway.unsecured.takes = 0;
   gateway.host_sends(arp(false, kHostMac, "10.1.0.5", "10.1.0.1"));
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("2"), 2));
   EXPECT_TRUE(gateway.hosts_queue.sent.empty());
   gateway.unsecured.takes = UINT64_MAX;
   gateway.turn(1);
@@ -284,20 +284,20 @@ TEST(Lcores, WhatWaitedForAHostIsNotOvertakenWhileItWaitsForThePort) {
   ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
   EXPECT_EQ(gateway.unsecured.sent[0], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("1")));
   EXPECT_EQ(gateway.unsecured.sent[1], ethernet(kHostMac, kUnsecuredMac, 0x0800, inner("2")));
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("3"), 3));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("3"), 3));
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
 }
 
 TEST(Lcores, TheFirstHearsArpAndFragmentsAndAnswersWhatReachedAnother) {
   Agreed gateway;
-  gateway.host_sends_other(arp(true, kHostMac, "10.1.0.6", "10.1.0.1"));
+  gateway.host_sends_to_worker(arp(true, kHostMac, "10.1.0.6", "10.1.0.1"));
   gateway.turn();
   EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
   EXPECT_TRUE(gateway.hosts_queue.sent.empty());
   // Fragments of one datagram in different queues.
   const auto pieces = in_fragments(sealed(key_of(17, 0), inner(std::string(700, 'x')), 3), 480);
   ASSERT_EQ(pieces.size(), 2u);
-  gateway.wire_sends_other(pieces[0]);
+  gateway.wire_sends_to_worker(pieces[0]);
   gateway.turn();
   gateway.wire_sends(pieces[1]);
   ASSERT_EQ(gateway.unsecured.sent.size(), 2u);
@@ -309,25 +309,25 @@ TEST(Lcores, AFrameForAnUnknownNeighbourWaitsAtTheFirstThenOthersGoStraight) {
   TwoLcores gateway;
   const EgressKey key = egress_key(5);
   gateway.install(kFlow, key);
-  gateway.host_sends_other(out("1"));
+  gateway.host_sends_to_worker(out("1"));
   gateway.turn();
-  gateway.host_sends_other(out("2"));
+  gateway.host_sends_to_worker(out("2"));
   gateway.turn();
   ASSERT_EQ(gateway.secured.sent.size(), 1u);  // who has 192.0.2.2?
   gateway.wire_sends(arp(false, kPeerMac, "192.0.2.2", "192.0.2.1"));
   ASSERT_EQ(gateway.secured.sent.size(), 3u);
-  gateway.host_sends_other(out("3"));
+  gateway.host_sends_to_worker(out("3"));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
   EXPECT_EQ(words_under(gateway.wire_queue.sent[0], key), "3");
   // Once it is to be confirmed frames come by the first, which probes it.
   gateway.now += Neighbours::kReachableMs;
-  gateway.host_sends_other(out("4"));
+  gateway.host_sends_to_worker(out("4"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 1u);
   const uint64_t asked = gateway.value(Value::kSolicitations);
   gateway.turn();
   gateway.turn(Neighbours::kDelayMs);
   EXPECT_EQ(gateway.value(Value::kSolicitations), asked + 1);
-  gateway.host_sends_other(out("5"));
+  gateway.host_sends_to_worker(out("5"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 2u);
 }
 
@@ -362,22 +362,22 @@ TEST(Lcores, AsManyFlowsAsTheFirstKnowsHaveTheirKeysAtHand) {
       gateway.wire_queue.received.push_back(from_far(n, iv));
       if (n % kAtOnce == 0 || n == kMany - 1) {
         while (!gateway.wire_queue.received.empty() || !gateway.hosts_queue.received.empty()) {
-          gateway.turn_other();
+          gateway.turn_worker();
         }
         gateway.hosts_queue.sent.clear();
         gateway.wire_queue.sent.clear();
       }
     }
-    while (gateway.other->grow_memory()) {
+    while (gateway.worker->grow_memory()) {
     }
-    return gateway.other_counters[Value::kKeyCacheMisses].value();
+    return gateway.worker_counters[Value::kKeyCacheMisses].value();
   };
   uint64_t misses = 0;
   for (uint64_t iv = 2; iv < 4 + KeyCache::kSettlesAfter; ++iv) misses = round(iv);
   EXPECT_EQ(round(20), misses);
   EXPECT_EQ(gateway.handed_off(), 0u);
-  EXPECT_EQ(gateway.other_counters[Value::kForwardedIngress].value(),
-            gateway.other_counters[Value::kForwardedEgress].value());
+  EXPECT_EQ(gateway.worker_counters[Value::kForwardedIngress].value(),
+            gateway.worker_counters[Value::kForwardedEgress].value());
 }
 
 TEST(Lcores, WhereCopiesArePushedOutEachPacketOfTheBurstHasItsOwnKey) {
@@ -406,7 +406,7 @@ TEST(Lcores, WhereCopiesArePushedOutEachPacketOfTheBurstHasItsOwnKey) {
       gateway.wire_queue.received.push_back(old ? sealed(key_of(17, 0), inner("old"), 10 + n)
                                                 : from_far(n, 2));
     }
-    gateway.turn_other();
+    gateway.turn_worker();
     ASSERT_EQ(gateway.wire_queue.sent.size(), 3u) << n;
     EXPECT_EQ(words_under(gateway.wire_queue.sent[0], gateway.key), "old");
     EXPECT_EQ(words_under(gateway.wire_queue.sent[1], egress_key(n, static_cast<uint8_t>(n))), "new");
@@ -419,21 +419,21 @@ TEST(Lcores, WhereCopiesArePushedOutEachPacketOfTheBurstHasItsOwnKey) {
 }
 
 TEST(Lcores, AnIdleLcoreStaysAwakeUntilWhatEndedIsWiped) {
-  constexpr uint32_t kMany = 2 * CopyPlaces::kStep;
+  constexpr uint32_t kMany = 2 * CopySlots::kStep;
   Agreed gateway;
   for (uint32_t n = 1; n <= kMany; ++n) {
     gateway.install(towards(n), egress_key(n));
-    gateway.host_sends_other(from_host("10.1.0.5", far_host(n), "copied"));
+    gateway.host_sends_to_worker(from_host("10.1.0.5", far_host(n), "copied"));
   }
-  EXPECT_EQ(gateway.other->patience_ms(), 1000u);
+  EXPECT_EQ(gateway.worker->idle_timeout_ms(), 1000u);
   RemoveCommand remove;
   remove.flows = {towards(kMany)};
   gateway.obey(std::move(remove));
-  gateway.pass_other(1000);
-  EXPECT_EQ(gateway.other->patience_ms(), 1u);
-  gateway.pass_other(1);
-  EXPECT_EQ(gateway.other->patience_ms(), 1000u);
-  for (const uint8_t octet : std::span(gateway.other->flows.key_bytes(kMany), FlowTable::kKeyBytes)) {
+  gateway.pass_worker(1000);
+  EXPECT_EQ(gateway.worker->idle_timeout_ms(), 1u);
+  gateway.pass_worker(1);
+  EXPECT_EQ(gateway.worker->idle_timeout_ms(), 1000u);
+  for (const uint8_t octet : std::span(gateway.worker->flows.key_bytes(kMany), FlowRecords::kKeyBytes)) {
     EXPECT_EQ(octet, 0);
   }
 }
@@ -442,11 +442,11 @@ TEST(Lcores, TheFirstPacketOfAnSpiIsToldOnceWhicheverLcoreItReaches) {
   TwoLcores gateway;
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("1"), 1));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("1"), 1));
   gateway.turn();
   EXPECT_EQ(gateway.seen().size(), 1u);
   EXPECT_EQ(gateway.unsecured.sent.size(), 1u);
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("2"), 2));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("2"), 2));
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
   gateway.turn();
   EXPECT_TRUE(gateway.seen().empty());
@@ -457,63 +457,63 @@ TEST(Lcores, AnSpiThatOnlyAnotherLcoreHearsIsNotRetired) {
   gateway.admit(kInbound, 18);
   gateway.wire_sends(sealed(key_of(18, 0), inner("new")));
   for (int i = 0; i < 30; ++i) {
-    gateway.wire_sends_other(sealed(key_of(17, 0), inner("old"), 10 + i));
+    gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("old"), 10 + i));
     gateway.turn(100);
-    gateway.turn_other();
+    gateway.turn_worker();
   }
-  EXPECT_NE(gateway.worker->receive_spis.find(17, 0), 0u);
+  EXPECT_NE(gateway.main->receive_spis.find(17, 0), 0u);
   gateway.turn(1000);
   gateway.turn(1);
-  EXPECT_EQ(gateway.worker->receive_spis.find(17, 0), 0u);
+  EXPECT_EQ(gateway.main->receive_spis.find(17, 0), 0u);
 }
 
 TEST(Lcores, ARotationIsDoneOnceNobodyHasTheOldKeyOrWhatItOpened) {
   Agreed gateway;
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("opens"), 2));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("opens"), 2));
   ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
   const auto cached = [&] {
-    for (uint32_t place = 1; place <= gateway.other->ingress_keys.few(); ++place) {
-      if (gateway.other->ingress_keys.find(place - 1, ReceiveSpis::key_tag(17, 0)) != nullptr) return true;
+    for (uint32_t place = 1; place <= gateway.worker->ingress_keys.few(); ++place) {
+      if (gateway.worker->ingress_keys.find(place - 1, SpiRecords::key_tag(17, 0)) != nullptr) return true;
     }
     return false;
   };
   EXPECT_TRUE(cached());
-  EXPECT_TRUE(gateway.worker->settled());
+  EXPECT_TRUE(gateway.main->settled());
   const uint8_t fresh[32] = {9};
   gateway.rotate(0, fresh);
-  EXPECT_FALSE(gateway.worker->settled());
-  gateway.turn_other();
-  EXPECT_TRUE(gateway.worker->settled());
+  EXPECT_FALSE(gateway.main->settled());
+  gateway.turn_worker();
+  EXPECT_TRUE(gateway.main->settled());
   EXPECT_FALSE(cached());
-  gateway.wire_sends_other(sealed(key_of(17, 0), inner("opens no more"), 3));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("opens no more"), 3));
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
   // The new key serves an SPI of the same number.
   gateway.admit(kInbound, 17);
   gateway.wire_sends(sealed(key_of(17, 0, fresh), inner("first")));
-  gateway.wire_sends_other(sealed(key_of(17, 0, fresh), inner("new"), 4));
+  gateway.wire_sends_to_worker(sealed(key_of(17, 0, fresh), inner("new"), 4));
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 2u);
 }
 
 TEST(Lcores, AKeyThatEndedIsSealedWithNoMoreAndSoonWiped) {
   Agreed gateway;
-  gateway.host_sends_other(out("before"));
-  const uint64_t tag = gateway.worker->flows[gateway.worker->flows.find(kFlow)].key_tag;
-  const uint32_t place = gateway.worker->flows.find(kFlow);
-  ASSERT_NE(gateway.other->egress_keys.find(place - 1, tag), nullptr);
+  gateway.host_sends_to_worker(out("before"));
+  const uint64_t tag = gateway.main->flows[gateway.main->flow_table.find(kFlow)].key_tag;
+  const uint32_t place = gateway.main->flow_table.find(kFlow);
+  ASSERT_NE(gateway.worker->egress_keys.find(place - 1, tag), nullptr);
   gateway.install(kFlow, egress_key(6, 9));
-  gateway.host_sends_other(out("after"));
+  gateway.host_sends_to_worker(out("after"));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 2u);
   EXPECT_EQ(words_under(gateway.wire_queue.sent[1], egress_key(6, 9)), "after");
   RemoveCommand remove;
   remove.flows = {kFlow};
-  const uint64_t newer = gateway.worker->flows[place].key_tag;
+  const uint64_t newer = gateway.main->flows[place].key_tag;
   gateway.obey(std::move(remove));
-  gateway.host_sends_other(out("unkeyed"));
+  gateway.host_sends_to_worker(out("unkeyed"));
   EXPECT_EQ(gateway.wire_queue.sent.size(), 2u);
-  for (int i = 0; i < 33; ++i) gateway.turn_other(1);
-  EXPECT_EQ(gateway.other->egress_keys.find(place - 1, newer), nullptr);
-  const uint8_t* const octets = gateway.other->flows.key_bytes(place);
-  EXPECT_TRUE(std::all_of(octets, octets + FlowTable::kKeyBytes, [](uint8_t octet) { return octet == 0; }));
+  for (int i = 0; i < 33; ++i) gateway.turn_worker(1);
+  EXPECT_EQ(gateway.worker->egress_keys.find(place - 1, newer), nullptr);
+  const uint8_t* const octets = gateway.worker->flows.key_bytes(place);
+  EXPECT_TRUE(std::all_of(octets, octets + FlowRecords::kKeyBytes, [](uint8_t octet) { return octet == 0; }));
 }
 
 TEST(Lcores, WhatTheFirstDoesNotTakeInTimeIsDroppedAndCounted) {
@@ -523,9 +523,9 @@ TEST(Lcores, WhatTheFirstDoesNotTakeInTimeIsDroppedAndCounted) {
     gateway.wire_queue.received.push_back(
         in_fragments(sealed(key_of(17, 0), inner(std::string(900, 'x'))), 480)[0]);
   }
-  while (!gateway.hosts_queue.received.empty()) gateway.turn_other();
-  EXPECT_EQ(gateway.other_counters[Drop::kEgressHandoffFull].value(), 10u);
-  EXPECT_EQ(gateway.other_counters[Drop::kIngressHandoffFull].value(), 10u);
+  while (!gateway.hosts_queue.received.empty()) gateway.turn_worker();
+  EXPECT_EQ(gateway.worker_counters[Drop::kEgressHandoffFull].value(), 10u);
+  EXPECT_EQ(gateway.worker_counters[Drop::kIngressHandoffFull].value(), 10u);
   gateway.settle_both();
   // Nothing that was given is lost.
   EXPECT_EQ(gateway.value(Value::kHeldTotal), Handoff::kCapacity);
@@ -538,9 +538,9 @@ TEST(Lcores, TheLimitsOfIcmpErrorsAndCapturesHoldForAllLcoresTogether) {
   const Frame too_long = from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1500)));
   for (int i = 0; i < 20; ++i) {
     gateway.host_sends(too_long);
-    gateway.host_sends_other(too_long);
+    gateway.host_sends_to_worker(too_long);
   }
-  const auto sum = [&](Value value) { return gateway.value(value) + gateway.other_counters[value].value(); };
+  const auto sum = [&](Value value) { return gateway.value(value) + gateway.worker_counters[value].value(); };
   EXPECT_EQ(sum(Value::kIcmpSent), 10u);
   EXPECT_EQ(sum(Value::kIcmpSuppressed), 30u);
   EXPECT_EQ(sum(Value::kCapturesTaken), 5u);
@@ -551,8 +551,8 @@ TEST(Lcores, NoTwoOfThemGiveTheSameIdentificationToWhatTheyCut) {
   TwoLcores gateway;
   std::set<uint16_t> low_halves;
   for (uint32_t i = 0; i < 0x8000; ++i) {
-    low_halves.insert(static_cast<uint16_t>(gateway.worker->identifications.next()));
-    low_halves.insert(static_cast<uint16_t>(gateway.other->identifications.next()));
+    low_halves.insert(static_cast<uint16_t>(gateway.main->shared->identifications.next()));
+    low_halves.insert(static_cast<uint16_t>(gateway.worker->shared->identifications.next()));
   }
   EXPECT_EQ(low_halves.size(), 0x10000u);
 }
@@ -562,11 +562,11 @@ TEST(Lcores, RatesOfSamplesHoldForAllLcores) {
   SamplingCommand sampling;
   sampling.egress_log2 = 0;
   gateway.obey(std::move(sampling));
-  EXPECT_FALSE(gateway.worker->settled());
-  gateway.host_sends_other(out("sampled"));
+  EXPECT_FALSE(gateway.main->settled());
+  gateway.host_sends_to_worker(out("sampled"));
   Sample sample;
-  EXPECT_TRUE(gateway.other_samples.pop(&sample));
-  EXPECT_TRUE(gateway.worker->settled());
+  EXPECT_TRUE(gateway.worker_samples.pop(&sample));
+  EXPECT_TRUE(gateway.main->settled());
 }
 
 // Frames of every kind, from hosts and from the wire.
@@ -655,8 +655,8 @@ TEST(Lcores, EveryKindOfFrameHasTheSameFateWhicheverLcoreItReaches) {
   }
   for (const Frame& frame : kinds_from_hosts()) one.host_sends(frame);
   for (const Frame& frame : kinds_from_wire()) one.wire_sends(frame);
-  for (const Frame& frame : kinds_from_hosts()) two.host_sends_other(frame);
-  for (const Frame& frame : kinds_from_wire()) two.wire_sends_other(frame);
+  for (const Frame& frame : kinds_from_hosts()) two.host_sends_to_worker(frame);
+  for (const Frame& frame : kinds_from_wire()) two.wire_sends_to_worker(frame);
   one.settle_both();
   two.settle_both();
   const Outcome by_first =

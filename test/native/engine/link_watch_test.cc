@@ -64,7 +64,7 @@ TEST(Link, AnotherMtuOfTheWireHoldsForKeyedFlowsFromTheNextPacketOn) {
   for (const Frame& frame : {long4, long6}) gateway.host_sends(frame);
   EXPECT_EQ(gateway.secured.sent.size(), 2u);
 
-  EXPECT_EQ(gateway.worker->follow(true, wire(1400)), 1400);
+  EXPECT_EQ(gateway.main->follow_link(true, wire(1400)), 1400);
   EXPECT_EQ(path_mtu_of(gateway, kFlow), 1400);
   for (const Frame& frame : {long4, long6}) {
     gateway.clear();
@@ -78,7 +78,7 @@ TEST(Link, AnotherMtuOfTheWireHoldsForKeyedFlowsFromTheNextPacketOn) {
   ASSERT_EQ(gateway.secured.sent.size(), 3u);  // whole, and in two fragments
   for (const Frame& frame : gateway.secured.sent) EXPECT_LE(frame.size(), 14u + 1400u);
 
-  EXPECT_EQ(gateway.worker->follow(true, wire(1600)), 1600);
+  EXPECT_EQ(gateway.main->follow_link(true, wire(1600)), 1600);
   gateway.clear();
   for (const Frame& frame : {long4, long6, long4, long6}) gateway.host_sends(frame);
   EXPECT_EQ(gateway.secured.sent.size(), 4u);
@@ -88,8 +88,8 @@ TEST(Link, AnotherMtuOfTheWireHoldsForKeyedFlowsFromTheNextPacketOn) {
 
 TEST(Link, AnMtuAboveThatOfTheStartIsNotUsed) {
   Keyed<Gateway> gateway(1500);
-  EXPECT_EQ(gateway.worker->follow(true, wire(1400)), 1400);
-  EXPECT_EQ(gateway.worker->follow(true, wire(9000)), 1500);
+  EXPECT_EQ(gateway.main->follow_link(true, wire(1400)), 1400);
+  EXPECT_EQ(gateway.main->follow_link(true, wire(9000)), 1500);
   EXPECT_EQ(path_mtu_of(gateway, kFlow), 1500);
   gateway.host_sends(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1500))));
   EXPECT_EQ(told(gateway.unsecured.sent), 1500 - kOverhead);
@@ -103,7 +103,7 @@ TEST(Link, AnMtuThatHoldsNoPacketSendsNoneAndEveryMtuSendsNothingLonger) {
       Keyed<Gateway> gateway(1600, config);
       // Held since before the change.
       gateway.host_sends(from_host(long_packet("10.1.0.6", "10.2.0.7", 1500)));
-      gateway.worker->follow(true, wire(mtu));
+      gateway.main->follow_link(true, wire(mtu));
       EgressKey other = gateway.key;
       other.spi = 6;
       gateway.install(flow("10.1.0.6", "10.2.0.7"), other);
@@ -129,13 +129,13 @@ TEST(Link, AnotherMtuOfTheHostsHoldsForWhatComesFromTheWire) {
   };
   const Frame longest = long_packet("10.2.0.7", "10.1.0.5", 1500);
   EXPECT_EQ(deliver(longest, 1), 1u);
-  gateway.worker->follow(false, hosts(1400));
+  gateway.main->follow_link(false, hosts(1400));
   EXPECT_EQ(deliver(longest, 2), 2u);
   for (const Frame& frame : gateway.unsecured.sent) EXPECT_LE(frame.size(), 14u + 1400u);
   EXPECT_EQ(deliver(with_df(longest), 3), 0u);
   EXPECT_EQ(gateway.dropped(Drop::kIngressTooBig), 1u);
   // A packet of a host that sends longer ones all the same is no GSO packet: it is judged by the path.
-  gateway.worker->follow(true, wire(1500));
+  gateway.main->follow_link(true, wire(1500));
   gateway.clear();
   gateway.host_sends(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1460))));
   EXPECT_EQ(told(gateway.unsecured.sent), 1500 - kOverhead);
@@ -145,7 +145,7 @@ TEST(Link, AnotherMacAddressIsThatOfAllFramesAndAnnounced) {
   EngineConfig config = gateway_config();
   config.secured_gateway = address("fe80::1");
   Keyed<Gateway> gateway(1600, config);
-  gateway.worker->follow(true, wire(1600, kNewMac));
+  gateway.main->follow_link(true, wire(1600, kNewMac));
   gateway.turn();
   // Our address, and the link-local one that the gateway is solicited from.
   ASSERT_EQ(gateway.secured.sent.size(), 2u);
@@ -167,7 +167,7 @@ TEST(Link, AnotherMacAddressIsThatOfAllFramesAndAnnounced) {
   EXPECT_EQ(packet.destination, address("ff02::1"));
   EXPECT_EQ(advertised[14 + 40 + 4] & 0x40, 0);  // not solicited (RFC 4861, 7.2.6)
 
-  gateway.worker->follow(false, hosts(1500, kNewMac));
+  gateway.main->follow_link(false, hosts(1500, kNewMac));
   gateway.turn();
   EXPECT_EQ(gateway.unsecured.sent.size(), 3u);  // two gateway addresses and the link-local one
   gateway.clear();
@@ -203,26 +203,26 @@ TEST(Link, OfAnotherLcoreIsThatOfTheFirstOnceItTookItOver) {
   Keyed<TwoLcores> gateway;
   const Frame longest = from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1500)));
   gateway.settle_both();
-  gateway.host_sends_other(longest);
+  gateway.host_sends_to_worker(longest);
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
-  EXPECT_TRUE(gateway.worker->settled());
-  gateway.worker->follow(true, wire(1400, kNewMac));
-  EXPECT_FALSE(gateway.worker->settled());
+  EXPECT_TRUE(gateway.main->settled());
+  gateway.main->follow_link(true, wire(1400, kNewMac));
+  EXPECT_FALSE(gateway.main->settled());
   gateway.wire_queue.sent.clear();
-  gateway.host_sends_other(longest);
-  EXPECT_TRUE(gateway.worker->settled());
+  gateway.host_sends_to_worker(longest);
+  EXPECT_TRUE(gateway.main->settled());
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
-  gateway.host_sends_other(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1000))));
+  gateway.host_sends_to_worker(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1000))));
   ASSERT_EQ(gateway.wire_queue.sent.size(), 1u);
   EXPECT_EQ(std::memcmp(&gateway.wire_queue.sent[0][6], kNewMac.data(), 6), 0);
 
   LinkState down = wire(1400, kNewMac);
   down.up = false;
-  gateway.worker->follow(true, down);
+  gateway.main->follow_link(true, down);
   gateway.wire_queue.sent.clear();
-  gateway.host_sends_other(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1000))));
+  gateway.host_sends_to_worker(from_host(with_df(long_packet("10.1.0.5", "10.2.0.7", 1000))));
   EXPECT_TRUE(gateway.wire_queue.sent.empty());
-  EXPECT_EQ(gateway.other_counters[Drop::kEgressPortDown].value(), 1u);
+  EXPECT_EQ(gateway.worker_counters[Drop::kEgressPortDown].value(), 1u);
 }
 
 }  // namespace

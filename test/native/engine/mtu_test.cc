@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What does not fit the path: cut, or told to its sender with the right number; and what is known of paths.
 #include "engine/ip/oversize.h"
-#include "engine/software/pipes/pipes.h"
+#include "engine/software/pipes/egress/path.h"
 #include "sealed_frames.h"
 
 namespace psp {
@@ -53,35 +53,37 @@ EngineConfig over_ipv6() {
   return config;
 }
 
-TEST(Fit, FollowsItsTable) {
+TEST(Oversize, FollowsItsTable) {
   const auto sealed = [](uint32_t length, bool ipv6, bool df, bool reassembled, Mode mode) {
-    return fit_sealed({length, ipv6, df, reassembled, false}, 1400, mode);
+    return oversize_sealed({length, ipv6, df, reassembled, false}, 1400, mode);
   };
   for (const Mode mode : {Mode::kTunnel, Mode::kTransport}) {
     for (const bool ipv6 : {false, true}) {
-      for (const bool df : {false, true}) EXPECT_EQ(sealed(1400, ipv6, df, false, mode).fit, Fit::kWhole);
+      for (const bool df : {false, true})
+        EXPECT_EQ(sealed(1400, ipv6, df, false, mode).action, OversizeAction::kFits);
     }
-    EXPECT_EQ(sealed(1401, false, true, false, mode).fit, Fit::kTooBig);
-    EXPECT_EQ(sealed(1401, false, true, false, mode).mtu, 1400);
-    EXPECT_EQ(sealed(1401, true, false, false, mode).fit, Fit::kTooBig);
-    EXPECT_EQ(sealed(1401, true, false, false, mode).mtu, 1400);
-    EXPECT_EQ(sealed(1401, false, true, true, mode).fit, Fit::kCutSealed);
-    EXPECT_EQ(sealed(1401, true, false, true, mode).fit, Fit::kCutSealed);
+    EXPECT_EQ(sealed(1401, false, true, false, mode).action, OversizeAction::kDrop);
+    EXPECT_EQ(sealed(1401, false, true, false, mode).error_mtu, 1400);
+    EXPECT_EQ(sealed(1401, true, false, false, mode).action, OversizeAction::kDrop);
+    EXPECT_EQ(sealed(1401, true, false, false, mode).error_mtu, 1400);
+    EXPECT_EQ(sealed(1401, false, true, true, mode).action, OversizeAction::kSealThenFragment);
+    EXPECT_EQ(sealed(1401, true, false, true, mode).action, OversizeAction::kSealThenFragment);
     // IPv6 needs 1280.
-    EXPECT_EQ(fit_sealed({1280, true, false, false, false}, 1220, mode).fit, Fit::kCutSealed);
-    EXPECT_EQ(fit_sealed({1281, true, false, false, false}, 1220, mode).fit, Fit::kTooBig);
-    EXPECT_EQ(fit_sealed({1281, true, false, false, false}, 1220, mode).mtu, 1280);
-    EXPECT_EQ(fit_sealed({1401, false, false, false, true}, 1400, mode).fit, Fit::kTooBig);
-    EXPECT_EQ(fit_sealed({1401, false, false, false, true}, 1400, mode).mtu, 0);
+    EXPECT_EQ(oversize_sealed({1280, true, false, false, false}, 1220, mode).action,
+              OversizeAction::kSealThenFragment);
+    EXPECT_EQ(oversize_sealed({1281, true, false, false, false}, 1220, mode).action, OversizeAction::kDrop);
+    EXPECT_EQ(oversize_sealed({1281, true, false, false, false}, 1220, mode).error_mtu, 1280);
+    EXPECT_EQ(oversize_sealed({1401, false, false, false, true}, 1400, mode).action, OversizeAction::kDrop);
+    EXPECT_EQ(oversize_sealed({1401, false, false, false, true}, 1400, mode).error_mtu, 0);
   }
-  EXPECT_EQ(sealed(1401, false, false, false, Mode::kTunnel).fit, Fit::kCut);
-  EXPECT_EQ(sealed(1401, false, false, false, Mode::kTransport).fit, Fit::kCutSealed);
+  EXPECT_EQ(sealed(1401, false, false, false, Mode::kTunnel).action, OversizeAction::kFragment);
+  EXPECT_EQ(sealed(1401, false, false, false, Mode::kTransport).action, OversizeAction::kSealThenFragment);
 
-  EXPECT_EQ(fit_clear({1400, false, false, false, false}, 1400).fit, Fit::kWhole);
-  EXPECT_EQ(fit_clear({1401, false, false, false, false}, 1400).fit, Fit::kCut);
-  EXPECT_EQ(fit_clear({1401, false, true, false, false}, 1400).fit, Fit::kTooBig);
-  EXPECT_EQ(fit_clear({1401, true, false, false, false}, 1400).mtu, 1400);
-  EXPECT_EQ(fit_clear({1401, false, false, false, true}, 1400).mtu, 0);
+  EXPECT_EQ(oversize_clear({1400, false, false, false, false}, 1400).action, OversizeAction::kFits);
+  EXPECT_EQ(oversize_clear({1401, false, false, false, false}, 1400).action, OversizeAction::kFragment);
+  EXPECT_EQ(oversize_clear({1401, false, true, false, false}, 1400).action, OversizeAction::kDrop);
+  EXPECT_EQ(oversize_clear({1401, true, false, false, false}, 1400).error_mtu, 1400);
+  EXPECT_EQ(oversize_clear({1401, false, false, false, true}, 1400).error_mtu, 0);
 }
 
 TEST(Mtu, OfAPacketWithDfOrOfIpv6IsToldToItsSender) {
@@ -357,7 +359,7 @@ TEST(Mtu, PacketsWithoutMemoryForTheirFragmentsAreCounted) {
   Wired gateway(Mode::kTunnel, 576);
   gateway.secured.takes = 0;
   std::vector<rte_mbuf*> taken(2046);
-  ASSERT_EQ(rte_pktmbuf_alloc_bulk(gateway.worker->fragment_pool.get(), taken.data(), 2046), 0);
+  ASSERT_EQ(rte_pktmbuf_alloc_bulk(gateway.main->shared->fragment_pool.get(), taken.data(), 2046), 0);
   gateway.host_sends(from_host(ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 1500), 7, 0)));
   EXPECT_EQ(gateway.dropped(Drop::kEgressNoMemory), 1u);
   gateway.expect_conservation();
@@ -462,7 +464,7 @@ TEST(HostFragments, HeldOnesKeepNoOtherFlowFromDraining) {
   // The whole packet would not fit; the other flow does.
   EXPECT_EQ(gateway.value(Value::kHeld), 1u);
   EXPECT_EQ(gateway.value(Value::kFragmentsWaiting), fragments.size() - 1);
-  EXPECT_EQ(gateway.worker->secured.tx.room(), 1u);
+  EXPECT_EQ(gateway.main->secured.tx.room(), 1u);
   gateway.secured.takes = UINT64_MAX;
   gateway.turn(1);
   gateway.turn(1);
@@ -528,19 +530,19 @@ TEST(PathMtu, IsTheLeastOfPortConfigurationAndWhatWasLearned) {
   };
   const Address us = address("192.0.2.1"), peer = address("192.0.2.2");
   EXPECT_TRUE(fits(1400));
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, peer, 6, 1300));                         // another SPI
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, address("192.0.2.3"), 5, 1300));         // another peer
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, kFlow.source, kFlow.destination, 5, 1300));  // another mode
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, peer, 5, 1450));                         // never raises
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, peer, 6, 1300));                         // another SPI
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, address("192.0.2.3"), 5, 1300));         // another peer
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, kFlow.source, kFlow.destination, 5, 1300));  // another mode
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, peer, 5, 1450));                         // never raises
   EXPECT_TRUE(fits(1400));
   // Two flows have the SPI here; either may be meant.
   EXPECT_TRUE(gateway.obey(RemoveCommand{{kFlow6}}).flows.size() == 1);
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, us, peer, 5, 1300));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, us, peer, 5, 1300));
   EXPECT_TRUE(fits(1300));
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, peer, 5, 1301));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, peer, 5, 1301));
   EXPECT_TRUE(fits(1300));
   // What the wire needs at least.
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, us, peer, 5, 0));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, us, peer, 5, 0));
   EXPECT_TRUE(fits(576));
   // It lasts ten minutes, a new key of the same path included.
   gateway.key.spi = 6;
@@ -552,22 +554,22 @@ TEST(PathMtu, IsTheLeastOfPortConfigurationAndWhatWasLearned) {
   gateway.turn(3'000);
   EXPECT_TRUE(fits(1400));
   // Another path has to be learned anew.
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, us, peer, 6, 1000));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, us, peer, 6, 1000));
   gateway.key.outer_destination = address("192.0.2.9");
   gateway.install(kFlow, gateway.key);
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, peer, 6, 900));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, peer, 6, 900));
   gateway.turn();
   EXPECT_TRUE(fits(1400));
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, us, address("192.0.2.9"), 6, 900));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, us, address("192.0.2.9"), 6, 900));
   // A flow that is gone.
   gateway.obey(RemoveCommand{{kFlow}});
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, us, address("192.0.2.9"), 6, 800));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, us, address("192.0.2.9"), 6, 800));
 }
 
 // A peer may give one SPI to all its flows; that must cost no more than one place.
 TEST(PathMtu, OfFlowsThatShareAnSpiIsLearnedByTheFirst) {
   Gateway gateway(gateway_config(), 1500, 1500);
-  const FlowTable& flows = gateway.worker->flows;
+  const FlowTable& flows = gateway.main->flow_table;
   const auto found = [&] { return flows.find_tunnel(address("192.0.2.2"), 5); };
   const auto number = [&](int host) {
     return flows.find(flow("10.1.0.5", "10.2.0." + std::to_string(host)));
@@ -590,7 +592,7 @@ TEST(PathMtu, OfFlowsThatShareAnSpiIsLearnedByTheFirst) {
 TEST(PathMtu, IsNotLearnedByAnSpiThatAFlowHadBefore) {
   Gateway gateway(gateway_config(), 1500, 1500);
   const auto learns = [&] {
-    return learn_path_mtu(*gateway.worker, address("192.0.2.1"), address("192.0.2.2"), 5, 1300);
+    return learn_path_mtu(*gateway.main, address("192.0.2.1"), address("192.0.2.2"), 5, 1300);
   };
   gateway.install(kFlow, egress_key(5));
   gateway.install(kFlow, egress_key(6));
@@ -606,13 +608,13 @@ TEST(PathMtu, IsNotLearnedByAnSpiThatAFlowHadBefore) {
 
 TEST(PathMtu, OfTransportFlowsIsLearnedByTheirOwnAddresses) {
   Wired gateway(Mode::kTransport, 1500);
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, kFlow.source, kFlow.destination, 6, 1300));
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, kFlow.destination, kFlow.source, 5, 1300));
-  EXPECT_FALSE(learn_path_mtu(*gateway.worker, address("192.0.2.1"), address("192.0.2.2"), 5, 1300));
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, kFlow.source, kFlow.destination, 5, 100));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, kFlow.source, kFlow.destination, 6, 1300));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, kFlow.destination, kFlow.source, 5, 1300));
+  EXPECT_FALSE(learn_path_mtu(*gateway.main, address("192.0.2.1"), address("192.0.2.2"), 5, 1300));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, kFlow.source, kFlow.destination, 5, 100));
   gateway.sends(with_df(long_packet("10.1.0.5", "10.2.0.7", 1000)));
   EXPECT_EQ(gateway.told(), 576 - kTransport);
-  EXPECT_TRUE(learn_path_mtu(*gateway.worker, kFlow6.source, kFlow6.destination, 5, 100));
+  EXPECT_TRUE(learn_path_mtu(*gateway.main, kFlow6.source, kFlow6.destination, 5, 100));
   gateway.sends(long_packet("fd00:1::5", "fd00:2::7", 1400));
   EXPECT_EQ(gateway.told(), 1280u);
   EXPECT_EQ(gateway.sends(long_packet("fd00:1::5", "fd00:2::7", 1240)).size(), 1u);
@@ -631,7 +633,7 @@ TEST(PathMtu, OfAPeerIsNotBelowWhatItsFamilyNeeds) {
 
 TEST(PathMtu, StandsInTheListOfFlows) {
   Wired gateway(Mode::kTransport, 1500);
-  learn_path_mtu(*gateway.worker, kFlow.source, kFlow.destination, 5, 1300);
+  learn_path_mtu(*gateway.main, kFlow.source, kFlow.destination, 5, 1300);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.9", "wanted"));
   FlowsCommand command;
   command.rows.resize(8);

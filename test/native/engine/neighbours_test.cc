@@ -295,7 +295,7 @@ TEST_P(NeighbourReachability, OneThatIsNotUsedIsNotProbed) {
   used.gateway.unsecured.sent.clear();
   for (int i = 0; i < 600; ++i) used.gateway.turn(100);
   EXPECT_TRUE(used.gateway.unsecured.sent.empty());
-  EXPECT_FALSE(used.gateway.worker->hosts.any_due());
+  EXPECT_FALSE(used.gateway.main->hosts.any_due());
   // It serves at once, and is probed a second later.
   used.gateway.wire_sends(used.frame);
   ASSERT_EQ(used.gateway.unsecured.sent.size(), 1u);
@@ -305,7 +305,7 @@ TEST_P(NeighbourReachability, OneThatIsNotUsedIsNotProbed) {
   ASSERT_EQ(used.gateway.unsecured.sent.size(), 1u);
   EXPECT_TRUE(is_question(used.gateway.unsecured.sent[0]));
   used.answers(kHostMac);
-  EXPECT_FALSE(used.gateway.worker->hosts.any_due());
+  EXPECT_FALSE(used.gateway.main->hosts.any_due());
 }
 
 TEST_P(NeighbourReachability, WhatIsNoAnswerToUsConfirmsNothing) {
@@ -549,9 +549,9 @@ TEST(Neighbours, TooManyKnownOnesForgetTheLongestUnused) {
   }
   gateway.settle();
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kKnownAtMost);
-  EXPECT_EQ(gateway.worker->hosts.reach(address("10.8.0.0"), gateway.now), Neighbours::Reach::kAsked);
+  EXPECT_EQ(gateway.main->hosts.reach(address("10.8.0.0"), gateway.now), Neighbours::Reach::kAsked);
   const std::string last = "10.8.64.99";
-  EXPECT_EQ(gateway.worker->hosts.reach(address(last), gateway.now), Neighbours::Reach::kKnown);
+  EXPECT_EQ(gateway.main->hosts.reach(address(last), gateway.now), Neighbours::Reach::kKnown);
 }
 
 // The n-th of many hosts of which none exists.
@@ -569,7 +569,7 @@ TEST(Neighbours, UnknownOnesDisplaceTheOldestOfTheirOwnAndNoKnownOne) {
   gateway.admit(kInbound, 17);
   gateway.wire_sends(sealed(key_of(17, 0), udp_packet("10.2.0.7", "10.1.0.5", "x")));
   EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
-  Neighbours& hosts = gateway.worker->hosts;
+  Neighbours& hosts = gateway.main->hosts;
   for (uint32_t n = 0; n < Neighbours::kCapacity - 2; ++n) hosts.reach(nobody(n), gateway.now + 1);
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
   EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
@@ -595,7 +595,7 @@ TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
   config.vips = {prefix("10.0.0.0/8")};
   Gateway gateway(config);
   gateway.know_host("10.1.0.6");
-  Neighbours& hosts = gateway.worker->hosts;
+  Neighbours& hosts = gateway.main->hosts;
   // One that does not answer its probes is as unknown as one never heard.
   const uint64_t later = gateway.now + Neighbours::kReachableMs;
   EXPECT_EQ(hosts.reach(address("10.1.0.6"), later), Neighbours::Reach::kKnown);
@@ -634,10 +634,10 @@ TEST(Neighbours, AnAdvertisementReplacesAKnownMacOnlyWithTheOverrideFlag) {
   goes_to();
   gateway.turn(Neighbours::kDelayMs);
   gateway.host_sends(advertise(kHostMac, kSolicited));
-  EXPECT_TRUE(gateway.worker->hosts.any_due());
+  EXPECT_TRUE(gateway.main->hosts.any_due());
   EXPECT_EQ(goes_to(), kOther);
   gateway.host_sends(advertise(kOther, kSolicited));
-  EXPECT_FALSE(gateway.worker->hosts.any_due());
+  EXPECT_FALSE(gateway.main->hosts.any_due());
   gateway.expect_conservation();
 }
 

@@ -514,7 +514,7 @@ TEST(OuterFragments, EndInTimeWithoutAnyPacket) {
   gateway.wire_sends(in_fragments(
       on_wire(mode_key(17, 0, Mode::kTunnel), udp_packet("10.2.0.7", "10.1.0.5", std::string(900, 'f'))),
       512)[0]);
-  EXPECT_LE(gateway.worker->patience_ms(), 100u);
+  EXPECT_LE(gateway.main->idle_timeout_ms(), 100u);
   gateway.turn(Reassembly::kTimeoutMs);
   EXPECT_EQ(gateway.dropped(Drop::kIngressFragmentTimeout), 1u);
   gateway.expect_conservation();

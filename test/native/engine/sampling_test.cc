@@ -144,9 +144,9 @@ TEST(EgressSampling, IsOffUntilACommandTurnsItOnAndDrawsNothingWhileOff) {
 
 TEST(EgressSampling, TakesARateBeyondItsBoundForTheBound) {
   Keyed gateway(sampling_config(200));
-  EXPECT_EQ(gateway.worker->draw.log2(0), kRateAtMost);
+  EXPECT_EQ(gateway.main->sampling.log2(0), kRateAtMost);
   set_rate(gateway, 255);
-  EXPECT_EQ(gateway.worker->draw.log2(0), kRateAtMost);
+  EXPECT_EQ(gateway.main->sampling.log2(0), kRateAtMost);
 }
 
 class Draws : public testing::TestWithParam<uint8_t> {};
@@ -193,19 +193,19 @@ TEST_P(Draws, OneOf2PowNByChanceAndInNoPeriod) {
 INSTANTIATE_TEST_SUITE_P(Rates, Draws, testing::Values(1, 4, 10),
                          [](const auto& info) { return "log2_" + std::to_string(info.param); });
 
-Draw draw(uint64_t seed, uint8_t log2) {
-  return Draw(seed, {log2}, std::vector<PeerConfig>(1));
+SamplingDecision draw(uint64_t seed, uint8_t log2) {
+  return SamplingDecision(seed, {log2}, std::vector<PeerConfig>(1));
 }
 
 TEST(Draws, DifferBySeed) {
-  Draw one = draw(1, 1), two = draw(2, 1);
+  SamplingDecision one = draw(1, 1), two = draw(2, 1);
   int alike = 0;
   for (int i = 0; i < 1000; ++i) alike += one.next(0) == two.next(0);
   EXPECT_NEAR(alike, 500, 100);
 }
 
 TEST(Draws, TakeEveryPacketAtRate0AndOneOf65536AtTheHighest) {
-  Draw all = draw(9, 0), few = draw(9, 16);
+  SamplingDecision all = draw(9, 0), few = draw(9, 16);
   int drawn = 0;
   for (int i = 0; i < 1'000'000; ++i) {
     ASSERT_TRUE(all.next(0));
@@ -219,7 +219,7 @@ TEST(Draws, AreOffWhileTheyAreOffForAllPeers) {
   std::vector<PeerConfig> peers(3);
   peers[1].sampling_log2 = 4;
   peers[2].sampling_log2 = std::optional<uint8_t>{};
-  Draw mine(1, {std::nullopt}, peers);
+  SamplingDecision mine(1, {std::nullopt}, peers);
   EXPECT_TRUE(mine.on());
   EXPECT_FALSE(mine.on(0));
   EXPECT_TRUE(mine.on(1));

@@ -205,7 +205,9 @@ TEST(KeyCache, AScanWantsNoneOfTheMany) {
 TEST(FlowTable, WipesTheKeyOfAFlowThatIsRemoved) {
   Counters counters;
   counters.peers = std::vector<PeerCounters>(1);
-  FlowTable table(16, 16, 1, counters);
+  IvCounter ivs;
+  FlowRecords records(16, ivs);
+  FlowTable table(records, ivs, 16, 1, counters);
   const FlowKey flow{{1}, {2}};
   EgressKey key;
   key.version = 1;
@@ -222,7 +224,9 @@ TEST(FlowTable, WipesTheKeyOfAFlowThatIsRemoved) {
 TEST(FlowTable, LeavesNothingOfALongKeyThatAShorterOneReplaces) {
   Counters counters;
   counters.peers = std::vector<PeerCounters>(1);
-  FlowTable table(16, 16, 1, counters);
+  IvCounter ivs;
+  FlowRecords records(16, ivs);
+  FlowTable table(records, ivs, 16, 1, counters);
   const FlowKey flow{{1}, {2}};
   EgressKey key;
   key.version = 1;

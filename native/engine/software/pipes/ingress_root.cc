@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entry of both directions. Frames for others, of another VLAN and what is no IP end here; a tag of VLAN
-// 0, which only gives a priority (IEEE 802.1Q), is taken off; ARP and neighbour discovery are heard and
-// consumed; of IP packets the header is read and link padding is cut off.
+// Frames for other hosts, of another VLAN and of other protocols than IP and ARP are dropped here. A tag of
+// VLAN 0, which only gives a priority (IEEE 802.1Q), is removed; of IP packets the header is read and link
+// padding is cut off.
 #include "engine/neighbours/neighbour_frames.h"
-#include "engine/software/pipes/pipes.h"
-#include "engine/software/worker.h"
+#include "engine/software/pipes/edge.h"
+#include "engine/software/pipes/entry.h"
 #include "psp/octets.h"
 #include "psp/protocols.h"
 
@@ -12,23 +12,20 @@ namespace psp {
 
 namespace {
 
-enum class Edge : uint8_t {
-  kNext,  // egress_root or ingress_decrypt
-  kConsumed,
-  kMainLcore,
-  kMalformed,
-  kTruncated,
-  kTooBig,
-  kVlan,
-  kOtherHost,
-  kNotIp,
+// Of packets from hosts (egress) or from the wire (ingress).
+template <Direction from>
+struct EdgesOf {
+  enum class Edge : uint8_t {
+    kNext = kNextEdge,  // egress_root or ingress_decrypt
+    kNeighbours,        // to receive_neighbours
+    kMalformed = drops(from, Drop::kEgressMalformed, Drop::kIngressMalformed),
+    kTruncated = drops(from, Drop::kEgressTruncated, Drop::kIngressTruncated),
+    kTooBig = drops(from, Drop::kEgressTooBig, Drop::kIngressTooBig),
+    kVlan = drops(from, Drop::kEgressVlan, Drop::kIngressVlan),
+    kOtherHost = drops(from, Drop::kEgressOtherHost, Drop::kIngressOtherHost),
+    kNotIp = drops(from, Drop::kEgressNotIp, Drop::kIngressNotPsp),
+  };
 };
-
-// The drop reasons of the edges from kMalformed on.
-constexpr Drop kEgressDrops[] = {Drop::kEgressMalformed, Drop::kEgressTruncated, Drop::kEgressTooBig,
-                                 Drop::kEgressVlan,      Drop::kEgressOtherHost, Drop::kEgressNotIp};
-constexpr Drop kIngressDrops[] = {Drop::kIngressMalformed, Drop::kIngressTruncated, Drop::kIngressTooBig,
-                                  Drop::kIngressVlan,      Drop::kIngressOtherHost, Drop::kIngressNotPsp};
 
 constexpr int kTagsAtMost = 2;        // 802.1ad around 802.1Q
 constexpr uint16_t kVlanId = 0x0fff;  // of a tag's control information
@@ -41,8 +38,8 @@ bool is_tag(uint16_t type) {
   return type == kEtherTypeVlan || type == kEtherTypeServiceVlan;
 }
 
-// Takes tags of VLAN 0 off. False when the frame belongs to another VLAN, or carries more tags.
-bool take_tags_off(rte_mbuf* mbuf) {
+// Removes tags of VLAN 0. False when the frame belongs to another VLAN, or carries more tags.
+bool remove_tags(rte_mbuf* mbuf) {
   if (mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED && (mbuf->vlan_tci & kVlanId) != 0) return false;
   if (mbuf->ol_flags & RTE_MBUF_F_RX_QINQ_STRIPPED && (mbuf->vlan_tci_outer & kVlanId) != 0) return false;
   auto* frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
@@ -62,14 +59,15 @@ uint32_t claimed_length(const uint8_t* ip, uint32_t length) {
   return ip[0] >> 4 == 4 ? load_u16(ip + 2) : 40u + load_u16(ip + 4);
 }
 
-Edge read_layer3(const Worker::Side& side, uint16_t type, Packet& packet) {
+template <typename Edge>
+Edge read_layer3(const Side& side, uint16_t type, Packet& packet) {
   const uint8_t version = packet.layer3_length() > 0 ? packet.layer3()[0] >> 4 : 0;
   if (version != 0 && version != (type == kEtherTypeIpv4 ? 4 : 6)) return Edge::kMalformed;
   switch (read_ip(packet.layer3(), packet.layer3_length(), &packet.ip)) {
     case IpFault::kNone:
       break;
     case IpFault::kTruncated:
-      // A super-frame that the port cut looks like this.
+      // A GSO packet that the port cut off looks like this.
       return claimed_length(packet.layer3(), packet.layer3_length()) > side.info.mtu ? Edge::kTooBig
                                                                                      : Edge::kTruncated;
     case IpFault::kMalformed:
@@ -82,9 +80,9 @@ Edge read_layer3(const Worker::Side& side, uint16_t type, Packet& packet) {
   return Edge::kNext;
 }
 
-// What nearly every frame is: in one piece, to our own address, without tags and padding, and IPv4 without
-// options. False where anything else must be asked; then nothing was done.
-bool read_plain(const Worker::Side& side, Packet& packet) {
+// Reads the kind of frame that nearly all are: in one segment, to our own address, without tags and padding,
+// and IPv4 without options. False for all others, of which nothing was changed.
+bool read_plain(const Side& side, Packet& packet) {
   constexpr uint64_t kUnusual = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_QINQ_STRIPPED;
   const rte_mbuf& mbuf = *packet.mbuf;
   if (mbuf.nb_segs != 1 || (mbuf.ol_flags & kUnusual) != 0) return false;
@@ -97,64 +95,48 @@ bool read_plain(const Worker::Side& side, Packet& packet) {
          packet.ip.length == length;
 }
 
-Edge hear(Worker& worker, Neighbours& neighbours, std::optional<NeighbourMessage> message,
-          const Packet& packet) {
-  if (worker.other) return Edge::kMainLcore;
-  if (!message) return Edge::kMalformed;
-  // A solicitation may leave its sender's MAC address to the frame.
-  if (message->request && message->mac == MacAddress{}) {
-    std::memcpy(message->mac.data(), packet.frame() + 6, 6);
-  }
-  message->unicast = (packet.frame()[0] & 1) == 0;
-  neighbours.hear(*message, worker.now_ms);
-  return Edge::kConsumed;
-}
-
-Edge choose(Worker& worker, const Worker::Side& side, Neighbours& neighbours, Packet& packet) {
+template <typename Edge>
+Edge choose(const Side& side, Packet& packet) {
   if (packet.mbuf->nb_segs != 1 && rte_pktmbuf_linearize(packet.mbuf) != 0) return Edge::kTooBig;
-  if (packet.mbuf->ol_flags & RTE_MBUF_F_RX_LRO) return Edge::kTooBig;  // a super-frame that cannot be cut
+  if (packet.mbuf->ol_flags & RTE_MBUF_F_RX_LRO)
+    return Edge::kTooBig;  // a GSO packet that cannot be segmented
   if (packet.mbuf->data_len < kEthernetLength) return Edge::kTruncated;
   if (!is_for(packet.frame(), side.ethernet)) return Edge::kOtherHost;
-  if (!take_tags_off(packet.mbuf)) return Edge::kVlan;
+  if (!remove_tags(packet.mbuf)) return Edge::kVlan;
   const uint16_t type = load_u16(packet.frame() + 12);
-  if (type == kEtherTypeArp) {
-    return hear(worker, neighbours, read_arp(packet.layer3(), packet.layer3_length()), packet);
-  }
+  if (type == kEtherTypeArp) return Edge::kNeighbours;
   if (type != kEtherTypeIpv4 && type != kEtherTypeIpv6) return Edge::kNotIp;
-  const Edge read = read_layer3(side, type, packet);
+  const Edge read = read_layer3<Edge>(side, type, packet);
   if (read != Edge::kNext || packet.ip.protocol != kProtocolIcmpv6) return read;
-  if (!is_neighbour_discovery(packet.ip, packet.layer3())) return read;
-  return hear(worker, neighbours, read_neighbour_discovery(packet.ip, packet.layer3()), packet);
+  return is_neighbour_discovery(packet.ip, packet.layer3()) ? Edge::kNeighbours : Edge::kNext;
+}
+
+template <Direction from>
+void ingress_root_of(Lcore& lcore, const Side& side, Burst& burst) {
+  using Edge = typename EdgesOf<from>::Edge;
+  burst.has_fragments = false;
+  Packet* kept = burst.begin();
+  for (Packet& packet : burst) {
+    const Edge edge = read_plain(side, packet) ? Edge::kNext : choose<Edge>(side, packet);
+    switch (edge) {
+      [[likely]] case Edge::kNext : burst.has_fragments |= packet.ip.fragment;
+      kept = Burst::keep(kept, packet);
+      break;
+      case Edge::kNeighbours:
+        lcore.slow_path.add(packet);
+        break;
+      default:
+        lcore.drop(Pipe::kIngressRoot, packet, reason_of(edge));
+    }
+  }
+  lcore.counters.hit(Pipe::kIngressRoot, burst.end_at(kept));
 }
 
 }  // namespace
 
-void ingress_root(Worker& worker, Direction direction, Burst& burst) {
-  const bool egress = direction == Direction::kEgress;
-  const Worker::Side& side = egress ? worker.unsecured : worker.secured;
-  Neighbours& neighbours = egress ? worker.hosts : worker.next_hops;
-  Packet* kept = burst.begin();
-  for (Packet& packet : burst) {
-    const Edge edge = read_plain(side, packet) ? Edge::kNext : choose(worker, side, neighbours, packet);
-    switch (edge) {
-      [[likely]] case Edge::kNext : kept = Burst::keep(kept, packet);
-      break;
-      case Edge::kConsumed:
-        worker.counters.hit(Pipe::kIngressRoot);
-        worker.counters[Value::kConsumed].add();
-        rte_pktmbuf_free(packet.mbuf);
-        break;
-      case Edge::kMainLcore:
-        worker.hand_off(direction, 0, packet);
-        break;
-      default: {
-        const auto reason = static_cast<size_t>(edge) - static_cast<size_t>(Edge::kMalformed);
-        worker.counters.miss(Pipe::kIngressRoot);
-        worker.drop(packet, egress ? kEgressDrops[reason] : kIngressDrops[reason]);
-      }
-    }
-  }
-  worker.counters.hit(Pipe::kIngressRoot, burst.end_at(kept));
+void ingress_root(Lcore& lcore, const Side& from, Burst& burst) {
+  if (&from == &lcore.unsecured) return ingress_root_of<Direction::kEgress>(lcore, from, burst);
+  ingress_root_of<Direction::kIngress>(lcore, from, burst);
 }
 
 }  // namespace psp

@@ -15,46 +15,23 @@ namespace {
 constexpr uint32_t kTickBound = 64;
 }
 
-FlowTable::FlowTable(uint32_t max_flows, uint32_t wants_per_peer, size_t peers, Counters& counters,
-                     uint32_t worker_lcores)
+FlowTable::FlowTable(FlowRecords& records, IvCounter& ivs, uint32_t wants_per_peer, size_t peers,
+                     Counters& counters, uint32_t worker_lcores)
     : wants_per_peer_(wants_per_peer),
       counters_(counters),
-      flows_(max_flows),
-      index_(max_flows),
-      tunnel_index_(max_flows),
-      quota_(max_flows, peers),
-      key_memory_((size_t{max_flows} + 1) * kKeyBytes),
-      keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
+      flows_(records),
+      ivs_(ivs),
+      index_(records.slab().capacity()),
+      tunnel_index_(records.slab().capacity()),
+      quota_(records.slab().capacity(), peers),
       wants_(peers),
-      drained_at_(size_t{max_flows} + 1),
-      ivs_(iv_counter_) {
-  if (worker_lcores == 0) return;
-  published_ = std::make_unique<ZeroedArray<Seqlock<SendingFlow>>>(size_t{max_flows} + 1);
-  tallies_ = std::make_unique<Tallies>(worker_lcores, max_flows);
-}
-
-FlowTable::FlowTable(uint32_t places, FlowTable& of, Counters& counters)
-    : wants_per_peer_(0),
-      counters_(counters),
-      seed_(of.seed_),
-      flows_(places),
-      index_(1),
-      tunnel_index_(1),
-      quota_(0, 0),
-      key_memory_((size_t{places} + 1) * kKeyBytes),
-      keys_(static_cast<uint8_t*>(allocate_secret(key_memory_))),
-      drained_at_(1),
-      ivs_(of.iv_counter_) {}
-
-FlowTable::~FlowTable() {
-  free_secret(keys_, key_memory_);
-}
+      drained_at_(size_t{records.slab().capacity()} + 1),
+      published_(worker_lcores, records.slab().capacity()) {}
 
 bool FlowTable::grow() {
-  const uint32_t used = flows_.touched();
+  const uint32_t used = touched();
   if (used == 0) return false;
-  if (flows_.grow(used) || index_.grow() || tunnel_index_.grow()) return true;
-  return published_ && (published_->grow(used) || tallies_->grow(used));
+  return flows_.slab().grow(used) || index_.grow() || tunnel_index_.grow() || published_.grow(used);
 }
 
 uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
@@ -76,7 +53,7 @@ uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, uint64_t until
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kUnreported;
   flows_[number].until_ms = until_ms;
-  unreported_.push_back(flows_, number);
+  unreported_.push_back(flows_.slab(), number);
   counters_[Value::kWanted].add();
   return number;
 }
@@ -90,7 +67,7 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   const size_t length = key_length(egress_key.version);
   const bool same = flow.state == EgressFlow::State::kKeyed && flow.spi == egress_key.spi &&
                     flow.version == egress_key.version &&
-                    std::memcmp(key_bytes(number), egress_key.key.data(), length) == 0;
+                    std::memcmp(flows_.key_bytes(number), egress_key.key.data(), length) == 0;
   if (flow.state != EgressFlow::State::kKeyed) {
     leave_state(number);
     flow.state = EgressFlow::State::kKeyed;
@@ -109,8 +86,8 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   index_tunnel(number);
   if (!same) {
     first_iv_ = std::max(first_iv_, egress_key.first_iv);
-    iv_counter_.raise(first_iv_);
-    ivs_.leave_below(first_iv_);
+    ivs_.raise(first_iv_);
+    flows_.begin_ivs_at(first_iv_);
     take_tally(number);
     flow.key_tag = ++last_key_tag_;
     set_key(number, egress_key.key.data(), length);
@@ -121,10 +98,10 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   return number;
 }
 
-void FlowTable::told(uint32_t number) {
-  unreported_.remove(flows_, number);
+void FlowTable::reported(uint32_t number) {
+  unreported_.remove(flows_.slab(), number);
   flows_[number].state = EgressFlow::State::kWanted;
-  wanted_.push_back(flows_, number);
+  wanted_.push_back(flows_.slab(), number);
 }
 
 uint32_t FlowTable::overdue(uint64_t now_ms) const {
@@ -140,7 +117,7 @@ void FlowTable::refuse(uint32_t number, uint64_t until_ms) {
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kRefused;
   flows_[number].until_ms = until_ms;
-  refused_.push_back(flows_, number);
+  refused_.push_back(flows_.slab(), number);
 }
 
 void FlowTable::want_again(uint32_t number, uint64_t until_ms) {
@@ -149,7 +126,7 @@ void FlowTable::want_again(uint32_t number, uint64_t until_ms) {
   ++wants_[peer];
   flows_[number].state = EgressFlow::State::kUnreported;
   flows_[number].until_ms = until_ms;
-  unreported_.push_back(flows_, number);
+  unreported_.push_back(flows_.slab(), number);
   counters_[Value::kWanted].add();
 }
 
@@ -158,9 +135,9 @@ void FlowTable::set_draining(uint32_t number, bool draining) {
   flows_[number].draining = draining;
   flows_[number].drained = false;
   if (draining) {
-    draining_.push_back(flows_, number);
+    draining_.push_back(flows_.slab(), number);
   } else {
-    draining_.remove(flows_, number);
+    draining_.remove(flows_.slab(), number);
   }
   publish(number);
 }
@@ -178,51 +155,14 @@ void FlowTable::set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s) {
 
 Tally FlowTable::counted(uint32_t number) const {
   const EgressFlow& flow = flows_[number];
-  Tally sum;
-  if (tallies_) sum = tallies_->sum(number, flow.key_tag);
+  Tally sum = published_.tallies().sum(number, flow.key_tag);
   sum.packets += flow.packets;
   sum.bytes += flow.bytes;
   return sum;
 }
 
-uint32_t FlowTable::look_up(const FlowKey& key, uint32_t hash, SendingFlow* copy, uint64_t* sequence) const {
-  const auto matches = [&](uint32_t n) { return published(n).copy(copy, sequence) && copy->key == key; };
-  bool sure;
-  return index_.look_up(hash, matches, &sure);
-}
-
-bool FlowTable::copy_key(uint32_t number, uint64_t sequence, uint8_t key[kKeyBytes]) const {
-  load_shared(key, key_bytes(number), kKeyBytes);
-  return published(number).is_current(sequence);
-}
-
-void FlowTable::put(uint32_t place, const SendingFlow& copy, const uint8_t key[kKeyBytes]) {
-  EgressFlow& flow = flows_[place];
-  const uint8_t key_misses = flow.key == copy.key ? flow.key_misses : 0;
-  flow = {};
-  flow.key = copy.key;
-  flow.key_misses = key_misses;
-  flow.outer_destination = copy.outer_destination;
-  flow.cookie = copy.cookie;
-  flow.key_tag = copy.key_tag;
-  flow.spi = copy.spi;
-  flow.path_mtu_until_s = copy.path_mtu_until_s;
-  flow.path_mtu = copy.path_mtu;
-  flow.peer = copy.peer;
-  flow.version = copy.version;
-  flow.mode = copy.mode;
-  flow.state = EgressFlow::State::kKeyed;
-  ivs_.leave_below(copy.first_iv);
-  std::memcpy(mutable_key(place), key, kKeyBytes);
-}
-
-void FlowTable::clear(uint32_t place) {
-  flows_[place] = {};
-  wipe(mutable_key(place), kKeyBytes);
-}
-
 void FlowTable::publish(uint32_t number) {
-  if (!published_) return;
+  if (!published_.is_shared()) return;
   const EgressFlow& flow = flows_[number];
   if (flow.state != EgressFlow::State::kKeyed || flow.draining) return withdraw(number);
   SendingFlow sending{};
@@ -237,23 +177,22 @@ void FlowTable::publish(uint32_t number) {
   sending.peer = flow.peer;
   sending.version = flow.version;
   sending.mode = flow.mode;
-  (*published_)[number].publish(sending);
+  published_.publish(number, sending);
 }
 
 void FlowTable::withdraw(uint32_t number) {
-  if (!published_ || !(*published_)[number].withdraw()) return;
-  endings_.store(endings_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  published_.withdraw(number);
 }
 
-// Zeros behind its end; none: zeros.
+// The rest of the octets is zero; without a key all of them are.
 void FlowTable::set_key(uint32_t number, const uint8_t* key, size_t length) {
-  uint8_t octets[kKeyBytes] = {};
+  uint8_t octets[FlowRecords::kKeyBytes] = {};
   std::copy_n(key, length, octets);
-  store_shared(mutable_key(number), octets, sizeof octets);
+  store_shared(flows_.key_bytes(number), octets, sizeof octets);
   wipe(octets, sizeof octets);
 }
 
-// Counts under a tag that ends stay with the flow.
+// Keeps what worker lcores counted under a tag that ends.
 void FlowTable::take_tally(uint32_t number) {
   EgressFlow& flow = flows_[number];
   const Tally sum = counted(number);
@@ -267,7 +206,7 @@ void FlowTable::remove(uint32_t number) {
   set_key(number, nullptr, 0);
   index_.erase(hash(flow.key), number);
   quota_.give_back(flow.peer);
-  flows_.give_back(number);
+  flows_.slab().give_back(number);
 }
 
 bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
@@ -279,8 +218,8 @@ bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
       remove(number);
       budget.spend(Budget::kFlowChange);
     } else {
-      refused_.remove(flows_, number);
-      refused_.push_back(flows_, number);
+      refused_.remove(flows_.slab(), number);
+      refused_.push_back(flows_.slab(), number);
       budget.spend(1);
     }
   }
@@ -290,7 +229,7 @@ bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
 uint32_t FlowTable::add(const FlowKey& key, uint16_t peer) {
   if (quota_.available(peer) == 0) return 0;
   quota_.take(peer);
-  const uint32_t number = flows_.take();
+  const uint32_t number = flows_.slab().take();
   flows_[number].key = key;
   flows_[number].peer = peer;
   index_.insert(hash(key), number);
@@ -304,17 +243,17 @@ void FlowTable::leave_state(uint32_t number) {
       break;
     case EgressFlow::State::kUnreported:
     case EgressFlow::State::kWanted:
-      (flow.state == EgressFlow::State::kUnreported ? unreported_ : wanted_).remove(flows_, number);
+      (flow.state == EgressFlow::State::kUnreported ? unreported_ : wanted_).remove(flows_.slab(), number);
       counters_[Value::kWanted].subtract();
       --wants_[flow.peer];
       break;
     case EgressFlow::State::kRefused:
-      refused_.remove(flows_, number);
+      refused_.remove(flows_.slab(), number);
       --wants_[flow.peer];
       break;
     case EgressFlow::State::kKeyed:
       withdraw(number);
-      if (flow.draining) draining_.remove(flows_, number);
+      if (flow.draining) draining_.remove(flows_.slab(), number);
       flow.draining = flow.drained = false;
       leave_tunnel_index(number);
       counters_[Value::kKeyed].subtract();
