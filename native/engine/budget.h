@@ -28,7 +28,7 @@ class Budget {
   static Budget unlimited() { return Budget(UINT32_MAX); }
 
   bool spent() const { return left_ == 0; }
-  // To be called once a piece of work is done. The last piece may cost more than is left.
+  // Called when a piece of work is done. The last piece may cost more than is left.
   void spend(uint64_t units) {
     left_ -= static_cast<uint32_t>(std::min<uint64_t>(units, left_));
     used_ += units;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns the counters into the rows that leave the engine.
+// Converts the counters into the rows that the engine reports.
 #include "engine/counters.h"
 
 #include <algorithm>
@@ -61,7 +61,7 @@ void EngineCounts::add(const EngineCounts& other) {
     bypass[i].egress_packets += other.bypass[i].egress_packets;
     bypass[i].ingress_packets += other.bypass[i].ingress_packets;
   }
-  // The process's own numbers stand behind those of the lcore.
+  // The numbers of the process follow those of the lcores.
   for (size_t i = 0; i < kValueNames.size(); ++i) values[i].value += other.values[i].value;
   lcores.insert(lcores.end(), other.lcores.begin(), other.lcores.end());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the engine counts. One thread writes, any thread reads: plain relaxed loads and stores, no lock and no
-// locked instruction. A reader sees each number whole, though not all of one instant.
+// The engine's counters. One thread writes, any thread reads: plain relaxed loads and stores, without locks
+// or locked instructions. A reader sees each number whole, but not all of them at one instant.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@
 
 namespace psp {
 
-// Of its one writing thread: the polling one; of commandsRefused the control side.
+// Has one writing thread: the polling one, except for commandsRefused, which the control side writes.
 class Counter {
  public:
   void add(uint64_t n = 1) { set(value() + n); }
@@ -57,7 +57,7 @@ struct PeerCounters {
   }
 };
 
-// Packets of one peer after the other, counted once for those in a row.
+// Counts packets of peers, once for adjacent packets of one peer.
 class PeerTally {
  public:
   using Count = void (PeerCounters::*)(uint64_t packets, uint64_t bytes, uint64_t now_ms);
@@ -69,7 +69,7 @@ class PeerTally {
     packets_ += packets;
     bytes_ += bytes;
   }
-  // Counts what was added; to be called behind each burst.
+  // Counts what was added; called after each burst.
   void flush(uint64_t now_ms) {
     if (packets_ != 0) (peers_[peer_].*count_)(packets_, bytes_, now_ms);
     packets_ = bytes_ = 0;
@@ -82,7 +82,7 @@ class PeerTally {
   uint64_t packets_ = 0, bytes_ = 0;
 };
 
-// What passed in the clear by one rule.
+// Packets that passed in the clear by one rule.
 struct BypassCounters {
   Counter egress_packets, ingress_packets;
 };
@@ -95,12 +95,12 @@ struct Counters {
   std::array<Counter, kDropReasonCount> drops;
   std::array<Counter, kValueNames.size()> values;
   PortCounters unsecured, secured;
-  std::vector<PeerCounters> peers;     // by number; sized before anybody reads
+  std::vector<PeerCounters> peers;     // by index; sized before any thread reads
   std::vector<BypassCounters> bypass;  // by rule; as peers
 
   void hit(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].hit.add(packets); }
   void miss(Pipe pipe, uint64_t packets = 1) { pipes[static_cast<size_t>(pipe)].miss.add(packets); }
-  // Of a packet that another lcore will count.
+  // Takes a packet back that another lcore will count.
   void unhit(Pipe pipe) { pipes[static_cast<size_t>(pipe)].hit.subtract(); }
   Counter& operator[](Drop reason) { return drops[static_cast<size_t>(reason)]; }
   Counter& operator[](Value value) { return values[static_cast<size_t>(value)]; }

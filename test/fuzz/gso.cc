@@ -104,7 +104,7 @@ Octets join(const std::vector<Octets>& packets, bool sealed, FrameFacts* facts) 
   GroPacket joined;
   joined.begin(read(packets[0]));
   for (size_t i = 1; i < packets.size(); ++i) {
-    if (joined.add(read(packets[i])) != GroPacket::Fit::kJoined) return {};
+    if (joined.add(read(packets[i])) != GroPacket::Result::kMerged) return {};
   }
   if (joined.count() < 2) return {};
   *facts = joined.facts();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configured exceptions from "nothing but PSP": which packets pass in the clear, by the far end's prefix
-// and port and by the protocol. Rules are tried in order and the first that fits counts. Most gateways have
-// none, and then asking costs one branch.
+// The configured exceptions from "nothing but PSP": packets that pass in the clear, by prefix and port of the
+// far end and by protocol. The first rule that matches counts. Most gateways have no rules; then a look-up
+// costs one branch.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ class Bypass {
  public:
   explicit Bypass(const std::vector<BypassRule>& rules) : rules_(rules) {}
 
-  // The position of the rule by which a packet that read_ip accepted passes from a host to the wire: the far
-  // end is its destination. A packet whose ports cannot be seen (a later fragment, a protocol that has none)
-  // fits rules without a port only.
+  // The index of the rule by which a packet that read_ip accepted passes from a host to the wire, where the
+  // far end is its destination. A packet without readable ports (a later fragment, a protocol without ports)
+  // matches only rules without a port.
   std::optional<uint32_t> matches_to_wire(const IpPacket& packet, const uint8_t* octets) const {
     if (rules_.empty()) return std::nullopt;
     return find(packet, octets, true);

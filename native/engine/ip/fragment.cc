@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both families alike: headers in front of each piece, pieces of one size that is a multiple of 8 octets, the
-// last one shorter.
+// Both families alike: headers in front of each fragment, fragments of one size that is a multiple of 8
+// octets, the last one shorter.
 #include "engine/ip/fragment.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint8_t kEndOfOptions = 0, kNoOperation = 1, kCopied = 0x80;
 
-// Allocates frames for `payload` octets behind headers of `headers` octets; all or nothing.
+// Allocates frames for `payload` octets after `headers` octets of headers; all or nothing.
 FragmentFault make_room(uint32_t payload, uint32_t headers, uint32_t mtu, rte_mempool* pool, uint32_t* step,
                         Fragments* fragments) {
   fragments->count = 0;
@@ -42,7 +42,7 @@ uint8_t* append(rte_mbuf* mbuf, const void* octets, uint32_t length) {
   return to;
 }
 
-// Writes the header of the fragments behind the first: the fixed part and the options with the copied flag.
+// Writes the header of the fragments after the first: the fixed part and the options with the copied flag.
 // Returns its length.
 uint32_t write_later_header(const uint8_t* header, uint32_t length, uint8_t* later) {
   std::memcpy(later, header, kIpv4Header);

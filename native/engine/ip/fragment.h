@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts IP packets into fragments (RFC 791 section 3.2, RFC 8200 section 4.5), each in an mbuf of its own. The
-// packet stays as it is and the caller's. Knows nothing of keys or of where fragments go.
+// Fragments IP packets (RFC 791 section 3.2, RFC 8200 section 4.5), each fragment in an mbuf of its own. The
+// packet stays unchanged and the caller's. Knows nothing of keys or of the path that fragments take.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -11,7 +11,7 @@
 
 namespace psp {
 
-// A packet of 65535 octets in the smallest fragments that a wire of MTU 576 asks for.
+// A packet of 65535 octets in the smallest fragments that an MTU of 576 requires.
 inline constexpr uint32_t kFragmentsAtMost = 192;
 
 enum class FragmentFault : uint8_t {
@@ -25,16 +25,17 @@ struct Fragments {
   uint32_t count = 0;
 };
 
-// What stays in front of each fragment of an IPv6 packet.
+// The unfragmentable part of an IPv6 packet, which precedes each fragment.
 struct Unfragmentable {
   uint16_t front = 40;           // octets of headers
   uint16_t protocol_offset = 6;  // of the octet that names what follows them
 };
 
-// Cuts the frame, an Ethernet header and an IPv4 packet that read_ip accepted, into frames whose packets have
-// at most `mtu` octets. A fragment is cut further and keeps its place. Options without the copied flag stay
-// in the first one. All or nothing. Unfragmentable: the MTU leaves no room for 8 octets or asks for more than
-// kFragmentsAtMost, or the packet is a fragment that ends behind the 65535th octet.
+// Fragments the frame, an Ethernet header and an IPv4 packet that read_ip accepted, into frames whose packets
+// have at most `mtu` octets. A fragment is fragmented further and keeps its offset. Options without the
+// copied flag stay in the first fragment. All or nothing. Unfragmentable: the MTU leaves no space for 8
+// octets or requires more than kFragmentsAtMost, or the packet is a fragment that ends after the 65535th
+// octet.
 [[nodiscard]] FragmentFault fragment_ipv4(const rte_mbuf* frame, uint32_t mtu, rte_mempool* pool,
                                           Fragments* fragments);
 
@@ -42,8 +43,8 @@ struct Unfragmentable {
 [[nodiscard]] FragmentFault fragment_ipv6(const rte_mbuf* frame, uint32_t mtu, const Unfragmentable& part,
                                           uint32_t identification, rte_mempool* pool, Fragments* fragments);
 
-// Identifications of packets that we fragment, of all lcores: none comes twice within 2^32, nor its low half
-// within 2^16, and where they begin and how they differ is chosen at random.
+// Identifications of packets that we fragment, of all lcores: none repeats within 2^32, nor its low half
+// within 2^16. The start and the order are chosen at random.
 class Identifications {
  public:
   Identifications();

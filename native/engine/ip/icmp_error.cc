@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both errors have one shape: 8 octets of ICMP with the MTU at their end, and the quoted packet behind.
+// Both errors have one format: 8 octets of ICMP that end with the MTU, and then the quoted packet.
 #include "engine/ip/icmp_error.h"
 
 #include <algorithm>

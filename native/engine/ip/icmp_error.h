@@ -20,18 +20,18 @@ inline constexpr uint16_t kIcmpOctets = 576;     // of a whole ICMP error at mos
 inline constexpr uint16_t kIcmpv6Octets = 1280;  // the same for ICMPv6 (RFC 4443 section 2.4 c)
 
 // Whether an error about this packet may be sent: not about ICMP errors and redirects, not about fragments
-// behind the first, and not where source or destination is no single host (RFC 1122 section 3.2.2, RFC 4443
+// after the first, and not where source or destination is no single host (RFC 1122 section 3.2.2, RFC 4443
 // section 2.4 e).
 bool may_cause_error(const IpPacket& packet, const uint8_t* octets);
 
-// Writes an Ethernet frame, its destination left open, that tells the sender of a packet the MTU; quotes as
-// much of the packet as fits into an error of at most `longest` octets. False: no room in the mbuf.
+// Writes an Ethernet frame, without its destination, that reports the MTU to the sender of a packet. It
+// quotes as much of the packet as fits into an error of at most `longest` octets. False: no space in the
+// mbuf.
 bool write_too_big(rte_mbuf* mbuf, const MacAddress& mac, const Address& source, const IpPacket& packet,
                    const uint8_t* octets, uint16_t mtu, uint16_t longest = kIcmpv6Octets);
 
 // A token bucket for all lcores: a permission costs an interval, and a full bucket holds `burst` of them.
-// Kept as the one time at which the bucket is full again (GCRA), so that a single atomic word is all that is
-// shared.
+// Its state is the time at which the bucket is full again (GCRA), a single atomic word.
 class TokenBucket {
  public:
   // Full at first.
@@ -51,9 +51,9 @@ class TokenBucket {
   std::atomic<uint64_t> full_at_ns_{0};
 };
 
-// How many errors all lcores together send: 1000 a second with bursts of 50, and 100 a second with bursts of
-// 10 to one host. Hosts are told apart by a seeded hash, so that memory stays bounded; two may share a
-// bucket.
+// Limits the errors of all lcores together: 1000 a second with bursts of 50, and 100 a second with bursts of
+// 10 to one host. Hosts are distinguished by a seeded hash, so that memory stays bounded; two hosts may share
+// a bucket.
 class IcmpLimit {
  public:
   IcmpLimit();

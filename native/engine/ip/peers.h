@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose an address is: ours (a local VIP), a peer's, or nobody's; by longest prefix over both. Filled at
-// start, read by the polling thread.
+// The owner of an address: this gateway (a local VIP), a peer, or nobody, by longest prefix over both. Filled
+// at start, read by the polling threads.
 #pragma once
 
 #include <rte_lpm.h>
@@ -24,7 +24,7 @@ class Peers {
   Peers(const Peers&) = delete;
   Peers& operator=(const Peers&) = delete;
 
-  // A peer's number, kLocal or kNobody.
+  // A peer's index, kLocal or kNobody.
   uint16_t owner(const Address& address) const {
     if (!is_ipv4(address)) return owner_ipv6(address);
     uint32_t found;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A buffer's data begin at a fixed place, so that they can be copied before the first fragment tells how long
-// the headers are, which are then put right in front of them.
+// The data begin at a fixed offset in a buffer, so that they can be copied before the first fragment shows
+// how long the headers are, which are then put right before them.
 #include "engine/ip/reassembly.h"
 
 #include <algorithm>
@@ -21,7 +21,7 @@ static_assert(kFrontRoom + kEthernetLength + Reassembly::kHeadersAtMost <= kData
 constexpr uint32_t kRoom = kDataAt + Reassembly::kDataAtMost + kTailRoom;
 static_assert(kRoom <= UINT16_MAX);
 
-// Whole datagrams that may be on their way while all others are in progress.
+// Reassembled datagrams that may still be in use while all others are in progress.
 constexpr uint32_t kUnderWay = 64;
 
 }  // namespace
@@ -46,10 +46,10 @@ bool Reassembly::add(Packet& packet, uint64_t now_ms) {
   Place place;
   if (!read_place(packet, &place)) return drop(drops_.malformed);
   const uint32_t known = find(place.key);
-  const uint32_t number = known != 0 ? known : begin(place.key, now_ms);
-  if (number == 0) return drop(drops_.full);
-  Datagram& datagram = datagrams_[number];
-  switch (judge(datagram, number, place, packet.layer3() + place.data_offset)) {
+  const uint32_t index = known != 0 ? known : begin(place.key, now_ms);
+  if (index == 0) return drop(drops_.full);
+  Datagram& datagram = datagrams_[index];
+  switch (judge(datagram, index, place, packet.layer3() + place.data_offset)) {
     case Fate::kFits:
       break;
     case Fate::kDuplicate:
@@ -58,17 +58,17 @@ bool Reassembly::add(Packet& packet, uint64_t now_ms) {
       drop_all(datagram, drops_.overlap);
       return drop(drops_.overlap);
   }
-  copy_in(datagram, number, place, packet);
+  copy_in(datagram, index, place, packet);
   rte_pktmbuf_free(packet.mbuf);
-  return complete(datagram) && finish(number, packet);
+  return complete(datagram) && finish(index, packet);
 }
 
 uint32_t Reassembly::completes(const Packet& packet) const {
   Place place;
-  const uint32_t number = read_place(packet, &place) ? find(place.key) : 0;
-  if (number == 0) return 0;
-  Datagram datagram = datagrams_[number];
-  if (judge(datagram, number, place, packet.layer3() + place.data_offset) != Fate::kFits) return 0;
+  const uint32_t index = read_place(packet, &place) ? find(place.key) : 0;
+  if (index == 0) return 0;
+  Datagram datagram = datagrams_[index];
+  if (judge(datagram, index, place, packet.layer3() + place.data_offset) != Fate::kFits) return 0;
   note(datagram, place);
   return complete(datagram) ? datagram.headers + datagram.length : 0;
 }
@@ -141,9 +141,9 @@ uint32_t Reassembly::begin(const Key& key, uint64_t now_ms) {
     if (datagrams_[n].key.source != key.source) continue;
     if (of_source++ == 0) oldest = n;
   }
-  const auto evict = [&](uint32_t number) {
-    drop_all(datagrams_[number], drops_.full);
-    end(number);
+  const auto evict = [&](uint32_t index) {
+    drop_all(datagrams_[index], drops_.full);
+    end(index);
   };
   if (of_source >= kPerSource) {
     evict(oldest);
@@ -151,43 +151,43 @@ uint32_t Reassembly::begin(const Key& key, uint64_t now_ms) {
     evict(by_age_.head);
   }
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
-  // Too many whole ones are still under way.
+  // Too many reassembled datagrams are still in use.
   while (mbuf == nullptr && !by_age_.empty()) {
     evict(by_age_.head);
     mbuf = rte_pktmbuf_alloc(pool_.get());
   }
   if (mbuf == nullptr) return 0;
 
-  const uint32_t number = datagrams_.take();
-  Datagram& datagram = datagrams_[number];
+  const uint32_t index = datagrams_.take();
+  Datagram& datagram = datagrams_[index];
   datagram.key = key;
   datagram.mbuf = mbuf;
   datagram.due_ms = now_ms + kTimeoutMs;
-  received_[number].reset();
-  index_.insert(hash(key), number);
-  by_age_.push_back(datagrams_, number);
-  return number;
+  received_[index].reset();
+  index_.insert(hash(key), index);
+  by_age_.push_back(datagrams_, index);
+  return index;
 }
 
-Reassembly::Fate Reassembly::judge(const Datagram& datagram, uint32_t number, const Place& place,
+Reassembly::Fate Reassembly::judge(const Datagram& datagram, uint32_t index, const Place& place,
                                    const uint8_t* data) const {
   if (datagram.mbuf == nullptr) return Fate::kOverlap;
   const uint32_t end = place.offset + place.length;
-  // Two ends that differ, or data behind the end.
+  // Two different ends, or data after the end.
   if (!place.more && end < datagram.end) return Fate::kOverlap;
   if (datagram.length != 0 && (place.more ? end >= datagram.length : end != datagram.length)) {
     return Fate::kOverlap;
   }
   uint32_t there = 0;
   const uint32_t first = place.offset / kBlock, behind = (end + kBlock - 1) / kBlock;
-  for (uint32_t block = first; block < behind; ++block) there += received_[number][block];
+  for (uint32_t block = first; block < behind; ++block) there += received_[index][block];
   if (there == 0) return Fate::kFits;
   const bool same =
       there == behind - first && std::memcmp(data_of(datagram) + place.offset, data, place.length) == 0;
   return same ? Fate::kDuplicate : Fate::kOverlap;
 }
 
-// What a fragment that fits adds to what is known of its datagram.
+// Notes what a fragment shows of its datagram.
 void Reassembly::note(Datagram& datagram, const Place& place) {
   const uint32_t end = place.offset + place.length;
   datagram.blocks += (place.length + kBlock - 1) / kBlock;
@@ -196,11 +196,11 @@ void Reassembly::note(Datagram& datagram, const Place& place) {
   if (place.offset == 0) datagram.headers = place.headers;
 }
 
-void Reassembly::copy_in(Datagram& datagram, uint32_t number, const Place& place, const Packet& packet) {
+void Reassembly::copy_in(Datagram& datagram, uint32_t index, const Place& place, const Packet& packet) {
   const uint32_t end = place.offset + place.length;
   const uint32_t first = place.offset / kBlock, behind = (end + kBlock - 1) / kBlock;
   std::memcpy(data_of(datagram) + place.offset, packet.layer3() + place.data_offset, place.length);
-  for (uint32_t block = first; block < behind; ++block) received_[number].set(block);
+  for (uint32_t block = first; block < behind; ++block) received_[index].set(block);
   note(datagram, place);
   if (place.offset == 0) {
     uint8_t* const ip = data_of(datagram) - place.headers;
@@ -212,8 +212,8 @@ void Reassembly::copy_in(Datagram& datagram, uint32_t number, const Place& place
   counters_[Value::kFragmentsWaiting].add();
 }
 
-bool Reassembly::finish(uint32_t number, Packet& packet) {
-  Datagram& datagram = datagrams_[number];
+bool Reassembly::finish(uint32_t index, Packet& packet) {
+  Datagram& datagram = datagrams_[index];
   uint8_t* const ip = data_of(datagram) - datagram.headers;
   const uint32_t length = datagram.headers + datagram.length;
   if (ip[0] >> 4 == 4) {
@@ -233,7 +233,7 @@ bool Reassembly::finish(uint32_t number, Packet& packet) {
   const bool impossible = congested && (datagram.ecn_seen & 1 << kNotEct) != 0;
   if (impossible || read_ip(ip, length, &whole.ip) != IpFault::kNone || whole.ip.fragment) {
     drop_all(datagram, drops_.malformed);
-    end(number);
+    end(index);
     return false;
   }
   if (congested) set_ecn(kCongestionExperienced, &whole.ip, ip);
@@ -242,11 +242,11 @@ bool Reassembly::finish(uint32_t number, Packet& packet) {
   counters_[Value::kFragmentsJoined].add(datagram.fragments - 1);
   counters_[Value::kFragmentsWaiting].subtract(datagram.fragments);
   datagram.mbuf = nullptr;
-  end(number);
+  end(index);
   return true;
 }
 
-// Counts every fragment that waited, and gives the memory back; the record stays.
+// Counts every fragment that waited, and frees the memory; the record stays.
 void Reassembly::drop_all(Datagram& datagram, Drop reason) {
   counters_[reason].add(datagram.fragments);
   counters_[Value::kFragmentsWaiting].subtract(datagram.fragments);
@@ -255,10 +255,10 @@ void Reassembly::drop_all(Datagram& datagram, Drop reason) {
   datagram.mbuf = nullptr;
 }
 
-void Reassembly::end(uint32_t number) {
-  by_age_.remove(datagrams_, number);
-  index_.erase(hash(datagrams_[number].key), number);
-  datagrams_.give_back(number);
+void Reassembly::end(uint32_t index) {
+  by_age_.remove(datagrams_, index);
+  index_.erase(hash(datagrams_[index].key), index);
+  datagrams_.give_back(index);
 }
 
 uint8_t* Reassembly::data_of(const Datagram& datagram) const {

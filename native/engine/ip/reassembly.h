@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts fragments together (RFC 791 section 3.2, RFC 8200 section 4.5). Strangers may send them, so everything
-// is bounded: datagrams in progress in all and of one source, octets of each, and time. At a bound the oldest
-// goes. Any overlap ends the whole datagram, and what still comes of it, in both families (RFC 5722); a
-// fragment that repeats what is there, octet by octet, is dropped alone (RFC 8200 section 4.5). Memory is
-// made at start: each datagram in progress fills one packet buffer. Of the polling thread.
+// Reassembles fragments (RFC 791 section 3.2, RFC 8200 section 4.5). Anybody may send fragments, so
+// everything is bounded: datagrams in progress in all and of one source, octets of each, and time. At a limit
+// the oldest is dropped. Any overlap drops the whole datagram and its later fragments, in both families (RFC
+// 5722); a fragment that repeats earlier octets exactly is dropped alone (RFC 8200 section 4.5). Memory is
+// allocated at start: each datagram in progress fills one packet buffer. Used by the polling thread.
 #pragma once
 
 #include <array>
@@ -24,12 +24,13 @@ class Reassembly {
   static constexpr uint32_t kDatagrams = 128;  // in progress
   static constexpr uint32_t kPerSource = 16;   // of one source address
   static constexpr uint32_t kTimeoutMs = 2000;
-  // Octets of headers in front of the fragments' data, as many as a gateway sends in front of PSP; and of all
-  // that data: what one buffer, whose length has 16 bits, takes with the room that sealing needs around it.
+  // Octets of headers before the fragments' data, as many as a gateway sends before PSP; and of all that
+  // data: what fits into one buffer, whose length has 16 bits, with the headroom and tailroom that sealing
+  // needs.
   static constexpr uint32_t kHeadersAtMost = 240;
   static constexpr uint32_t kDataAtMost = 65224;
 
-  // Why fragments go no further.
+  // Why fragments are dropped.
   struct Drops {
     Drop timeout, overlap, duplicate, full, malformed;
   };
@@ -38,16 +39,16 @@ class Reassembly {
   Reassembly(const Drops& drops, Counters& counters);
   ~Reassembly();
 
-  // Takes a fragment, a packet that read_ip accepted with `fragment` set. True: it was the last that lacked,
-  // and `packet` is now the whole datagram (`reassembled` set) with the headers of the first fragment, its
-  // fragment header gone; sealing has its room around it. False: it waits, or was dropped and counted.
-  // Congestion marked on any fragment is marked on the whole; where another fragment is not ECN-capable the
-  // datagram ends as malformed (RFC 3168 section 5.3).
+  // Takes a fragment, a packet that read_ip accepted with `fragment` set. True: it was the last one that was
+  // missing, and `packet` is now the whole datagram (`reassembled` set) with the headers of the first
+  // fragment, without a fragment header, and with the headroom and tailroom that sealing needs. False: it
+  // waits, or was dropped and counted. Congestion marked on any fragment is marked on the datagram; where
+  // another fragment is not ECN-capable the datagram is dropped as malformed (RFC 3168 section 5.3).
   bool add(Packet& packet, uint64_t now_ms);
   // Octets of the packet that `add` would make of this fragment and what waits; 0: none yet.
   uint32_t completes(const Packet& packet) const;
-  // Ends what is older than kTimeoutMs, as far as the budget allows. To be called each millisecond while
-  // waits(), and in each turn while it returns false.
+  // Drops datagrams that are older than kTimeoutMs, as far as the budget allows. Called in each millisecond
+  // while waits(), and in each turn while it returns false.
   bool tick(uint64_t now_ms, Budget& budget);
   bool waits() const { return !by_age_.empty(); }
 
@@ -63,7 +64,7 @@ class Reassembly {
   };
   struct Datagram {
     Key key;
-    rte_mbuf* mbuf;  // null: ended by an overlap, kept to refuse what still comes
+    rte_mbuf* mbuf;  // null: dropped for an overlap, kept to drop its later fragments
     uint64_t due_ms;
     uint32_t blocks;  // received
     uint32_t length;  // of the data; 0 until the last fragment came
@@ -75,7 +76,7 @@ class Reassembly {
     uint32_t next_free;
     bool used;
   };
-  // Where a fragment belongs, from its headers.
+  // The datagram of a fragment and its position in it, from its headers.
   struct Place {
     Key key;
     uint32_t offset = 0, length = 0;
@@ -91,12 +92,12 @@ class Reassembly {
   static bool read_ipv6_place(const Packet& packet, Place* place);
   uint32_t find(const Key& key) const;
   uint32_t begin(const Key& key, uint64_t now_ms);
-  Fate judge(const Datagram& datagram, uint32_t number, const Place& place, const uint8_t* data) const;
+  Fate judge(const Datagram& datagram, uint32_t index, const Place& place, const uint8_t* data) const;
   static void note(Datagram& datagram, const Place& place);
-  void copy_in(Datagram& datagram, uint32_t number, const Place& place, const Packet& packet);
-  bool finish(uint32_t number, Packet& packet);
+  void copy_in(Datagram& datagram, uint32_t index, const Place& place, const Packet& packet);
+  bool finish(uint32_t index, Packet& packet);
   void drop_all(Datagram& datagram, Drop reason);
-  void end(uint32_t number);
+  void end(uint32_t index);
   uint8_t* data_of(const Datagram& datagram) const;
   uint32_t hash(const Key& key) const { return hash_octets(seed_, &key, sizeof key); }
   static bool complete(const Datagram& datagram) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a key to a record's number: open addressing, at most half full, with linear probing; removal shifts
-// back, so no tombstones gather. It holds no keys: the owner of the records compares. Hashes are seeded at
-// random, so that nobody outside can choose addresses that collide. One thread changes it; others may look up
-// meanwhile: a slot is one atomic word, and who finds nothing learns whether slots were being moved.
+// A hash table from a key to the index of a record: open addressing, at most half full, with linear probing.
+// Removal shifts entries back, so no tombstones accumulate. It holds no keys: the owner of the records
+// compares them. Hashes are seeded at random, so that nobody outside can choose addresses that collide. One
+// thread changes it; other threads may look up meanwhile, because a slot is one atomic word. A look-up that
+// finds nothing reports whether slots were being moved.
 #pragma once
 
 #include <atomic>
@@ -38,8 +39,8 @@ inline uint32_t hash_octets(const HashSeed& seed, const void* octets, size_t len
   return static_cast<uint32_t>(hash_mix(state, seed.words[2]));
 }
 
-inline uint32_t hash_number(const HashSeed& seed, uint64_t number) {
-  return static_cast<uint32_t>(hash_mix(hash_mix(number ^ seed.words[0], seed.words[1]), seed.words[2]));
+inline uint32_t hash_number(const HashSeed& seed, uint64_t index) {
+  return static_cast<uint32_t>(hash_mix(hash_mix(index ^ seed.words[0], seed.words[1]), seed.words[2]));
 }
 
 class HashIndex {
@@ -47,48 +48,48 @@ class HashIndex {
   explicit HashIndex(uint32_t capacity)
       : slots_(std::bit_ceil(size_t{capacity} * 2)), mask_(std::bit_ceil(size_t{capacity} * 2) - 1) {}
 
-  // Pre-faults the memory of all slots, of which any may come first, a part per call. False: there is nothing
-  // to do. Of one thread, any.
+  // Pre-faults the memory of all slots, because any of them may be used first, a bounded part per call.
+  // False: there is nothing to do. Called by one thread, any.
   bool grow() { return slots_.grow(mask_ + 1); }
-  // Asks memory for what find will read first.
+  // Prefetches what find will read first.
   void prefetch(uint32_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
-  // The first number under `hash`, which find would look at, or 0.
+  // The first index under `hash`, which find would try, or 0.
   uint32_t candidate(uint32_t hash) const {
     return find(hash, [](uint32_t) { return true; });
   }
-  // The number under `hash` for which matches(number), or 0.
+  // The index under `hash` for which matches(index), or 0.
   template <typename Matches>
   uint32_t find(uint32_t hash, Matches&& matches) const {
     return probe<std::memory_order_relaxed>(hash, matches);
   }
-  // The same for other threads than the one that changes it; matches() must not believe the record as it is.
-  // 0 with *sure false: it may be there all the same.
+  // The same for threads that do not change it; matches() must not trust the record, which may change
+  // meanwhile. 0 with *sure false: it may be there nevertheless.
   template <typename Matches>
   uint32_t look_up(uint32_t hash, Matches&& matches, bool* sure) const {
     const uint32_t before = changes_.load(std::memory_order_acquire);
-    const uint32_t number = probe<std::memory_order_acquire>(hash, matches);
-    *sure = number != 0 || ((before & 1) == 0 && changes_.load(std::memory_order_relaxed) == before);
-    return number;
+    const uint32_t index = probe<std::memory_order_acquire>(hash, matches);
+    *sure = index != 0 || ((before & 1) == 0 && changes_.load(std::memory_order_relaxed) == before);
+    return index;
   }
 
-  // The caller keeps the count within the capacity and each number in at most once.
-  void insert(uint32_t hash, uint32_t number) {
+  // The caller keeps the count within the capacity, and each index in at most once.
+  void insert(uint32_t hash, uint32_t index) {
     size_t i = hash & mask_;
-    while (at(i).number != 0) i = (i + 1) & mask_;
-    set(i, {hash, number});
+    while (at(i).index != 0) i = (i + 1) & mask_;
+    set(i, {hash, index});
   }
 
-  void erase(uint32_t hash, uint32_t number) {
+  void erase(uint32_t hash, uint32_t index) {
     size_t hole = hash & mask_;
-    while (at(hole).number != number) {
-      if (at(hole).number == 0) return;
+    while (at(hole).index != index) {
+      if (at(hole).index == 0) return;
       hole = (hole + 1) & mask_;
     }
     const uint32_t changes = changes_.load(std::memory_order_relaxed);
     changes_.store(changes + 1, std::memory_order_relaxed);
-    for (size_t i = (hole + 1) & mask_; at(i).number != 0; i = (i + 1) & mask_) {
+    for (size_t i = (hole + 1) & mask_; at(i).index != 0; i = (i + 1) & mask_) {
       const size_t home = at(i).hash & mask_;
-      // Moves back only what would otherwise be cut off from its home by the hole.
+      // Moves back only an entry that the hole would separate from its home slot.
       if (((i - home) & mask_) >= ((i - hole) & mask_)) {
         set(hole, at(i));
         hole = i;
@@ -101,15 +102,15 @@ class HashIndex {
  private:
   struct Slot {
     uint32_t hash;
-    uint32_t number;
+    uint32_t index;
   };
 
   template <std::memory_order kOrder, typename Matches>
   uint32_t probe(uint32_t hash, Matches& matches) const {
     for (size_t i = hash & mask_;; i = (i + 1) & mask_) {
       const auto slot = std::bit_cast<Slot>(slots_[i].load(kOrder));
-      if (slot.number == 0) return 0;
-      if (slot.hash == hash && matches(slot.number)) return slot.number;
+      if (slot.index == 0) return 0;
+      if (slot.hash == hash && matches(slot.index)) return slot.index;
     }
   }
   Slot at(size_t i) const { return std::bit_cast<Slot>(slots_[i].load(std::memory_order_relaxed)); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vector inside its owner, with a fixed capacity, as std::inplace_vector of C++26. It is for the arrays
 // that a burst of packets fills. The bound is checked in every build: an element too many ends the process
-// instead of overwriting what lies behind the array.
+// instead of overwriting the memory after the array.
 #pragma once
 
 #include <rte_debug.h>
@@ -30,7 +30,7 @@ class InplaceVector {
     return items_[size_++];
   }
   void push_back(const T& item) { append() = item; }
-  // Not while it is empty.
+  // Only while it is not empty.
   void pop_back() { --size_; }
   void clear() { size_ = 0; }
 

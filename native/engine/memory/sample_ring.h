@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A bounded ring of samples between one producer and one consumer, whose slots are as long as the configured
-// copies. All memory is made at start; a full ring takes nothing more, and the producer counts it. Captured
-// packets have slots of their own beside those of the samples: who forges packets can cost no sample.
+// copies. All memory is allocated at start. A full ring refuses further samples, and the producer counts
+// them. Captured packets have slots of their own beside those of the samples, so that forged packets cost no
+// sample.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 
 namespace psp {
 
-// Slots in one line.
+// Slots of one kind.
 class SampleLane {
  public:
   // Throws std::bad_alloc.
@@ -42,7 +43,7 @@ class SampleLane {
     const size_t head = head_.load(std::memory_order_relaxed);
     return head == tail_.load(std::memory_order_acquire) ? nullptr : &facts_[head & mask_];
   }
-  // Consumer, behind a front that was not null.
+  // Consumer, after a front() that was not null.
   void pop(Sample* sample) {
     const size_t head = head_.load(std::memory_order_relaxed);
     static_cast<SampleFacts&>(*sample) = facts_[head & mask_];
@@ -78,7 +79,7 @@ class SampleRing {
       : drawn_(capacity, snap_bytes), captured_(std::max<size_t>(capacity / 4, 1), snap_bytes) {}
 
   // Producer. Copies the front of `length` octets; both lengths of the facts are set here. False when there
-  // is no room for one of its point.
+  // is no slot left for its kind.
   bool push(const SampleFacts& facts, const uint8_t* octets, uint32_t length) {
     return (is_capture(facts.point) ? captured_ : drawn_).push(facts, octets, length);
   }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A value that one thread writes and others copy without a lock. Each writing makes a new sequence; the
-// number of an sequence is even, and odd while there is nothing to copy: the value is being written, or was
-// withdrawn. A copy counts only if the sequence was the same before and behind it. Every word is atomic and
-// stored with release, loaded with acquire: who sees a word of a later sequence sees the change of the number
-// in front of it too. So nothing needs a fence, and on x86-64 nothing costs more than plain moves.
+// A value that one thread writes and others copy without a lock. Each write gives it a new sequence number.
+// The number is even; it is odd while there is nothing to copy, because the value is being written or was
+// withdrawn. A copy is valid only if the number was the same before and after it. Every word is atomic,
+// stored with release and loaded with acquire: a reader that sees a word of a later write also sees the
+// change of the number that preceded it. So no fence is needed, and on x86-64 everything compiles to plain
+// moves.
 #pragma once
 
 #include <atomic>
@@ -13,7 +14,8 @@
 
 namespace psp {
 
-// Octets that readers copy beside a Seqlock, and check by its sequence: at `to`, aligned to 8.
+// Octets that readers copy beside a Seqlock, and validate by its sequence number. Their address is a multiple
+// of 8.
 inline void store_shared(void* to, const void* from, size_t octets) {
   for (size_t i = 0; i < octets; i += 8) {
     uint64_t word;
@@ -30,7 +32,7 @@ inline void load_shared(void* to, const void* from, size_t octets) {
   }
 }
 
-// Zeroed memory is one that nothing was published in.
+// Zeroed memory is a Seqlock in which nothing was published yet.
 template <typename T>
 class Seqlock {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % 8 == 0);
@@ -43,15 +45,15 @@ class Seqlock {
     store_shared(words_, &value, sizeof value);
     sequence_.store(odd + 1, std::memory_order_release);
   }
-  // Writer. What it changes behind this that readers copy too must be stored with store_shared. True: an
-  // sequence ended.
+  // Writer. Octets beside it that readers copy too, and that change after this, must be stored with
+  // store_shared. True: there was a value to withdraw.
   bool withdraw() {
     const uint64_t sequence = sequence_.load(std::memory_order_relaxed);
     sequence_.store(sequence | 1, std::memory_order_relaxed);
     return sequence != 0 && (sequence & 1) == 0;
   }
 
-  // Reader. Whether the sequence that was copied is still the one that stands.
+  // Reader. Whether the value still has the sequence number that was copied.
   bool is_current(uint64_t sequence) const { return sequence_.load(std::memory_order_acquire) == sequence; }
   // Reader. False: there is nothing to copy at this moment.
   bool copy(T* value, uint64_t* sequence) const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records in numbers fixed at start, and lists through them. A record is named by its number; 0 is none, so
-// that zeroed memory is empty memory. The pages are touched only as records come into use, and those of large
-// tables a little earlier, by a thread beside the polling one: clearing a huge page takes the kernel a tenth
-// of a millisecond, and milliseconds when it has to make one first. Nothing here allocates after
+// A fixed number of records, and lists through them. A record is referred to by its index; 0 means none, so
+// that zeroed memory is empty memory. Pages are touched only as records come into use. A thread beside the
+// polling one touches those of large tables a little earlier, because clearing a huge page takes the kernel a
+// tenth of a millisecond, and milliseconds when it has to make one first. Nothing here allocates after
 // construction.
 #pragma once
 
@@ -33,8 +33,8 @@ class ZeroedArray {
   T& operator[](size_t i) { return items_[i]; }
   const T& operator[](size_t i) const { return items_[i]; }
 
-  // Pre-faults the memory of a large array, a bounded part of it per call: that of the first `used` items,
-  // and some ahead. None used: nothing. False: there is nothing to do. Of one thread, any.
+  // Pre-faults the memory of a large array, a bounded part per call: that of the first `used` items and some
+  // more. While none is used nothing is done. False: there is nothing to do. Called by one thread, any.
   bool grow(size_t used) {
     const size_t wanted = std::min(octets_, used * sizeof(T) + kAhead);
     if (octets_ < kHugeAtLeast || used == 0 || ready_ >= wanted) return false;
@@ -46,7 +46,7 @@ class ZeroedArray {
   }
 
  private:
-  // What is as large is worth pages of 2 MiB: random access would mostly miss the TLB.
+  // From this size on huge pages pay: in small ones random access would mostly miss the TLB.
   static constexpr size_t kHugeAtLeast = 16 << 20;
   static constexpr size_t kAhead = 4 << 20, kGrownAtOnce = 8 << 20;
 
@@ -61,40 +61,41 @@ class Slab {
  public:
   explicit Slab(uint32_t capacity) : records_(size_t{capacity} + 1), capacity_(capacity) {}
 
-  // A fresh record's number, or 0 when all are taken.
+  // Allocates a record. Returns its index, or 0 when all are in use.
   uint32_t take() {
-    uint32_t number = free_;
-    if (number != 0) {
-      free_ = records_[number].next_free;
+    uint32_t index = free_;
+    if (index != 0) {
+      free_ = records_[index].next_free;
     } else if (touched() < capacity_) {
-      number = touched() + 1;
-      touched_.store(number, std::memory_order_relaxed);
+      index = touched() + 1;
+      touched_.store(index, std::memory_order_relaxed);
     } else {
       return 0;
     }
-    records_[number] = T{};
-    records_[number].used = true;
+    records_[index] = T{};
+    records_[index].used = true;
     ++count_;
-    return number;
+    return index;
   }
-  void give_back(uint32_t number) {
-    records_[number].used = false;
-    records_[number].next_free = free_;
-    free_ = number;
+  void give_back(uint32_t index) {
+    records_[index].used = false;
+    records_[index].next_free = free_;
+    free_ = index;
     --count_;
   }
 
-  T& operator[](uint32_t number) { return records_[number]; }
-  const T& operator[](uint32_t number) const { return records_[number]; }
-  uint32_t number_of(const T& record) const { return static_cast<uint32_t>(&record - &records_[0]); }
+  T& operator[](uint32_t index) { return records_[index]; }
+  const T& operator[](uint32_t index) const { return records_[index]; }
+  uint32_t index_of(const T& record) const { return static_cast<uint32_t>(&record - &records_[0]); }
   uint32_t count() const { return count_; }
   uint32_t capacity() const { return capacity_; }
   uint32_t room() const { return capacity_ - count_; }
-  // Numbers beyond this were never taken.
+  // Indexes beyond this were never allocated.
   uint32_t touched() const { return touched_.load(std::memory_order_relaxed); }
-  // Pre-faults memory of records ahead of their use. False: there is nothing to do. Of one thread, any.
+  // Pre-faults memory of records ahead of their use. False: there is nothing to do. Called by one thread,
+  // any.
   bool grow() { return grow(touched()); }
-  // The same where the owner counts for itself which records are used.
+  // The same for an owner that allocates the records by itself.
   bool grow(uint32_t used) { return records_.grow(used == 0 ? 0 : size_t{used} + 1); }
 
  private:
@@ -118,17 +119,17 @@ struct List {
   uint32_t count = 0;
 
   bool empty() const { return head == 0; }
-  void push_back(Slab<T>& slab, uint32_t number) {
-    slab[number].*kLink = {tail, 0};
-    (tail == 0 ? head : (slab[tail].*kLink).next) = number;
-    tail = number;
+  void push_back(Slab<T>& slab, uint32_t index) {
+    slab[index].*kLink = {tail, 0};
+    (tail == 0 ? head : (slab[tail].*kLink).next) = index;
+    tail = index;
     ++count;
   }
-  void remove(Slab<T>& slab, uint32_t number) {
-    const Link link = slab[number].*kLink;
+  void remove(Slab<T>& slab, uint32_t index) {
+    const Link link = slab[index].*kLink;
     (link.previous == 0 ? head : (slab[link.previous].*kLink).next) = link.next;
     (link.next == 0 ? tail : (slab[link.next].*kLink).previous) = link.previous;
-    slab[number].*kLink = {};
+    slab[index].*kLink = {};
     --count;
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bounded ring between one producer and one consumer, for values that can only be moved. Never blocks,
-// never allocates after construction: a full ring says so and the producer decides. Each side keeps a copy of
-// the other's position, so that in the common case no cache line travels.
+// A bounded ring between one producer and one consumer, for values that can only be moved. It never blocks
+// and never allocates after construction: push reports a full ring, and the producer decides. Each side keeps
+// a copy of the other side's position, so that in the common case no cache line moves between cores.
 #pragma once
 
 #include <atomic>
@@ -30,7 +30,7 @@ class SpscRing {
     return true;
   }
 
-  // Producer. Whether one more would be taken.
+  // Producer. Whether there is no space for one more.
   bool full() {
     head_seen_ = head_.load(std::memory_order_acquire);
     return tail_.load(std::memory_order_relaxed) - head_seen_ == slots_.size();
@@ -48,7 +48,7 @@ class SpscRing {
     return true;
   }
 
-  // Any thread; true a moment ago.
+  // Any thread. The result may be out of date.
   bool empty() const {
     return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wakes a thread that may be asleep, and costs nearly nothing when it is not: the sleeper says that it will
-// sleep, looks once more for work, and only then waits on the eventfd.
+// Wakes a thread that may be asleep, and costs nearly nothing when it is not: the sleeper announces that it
+// will sleep, checks once more for work, and only then waits on the eventfd.
 #pragma once
 
 #include <poll.h>
@@ -24,20 +24,20 @@ class Wakeup {
 
   int descriptor() const { return descriptor_; }
 
-  // Sleeper: before its last look for work.
+  // Sleeper: before its last check for work.
   void about_to_sleep() {
     asleep_.store(true, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
-  // Sleeper: after it. `called`: poll() reported the descriptor readable, so that it must be read; a call
-  // that comes after that wakes the next sleep at once.
+  // Sleeper: after it slept. `called`: poll() reported the descriptor readable, so that it must be read; a
+  // wake-up that comes after that ends the next sleep at once.
   void awake(bool called) {
     asleep_.store(false, std::memory_order_relaxed);
     if (!called) return;
     uint64_t count;
     [[maybe_unused]] const auto n = read(descriptor_, &count, sizeof count);
   }
-  // Other side: after making work.
+  // Other side: after it added work.
   void wake() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (asleep_.load(std::memory_order_relaxed) && asleep_.exchange(false)) force();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Offsets of ARP and ICMPv6 are written out once here, beside the checks.
+// The offsets of ARP and ICMPv6 fields are written once, here, beside the checks.
 #include "engine/neighbours/neighbour_frames.h"
 
 #include <cstring>
@@ -19,7 +19,7 @@ constexpr size_t kMessageLength = 24, kOptionLength = 8;
 constexpr uint8_t kRouterFlag = 0x80, kSolicitedFlag = 0x40, kOverrideFlag = 0x20;
 constexpr uint8_t kHopLimit = 255;
 
-// Starts a frame of `length` octets behind the Ethernet header; null when the mbuf has no room.
+// Starts a frame of `length` octets after the Ethernet header; null when the mbuf has no space.
 uint8_t* begin(rte_mbuf* mbuf, const MacAddress& destination, const MacAddress& source, uint16_t type,
                size_t length) {
   char* room = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(kEthernetLength + length));
@@ -32,7 +32,7 @@ uint8_t* begin(rte_mbuf* mbuf, const MacAddress& destination, const MacAddress& 
   return frame + kEthernetLength;
 }
 
-// A request leaves the target's MAC address open, also when it goes to one.
+// A request leaves the target's MAC address zero, also when it is sent to one.
 bool write_arp(rte_mbuf* mbuf, uint8_t operation, const MacAddress& mac, const Address& sender,
                const MacAddress& destination, const Address& target) {
   const bool request = operation == 1;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What differs between the two sides of a gateway when neighbours ask or are asked. Unsecured: we answer for
-// the gateway addresses, and as a proxy for everything behind the peers. A proxy answer goes to our VIPs
-// alone, because only their packets are carried: for other hosts on the segment an address of a peer's prefix
-// may be that of a neighbour of theirs. It is never given for a host's own address, nor for a link-local one,
-// however wide a peer's prefix; hosts are local VIPs. Secured: we answer for
-// our own address alone, and for the link-local address of the port where the gateway is solicited from it;
-// neighbours are those of the connected prefix, and the gateway, wherever its address lies.
+// The rules of address resolution that differ between the two sides of a gateway. Unsecured: we answer for
+// the gateway addresses, and as a proxy for everything behind the peers. Only local VIPs get a proxy answer,
+// because only their packets are carried: for other hosts on the segment an address of a peer's prefix may be
+// a neighbour of theirs. There is no proxy answer for a host's own address or a link-local one, however wide
+// a peer's prefix is; hosts are local VIPs. Secured: we answer for our own address only, and for the
+// link-local address of the port where the gateway is solicited from it; neighbours are those of the
+// connected prefix, and the gateway, whatever its address is.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ class NeighbourRules {
   virtual Answer answers(const NeighbourMessage& request) const = 0;
   // Whether `address` may be a neighbour on this side.
   virtual bool is_neighbour(const Address& address) const = 0;
-  // The address to ask from; zero for IPv4 where there is none.
+  // The source address of solicitations; zero for IPv4 where there is none.
   virtual Address sender_for(const Address& target) const = 0;
   // All addresses that are answered as our own.
   virtual std::span<const Address> own() const = 0;
@@ -66,8 +66,8 @@ class UnsecuredRules : public NeighbourRules {
   void change_mac(const MacAddress& mac) override { own_.back() = link_local(mac); }
 
  private:
-  // Hosts verify a neighbour that they know from their link-local address (RFC 4861 section 7.3.3): one that
-  // sends such a probe to us alone has had our answer before, so nothing is taken over.
+  // Hosts verify a known neighbour from their link-local address (RFC 4861 section 7.3.3): a host that sends
+  // such a probe to us alone has had our answer before, so no address of another host is claimed.
   static bool probes_us(const NeighbourMessage& request) {
     return request.unicast && !is_ipv4(request.sender) && is_link_local(request.sender);
   }

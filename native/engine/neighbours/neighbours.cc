@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One list holds every neighbour whose state ends at a time; tick goes round it.
-// As the known never fill the table, there is an unknown one to give way whenever it is full.
+// One list holds every neighbour whose state has a timer; tick() walks it. Known neighbours never fill the
+// table, so there is always an unknown one to evict when it is full.
 #include "engine/neighbours/neighbours.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace psp {
 
 namespace {
 constexpr uint32_t kTimersPerTick = 64;
-constexpr uint32_t kLookedAt = 64;
+constexpr uint32_t kEvictionCandidates = 64;
 }  // namespace
 
 Neighbours::Neighbours(const NeighbourRules& rules, const MacAddress& mac, TxQueue& tx, rte_mempool* pool,
@@ -35,7 +35,7 @@ Neighbours::~Neighbours() {
 
 void Neighbours::publish(const Neighbour& neighbour) {
   if (!published_.is_shared()) return;
-  const uint32_t index = neighbours_.number_of(neighbour);
+  const uint32_t index = neighbours_.index_of(neighbour);
   if (!is_known(neighbour.state) || neighbour.sending) return published_.withdraw(index);
   uint64_t until_ms = 0;  // of a stale one
   if (is_due(neighbour.state)) until_ms = neighbour.next_ms;
@@ -46,26 +46,26 @@ void Neighbours::publish(const Neighbour& neighbour) {
 // Publishes the neighbours whose waiting frames the port has taken by now.
 void Neighbours::publish_sent() {
   for (uint32_t left = std::min(sending_.count, kTimersPerTick); left > 0; --left) {
-    const uint32_t number = sending_.head;
-    Neighbour& neighbour = neighbours_[number];
-    sending_.remove(neighbours_, number);
+    const uint32_t index = sending_.head;
+    Neighbour& neighbour = neighbours_[index];
+    sending_.remove(neighbours_, index);
     if (tx_.has_passed(neighbour.sent_at)) {
       neighbour.sending = false;
       publish(neighbour);
     } else {
-      sending_.push_back(neighbours_, number);
+      sending_.push_back(neighbours_, index);
     }
   }
 }
 
 Neighbours::Reach Neighbours::reach(const Address& address, uint64_t now_ms) {
-  const uint32_t number = find_or_add(address, now_ms);
-  return reach(neighbours_[number], now_ms);
+  const uint32_t index = find_or_add(address, now_ms);
+  return reach(neighbours_[index], now_ms);
 }
 
 MacAddress Neighbours::mac_of(const Address& address) const {
-  const uint32_t number = find(address);
-  return number != 0 && is_known(neighbours_[number].state) ? neighbours_[number].mac : MacAddress{};
+  const uint32_t index = find(address);
+  return index != 0 && is_known(neighbours_[index].state) ? neighbours_[index].mac : MacAddress{};
 }
 
 void Neighbours::send(const Address& address, rte_mbuf* frame, uint64_t now_ms) {
@@ -78,7 +78,7 @@ void Neighbours::send(const Address& address, rte_mbuf* const* frames, uint32_t 
     case Reach::kKnown:
       sender_.send(neighbour.mac, frames, count);
       return;
-    case Reach::kAsked:
+    case Reach::kSolicited:
       for (uint32_t i = 0; i < count; ++i) enqueue(neighbour, frames[i]);
       return;
     case Reach::kUnreachable:
@@ -93,7 +93,7 @@ void Neighbours::seed(const Address& address, const MacAddress& mac, uint64_t no
   neighbour.seed = mac;
   if (is_known(neighbour.state)) return;
   neighbour.mac = mac;
-  begin_asking(neighbour, State::kProbe, now_ms);
+  begin_soliciting(neighbour, State::kProbe, now_ms);
   release(neighbour);
   publish(neighbour);
 }
@@ -110,7 +110,7 @@ void Neighbours::change_mac(const MacAddress& mac) {
 void Neighbours::receive(const NeighbourMessage& message, uint64_t now_ms) {
   const bool sender_given = message.sender != Address{};
   const bool mac_given = is_unicast(message.mac);
-  // Who announces itself without being asked (gratuitous ARP) only refreshes what is known already.
+  // An unsolicited announcement (gratuitous ARP) only refreshes what is known already.
   const bool announces = message.sender == message.target;
   const auto answer = message.request && sender_given && mac_given && !announces
                           ? rules_.answers(message)
@@ -134,28 +134,28 @@ void Neighbours::receive(const NeighbourMessage& message, uint64_t now_ms) {
 bool Neighbours::tick(uint64_t now_ms, Budget& budget) {
   publish_sent();
   timers_.begin(now_ms, std::min(due_.count, kTimersPerTick));
-  // Answers shorten the list between turns.
+  // Answers may shorten the list between turns.
   while (!due_.empty() && timers_.next(budget)) {
-    const uint32_t number = due_.head;
-    Neighbour& neighbour = neighbours_[number];
-    due_.remove(neighbours_, number);
-    due_.push_back(neighbours_, number);
+    const uint32_t index = due_.head;
+    Neighbour& neighbour = neighbours_[index];
+    due_.remove(neighbours_, index);
+    due_.push_back(neighbours_, index);
     budget.spend(1);
     if (now_ms < neighbour.next_ms) continue;
     budget.spend(Budget::kNeighbourChange + neighbour.waiting.count);
-    const bool asks_again = neighbour.tries < kTries;
+    const bool retries_left = neighbour.tries < kTries;
     switch (neighbour.state) {
       case State::kIncomplete:
-        asks_again ? ask(neighbour, now_ms) : give_up(neighbour, now_ms);
+        retries_left ? solicit(neighbour, now_ms) : give_up(neighbour, now_ms);
         break;
       case State::kDelay:
-        begin_asking(neighbour, State::kProbe, now_ms);
+        begin_soliciting(neighbour, State::kProbe, now_ms);
         break;
       case State::kProbe:
-        asks_again ? ask(neighbour, now_ms) : end_probing(neighbour, now_ms);
+        retries_left ? solicit(neighbour, now_ms) : end_probing(neighbour, now_ms);
         break;
       default:  // unreachable
-        forget(number);
+        remove(index);
     }
     if (neighbour.used) publish(neighbour);
   }
@@ -168,18 +168,18 @@ uint32_t Neighbours::find(const Address& address) const {
 
 uint32_t Neighbours::find_or_add(const Address& address, uint64_t now_ms) {
   const Neighbour& last = neighbours_[last_];
-  uint32_t number = last.used && is_same(last.address, address) ? last_ : find(address);
-  if (number == 0) {
-    if (neighbours_.room() == 0) forget(unknown_.head);
-    number = neighbours_.take();
-    neighbours_[number].address = address;
-    unknown_.push_back(neighbours_, number);
-    index_.insert(hash(address), number);
+  uint32_t index = last.used && is_same(last.address, address) ? last_ : find(address);
+  if (index == 0) {
+    if (neighbours_.room() == 0) remove(unknown_.head);
+    index = neighbours_.take();
+    neighbours_[index].address = address;
+    unknown_.push_back(neighbours_, index);
+    index_.insert(hash(address), index);
     counters_[Value::kNeighbours].add();
   }
-  neighbours_[number].used_ms = now_ms;
-  last_ = number;
-  return number;
+  neighbours_[index].used_ms = now_ms;
+  last_ = index;
+  return index;
 }
 
 Neighbours::Reach Neighbours::reach(Neighbour& neighbour, uint64_t now_ms) {
@@ -187,10 +187,10 @@ Neighbours::Reach Neighbours::reach(Neighbour& neighbour, uint64_t now_ms) {
     case State::kUnreachable:
       return Reach::kUnreachable;
     case State::kNew:
-      begin_asking(neighbour, State::kIncomplete, now_ms);
-      return Reach::kAsked;
+      begin_soliciting(neighbour, State::kIncomplete, now_ms);
+      return Reach::kSolicited;
     case State::kIncomplete:
-      return Reach::kAsked;
+      return Reach::kSolicited;
     case State::kReachable:
       if (now_ms - neighbour.confirmed_ms < kReachableMs) break;
       [[fallthrough]];
@@ -211,30 +211,30 @@ bool Neighbours::is_due(State state) {
 }
 
 void Neighbours::enter(Neighbour& neighbour, State state, uint64_t next_ms) {
-  const uint32_t number = neighbours_.number_of(neighbour);
+  const uint32_t index = neighbours_.index_of(neighbour);
   const State before = std::exchange(neighbour.state, state);
   neighbour.next_ms = next_ms;
   if (is_due(before) != is_due(state)) {
-    is_due(state) ? due_.push_back(neighbours_, number) : due_.remove(neighbours_, number);
+    is_due(state) ? due_.push_back(neighbours_, index) : due_.remove(neighbours_, index);
   }
   if (is_known(before) == is_known(state)) return;
-  if (is_known(state) && known_.count >= kKnownAtMost) forget_a_known_one();
-  (is_known(before) ? known_ : unknown_).remove(neighbours_, number);
-  (is_known(state) ? known_ : unknown_).push_back(neighbours_, number);
+  if (is_known(state) && known_.count >= kKnownAtMost) evict_known();
+  (is_known(before) ? known_ : unknown_).remove(neighbours_, index);
+  (is_known(state) ? known_ : unknown_).push_back(neighbours_, index);
 }
 
 // RFC 4861 sections 7.2.3 and 7.2.5; of ARP, RFC 826 and the same. Only an answer to us confirms that the
-// neighbour is reached; anything else that brings another MAC address makes it stale.
+// neighbour is reachable; any other message with another MAC address makes it stale.
 void Neighbours::learn(const NeighbourMessage& message, bool add, uint64_t now_ms) {
-  const uint32_t number = add ? find_or_add(message.sender, now_ms) : find(message.sender);
-  if (number == 0) return;
-  Neighbour& neighbour = neighbours_[number];
+  const uint32_t index = add ? find_or_add(message.sender, now_ms) : find(message.sender);
+  if (index == 0) return;
+  Neighbour& neighbour = neighbours_[index];
   const bool known = is_known(neighbour.state);
   const bool same = known && neighbour.mac == message.mac;
   const bool confirms = message.solicited && message.unicast;
   if (same && !confirms) return;
   if (known && !same && !message.overrides) {
-    // Whether the one that is known is still there shows when it is probed.
+    // Whether the known address still answers shows when it is probed.
     if (neighbour.state == State::kReachable) enter(neighbour, State::kStale);
     publish(neighbour);
     return;
@@ -247,21 +247,21 @@ void Neighbours::learn(const NeighbourMessage& message, bool add, uint64_t now_m
 }
 
 void Neighbours::confirm(const Address& address, uint64_t now_ms) {
-  const uint32_t number = find(address);
-  if (number == 0 || !is_known(neighbours_[number].state)) return;
-  neighbours_[number].confirmed_ms = now_ms;
-  enter(neighbours_[number], State::kReachable);
-  publish(neighbours_[number]);
+  const uint32_t index = find(address);
+  if (index == 0 || !is_known(neighbours_[index].state)) return;
+  neighbours_[index].confirmed_ms = now_ms;
+  enter(neighbours_[index], State::kReachable);
+  publish(neighbours_[index]);
 }
 
-void Neighbours::begin_asking(Neighbour& neighbour, State state, uint64_t now_ms) {
+void Neighbours::begin_soliciting(Neighbour& neighbour, State state, uint64_t now_ms) {
   enter(neighbour, state);
   neighbour.tries = 0;
-  ask(neighbour, now_ms);
+  solicit(neighbour, now_ms);
 }
 
-// A MAC address that was configured says nothing of where the neighbour is: all are asked.
-void Neighbours::ask(Neighbour& neighbour, uint64_t now_ms) {
+// A configured MAC address does not show where the neighbour is, so all neighbours are solicited.
+void Neighbours::solicit(Neighbour& neighbour, uint64_t now_ms) {
   ++neighbour.tries;
   neighbour.next_ms = now_ms + kRetryMs;
   counters_[Value::kSolicitations].add();
@@ -280,12 +280,12 @@ void Neighbours::give_up(Neighbour& neighbour, uint64_t now_ms) {
   enter(neighbour, State::kUnreachable, now_ms + kRetryMs);
 }
 
-// No probe was answered. Forgotten (RFC 4861 section 7.3.3), the neighbour is asked for anew when it is used;
-// a configured MAC address serves again meanwhile, or still.
+// No probe was answered. The neighbour is removed (RFC 4861 section 7.3.3) and solicited again when it is
+// used; a configured MAC address serves meanwhile.
 void Neighbours::end_probing(Neighbour& neighbour, uint64_t now_ms) {
-  if (neighbour.seed == MacAddress{}) return forget(neighbours_.number_of(neighbour));
+  if (neighbour.seed == MacAddress{}) return remove(neighbours_.index_of(neighbour));
   if (std::exchange(neighbour.mac, neighbour.seed) != neighbour.seed) {
-    return begin_asking(neighbour, State::kProbe, now_ms);
+    return begin_soliciting(neighbour, State::kProbe, now_ms);
   }
   neighbour.confirmed_ms = now_ms;
   enter(neighbour, State::kReachable);
@@ -293,10 +293,10 @@ void Neighbours::end_probing(Neighbour& neighbour, uint64_t now_ms) {
 
 void Neighbours::enqueue(Neighbour& neighbour, rte_mbuf* frame) {
   if (neighbour.waiting.count >= kQueuePerNeighbour) drop_oldest_waiting(neighbour);
-  const uint32_t number = waiting_.take();
-  if (number == 0) return sender_.drop(&frame, 1, sender_.drops().unresolved);
-  waiting_[number].mbuf = frame;
-  neighbour.waiting.push_back(waiting_, number);
+  const uint32_t index = waiting_.take();
+  if (index == 0) return sender_.drop(&frame, 1, sender_.drops().unresolved);
+  waiting_[index].mbuf = frame;
+  neighbour.waiting.push_back(waiting_, index);
   counters_[Value::kNeighbourQueued].add();
 }
 
@@ -313,7 +313,7 @@ void Neighbours::release(Neighbour& neighbour) {
   neighbour.sent_at = tx_.position();
   if (neighbour.sending) return;
   neighbour.sending = true;
-  sending_.push_back(neighbours_, neighbours_.number_of(neighbour));
+  sending_.push_back(neighbours_, neighbours_.index_of(neighbour));
 }
 
 void Neighbours::drop_waiting(Neighbour& neighbour) {
@@ -326,36 +326,36 @@ void Neighbours::drop_oldest_waiting(Neighbour& neighbour) {
 }
 
 rte_mbuf* Neighbours::take_waiting(Neighbour& neighbour) {
-  const uint32_t number = neighbour.waiting.head;
-  rte_mbuf* mbuf = waiting_[number].mbuf;
-  neighbour.waiting.remove(waiting_, number);
-  waiting_.give_back(number);
+  const uint32_t index = neighbour.waiting.head;
+  rte_mbuf* mbuf = waiting_[index].mbuf;
+  neighbour.waiting.remove(waiting_, index);
+  waiting_.give_back(index);
   counters_[Value::kNeighbourQueued].subtract();
   return mbuf;
 }
 
-void Neighbours::forget(uint32_t number) {
-  Neighbour& neighbour = neighbours_[number];
-  published_.withdraw(number);
+void Neighbours::remove(uint32_t index) {
+  Neighbour& neighbour = neighbours_[index];
+  published_.withdraw(index);
   drop_waiting(neighbour);
-  if (is_due(neighbour.state)) due_.remove(neighbours_, number);
-  if (neighbour.sending) sending_.remove(neighbours_, number);
-  (is_known(neighbour.state) ? known_ : unknown_).remove(neighbours_, number);
-  index_.erase(hash(neighbour.address), number);
-  neighbours_.give_back(number);
+  if (is_due(neighbour.state)) due_.remove(neighbours_, index);
+  if (neighbour.sending) sending_.remove(neighbours_, index);
+  (is_known(neighbour.state) ? known_ : unknown_).remove(neighbours_, index);
+  index_.erase(hash(neighbour.address), index);
+  neighbours_.give_back(index);
   counters_[Value::kNeighbours].subtract();
 }
 
-// Forgets the longest unused of the next few known ones.
-void Neighbours::forget_a_known_one() {
+// Evicts the longest unused of the next few known ones.
+void Neighbours::evict_known() {
   uint32_t oldest = known_.head;
-  for (uint32_t left = std::min(known_.count, kLookedAt); left > 0; --left) {
-    const uint32_t number = known_.head;
-    known_.remove(neighbours_, number);
-    known_.push_back(neighbours_, number);
-    if (neighbours_[number].used_ms < neighbours_[oldest].used_ms) oldest = number;
+  for (uint32_t left = std::min(known_.count, kEvictionCandidates); left > 0; --left) {
+    const uint32_t index = known_.head;
+    known_.remove(neighbours_, index);
+    known_.push_back(neighbours_, index);
+    if (neighbours_[index].used_ms < neighbours_[oldest].used_ms) oldest = index;
   }
-  forget(oldest);
+  remove(oldest);
 }
 
 }  // namespace psp

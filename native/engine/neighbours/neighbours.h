@@ -42,7 +42,7 @@ class Neighbours {
   static constexpr uint32_t kReachableMs = 5000;
   static constexpr uint32_t kDelayMs = 1000;
 
-  enum class Reach : uint8_t { kKnown, kAsked, kUnreachable };
+  enum class Reach : uint8_t { kKnown, kSolicited, kUnreachable };
 
   using Drops = NeighbourSender::Drops;
 
@@ -51,12 +51,12 @@ class Neighbours {
              Counters& counters, const Drops& drops, Value forwarded, bool publishes = false);
   ~Neighbours();
 
-  // Whether a packet for `address` could leave now; asks when it could not.
+  // Whether a packet for `address` could leave now; solicits the neighbour when it could not.
   Reach reach(const Address& address, uint64_t now_ms);
-  // What a frame for `address` would be sent to now; zero when it is not known.
+  // The MAC address that a frame for `address` would be sent to now; zero when it is not known.
   MacAddress mac_of(const Address& address) const;
-  // Sends a frame whose Ethernet destination is open to `address`: now, or once it is known. Takes the frame
-  // in any case, and counts what becomes of it.
+  // Sends a frame, whose Ethernet destination is not written yet, to `address`: now, or once that is
+  // resolved. Takes the frame in any case, and counts what becomes of it.
   void send(const Address& address, rte_mbuf* frame, uint64_t now_ms);
   // The same for frames in a row, and for all that a burst became.
   void send(const Address& address, rte_mbuf* const* frames, uint32_t count, uint64_t now_ms);
@@ -73,7 +73,7 @@ class Neighbours {
   void change_mac(const MacAddress& mac);
   // A solicitation or an answer was received: learns and answers as the rules say.
   void receive(const NeighbourMessage& message, uint64_t now_ms);
-  // Repeats requests and gives up, for a bounded number of neighbours each millisecond. To be called in each
+  // Repeats solicitations and gives up, for a bounded number of neighbours each millisecond. Called in each
   // turn while it returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
   // Whether a timer runs for any neighbour.
@@ -94,7 +94,7 @@ class Neighbours {
   // As in RFC 4861 section 7.3.2. Not known: new, incomplete and unreachable ones.
   enum class State : uint8_t {
     kNew,
-    kIncomplete,   // all are asked, frames wait
+    kIncomplete,   // all are solicited, frames wait
     kUnreachable,  // nobody answered; for kRetryMs
     kReachable,    // confirmed; kReachableMs later as stale
     kStale,        // used as it is; the next use begins the delay
@@ -128,8 +128,8 @@ class Neighbours {
   void enter(Neighbour& neighbour, State state, uint64_t next_ms = 0);
   void learn(const NeighbourMessage& message, bool add, uint64_t now_ms);
   void confirm(const Address& address, uint64_t now_ms);
-  void begin_asking(Neighbour& neighbour, State state, uint64_t now_ms);
-  void ask(Neighbour& neighbour, uint64_t now_ms);
+  void begin_soliciting(Neighbour& neighbour, State state, uint64_t now_ms);
+  void solicit(Neighbour& neighbour, uint64_t now_ms);
   void give_up(Neighbour& neighbour, uint64_t now_ms);
   void end_probing(Neighbour& neighbour, uint64_t now_ms);
   void enqueue(Neighbour& neighbour, rte_mbuf* frame);
@@ -137,8 +137,8 @@ class Neighbours {
   void drop_waiting(Neighbour& neighbour);
   void drop_oldest_waiting(Neighbour& neighbour);
   rte_mbuf* take_waiting(Neighbour& neighbour);
-  void forget(uint32_t number);
-  void forget_a_known_one();
+  void remove(uint32_t index);
+  void evict_known();
   uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }
 
   const NeighbourRules& rules_;
@@ -152,8 +152,8 @@ class Neighbours {
   HashIndex index_;
   Slab<Waiting> waiting_;
   TimerRound timers_;
-  List<Neighbour, &Neighbour::link> due_;  // those whose state ends at a time
-  // Each neighbour is in one of these; the unknown in the order in which they became that.
+  List<Neighbour, &Neighbour::link> due_;  // those whose state has a timer
+  // Each neighbour is in one of these; unknown ones in the order in which they became unknown.
   List<Neighbour, &Neighbour::order> known_, unknown_;
   List<Neighbour, &Neighbour::sending_link> sending_;  // published once their frames were sent
   PublishedNeighbours published_;

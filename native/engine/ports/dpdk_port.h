@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port that DPDK's ethdev drives, by a DPDK device string or a PCI address. Several queues are filled by
-// the device: by a hash of addresses and ports where it has one (RSS).
+// A port driven by DPDK's ethdev, given as a DPDK device string or a PCI address. The device distributes
+// packets to several queues by a hash of addresses and ports where it has RSS.
 #pragma once
 
 #include <rte_ethdev.h>
@@ -13,18 +13,19 @@
 
 namespace psp {
 
-// What `device` names.
+// The kind of device that a configured name refers to.
 enum class DeviceKind : uint8_t { kInterface, kPci, kVirtual };
 DeviceKind device_kind(const std::string& device);
-// Whether it reads and writes packets by itself, by DMA or as virtio does, and so must know their memory.
+// Whether the device reads and writes packets by itself, by DMA or as virtio does, so that it must have
+// access to their memory.
 bool reaches_packets(const std::string& device);
 
 class DpdkPort : public Port {
  public:
-  // Opens and starts it. EAL is up. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, DRIVER_MISSING,
-  // RIGHTS_MISSING or PORT_FAILED.
-  // With so many queues each way, of which this is the first: LCORES_TOO_MANY where it has fewer. Its MTU is
-  // raised to the wanted one, or as far as the device goes; info() has what the device took.
+  // Opens and starts it, with EAL initialized, with so many queues each way, of which this is the first. Its
+  // MTU is raised to the wanted one, or as far as the device supports; info() has the result. Throws
+  // EngineError with INTERFACE_MISSING, PORT_TAKEN, DRIVER_MISSING, RIGHTS_MISSING, PORT_FAILED, or
+  // LCORES_TOO_MANY where the device has fewer queues.
   explicit DpdkPort(const std::string& device, uint16_t queues = 1, uint16_t wanted_mtu = 0);
   ~DpdkPort() override;
   // Another of its queues; the port outlives it.
@@ -47,7 +48,7 @@ class DpdkPort : public Port {
   std::string name_;  // DPDK's
   uint16_t id_;
   PortInfo info_;
-  uint64_t missed_ = 0;  // told so far
+  uint64_t missed_ = 0;  // reported so far
   std::unique_ptr<Pool> pool_;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames are compared octet by octet where they must be equal; lengths, checksums, IPv4 identification, and
-// of TCP sequence number and flags, are what may differ.
+// Frames are compared octet by octet where they must be equal; only lengths, checksums, the IPv4
+// identification, and TCP sequence number and flags may differ.
 #include "engine/ports/gro.h"
 
 #include <cstring>
@@ -15,15 +15,15 @@ namespace psp {
 namespace {
 
 constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kUrg = 0x20, kCwr = 0x80;
-// The kernel cuts by itself what is not below 64 KiB, whatever the device can do.
+// The kernel segments frames of 64 KiB and more in software, whatever the device supports.
 constexpr uint32_t kLongest = UINT16_MAX;
 
 bool equal(const uint8_t* a, const uint8_t* b, uint32_t from, uint32_t to) {
   return std::memcmp(a + from, b + from, to - from) == 0;
 }
 
-// Sets layer4, ipv6 and udp; false for what is neither TCP nor UDP right behind a plain IP header, or not
-// exactly as long as it says.
+// Sets layer4, ipv6 and udp. False unless TCP or UDP follows a plain IP header and the frame is exactly as
+// long as its headers say.
 bool read_ip_header(const uint8_t* frame, uint32_t length, Joinable* joinable) {
   if (length < kEthernetLength + kIpv4Header + kUdpHeaderLength) return false;
   const uint8_t* const ip = frame + kEthernetLength;
@@ -94,20 +94,20 @@ void GroPacket::begin(const Joinable& first) {
   closed_ = first.headers == 0 || (last_flags_ & (kFin | kPsh)) != 0;
 }
 
-GroPacket::Fit GroPacket::add(const Joinable& next) {
-  if (!same_flow(next)) return Fit::kOther;
+GroPacket::Result GroPacket::add(const Joinable& next) {
+  if (!same_flow(next)) return Result::kOther;
   if (closed_ || !follows(next)) {
     closed_ = true;
-    return Fit::kBehind;
+    return Result::kFollows;
   }
   payload_ += next.payload;
   ++count_;
   if (!first_.udp) last_flags_ = next.frame[next.layer4 + kTcpFlags];
   closed_ = next.payload < first_.payload || (last_flags_ & (kFin | kPsh)) != 0;
-  return Fit::kJoined;
+  return Result::kMerged;
 }
 
-// By addresses, protocol and ports. What could not be read may be of any flow.
+// Compares addresses, protocol and ports. A frame that could not be read may be of any flow.
 bool GroPacket::same_flow(const Joinable& next) const {
   if (first_.layer4 == 0 || next.layer4 == 0) return true;
   if (first_.ipv6 != next.ipv6 || first_.udp != next.udp) return false;
@@ -124,7 +124,7 @@ bool GroPacket::follows(const Joinable& next) const {
     if (!equal(a, b, 0, ip + 4) || !equal(a, b, ip + 6, ip + 8)) return false;
   } else {
     if (!equal(a, b, 0, ip + 2) || !equal(a, b, ip + 6, ip + 10)) return false;
-    // Without a meaning where fragmenting is forbidden (RFC 6864).
+    // Meaningless where fragmentation is forbidden (RFC 6864).
     const bool counts = load_u16(b + ip + 4) == static_cast<uint16_t>(load_u16(a + ip + 4) + count_);
     if (!counts && (load_u16(a + ip + 6) & kDontFragment) == 0) return false;
   }
@@ -170,7 +170,7 @@ uint32_t GroPacket::write_headers(uint8_t* to) const {
   }
   const uint8_t protocol = first_.udp ? kProtocolUdp : kProtocolTcp;
   const uint32_t pseudo = pseudo_sum(to, first_.ipv6, protocol, octets);
-  // Partial: the kernel adds the rest, so it stands as it is, not complemented.
+  // A partial checksum: the kernel adds the rest, so it is not complemented.
   store_u16(layer4 + (first_.udp ? kUdpChecksum : kTcpChecksum),
             static_cast<uint16_t>(~checksum_fold(pseudo)));
   return first_.headers;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each packet is a copy of the super-frame's headers and of a slice of its payload.
+// Each segment is a copy of the GSO packet's headers and of a slice of its payload.
 #include "engine/ports/gso.h"
 
 #include <rte_hash_crc.h>
@@ -19,7 +19,7 @@ namespace {
 constexpr uint32_t kSctpChecksum = 8;
 constexpr uint8_t kTcpFinPsh = 0x09, kTcpCwr = 0x80;
 
-// What follows the IP headers of a frame, 0 where they are not plain to see.
+// Offset of layer 4 in a frame; 0 where it cannot be determined.
 uint8_t protocol_of(const uint8_t* frame, uint32_t length) {
   IpPacket ip;
   if (length <= kEthernetLength) return 0;
@@ -30,7 +30,7 @@ uint8_t protocol_of(const uint8_t* frame, uint32_t length) {
 void write_crc32c(uint8_t* octets, uint32_t length, uint8_t* field) {
   std::memset(field, 0, 4);
   uint32_t crc = UINT32_MAX;
-  // In pieces: layer 4 lies at any alignment.
+  // In steps, because layer 4 may have any alignment.
   for (; length >= 8; octets += 8, length -= 8) {
     uint64_t word;
     std::memcpy(&word, octets, sizeof word);
@@ -51,7 +51,7 @@ bool complete_checksum(const FrameFacts& facts, uint8_t* frame, uint32_t length)
     write_crc32c(layer4, length - start, layer4 + offset);
     return true;
   }
-  // The field holds the pseudo-header's share of the sum.
+  // The field holds the sum of the pseudo-header.
   const uint16_t checksum = checksum_fold(checksum_add(layer4, length - start, 0));
   store_u16(layer4 + offset, checksum == 0 ? 0xffff : checksum);
   return true;
@@ -83,7 +83,7 @@ bool Segments::begin(const FrameFacts& facts, const uint8_t* frame, uint32_t len
   if (count > kSegmentsAtMost) return false;
   const uint16_t whole = static_cast<uint16_t>(end - layer4);
   const uint32_t field = layer4 + (udp ? kUdpChecksum : kTcpChecksum);
-  // A partial checksum is that of the pseudo-header with the length of all.
+  // A partial checksum is the sum of the pseudo-header with the length of the whole GSO packet.
   pseudo_ =
       partial ? load_u16(frame + field) + uint32_t{static_cast<uint16_t>(~whole)} : pseudo_header_sum(ip_, 0);
   frame_ = frame;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The headers of tunnels that a host builds itself (VXLAN, Geneve and others over UDP, GRE, IP in IP), as far
-// as segmenting a GSO packet inside them needs. As in the kernel, what lies between UDP or GRE and the inner
-// packet is not looked into and is the same in each segment.
+// as segmenting a GSO packet inside them needs. As in the kernel, the octets between UDP or GRE and the inner
+// packet are not interpreted, and are the same in each segment.
 #pragma once
 
 #include <array>

@@ -20,7 +20,7 @@ namespace psp {
 
 namespace {
 
-// Asks the kernel about an interface; false with errno when it does not say.
+// Queries the kernel about an interface; false with errno when that fails.
 bool ask(unsigned long what, const std::string& name, ifreq* answer) {
   std::strncpy(answer->ifr_name, name.c_str(), IFNAMSIZ - 1);
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

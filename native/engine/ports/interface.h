@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel says about a network interface, and the claim that this gateway alone uses it. Control
-// path.
+// Properties of a kernel network interface, and the claim that only this gateway uses it. Control path.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +9,11 @@
 
 namespace psp {
 
-// 0 when there is none of this name in our network namespace.
+// 0 when there is no interface of this name in our network namespace.
 unsigned interface_index(const std::string& name);
 uint16_t interface_mtu(const std::string& name);
 MacAddress interface_mac(const std::string& name);
-// Up, and with a carrier as far as it can tell.
+// Whether it is up, and has a carrier as far as the kernel can tell.
 bool interface_runs(const std::string& name);
 
 // Claims the interface among all gateways of the network namespace until the descriptor is closed or the

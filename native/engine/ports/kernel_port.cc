@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A frame is received into three pieces: the kernel's facts, a packet buffer, and a larger one for the rest
-// of a super-frame. Ordinary frames are handed up in the buffer that the kernel wrote them to; the packets of
-// a super-frame are copies. Frames are sent as lists of slices, so joining copies headers only. The qdisc is
-// not bypassed: on that way the kernel refuses super-frames that the device cannot cut by itself.
+// A frame is received into three parts: the kernel's metadata, a packet buffer, and a larger buffer for the
+// rest of a GSO packet. Ordinary frames are passed on in the buffer that the kernel wrote them to; the
+// segments of a GSO packet are copies. Frames are sent as lists of slices, so merging copies headers only.
+// The qdisc is not bypassed, because then the kernel refuses GSO packets that the device cannot segment by
+// itself.
 #include "engine/ports/kernel_port.h"
 
 #include <arpa/inet.h>
@@ -28,16 +29,16 @@ namespace {
 constexpr uint32_t kPacketsOutside = 2047;
 constexpr uint32_t kLargestRoom = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
 constexpr uint32_t kLongestFrame = kEthernetLength + kVlanTag + UINT16_MAX;
-// What the kernel keeps for us each way, in octets of its own memory.
+// Socket buffers of the kernel each way, in octets.
 constexpr int kSocketBuffer = 4 << 20;
-// Messages that a packet may still join, counted from the last one.
+// Messages that a packet may still be merged into, counted from the last one.
 constexpr uint32_t kOpenFrames = 8;
 
 EngineError failed(const std::string& interface, const char* what) {
   return EngineError{"PORT_FAILED", interface, std::string(what) + ": " + std::strerror(errno)};
 }
 
-// The VLAN tag that the kernel took off the frame, as a DPDK port would tell of it.
+// The VLAN tag that the kernel removed from the frame, in the form in which a DPDK port reports it.
 void read_vlan(msghdr& message, rte_mbuf* mbuf) {
   for (cmsghdr* one = CMSG_FIRSTHDR(&message); one != nullptr; one = CMSG_NXTHDR(&message, one)) {
     if (one->cmsg_level != SOL_PACKET || one->cmsg_type != PACKET_AUXDATA) continue;
@@ -63,7 +64,7 @@ KernelPort::KernelPort(const std::string& interface, bool sealed, Counters& coun
   }
 }
 
-// Until a socket is in the group it receives everything; what the second one has by then is thrown away.
+// Until a socket is in the group it receives everything; what the second one received by then is discarded.
 KernelPort::KernelPort(KernelPort& of, Counters& counters)
     : interface_(of.interface_), sealed_(of.sealed_), counters_(counters), index_(of.index_) {
   try {
@@ -111,14 +112,14 @@ void KernelPort::open() {
   };
   set(PACKET_VNET_HDR, int{1}, "asking its packet socket for super-frames");
   set(PACKET_AUXDATA, int{1}, "asking its packet socket for VLAN tags");
-  // Else what we send would come back to us.
+  // Otherwise frames that we send would be received again.
   set(PACKET_IGNORE_OUTGOING, int{1}, "hiding our own frames from its packet socket");
   // Frames for every address, as long as this socket lives; the interface bears no mark of it.
   packet_mreq everything{};
   everything.mr_ifindex = static_cast<int>(index_);
   everything.mr_type = PACKET_MR_PROMISC;
   set(PACKET_ADD_MEMBERSHIP, everything, "receiving frames for every address");
-  // Without the right to it the system's own limit holds.
+  // Without the privilege the system's own limit applies.
   for (const auto& [forced, asked] : {std::pair{SO_RCVBUFFORCE, SO_RCVBUF}, {SO_SNDBUFFORCE, SO_SNDBUF}}) {
     if (setsockopt(socket_, SOL_SOCKET, forced, &kSocketBuffer, sizeof kSocketBuffer) == 0) continue;
     setsockopt(socket_, SOL_SOCKET, asked, &kSocketBuffer, sizeof kSocketBuffer);
@@ -166,7 +167,7 @@ void KernelPort::close() {
   socket_ = lock_ = -1;
 }
 
-// The kernel begins anew with every answer.
+// The kernel restarts its count with every answer.
 uint64_t KernelPort::missed() {
   tpacket_stats counts{};
   socklen_t length = sizeof counts;
@@ -174,7 +175,7 @@ uint64_t KernelPort::missed() {
   return told ? counts.tp_drops : 0;
 }
 
-// At most one system call, which is made once all frames of the last one are handed up.
+// At most one system call, which is made once all frames of the last one were passed on.
 uint16_t KernelPort::rx_burst(rte_mbuf** packets, uint16_t count) {
   uint16_t n = 0;
   for (bool asked = false; n < count;) {
@@ -245,7 +246,7 @@ rte_mbuf* KernelPort::take(Received& received) {
   return std::exchange(received.mbuf, nullptr);
 }
 
-// Lays the two pieces of a super-frame behind one another and reads it. False: it cannot be cut.
+// Puts the two parts of a GSO packet next to each other and reads it. False: it cannot be segmented.
 bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
   gso_packets_ = true;
   uint8_t* const frame = received.buffer.get();
@@ -260,7 +261,8 @@ bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
   return true;
 }
 
-// A frame as it came; of one that does not fit, or of a super-frame, only the front, for whoever drops it.
+// A frame as it arrived; of a frame that does not fit, or of a GSO packet, only the front, so that the pipes
+// count its drop.
 rte_mbuf* KernelPort::whole(Received& received, uint32_t length) {
   rte_mbuf* const packet = take(received);
   rte_pktmbuf_append(packet, static_cast<uint16_t>(std::min(length, room_)));
@@ -290,13 +292,14 @@ uint32_t KernelPort::join(rte_mbuf** packets, uint16_t count) {
   for (uint16_t i = 0; i < count; ++i) {
     Joinable one;
     if (count > 1) one = read_joinable(rte_pktmbuf_mtod(packets[i], uint8_t*), packets[i]->data_len, sealed_);
-    if (one.udp && !joins_udp_) one.headers = 0;
-    auto fit = GroPacket::Fit::kOther;
+    if (one.udp && !merges_udp_) one.headers = 0;
+    auto result = GroPacket::Result::kOther;
     uint32_t at = frames;
-    for (uint32_t left = std::min(frames, kOpenFrames); left > 0 && fit == GroPacket::Fit::kOther; --left) {
-      fit = sent_[--at].frame.add(one);
+    for (uint32_t left = std::min(frames, kOpenFrames); left > 0 && result == GroPacket::Result::kOther;
+         --left) {
+      result = sent_[--at].frame.add(one);
     }
-    if (fit != GroPacket::Fit::kJoined) {
+    if (result != GroPacket::Result::kMerged) {
       at = frames++;
       sent_[at].frame.begin(one);
     }
@@ -334,7 +337,7 @@ void KernelPort::write_messages(rte_mbuf** packets, uint32_t frames) {
   }
 }
 
-// Returns the number of packets that are done with: sent, or refused and counted.
+// Returns the number of packets that were sent, or refused and counted.
 uint16_t KernelPort::send_messages(uint32_t frames) {
   uint16_t packets = 0;
   for (uint32_t done = 0; done < frames;) {
@@ -342,8 +345,8 @@ uint16_t KernelPort::send_messages(uint32_t frames) {
     if (sent <= 0) {
       if (errno == EAGAIN || errno == EINTR) break;
       const uint32_t count = sent_[done].frame.count();
-      if (errno == EINVAL && count > 1 && joins_udp_ && sent_[done].facts.kind == kUdpPackets) {
-        joins_udp_ = false;
+      if (errno == EINVAL && count > 1 && merges_udp_ && sent_[done].facts.kind == kUdpPackets) {
+        merges_udp_ = false;
         break;
       }
       counters_[Value::kFramesRefused].add(count);

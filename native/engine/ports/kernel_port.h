@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A port on a kernel interface, by a packet socket that carries checksum and segmentation metadata both ways
-// (PACKET_VNET_HDR): hosts keep their offloads. Super-frames are cut into packets as they come, partial
-// checksums completed; packets of one flow that leave together are joined into super-frames. Plain system
-// calls, one for a burst each way: a ring of shared memory would save neither copy, needs room for 64 KiB in
-// each place, and keeps a frame that the fence refuses at its head for ever. A refused frame is counted here
-// and gone. Several queues are sockets of one fanout group, by a hash of addresses and ports; it is not told
-// to put fragments together. Of the polling thread.
+// (PACKET_VNET_HDR), so hosts keep their offloads. GSO packets are segmented on receipt and partial checksums
+// are completed; packets of one flow that leave together are merged into GRO packets. It makes plain system
+// calls, one for a burst each way: a ring of shared memory would save no copy, would need 64 KiB in each
+// slot, and would keep a frame that the fence refuses at its head for ever. A refused frame is counted and
+// dropped here. Several queues are sockets of one fanout group, by a hash of addresses and ports, without
+// reassembly in the kernel. Used by the polling thread.
 #pragma once
 
 #include <sys/socket.h>
@@ -28,9 +28,9 @@ namespace psp {
 
 class KernelPort : public Port {
  public:
-  // Opens it. EAL is up. `sealed`: here PSP leaves and comes, whose datagrams need no checksum to be joined,
-  // and get none when they are cut. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN, RIGHTS_MISSING or
-  // PORT_FAILED.
+  // Opens it, with EAL initialized. `sealed`: the port carries PSP, whose datagrams need no checksum to be
+  // merged, and get none when they are segmented. Throws EngineError with INTERFACE_MISSING, PORT_TAKEN,
+  // RIGHTS_MISSING or PORT_FAILED.
   KernelPort(const std::string& interface, bool sealed, Counters& counters);
   // One more queue of an open port, which outlives it. Throws EngineError with PORT_FAILED.
   KernelPort(KernelPort& of, Counters& counters);
@@ -49,12 +49,12 @@ class KernelPort : public Port {
   int link_descriptor() const override { return link_->descriptor(); }
 
  private:
-  // Frames of one system call, and of super-frames while such come: they should still lie in the cache when
-  // they are cut.
+  // Frames of one system call, and the same while GSO packets arrive, which should still be in the cache when
+  // they are segmented.
   static constexpr uint32_t kFrames = 32, kGsoPackets = 4;
 
-  // One received frame: the kernel's facts, a packet buffer that ordinary frames fit into, and what of a
-  // super-frame does not.
+  // One received frame: the kernel's metadata, a packet buffer that ordinary frames fit into, and the rest of
+  // a GSO packet.
   struct Received {
     FrameFacts facts;
     rte_mbuf* mbuf = nullptr;
@@ -62,7 +62,7 @@ class KernelPort : public Port {
     std::array<iovec, 3> pieces;
     alignas(cmsghdr) std::array<uint8_t, 64> auxiliary;
   };
-  // One frame to be sent: a packet alone, or several in one.
+  // One frame to be sent: a single packet, or a GRO packet.
   struct Sent {
     GroPacket frame;
     FrameFacts facts;
@@ -93,16 +93,16 @@ class KernelPort : public Port {
   std::unique_ptr<LinkWatch> link_;  // of the first queue
   int lock_ = -1;                    // held for as long as we use the interface
   int socket_ = -1;
-  int group_ = -1;         // fanout group, once there are several queues
-  uint32_t room_ = 0;      // octets of a frame that a packet buffer takes
-  bool joins_udp_ = true;  // until the kernel says that it does not know such super-frames
+  int group_ = -1;          // fanout group, once there are several queues
+  uint32_t room_ = 0;       // octets of a frame that fit into a packet buffer
+  bool merges_udp_ = true;  // until the kernel reports that it does not support it
   std::unique_ptr<Pool> pool_;
 
   std::array<Received, kFrames> received_;
   std::array<mmsghdr, kFrames> incoming_{};
   uint32_t at_ = 0, taken_ = 0;  // received frames: the next one to hand up, and how many there are
-  bool begun_ = false;           // the next one is a super-frame that is being cut
-  bool gso_packets_ = false;     // came lately
+  bool begun_ = false;           // the next one is a GSO packet that is being segmented
+  bool gso_packets_ = false;     // arrived lately
   Segments segments_;
 
   std::array<Sent, kBurst> sent_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A message holds the whole state, so that a link that went down and came up again is seen as both. Where the
-// kernel had no room for a message (ENOBUFS) the state is read from the interface: what lies between is lost,
-// the present never.
+// kernel had no space for a message (ENOBUFS) the state is read from the interface: intermediate states are
+// lost, the current one never.
 #include "engine/ports/link_watch.h"
 
 #include <arpa/inet.h>
@@ -22,7 +22,7 @@ namespace psp {
 
 namespace {
 
-// What is read of one datagram. The attributes of interest stand in front of all that may be long.
+// Octets that are read of one datagram. The attributes of interest precede all that may be long.
 constexpr size_t kRoom = 8192;
 constexpr uint32_t kMtuAtMost = 65535;
 
@@ -60,7 +60,7 @@ LinkWatch::LinkWatch(const std::string& interface, unsigned index)
     throw EngineError{"PORT_FAILED", interface,
                       std::string("following its link by netlink: ") + std::strerror(why)};
   }
-  // What changes from here on is told.
+  // Changes from here on are reported.
   read_interface();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pools are named by a running number: names must differ within a process. Making one touches the front of
-// every packet: where that touches all pages anyway they are huge ones, or most packets would miss the TLB.
+// Pools are named by a counter, because names must differ within a process. Creating a pool touches the front
+// of every packet; where that touches all pages anyway the memory is in huge pages, or most packets would
+// miss the TLB.
 #include "engine/ports/pool.h"
 
 #include <rte_errno.h>
@@ -30,7 +31,7 @@ void unmap(rte_mempool_memhdr* memory, void*) {
   munmap(memory->addr, memory->len);
 }
 
-// Whole huge pages at a boundary of such, or null. Where the kernel has none to give they are small ones.
+// Memory at a huge page boundary, or null. Where the kernel has no huge pages to give they are small ones.
 char* map_huge(size_t length) {
   void* const pages =
       mmap(nullptr, length + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -65,7 +66,8 @@ Pool::Pool(const char* purpose, uint32_t count, uint32_t room) {
   sizes.mbuf_data_room_size = static_cast<uint16_t>(std::min<uint32_t>(room, UINT16_MAX));
   const uint32_t octets = static_cast<uint32_t>(sizeof(rte_mbuf)) + sizes.mbuf_data_room_size;
   const bool huge = !packets_in_eal_memory() && rte_mempool_calc_obj_size(octets, 0, nullptr) <= kPage;
-  // Else none would lie across the boundary of two small pages, and all begin in the same sets of the caches.
+  // Otherwise no packet would cross a small page boundary, and all would begin in the same sets of the
+  // caches.
   const unsigned flags = huge ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
   pool_ = rte_mempool_create_empty(name.c_str(), count, octets, cache, sizeof sizes, SOCKET_ID_ANY, flags);
   if (pool_ == nullptr) throw failed(purpose, rte_errno);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pool of packet memory that ends with its owner.
+// A pool of packet memory, destroyed with its owner.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -13,8 +13,8 @@ inline constexpr uint32_t kSmallestRoom = 2048;
 
 class Pool {
  public:
-  // `room` octets in each, headroom included. Throws EngineError when memory does not suffice.
-  Pool(const char* purpose, uint32_t count, uint32_t room);
+  // `octets` in each packet, headroom included. Throws EngineError when memory does not suffice.
+  Pool(const char* purpose, uint32_t count, uint32_t octets);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;

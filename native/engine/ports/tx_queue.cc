@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hands packets to the port in runs that lie side by side, and counts what was taken.
+// Passes adjacent packets to the port in runs, and counts what it took.
 #include "engine/ports/tx_queue.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ void TxQueue::flush() {
   while (waits()) {
     const uint32_t at = head_ % kCapacity;
     const uint32_t run = std::min({tail_ - head_, kCapacity - at, kRun});
-    // A packet that was taken may be gone, and the others may stand in another order.
+    // A packet that was taken may be freed already, and the others may have another order.
     uint64_t octets = 0;
     for (uint32_t i = 0; i < run; ++i) octets += packets_[at + i]->pkt_len;
     const uint16_t sent = port_.tx_burst(&packets_[at], static_cast<uint16_t>(run));

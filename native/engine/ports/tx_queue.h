@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets on their way out of one port. What the port does not take at once stays, in order, for the next
-// turn; who finds the queue full decides what to drop. While the port's link is down it takes nothing: the
-// kernel would keep the frames and send them whenever. Of the polling thread. What lets another lcore send
-// for the same flow waits until the port has taken the packets that were pushed before: see position.
+// The transmit queue of one port. Packets that the port does not take at once stay, in order, for the next
+// turn; when the queue is full its user drops. While the port's link is down it takes nothing, because the
+// kernel would keep the frames and send them at any later time. Used by the polling thread. Another lcore may
+// send for the same flow only when the port has taken the packets that were pushed before: see position().
 #pragma once
 
 #include <algorithm>
@@ -24,14 +24,14 @@ class TxQueue {
   TxQueue& operator=(const TxQueue&) = delete;
 
   bool full() const { return room() == 0; }
-  // Packets that it would still take.
+  // Packets that it still has space for.
   uint32_t room() const { return kCapacity - (tail_ - head_); }
   bool empty() const { return tail_ == head_; }
-  // Whether something would leave as soon as the port takes it.
+  // Whether packets wait for the port to take them.
   bool waits() const { return up_ && !empty(); }
   bool is_up() const { return up_; }
   void set_up(bool up) { up_ = up; }
-  // Takes the packet; false when full or down, then it stays the caller's.
+  // Takes the packet. False when full or down: then it stays the caller's.
   bool push(rte_mbuf* packet) { return push(&packet, 1) == 1; }
   // Takes as many of these as fit, from the first on, and returns how many.
   uint32_t push(rte_mbuf* const* packets, uint32_t count) {
@@ -42,12 +42,11 @@ class TxQueue {
     tail_ += taken;
     return taken;
   }
-  // Gives the port what it takes.
+  // Sends as much as the port takes.
   void flush();
 
-  // The position behind the last packet that was pushed, and whether the port has taken all packets in front
-  // of a position. Positions wrap round; one is good for as long as fewer than 2^31 packets were pushed
-  // since.
+  // The position after the last packet that was pushed, and whether the port has taken all packets before a
+  // position. Positions wrap; one is valid as long as fewer than 2^31 packets were pushed since.
   uint32_t position() const { return tail_; }
   bool has_passed(uint32_t position) const { return static_cast<int32_t>(head_ - position) >= 0; }
 

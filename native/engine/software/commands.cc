@@ -33,10 +33,10 @@ bool carry_out(MainLcore& lcore, InstallCommand& command, uint32_t& done, Budget
     if (const uint32_t before = lcore.flow_table.find(command.flows[i])) {
       lcore.egress_keys.erase(before, lcore.flows[before].key_tag);
     }
-    const uint32_t number = lcore.flow_table.install(command.flows[i], command.peer, key);
-    if (number == 0) return Budget::kFlowChange;
+    const uint32_t index = lcore.flow_table.install(command.flows[i], command.peer, key);
+    if (index == 0) return Budget::kFlowChange;
     command.results[i] = InstallResult::kInstalled;
-    prepare(lcore, number);
+    prepare(lcore, index);
     if (lcore.config.secured_address.contains(key.outer_destination)) {
       lcore.next_hops.seed(key.outer_destination, key.mac, lcore.now_ms);
     }
@@ -51,7 +51,7 @@ bool carry_out(MainLcore& lcore, OfferCommand& command, uint32_t& done, Budget& 
   const auto& inbound = command.inbound;
   OfferFailure& failure = command.failure;
   if (failure == OfferFailure::kSpisExhausted || inbound.empty()) return true;
-  if (done == 0 && !lcore.receive_spis.has_room_for(inbound.size(), command.peer)) {
+  if (done == 0 && !lcore.receive_spis.has_space_for(inbound.size(), command.peer)) {
     failure = OfferFailure::kTableFull;
   }
   for (; failure == OfferFailure::kNone && done < inbound.size(); budget.spend(Budget::kSpiChange)) {
@@ -86,13 +86,13 @@ Drop reason_of(Refusal refusal) {
 
 bool carry_out(MainLcore& lcore, RefuseCommand& command, uint32_t& done, Budget& budget) {
   return each_entry(command.flows.size(), done, budget, [&](size_t i) {
-    const uint32_t number = lcore.flow_table.find(command.flows[i]);
-    if (number == 0 || lcore.flows[number].state == EgressFlow::State::kKeyed) return 1u;
-    const uint32_t held = lcore.hold.drop(lcore.flows[number].held, reason_of(command.refusal));
+    const uint32_t index = lcore.flow_table.find(command.flows[i]);
+    if (index == 0 || lcore.flows[index].state == EgressFlow::State::kKeyed) return 1u;
+    const uint32_t held = lcore.hold.drop(lcore.flows[index].held, reason_of(command.refusal));
     if (command.hold_down_ms == 0) {
-      lcore.flow_table.remove(number);
+      lcore.flow_table.remove(index);
     } else {
-      lcore.flow_table.refuse(number, lcore.now_ms + command.hold_down_ms);
+      lcore.flow_table.refuse(index, lcore.now_ms + command.hold_down_ms);
     }
     return Budget::kFlowChange + held;
   });
@@ -102,10 +102,10 @@ bool carry_out(MainLcore& lcore, RemoveCommand& command, uint32_t& done, Budget&
   return each_entry(command.flows.size(), done, budget, [&](size_t i) {
     const FlowKey& key = command.flows[i];
     uint32_t held = 0;
-    if (const uint32_t number = lcore.flow_table.find(key)) {
-      held = lcore.hold.drop(lcore.flows[number].held, Drop::kEgressRemoved);
-      lcore.egress_keys.erase(number, lcore.flows[number].key_tag);
-      lcore.flow_table.remove(number);
+    if (const uint32_t index = lcore.flow_table.find(key)) {
+      held = lcore.hold.drop(lcore.flows[index].held, Drop::kEgressRemoved);
+      lcore.egress_keys.erase(index, lcore.flows[index].key_tag);
+      lcore.flow_table.remove(index);
     }
     const uint32_t ended = lcore.receive_spis.remove(key.reversed());
     return Budget::kFlowChange + held + ended * Budget::kSpiChange;
@@ -127,8 +127,8 @@ bool carry_out(MainLcore& lcore, SamplingCommand& command, uint32_t&, Budget&) {
   return true;
 }
 
-bool write_row(MainLcore& lcore, uint32_t number, FlowRow* row) {
-  const EgressFlow& flow = lcore.flows[number];
+bool write_row(MainLcore& lcore, uint32_t index, FlowRow* row) {
+  const EgressFlow& flow = lcore.flows[index];
   if (!flow.used) return false;
   const bool keyed = flow.state == EgressFlow::State::kKeyed;
   const bool refused = flow.state == EgressFlow::State::kRefused;
@@ -138,18 +138,18 @@ bool write_row(MainLcore& lcore, uint32_t number, FlowRow* row) {
       keyed ? FlowRow::State::kKeyed : (refused ? FlowRow::State::kRefused : FlowRow::State::kWanted);
   row->version = flow.version;
   row->mode = keyed ? flow.mode : lcore.config.peers[flow.peer].mode;
-  row->path_mtu = keyed ? path_mtu(lcore, number) : 0;
+  row->path_mtu = keyed ? path_mtu(lcore, index) : 0;
   row->peer = flow.peer;
   row->spi = flow.spi;
   row->held = flow.held.count;
-  const Tally counted = lcore.flow_table.counted(number);
+  const Tally counted = lcore.flow_table.counted(index);
   row->packets = counted.packets;
   row->bytes = counted.bytes;
   return true;
 }
 
-bool write_inbound_row(const MainLcore& lcore, uint32_t number, FlowRow* row) {
-  const InboundFlow& flow = lcore.receive_spis.flow(number);
+bool write_inbound_row(const MainLcore& lcore, uint32_t index, FlowRow* row) {
+  const InboundFlow& flow = lcore.receive_spis.flow(index);
   if (!flow.used) return false;
   uint8_t live = 0;
   const uint32_t newest = lcore.receive_spis.newest_live(flow, &live);

@@ -164,7 +164,7 @@ class Sender {
       ASSERT_EQ(flow.version, expected.version);
       ASSERT_EQ(flow.mode, expected.mode);
       ASSERT_EQ(flow.outer_destination, expected.outer_destination);
-      const size_t at = keys_.place_of(place, 0);
+      const size_t at = keys_.slot_for(place, 0);
       void* key = keys_.find(at, flow.key_tag);
       if (key == nullptr) key = keys_.add(at, flow.key_tag, flows_.key_bytes(place), flow.version);
       const uint64_t iv = flows_.next_iv();

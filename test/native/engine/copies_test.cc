@@ -51,7 +51,7 @@ struct Flows {
     const uint32_t place = copies.find(nth(n), table.hash(nth(n)), &renewed);
     if (place == 0) return 0;
     const EgressFlow& flow = places[place];
-    const size_t at = keys.place_of(place, 0);
+    const size_t at = keys.slot_for(place, 0);
     if (keys.find(at, flow.key_tag) == nullptr) {
       keys.add(at, flow.key_tag, places.key_bytes(place), flow.version);
     }
@@ -62,7 +62,7 @@ struct Flows {
     Budget all = Budget::unlimited();
     EXPECT_TRUE(copies.sweep(++now_ms, all));
   }
-  bool has_key(uint32_t place, uint64_t tag) { return keys.find(keys.place_of(place, 0), tag) != nullptr; }
+  bool has_key(uint32_t place, uint64_t tag) { return keys.find(keys.slot_for(place, 0), tag) != nullptr; }
   // Whether the place has octets of that key.
   bool has_octets(uint32_t place, uint32_t spi) {
     const uint8_t* const octets = places.key_bytes(place);
@@ -242,7 +242,7 @@ struct Spis {
     const uint32_t place = find(spi);
     const uint8_t key[32] = {1};
     if (place != 0 && !has_key(place, spi)) {
-      keys.add(keys.place_of(place, 0), SpiRecords::key_tag(spi, 0), key, 0);
+      keys.add(keys.slot_for(place, 0), SpiRecords::key_tag(spi, 0), key, 0);
     }
     return place;
   }
@@ -252,7 +252,7 @@ struct Spis {
     EXPECT_TRUE(copies.sweep(++now_ms, all));
   }
   bool has_key(uint32_t place, uint32_t spi) {
-    return keys.find(keys.place_of(place, 0), SpiRecords::key_tag(spi, 0)) != nullptr;
+    return keys.find(keys.slot_for(place, 0), SpiRecords::key_tag(spi, 0)) != nullptr;
   }
 
   std::unique_ptr<Aead> aead = chosen_aead();

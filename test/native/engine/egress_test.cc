@@ -225,19 +225,19 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "old"));
   const uint32_t number = gateway.main->flow_table.find(kFlow);
   const uint64_t old_tag = gateway.main->flows[number].key_tag;
-  EXPECT_NE(gateway.main->egress_keys.find(gateway.main->egress_keys.place_of(number, 0), old_tag), nullptr);
+  EXPECT_NE(gateway.main->egress_keys.find(gateway.main->egress_keys.slot_for(number, 0), old_tag), nullptr);
   EgressKey wide = egress_key(6, 2);
   wide.version = 1;
   gateway.install(kFlow, wide);
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "new"));
   EXPECT_EQ(words_of(opened(gateway.secured.sent[0], egress_key(5, 1))), "old");
   EXPECT_EQ(words_of(opened(gateway.secured.sent[1], wide)), "new");
-  EXPECT_EQ(gateway.main->egress_keys.find(gateway.main->egress_keys.place_of(number, 0), old_tag), nullptr);
+  EXPECT_EQ(gateway.main->egress_keys.find(gateway.main->egress_keys.slot_for(number, 0), old_tag), nullptr);
 }
 
 // More flows than there are places for few keys: the first and the last of them share one.
 TEST(Egress, FlowsWhoseKeysShareAPlaceAreEachSealedUnderTheirOwnInOneBurst) {
-  constexpr uint32_t kLast = KeyCache::kFew;
+  constexpr uint32_t kLast = KeyCache::kFirstTier;
   Gateway gateway;
   gateway.know_next_hop();
   const auto nth = [](uint32_t n) {

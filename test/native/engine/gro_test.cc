@@ -9,7 +9,7 @@
 namespace psp {
 namespace {
 
-using Fit = GroPacket::Fit;
+using Result = GroPacket::Result;
 
 Joinable read(const Frame& frame, bool sealed = false) {
   return read_joinable(frame.data(), static_cast<uint32_t>(frame.size()), sealed);
@@ -20,7 +20,7 @@ Frame joined(const std::vector<Frame>& packets, FrameFacts* facts, bool sealed =
   GroPacket one;
   one.begin(read(packets[0], sealed));
   for (size_t i = 1; i < packets.size(); ++i) {
-    EXPECT_EQ(one.add(read(packets[i], sealed)), Fit::kJoined) << i;
+    EXPECT_EQ(one.add(read(packets[i], sealed)), Result::kMerged) << i;
   }
   EXPECT_EQ(one.count(), packets.size());
   *facts = one.facts();
@@ -86,7 +86,7 @@ TEST(GroTest, JoinsSealedDatagramsWithoutAChecksumAndNoOthers) {
   ASSERT_EQ(read(checked, true).headers, 42);
   GroPacket mixed;
   mixed.begin(read(frame, true));
-  EXPECT_EQ(mixed.add(read(checked, true)), Fit::kBehind);
+  EXPECT_EQ(mixed.add(read(checked, true)), Result::kFollows);
 }
 
 // The second of two packets, changed in one way each.
@@ -101,54 +101,54 @@ TEST(GroTest, EndsBeforeAPacketOfItsFlowThatDiffers) {
     (change(b), ...);
     GroPacket one;
     one.begin(read(a));
-    const Fit result = one.add(read(b));
+    const Result result = one.add(read(b));
     // Nothing joins any more, so that no packet overtakes another.
-    if (result == Fit::kBehind) {
+    if (result == Result::kFollows) {
       const Frame good = second.frame();
-      EXPECT_EQ(one.add(read(good)), Fit::kBehind);
+      EXPECT_EQ(one.add(read(good)), Result::kFollows);
     }
     return result;
   };
-  EXPECT_EQ(fit(second), Fit::kJoined);
+  EXPECT_EQ(fit(second), Result::kMerged);
   const auto changed = [&](auto change) {
     Segment next = second;
     change(next);
     return fit(next);
   };
-  EXPECT_EQ(changed([](Segment& s) { s.sequence += 1; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.sequence -= 100; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.acknowledged += 1; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.window += 1; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.options[11] ^= 1; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.options.clear(); }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.traffic_class = 3; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.identification = 7; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.marks = 0x4000; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.marks = 0x2000; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.payload = octets_of(101); }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.payload.clear(); }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.flags |= 0x40; }), Fit::kBehind);
-  EXPECT_EQ(changed([](Segment& s) { s.flags |= 0x80; }), Fit::kBehind);
+  EXPECT_EQ(changed([](Segment& s) { s.sequence += 1; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.sequence -= 100; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.acknowledged += 1; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.window += 1; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.options[11] ^= 1; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.options.clear(); }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.traffic_class = 3; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.identification = 7; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.marks = 0x4000; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.marks = 0x2000; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.payload = octets_of(101); }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.payload.clear(); }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.flags |= 0x40; }), Result::kFollows);
+  EXPECT_EQ(changed([](Segment& s) { s.flags |= 0x80; }), Result::kFollows);
   for (const uint8_t flag : {0x02, 0x04, 0x20}) {
-    EXPECT_EQ(changed([&](Segment& s) { s.flags |= flag; }), Fit::kBehind) << int{flag};
+    EXPECT_EQ(changed([&](Segment& s) { s.flags |= flag; }), Result::kFollows) << int{flag};
   }
-  EXPECT_EQ(changed([](Segment& s) { s.ip_options = {1, 1, 1, 1}; }), Fit::kBehind);
-  EXPECT_EQ(fit(second, [](Frame& b) { b[0] ^= 2; }), Fit::kBehind);
+  EXPECT_EQ(changed([](Segment& s) { s.ip_options = {1, 1, 1, 1}; }), Result::kFollows);
+  EXPECT_EQ(fit(second, [](Frame& b) { b[0] ^= 2; }), Result::kFollows);
   // A checksum that is wrong must arrive wrong.
-  EXPECT_EQ(fit(second, [](Frame& b) { b.back() ^= 1; }), Fit::kBehind);
-  EXPECT_EQ(fit(second, [](Frame& b) { b.push_back(0); }), Fit::kBehind);
+  EXPECT_EQ(fit(second, [](Frame& b) { b.back() ^= 1; }), Result::kFollows);
+  EXPECT_EQ(fit(second, [](Frame& b) { b.push_back(0); }), Result::kFollows);
   // Hop limit, with the header's checksum right again.
   EXPECT_EQ(fit(second,
                 [](Frame& b) {
                   b[22] = 63;
                   put16(b, 24, get16(b, 24) + 0x100);
                 }),
-            Fit::kBehind);
+            Result::kFollows);
   // Of another flow.
-  EXPECT_EQ(changed([](Segment& s) { s.source += 1; }), Fit::kOther);
-  EXPECT_EQ(changed([](Segment& s) { s.udp = true; }), Fit::kOther);
-  EXPECT_EQ(changed([](Segment& s) { s.ipv6 = true; }), Fit::kOther);
-  EXPECT_EQ(fit(second, [](Frame& b) { b[33] ^= 1; }), Fit::kOther);
+  EXPECT_EQ(changed([](Segment& s) { s.source += 1; }), Result::kOther);
+  EXPECT_EQ(changed([](Segment& s) { s.udp = true; }), Result::kOther);
+  EXPECT_EQ(changed([](Segment& s) { s.ipv6 = true; }), Result::kOther);
+  EXPECT_EQ(fit(second, [](Frame& b) { b[33] ^= 1; }), Result::kOther);
   // With DF the identification has no meaning.
   Segment a = first, b = second;
   a.marks = b.marks = 0x4000;
@@ -156,7 +156,7 @@ TEST(GroTest, EndsBeforeAPacketOfItsFlowThatDiffers) {
   const Frame a_frame = a.frame(), b_frame = b.frame();
   GroPacket one;
   one.begin(read(a_frame));
-  EXPECT_EQ(one.add(read(b_frame)), Fit::kJoined);
+  EXPECT_EQ(one.add(read(b_frame)), Result::kMerged);
 }
 
 TEST(GroTest, EndsWithAShorterPacketAndWithFinOrPsh) {
@@ -165,13 +165,13 @@ TEST(GroTest, EndsWithAShorterPacketAndWithFinOrPsh) {
     const auto packets = expected_packets(whole, 100);
     GroPacket one;
     one.begin(read(packets[0]));
-    EXPECT_EQ(one.add(read(packets[1])), Fit::kJoined);
-    EXPECT_EQ(one.add(read(packets[2])), Fit::kJoined);
+    EXPECT_EQ(one.add(read(packets[1])), Result::kMerged);
+    EXPECT_EQ(one.add(read(packets[2])), Result::kMerged);
     Segment next = whole;
     next.sequence += static_cast<uint32_t>(whole.payload.size());
     next.payload.resize(50);
     const Frame behind = next.frame();
-    EXPECT_EQ(one.add(read(behind)), Fit::kBehind);
+    EXPECT_EQ(one.add(read(behind)), Result::kFollows);
   }
   // Also when the first one has it.
   const Segment first{.flags = 0x18, .payload = octets_of(100)};
@@ -180,7 +180,7 @@ TEST(GroTest, EndsWithAShorterPacketAndWithFinOrPsh) {
   const Frame a = first.frame(), b = second.frame();
   GroPacket one;
   one.begin(read(a));
-  EXPECT_EQ(one.add(read(b)), Fit::kBehind);
+  EXPECT_EQ(one.add(read(b)), Result::kFollows);
 }
 
 TEST(GroTest, StaysBelow64KiB) {
@@ -192,15 +192,15 @@ TEST(GroTest, StaysBelow64KiB) {
   GroPacket one;
   const auto begin = [&] {
     one.begin(read(packets[0]));
-    for (size_t i = 1; i < packets.size(); ++i) ASSERT_EQ(one.add(read(packets[i])), Fit::kJoined);
+    for (size_t i = 1; i < packets.size(); ++i) ASSERT_EQ(one.add(read(packets[i])), Result::kMerged);
   };
   begin();
   const Frame longer = next.frame();
-  EXPECT_EQ(one.add(read(longer)), Fit::kBehind);
+  EXPECT_EQ(one.add(read(longer)), Result::kFollows);
   begin();
   next.payload.resize(321);
   const Frame fits = next.frame();
-  EXPECT_EQ(one.add(read(fits)), Fit::kJoined);
+  EXPECT_EQ(one.add(read(fits)), Result::kMerged);
 }
 
 // What cannot be read may be of any flow: nothing passes it.
@@ -211,9 +211,9 @@ TEST(GroTest, LetsNothingPassWhatItCannotRead) {
     EXPECT_EQ(read(odd).headers, 0);
     GroPacket one;
     one.begin(read(good));
-    EXPECT_EQ(one.add(read(odd)), Fit::kBehind);
+    EXPECT_EQ(one.add(read(odd)), Result::kFollows);
     one.begin(read(odd));
-    EXPECT_EQ(one.add(read(good)), Fit::kBehind);
+    EXPECT_EQ(one.add(read(good)), Result::kFollows);
   }
 }
 

@@ -128,7 +128,7 @@ TEST(Ingress, AForgedPacketIsCountedAndPushesNoKeyOut) {
 
 // As on the way out: the keys of the first and the last SPI share a place.
 TEST(Ingress, SpisWhoseKeysShareAPlaceAreEachOpenedUnderTheirOwnInOneBurst) {
-  constexpr uint32_t kLast = KeyCache::kFew;
+  constexpr uint32_t kLast = KeyCache::kFirstTier;
   Receiver gateway;
   const auto nth = [](uint32_t n) {
     return "10.2." + std::to_string(n >> 8) + "." + std::to_string(n & 255);
@@ -437,14 +437,14 @@ TEST(Spis, RotationEndsTheSlotItFillsAndLeavesTheOther) {
 
   const uint64_t tag = SpiRecords::key_tag(0x11, 0);
   const uint32_t number = gateway.main->receive_spis.find(0x11, 0);
-  EXPECT_NE(gateway.main->ingress_keys.find(gateway.main->ingress_keys.place_of(number, 0), tag), nullptr);
+  EXPECT_NE(gateway.main->ingress_keys.find(gateway.main->ingress_keys.slot_for(number, 0), tag), nullptr);
   gateway.rotate(0, kThird);
   EXPECT_NE(gateway.master_keys.next, nullptr);
   EXPECT_EQ(gateway.main->receive_spis.find(0x11, 0), 0u);
   EXPECT_FALSE(gateway.passes(0x11));
   EXPECT_EQ(gateway.dropped(Drop::kIngressUnknownSpi), 1u);
   gateway.turn(1);
-  EXPECT_EQ(gateway.main->ingress_keys.find(gateway.main->ingress_keys.place_of(number, 0), tag), nullptr);
+  EXPECT_EQ(gateway.main->ingress_keys.find(gateway.main->ingress_keys.slot_for(number, 0), tag), nullptr);
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 1u);
   // The same number under the new master key is another SPI, whose key is not the cached one.
   gateway.admit(kInbound, 0x11);

@@ -472,7 +472,7 @@ TEST(Lcores, ARotationIsDoneOnceNobodyHasTheOldKeyOrWhatItOpened) {
   gateway.wire_sends_to_worker(sealed(key_of(17, 0), inner("opens"), 2));
   ASSERT_EQ(gateway.hosts_queue.sent.size(), 1u);
   const auto cached = [&] {
-    for (uint32_t place = 1; place <= gateway.worker->ingress_keys.few(); ++place) {
+    for (uint32_t place = 1; place <= gateway.worker->ingress_keys.first_tier(); ++place) {
       if (gateway.worker->ingress_keys.find(place - 1, SpiRecords::key_tag(17, 0)) != nullptr) return true;
     }
     return false;

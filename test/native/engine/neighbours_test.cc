@@ -549,7 +549,7 @@ TEST(Neighbours, TooManyKnownOnesForgetTheLongestUnused) {
   }
   gateway.settle();
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kKnownAtMost);
-  EXPECT_EQ(gateway.main->hosts.reach(address("10.8.0.0"), gateway.now), Neighbours::Reach::kAsked);
+  EXPECT_EQ(gateway.main->hosts.reach(address("10.8.0.0"), gateway.now), Neighbours::Reach::kSolicited);
   const std::string last = "10.8.64.99";
   EXPECT_EQ(gateway.main->hosts.reach(address(last), gateway.now), Neighbours::Reach::kKnown);
 }
@@ -574,7 +574,7 @@ TEST(Neighbours, UnknownOnesDisplaceTheOldestOfTheirOwnAndNoKnownOne) {
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
   EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 1u);
   for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) {
-    EXPECT_EQ(hosts.reach(nobody(n + Neighbours::kCapacity), gateway.now + 1), Neighbours::Reach::kAsked);
+    EXPECT_EQ(hosts.reach(nobody(n + Neighbours::kCapacity), gateway.now + 1), Neighbours::Reach::kSolicited);
   }
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
   EXPECT_EQ(gateway.value(Value::kNeighbourQueued), 0u);
@@ -603,7 +603,7 @@ TEST(Neighbours, AKnownOneThatIsGivenUpGivesWayLikeAnyUnknownOne) {
   Budget all = Budget::unlimited();
   for (uint64_t tries = 0; tries <= Neighbours::kTries; ++tries) hosts.tick(probed + 1000 * tries, all);
   EXPECT_EQ(gateway.value(Value::kNeighbours), 0u);
-  EXPECT_EQ(hosts.reach(address("10.1.0.6"), probed + 3000), Neighbours::Reach::kAsked);
+  EXPECT_EQ(hosts.reach(address("10.1.0.6"), probed + 3000), Neighbours::Reach::kSolicited);
   for (uint32_t n = 0; n < Neighbours::kCapacity; ++n) hosts.reach(nobody(n), probed + 3000);
   EXPECT_EQ(gateway.value(Value::kNeighbours), Neighbours::kCapacity);
 }

@@ -638,7 +638,7 @@ TEST_F(SoftwareEngineTest, KeysOfAllLcoresGetTheMemoryThatTheyWant) {
       GTEST_SKIP() << "no rights to make a network namespace with veth pairs";
     }
     // Some thousands for either lcore: more than the few that take each other's place.
-    constexpr uint32_t kFlows = 4 * KeyCache::kFew, kAtOnce = 128;
+    constexpr uint32_t kFlows = 4 * KeyCache::kFirstTier, kAtOnce = 128;
     EngineConfig config = on_links();
     config.max_flows = kFlows;
     config.lcores = 2;
@@ -670,7 +670,7 @@ TEST_F(SoftwareEngineTest, KeysOfAllLcoresGetTheMemoryThatTheyWant) {
     for (int round = 0; misses != 0 && round < 40; ++round) misses = round_misses();
     EXPECT_EQ(misses, 0u);
     for (const LcoreCount& lcore : engine->counts().lcores) {
-      EXPECT_GT(lcore.rx_packets, sent / kFlows * KeyCache::kFew);
+      EXPECT_GT(lcore.rx_packets, sent / kFlows * KeyCache::kFirstTier);
     }
     engine->stop();
   }).join();

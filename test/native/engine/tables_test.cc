@@ -106,7 +106,7 @@ TEST(KeyCache, HasAPlaceForEachRecordAndBeyondItsBoundTheLaterTakesIt) {
   const uint8_t key[32] = {1};
   for (const auto& aead : all_aeads()) {
     KeyCache cache(*aead, 4);
-    const auto place = [&](uint32_t number) { return cache.place_of(number, 0); };
+    const auto place = [&](uint32_t number) { return cache.slot_for(number, 0); };
     for (uint32_t number = 1; number <= 4; ++number) cache.add(place(number), 10 + number, key, 0);
     for (uint32_t number = 1; number <= 4; ++number)
       EXPECT_NE(cache.find(place(number), 10 + number), nullptr);
@@ -139,7 +139,7 @@ TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
         aead->seal(expanded, nonce, nonce, sizeof nonce, &nothing, 0, tag.data());
         return tag;
       };
-      void* added = cache.add(cache.place_of(1, 0), 7, key, version);
+      void* added = cache.add(cache.slot_for(1, 0), 7, key, version);
       const auto with_key = sealed(added);
       void* tried = cache.try_out(7, key, version);
       EXPECT_EQ(sealed(tried), with_key);
@@ -147,8 +147,8 @@ TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
       EXPECT_NE(sealed(added), with_key);
       EXPECT_NE(sealed(tried), with_key);
       cache.try_out(8, key, version);
-      cache.promote(cache.place_of(2, 0));
-      EXPECT_EQ(sealed(cache.find(cache.place_of(2, 0), 8)), with_key);
+      cache.promote(cache.slot_for(2, 0));
+      EXPECT_EQ(sealed(cache.find(cache.slot_for(2, 0), 8)), with_key);
       cache.erase_tried();
       EXPECT_NE(sealed(tried), with_key);
     }
@@ -158,17 +158,17 @@ TEST(KeyCache, LeavesNothingOfAKeyOfEitherVersionThatWasErasedOrOnlyTried) {
 // As the pipes do: finds the key of a record, or expands it. True when it was there.
 bool uses(KeyCache& cache, uint32_t number, uint8_t* misses) {
   const uint8_t key[32] = {static_cast<uint8_t>(number)};
-  if (cache.find(cache.place_of(number, *misses), number) != nullptr) return true;
+  if (cache.find(cache.slot_for(number, *misses), number) != nullptr) return true;
   cache.note_miss(number, misses);
-  cache.add(cache.place_of(number, *misses), number, key, 0);
+  cache.add(cache.slot_for(number, *misses), number, key, 0);
   return false;
 }
 
 TEST(KeyCache, KeysThatTakeEachOthersPlaceSettleAmongTheMany) {
   const auto aead = make_aead_ipsec_mb();
   if (!aead) GTEST_SKIP() << "no libipsec-mb, whose keys alone have many places";
-  KeyCache cache(*aead, 2 * KeyCache::kFew);
-  constexpr uint32_t kOne = 1, kOther = KeyCache::kFew + 1;
+  KeyCache cache(*aead, 2 * KeyCache::kFirstTier);
+  constexpr uint32_t kOne = 1, kOther = KeyCache::kFirstTier + 1;
   uint8_t one = 0, other = 0;
   for (int turn = 0; turn < 2 * KeyCache::kSettlesAfter; ++turn) {
     EXPECT_FALSE(uses(cache, kOne, &one));
@@ -185,15 +185,15 @@ TEST(KeyCache, KeysThatTakeEachOthersPlaceSettleAmongTheMany) {
   }
   // Nothing of a key stays in either place.
   cache.erase(kOther, kOther);
-  EXPECT_EQ(cache.find(cache.place_of(kOther, 0), kOther), nullptr);
-  EXPECT_EQ(cache.find(cache.place_of(kOther, other), kOther), nullptr);
+  EXPECT_EQ(cache.find(cache.slot_for(kOther, 0), kOther), nullptr);
+  EXPECT_EQ(cache.find(cache.slot_for(kOther, other), kOther), nullptr);
   EXPECT_TRUE(uses(cache, kOne, &one));
 }
 
 TEST(KeyCache, AScanWantsNoneOfTheMany) {
   const auto aead = make_aead_ipsec_mb();
   if (!aead) GTEST_SKIP() << "no libipsec-mb, whose keys alone have many places";
-  constexpr uint32_t kFlows = 20 * KeyCache::kFew;
+  constexpr uint32_t kFlows = 20 * KeyCache::kFirstTier;
   KeyCache cache(*aead, kFlows);
   for (uint32_t number = 1; number <= kFlows; ++number) {
     uint8_t misses = 0;

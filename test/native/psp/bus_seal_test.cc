@@ -28,7 +28,7 @@ std::array<uint8_t, N> array_of(const std::string& digits) {
   return array;
 }
 
-std::optional<uint64_t> number_of(const std::string& text) {
+std::optional<uint64_t> index_of(const std::string& text) {
   if (text == kAbsent) return std::nullopt;
   return std::stoull(text);
 }
@@ -60,7 +60,7 @@ Vector vector_of(const Row& row) {
     std::string version, spi, number, cookie, mode, address, mac;
     words >> version >> spi >> number >> cookie >> mode >> address >> mac;
     vector.offers.push_back({static_cast<uint32_t>(std::stoul(spi, nullptr, 16)),
-                             static_cast<uint8_t>(std::stoul(version)), number_of(number),
+                             static_cast<uint8_t>(std::stoul(version)), index_of(number),
                              std::stoull(cookie, nullptr, 16), static_cast<Mode>(std::stoul(mode)),
                              address_of(address), array_of<6>(mac)});
   });
@@ -72,7 +72,7 @@ Vector vector_of(const Row& row) {
   vector.context.role = row.at("role") == "offer" ? KeyRole::kOffer : KeyRole::kEgress;
   vector.context.peer = row.at("peer");
   vector.context.exchange = std::stoull(row.at("exchange"));
-  vector.context.peer_epoch = number_of(row.at("peer_epoch"));
+  vector.context.peer_epoch = index_of(row.at("peer_epoch"));
   vector.context.flows = vector.flows;
   vector.context.offers = vector.offers;
   vector.seal = {{array_of<32>(row.at("start")), std::stoull(row.at("counter"))}, unhex(row.at("box"))};

@@ -97,7 +97,7 @@ void FlowCopies::prefetch_rest(uint32_t index, size_t length) const {
   __builtin_prefetch(&published_[record]);
   published_.tallies().prefetch(lcore_, record);
   const EgressFlow& flow = records_[index];
-  keys_.prefetch(keys_.place_of(index, flow.key_misses), flow.version, length);
+  keys_.prefetch(keys_.slot_for(index, flow.key_misses), flow.version, length);
 }
 
 void FlowCopies::end_burst() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// State changes go through leave_state, which takes the record off its list and out of the counts. The index
-// of tunnels has no key twice: a peer that gives one SPI to all its flows must not make it a list.
+// State changes go through leave_state, which removes the record from its list and from the counts. The index
+// of tunnels has no key twice, because a peer that gives one SPI to all its flows would turn it into a list.
 #include "engine/software/tables/flow_table.h"
 
 #include <algorithm>
@@ -45,63 +45,63 @@ uint32_t FlowTable::add_wanted(const FlowKey& key, uint16_t peer, uint64_t until
     *reason = Drop::kEgressWantLimit;
     return 0;
   }
-  const uint32_t number = add(key, peer);
-  if (number == 0) {
+  const uint32_t index = add(key, peer);
+  if (index == 0) {
     *reason = Drop::kEgressTableFull;
     return 0;
   }
   ++wants_[peer];
-  flows_[number].state = EgressFlow::State::kUnreported;
-  flows_[number].until_ms = until_ms;
-  unreported_.push_back(flows_.slab(), number);
+  flows_[index].state = EgressFlow::State::kUnreported;
+  flows_[index].until_ms = until_ms;
+  unreported_.push_back(flows_.slab(), index);
   counters_[Value::kWanted].add();
-  return number;
+  return index;
 }
 
 uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& egress_key) {
-  uint32_t number = find(key);
-  if (number == 0) number = add(key, peer);
-  if (number == 0) return 0;
-  withdraw(number);
-  EgressFlow& flow = flows_[number];
+  uint32_t index = find(key);
+  if (index == 0) index = add(key, peer);
+  if (index == 0) return 0;
+  withdraw(index);
+  EgressFlow& flow = flows_[index];
   const size_t length = key_length(egress_key.version);
   const bool same = flow.state == EgressFlow::State::kKeyed && flow.spi == egress_key.spi &&
                     flow.version == egress_key.version &&
-                    std::memcmp(flows_.key_bytes(number), egress_key.key.data(), length) == 0;
+                    std::memcmp(flows_.key_bytes(index), egress_key.key.data(), length) == 0;
   if (flow.state != EgressFlow::State::kKeyed) {
-    leave_state(number);
+    leave_state(index);
     flow.state = EgressFlow::State::kKeyed;
     counters_[Value::kKeyed].add();
     counters_.peers[flow.peer].keyed_flows.add();
   } else {
-    leave_tunnel_index(number);
+    leave_tunnel_index(index);
   }
-  // What was learned of one path says nothing of another.
+  // A path MTU that was learned on one path does not apply to another.
   if (flow.outer_destination != egress_key.outer_destination) flow.path_mtu = 0;
   flow.outer_destination = egress_key.outer_destination;
   flow.cookie = egress_key.cookie;
   flow.mode = egress_key.mode;
   flow.spi = egress_key.spi;
   flow.version = egress_key.version;
-  index_tunnel(number);
+  index_tunnel(index);
   if (!same) {
     first_iv_ = std::max(first_iv_, egress_key.first_iv);
     ivs_.raise(first_iv_);
     flows_.begin_ivs_at(first_iv_);
-    take_tally(number);
+    take_tally(index);
     flow.key_tag = ++last_key_tag_;
-    set_key(number, egress_key.key.data(), length);
+    set_key(index, egress_key.key.data(), length);
   }
-  // What is held leaves first.
-  if (!flow.held.empty()) set_draining(number, true);
-  publish(number);
-  return number;
+  // Held packets leave first.
+  if (!flow.held.empty()) set_draining(index, true);
+  publish(index);
+  return index;
 }
 
-void FlowTable::reported(uint32_t number) {
-  unreported_.remove(flows_.slab(), number);
-  flows_[number].state = EgressFlow::State::kWanted;
-  wanted_.push_back(flows_.slab(), number);
+void FlowTable::reported(uint32_t index) {
+  unreported_.remove(flows_.slab(), index);
+  flows_[index].state = EgressFlow::State::kWanted;
+  wanted_.push_back(flows_.slab(), index);
 }
 
 uint32_t FlowTable::overdue(uint64_t now_ms) const {
@@ -111,60 +111,60 @@ uint32_t FlowTable::overdue(uint64_t now_ms) const {
   return 0;
 }
 
-void FlowTable::refuse(uint32_t number, uint64_t until_ms) {
-  const uint16_t peer = flows_[number].peer;
-  leave_state(number);
+void FlowTable::refuse(uint32_t index, uint64_t until_ms) {
+  const uint16_t peer = flows_[index].peer;
+  leave_state(index);
   ++wants_[peer];
-  flows_[number].state = EgressFlow::State::kRefused;
-  flows_[number].until_ms = until_ms;
-  refused_.push_back(flows_.slab(), number);
+  flows_[index].state = EgressFlow::State::kRefused;
+  flows_[index].until_ms = until_ms;
+  refused_.push_back(flows_.slab(), index);
 }
 
-void FlowTable::want_again(uint32_t number, uint64_t until_ms) {
-  const uint16_t peer = flows_[number].peer;
-  leave_state(number);
+void FlowTable::want_again(uint32_t index, uint64_t until_ms) {
+  const uint16_t peer = flows_[index].peer;
+  leave_state(index);
   ++wants_[peer];
-  flows_[number].state = EgressFlow::State::kUnreported;
-  flows_[number].until_ms = until_ms;
-  unreported_.push_back(flows_.slab(), number);
+  flows_[index].state = EgressFlow::State::kUnreported;
+  flows_[index].until_ms = until_ms;
+  unreported_.push_back(flows_.slab(), index);
   counters_[Value::kWanted].add();
 }
 
-void FlowTable::set_draining(uint32_t number, bool draining) {
-  if (flows_[number].draining == draining) return;
-  flows_[number].draining = draining;
-  flows_[number].drained = false;
+void FlowTable::set_draining(uint32_t index, bool draining) {
+  if (flows_[index].draining == draining) return;
+  flows_[index].draining = draining;
+  flows_[index].drained = false;
   if (draining) {
-    draining_.push_back(flows_.slab(), number);
+    draining_.push_back(flows_.slab(), index);
   } else {
-    draining_.remove(flows_.slab(), number);
+    draining_.remove(flows_.slab(), index);
   }
-  publish(number);
+  publish(index);
 }
 
-void FlowTable::set_drained(uint32_t number, uint32_t position) {
-  flows_[number].drained = true;
-  drained_at_[number] = position;
+void FlowTable::set_drained(uint32_t index, uint32_t position) {
+  flows_[index].drained = true;
+  drained_at_[index] = position;
 }
 
-void FlowTable::set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s) {
-  flows_[number].path_mtu = mtu;
-  flows_[number].path_mtu_until_s = until_s;
-  publish(number);
+void FlowTable::set_path_mtu(uint32_t index, uint16_t mtu, uint32_t until_s) {
+  flows_[index].path_mtu = mtu;
+  flows_[index].path_mtu_until_s = until_s;
+  publish(index);
 }
 
-Tally FlowTable::counted(uint32_t number) const {
-  const EgressFlow& flow = flows_[number];
-  Tally sum = published_.tallies().sum(number, flow.key_tag);
+Tally FlowTable::counted(uint32_t index) const {
+  const EgressFlow& flow = flows_[index];
+  Tally sum = published_.tallies().sum(index, flow.key_tag);
   sum.packets += flow.packets;
   sum.bytes += flow.bytes;
   return sum;
 }
 
-void FlowTable::publish(uint32_t number) {
+void FlowTable::publish(uint32_t index) {
   if (!published_.is_shared()) return;
-  const EgressFlow& flow = flows_[number];
-  if (flow.state != EgressFlow::State::kKeyed || flow.draining) return withdraw(number);
+  const EgressFlow& flow = flows_[index];
+  if (flow.state != EgressFlow::State::kKeyed || flow.draining) return withdraw(index);
   SendingFlow sending{};
   sending.key = flow.key;
   sending.outer_destination = flow.outer_destination;
@@ -177,49 +177,49 @@ void FlowTable::publish(uint32_t number) {
   sending.peer = flow.peer;
   sending.version = flow.version;
   sending.mode = flow.mode;
-  published_.publish(number, sending);
+  published_.publish(index, sending);
 }
 
-void FlowTable::withdraw(uint32_t number) {
-  published_.withdraw(number);
+void FlowTable::withdraw(uint32_t index) {
+  published_.withdraw(index);
 }
 
 // The rest of the octets is zero; without a key all of them are.
-void FlowTable::set_key(uint32_t number, const uint8_t* key, size_t length) {
+void FlowTable::set_key(uint32_t index, const uint8_t* key, size_t length) {
   uint8_t octets[FlowRecords::kKeyBytes] = {};
   std::copy_n(key, length, octets);
-  store_shared(flows_.key_bytes(number), octets, sizeof octets);
+  store_shared(flows_.key_bytes(index), octets, sizeof octets);
   wipe(octets, sizeof octets);
 }
 
 // Keeps what worker lcores counted under a tag that ends.
-void FlowTable::take_tally(uint32_t number) {
-  EgressFlow& flow = flows_[number];
-  const Tally sum = counted(number);
+void FlowTable::take_tally(uint32_t index) {
+  EgressFlow& flow = flows_[index];
+  const Tally sum = counted(index);
   flow.packets = sum.packets;
   flow.bytes = sum.bytes;
 }
 
-void FlowTable::remove(uint32_t number) {
-  EgressFlow& flow = flows_[number];
-  leave_state(number);
-  set_key(number, nullptr, 0);
-  index_.erase(hash(flow.key), number);
+void FlowTable::remove(uint32_t index) {
+  EgressFlow& flow = flows_[index];
+  leave_state(index);
+  set_key(index, nullptr, 0);
+  index_.erase(hash(flow.key), index);
   quota_.give_back(flow.peer);
-  flows_.slab().give_back(number);
+  flows_.slab().give_back(index);
 }
 
 bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
   refusals_.begin(now_ms, std::min(refused_.count, kTickBound));
-  // Packets that want a key again shorten the list between turns.
+  // Packets that want a key again may shorten the list between turns.
   while (!refused_.empty() && refusals_.next(budget)) {
-    const uint32_t number = refused_.head;
-    if (now_ms >= flows_[number].until_ms) {
-      remove(number);
+    const uint32_t index = refused_.head;
+    if (now_ms >= flows_[index].until_ms) {
+      remove(index);
       budget.spend(Budget::kFlowChange);
     } else {
-      refused_.remove(flows_.slab(), number);
-      refused_.push_back(flows_.slab(), number);
+      refused_.remove(flows_.slab(), index);
+      refused_.push_back(flows_.slab(), index);
       budget.spend(1);
     }
   }
@@ -229,33 +229,33 @@ bool FlowTable::tick(uint64_t now_ms, Budget& budget) {
 uint32_t FlowTable::add(const FlowKey& key, uint16_t peer) {
   if (quota_.available(peer) == 0) return 0;
   quota_.take(peer);
-  const uint32_t number = flows_.slab().take();
-  flows_[number].key = key;
-  flows_[number].peer = peer;
-  index_.insert(hash(key), number);
-  return number;
+  const uint32_t index = flows_.slab().take();
+  flows_[index].key = key;
+  flows_[index].peer = peer;
+  index_.insert(hash(key), index);
+  return index;
 }
 
-void FlowTable::leave_state(uint32_t number) {
-  EgressFlow& flow = flows_[number];
+void FlowTable::leave_state(uint32_t index) {
+  EgressFlow& flow = flows_[index];
   switch (flow.state) {
     case EgressFlow::State::kFree:
       break;
     case EgressFlow::State::kUnreported:
     case EgressFlow::State::kWanted:
-      (flow.state == EgressFlow::State::kUnreported ? unreported_ : wanted_).remove(flows_.slab(), number);
+      (flow.state == EgressFlow::State::kUnreported ? unreported_ : wanted_).remove(flows_.slab(), index);
       counters_[Value::kWanted].subtract();
       --wants_[flow.peer];
       break;
     case EgressFlow::State::kRefused:
-      refused_.remove(flows_.slab(), number);
+      refused_.remove(flows_.slab(), index);
       --wants_[flow.peer];
       break;
     case EgressFlow::State::kKeyed:
-      withdraw(number);
-      if (flow.draining) draining_.remove(flows_.slab(), number);
+      withdraw(index);
+      if (flow.draining) draining_.remove(flows_.slab(), index);
       flow.draining = flow.drained = false;
-      leave_tunnel_index(number);
+      leave_tunnel_index(index);
       counters_[Value::kKeyed].subtract();
       counters_.peers[flow.peer].keyed_flows.subtract();
       break;
@@ -270,16 +270,16 @@ uint32_t FlowTable::tunnel_hash(const Address& outer_destination, uint32_t spi) 
   return hash_octets(seed_, octets, sizeof octets);
 }
 
-void FlowTable::index_tunnel(uint32_t number) {
-  const EgressFlow& flow = flows_[number];
+void FlowTable::index_tunnel(uint32_t index) {
+  const EgressFlow& flow = flows_[index];
   if (flow.mode != Mode::kTunnel || find_tunnel(flow.outer_destination, flow.spi) != 0) return;
-  tunnel_index_.insert(tunnel_hash(flow.outer_destination, flow.spi), number);
+  tunnel_index_.insert(tunnel_hash(flow.outer_destination, flow.spi), index);
 }
 
-void FlowTable::leave_tunnel_index(uint32_t number) {
-  const EgressFlow& flow = flows_[number];
+void FlowTable::leave_tunnel_index(uint32_t index) {
+  const EgressFlow& flow = flows_[index];
   if (flow.mode == Mode::kTunnel) {
-    tunnel_index_.erase(tunnel_hash(flow.outer_destination, flow.spi), number);
+    tunnel_index_.erase(tunnel_hash(flow.outer_destination, flow.spi), index);
   }
 }
 

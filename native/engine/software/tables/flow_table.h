@@ -51,45 +51,45 @@ class FlowTable {
 
   // The flow's record, or 0.
   uint32_t find(const FlowKey& key) const { return find(key, hash(key)); }
-  // The same in steps for a burst, so that memory answers for many flows at once: the hash of each, the place
-  // of its number, then its record, then find. The record's likely number, or 0.
+  // The same in steps for a burst, so that memory is read for many flows at once: the hash of each, its index
+  // slot, then its record, then find. prefetch_record returns the index of the likely record, or 0.
   uint32_t hash(const FlowKey& key) const { return hash_octets(seed_, &key, sizeof key); }
   void prefetch(uint32_t hash) const { index_.prefetch(hash); }
   uint32_t prefetch_record(uint32_t hash) const {
-    const uint32_t number = index_.candidate(hash);
-    flows_.prefetch(number);
-    return number;
+    const uint32_t index = index_.candidate(hash);
+    flows_.prefetch(index);
+    return index;
   }
   uint32_t find(const FlowKey& key, uint32_t hash) const {
     return index_.find(hash, [&](uint32_t n) { return flows_[n].key == key; });
   }
-  // The record of a flow with a key in tunnel mode by what its packets show outside, or 0. Where a peer gave
-  // one SPI to several flows, only the first is found, and none once that one is gone.
+  // The record of a flow with a key in tunnel mode, by the outer destination and SPI of its packets, or 0.
+  // Where a peer gave one SPI to several flows, only the first is found, and none once that one is removed.
   uint32_t find_tunnel(const Address& outer_destination, uint32_t spi) const;
-  // A new record that wants a key until then and was not reported yet. 0, with the reason, when a bound is
+  // A new record that wants a key until then and was not reported yet. 0, with the reason, when a limit is
   // reached.
   uint32_t add_wanted(const FlowKey& key, uint16_t peer, uint64_t until_ms, Drop* reason);
-  // Puts a key in place, making the record where there is none; 0 when the table is full.
+  // Installs a key, with a new record where there is none; 0 when the table is full.
   uint32_t install(const FlowKey& key, uint16_t peer, const EgressKey& egress_key);
 
   // The control side received the flow's miss event.
-  void reported(uint32_t number);
-  void refuse(uint32_t number, uint64_t until_ms);
+  void reported(uint32_t index);
+  void refuse(uint32_t index, uint64_t until_ms);
   // Wants a key again after a hold-down, until then.
-  void want_again(uint32_t number, uint64_t until_ms);
+  void want_again(uint32_t index, uint64_t until_ms);
   // A flow that has wanted its key for too long, or 0. Every flow wants for the same time, so the first of
   // each list has wanted longest.
   uint32_t overdue(uint64_t now_ms) const;
-  void set_draining(uint32_t number, bool draining);
-  // What a draining flow held is in the queue in front of this position (TxQueue). Once the port has taken
-  // it, draining ends.
-  void set_drained(uint32_t number, uint32_t position);
-  uint32_t drained_at(uint32_t number) const { return drained_at_[number]; }
-  // The path took no more than this, and is asked again then.
-  void set_path_mtu(uint32_t number, uint16_t mtu, uint32_t until_s);
-  // Forgets the flow; nothing may be held any more.
-  void remove(uint32_t number);
-  // Forgets refusals whose time is over, for a bounded number of flows each millisecond. To be called in each
+  void set_draining(uint32_t index, bool draining);
+  // The packets that a draining flow held are in the transmit queue before this position (TxQueue). Draining
+  // ends once the port has taken them.
+  void set_drained(uint32_t index, uint32_t position);
+  uint32_t drained_at(uint32_t index) const { return drained_at_[index]; }
+  // The path MTU that was learned, and until when it is used.
+  void set_path_mtu(uint32_t index, uint16_t mtu, uint32_t until_s);
+  // Removes the flow, which may hold no packets any more.
+  void remove(uint32_t index);
+  // Removes refusals whose hold-down is over, for a bounded number of flows each millisecond. Called in each
   // turn while it returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
 
@@ -100,17 +100,17 @@ class FlowTable {
   bool any_refused() const { return !refused_.empty(); }
   // Moves the first draining flow to the end of the list.
   void rotate_draining() {
-    const uint32_t number = draining_.head;
-    draining_.remove(flows_.slab(), number);
-    draining_.push_back(flows_.slab(), number);
+    const uint32_t index = draining_.head;
+    draining_.remove(flows_.slab(), index);
+    draining_.push_back(flows_.slab(), index);
   }
   // Packets and octets of a flow, of all lcores.
-  Tally counted(uint32_t number) const;
+  Tally counted(uint32_t index) const;
 
   // For the worker lcores. The index may be looked up in by any thread (HashIndex::look_up).
   Published<SendingFlow>& published() { return published_; }
   const HashIndex& index() const { return index_; }
-  const uint8_t* key_bytes(uint32_t number) const { return flows_.key_bytes(number); }
+  const uint8_t* key_bytes(uint32_t index) const { return flows_.key_bytes(index); }
   const HashSeed& seed() const { return seed_; }
   // Pre-faults memory of the records ahead of their use, a bounded part per call. False: there is nothing to
   // do. Of one thread, any.
@@ -118,14 +118,14 @@ class FlowTable {
 
  private:
   uint32_t add(const FlowKey& key, uint16_t peer);
-  void publish(uint32_t number);
-  void withdraw(uint32_t number);
-  void set_key(uint32_t number, const uint8_t* key, size_t length);
-  void take_tally(uint32_t number);
-  void leave_state(uint32_t number);
+  void publish(uint32_t index);
+  void withdraw(uint32_t index);
+  void set_key(uint32_t index, const uint8_t* key, size_t length);
+  void take_tally(uint32_t index);
+  void leave_state(uint32_t index);
   uint32_t tunnel_hash(const Address& outer_destination, uint32_t spi) const;
-  void index_tunnel(uint32_t number);
-  void leave_tunnel_index(uint32_t number);
+  void index_tunnel(uint32_t index);
+  void leave_tunnel_index(uint32_t index);
 
   const uint32_t wants_per_peer_;
   Counters& counters_;

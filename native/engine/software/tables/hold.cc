@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every held packet stands in three lists: its flow's, its source's, and that of all.
+// Every held packet is in three lists: its flow's, its source's, and that of all.
 #include "engine/software/tables/hold.h"
 
 #include <cstring>
@@ -38,7 +38,7 @@ bool Hold::push(HeldQueue& queue, const Address& source, const rte_mbuf* packet)
   if (all_.count >= limits_.total) evict(all_.head, Drop::kEgressHeldOverflowTotal);
 
   rte_mbuf* copy = rte_pktmbuf_alloc(pool_.get());
-  if (copy == nullptr || !has_room_for(packet)) {
+  if (copy == nullptr || !fits(packet)) {
     rte_pktmbuf_free(copy);
     counters_[Drop::kEgressHeldOverflowTotal].add();
     return false;
@@ -53,14 +53,14 @@ bool Hold::push(HeldQueue& queue, const Address& source, const rte_mbuf* packet)
     sources_[owner].address = source;
     source_index_.insert(hash(source), owner);
   }
-  const uint32_t number = packets_.take();
-  HeldPacket& held = packets_[number];
+  const uint32_t index = packets_.take();
+  HeldPacket& held = packets_[index];
   held.mbuf = copy;
   held.queue = &queue;
   held.source = owner;
-  queue.push_back(packets_, number);
-  sources_[owner].packets.push_back(packets_, number);
-  all_.push_back(packets_, number);
+  queue.push_back(packets_, index);
+  sources_[owner].packets.push_back(packets_, index);
+  all_.push_back(packets_, index);
   counters_[Value::kHeld].add();
   counters_[Value::kHeldTotal].add();
   return true;
@@ -76,14 +76,14 @@ uint32_t Hold::drop(HeldQueue& queue, Drop reason, uint32_t most) {
   return dropped;
 }
 
-rte_mbuf* Hold::take(uint32_t number) {
-  HeldPacket& held = packets_[number];
+rte_mbuf* Hold::take(uint32_t index) {
+  HeldPacket& held = packets_[index];
   rte_mbuf* mbuf = held.mbuf;
   const uint32_t owner = held.source;
-  static_cast<HeldQueue*>(held.queue)->remove(packets_, number);
-  sources_[owner].packets.remove(packets_, number);
-  all_.remove(packets_, number);
-  packets_.give_back(number);
+  static_cast<HeldQueue*>(held.queue)->remove(packets_, index);
+  sources_[owner].packets.remove(packets_, index);
+  all_.remove(packets_, index);
+  packets_.give_back(index);
   if (sources_[owner].packets.empty()) {
     source_index_.erase(hash(sources_[owner].address), owner);
     sources_.give_back(owner);
@@ -92,8 +92,8 @@ rte_mbuf* Hold::take(uint32_t number) {
   return mbuf;
 }
 
-void Hold::evict(uint32_t number, Drop reason) {
-  rte_pktmbuf_free(take(number));
+void Hold::evict(uint32_t index, Drop reason) {
+  rte_pktmbuf_free(take(index));
   counters_[reason].add();
 }
 

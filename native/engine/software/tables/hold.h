@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets that wait for a key: copies in a pool of their own, so that waiting starves no port. Bounded per
-// flow, per source address and in total; at each bound the oldest of that kind goes first and is counted.
-// Order of arrival is kept within every flow. Of the polling thread.
+// Packets that wait for a key: copies in a pool of their own, so that waiting packets starve no port. Bounded
+// per flow, per source address and in total; at each limit the oldest of that kind is dropped and counted.
+// Packets of a flow keep their order. Used by the polling thread.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@ namespace psp {
 
 struct HeldPacket {
   rte_mbuf* mbuf;
-  void* queue;  // the HeldQueue it stands in
+  void* queue;  // the HeldQueue that it is in
   uint32_t source;
   Link in_flow, in_source, in_all;
   uint32_t next_free;
   bool used;
 };
 
-// The held packets of one flow, oldest first; lies in the flow's record and does not move.
+// The held packets of one flow, oldest first. It is in the flow's record and does not move.
 using HeldQueue = List<HeldPacket, &HeldPacket::in_flow>;
 
 class Hold {
@@ -32,12 +32,13 @@ class Hold {
     uint32_t per_flow, per_source, total;
   };
 
-  // `longest`: octets of one frame; sealing finds its room around it. Throws EngineError.
+  // `longest`: octets of one frame, which gets the headroom and tailroom that sealing needs. Throws
+  // EngineError.
   Hold(const Limits& limits, uint32_t longest, Counters& counters);
   ~Hold();
 
-  // Whether one packet may be this long.
-  bool has_room_for(const rte_mbuf* packet) const { return packet->data_len <= longest_; }
+  // Whether a packet is short enough to be held.
+  bool fits(const rte_mbuf* packet) const { return packet->data_len <= longest_; }
   // Copies the packet to the end of the queue. False when it could not be copied; then it is counted as
   // dropped. The original stays the caller's.
   bool push(HeldQueue& queue, const Address& source, const rte_mbuf* packet);
@@ -56,8 +57,8 @@ class Hold {
     bool used;
   };
 
-  rte_mbuf* take(uint32_t number);
-  void evict(uint32_t number, Drop reason);
+  rte_mbuf* take(uint32_t index);
+  void evict(uint32_t index, Drop reason);
   uint32_t source_of(const Address& address);
   uint32_t hash(const Address& address) const { return hash_octets(seed_, address.data(), address.size()); }
 

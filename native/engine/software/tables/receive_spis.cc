@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An SPI that is neither seen nor superseded stands in the unseen; a superseded one in the retiring.
+// An SPI that is neither seen nor superseded is in the list of unseen ones; a superseded one in that of
+// retiring ones.
 #include "engine/software/tables/receive_spis.h"
 
 #include <algorithm>
@@ -32,21 +33,21 @@ bool ReceiveSpis::grow() {
   return spi_index_.grow() || flow_index_.grow() || published_.grow(used);
 }
 
-bool ReceiveSpis::has_room_for(size_t count, uint16_t peer) const {
+bool ReceiveSpis::has_space_for(size_t count, uint16_t peer) const {
   return peer < unseen_.size() && count <= size_t{quota_.available(peer)} + unseen_[peer].count;
 }
 
 void ReceiveSpis::withdraw(const FlowKey& inbound, uint32_t spi) {
-  const uint32_t number = find_record(spi);
-  if (number != 0 && spis_.flow_of(number).key == inbound) end(number);
+  const uint32_t index = find_record(spi);
+  if (index != 0 && spis_.flow_of(index).key == inbound) end(index);
 }
 
 uint32_t ReceiveSpis::remove(const FlowKey& inbound) {
-  const uint32_t number = find_flow(inbound);
-  if (number == 0) return 0;
-  const uint32_t count = spis_.flows()[number].spis.count;
+  const uint32_t index = find_flow(inbound);
+  if (index == 0) return 0;
+  const uint32_t count = spis_.flows()[index].spis.count;
   // Ending the last one ends the flow's record too.
-  for (uint32_t left = count; left > 0; --left) end(spis_.flows()[number].spis.head);
+  for (uint32_t left = count; left > 0; --left) end(spis_.flows()[index].spis.head);
   return count;
 }
 
@@ -57,16 +58,16 @@ void ReceiveSpis::end_slot(uint8_t slot) {
 }
 
 uint32_t ReceiveSpis::find(uint32_t spi, uint8_t version, uint32_t hash) const {
-  const uint32_t number = find_record(spi, hash);
-  return number != 0 && spis_[number].version == version && is_live(spis_[number]) ? number : 0;
+  const uint32_t index = find_record(spi, hash);
+  return index != 0 && spis_[index].version == version && is_live(spis_[index]) ? index : 0;
 }
 
-void ReceiveSpis::mark_seen(uint32_t number, uint64_t now_ms) {
-  ReceiveSpi& spi = spis_[number];
+void ReceiveSpis::mark_seen(uint32_t index, uint64_t now_ms) {
+  ReceiveSpi& spi = spis_[index];
   if (spi.seen) return;
   if (!spi.superseded) leave_wait(spi);
   spi.seen = true;
-  spis_.flow_of(number).seen = true;
+  spis_.flow_of(index).seen = true;
   for (uint32_t older = spi.in_flow.previous; older != 0; older = spis_[older].in_flow.previous) {
     if (spis_[older].superseded) continue;
     leave_wait(spis_[older]);
@@ -76,10 +77,10 @@ void ReceiveSpis::mark_seen(uint32_t number, uint64_t now_ms) {
   }
 }
 
-void ReceiveSpis::reported(uint32_t number) {
-  ReceiveSpi& spi = spis_[number];
+void ReceiveSpis::reported(uint32_t index) {
+  ReceiveSpi& spi = spis_[index];
   spi.reported = true;
-  const InboundFlow& flow = spis_.flow_of(number);
+  const InboundFlow& flow = spis_.flow_of(index);
   OpeningSpi opening{};
   opening.flow = flow.key;
   opening.cookie = spi.cookie;
@@ -88,15 +89,15 @@ void ReceiveSpis::reported(uint32_t number) {
   opening.peer = flow.peer;
   opening.version = spi.version;
   opening.mode = spi.mode;
-  published_.publish(number, opening);
+  published_.publish(index, opening);
 }
 
-Tally ReceiveSpis::tally_of(uint32_t number) const {
-  return published_.tallies().sum(number, SpiRecords::key_tag(spis_[number].spi, spis_[number].version));
+Tally ReceiveSpis::tally_of(uint32_t index) const {
+  return published_.tallies().sum(index, SpiRecords::key_tag(spis_[index].spi, spis_[index].version));
 }
 
-uint64_t ReceiveSpis::last_seen_ms(uint32_t number) const {
-  return std::max(spis_[number].last_seen_ms, tally_of(number).last_ms);
+uint64_t ReceiveSpis::last_seen_ms(uint32_t index) const {
+  return std::max(spis_[index].last_seen_ms, tally_of(index).last_ms);
 }
 
 Tally ReceiveSpis::counted(const InboundFlow& flow) const {
@@ -119,16 +120,16 @@ bool ReceiveSpis::tick(uint64_t now_ms, Budget& budget) {
 
 void ReceiveSpis::retire(uint64_t now_ms, Budget& budget) {
   while (!retiring_.empty() && retirements_.next(budget)) {
-    const uint32_t number = retiring_.head;
-    ReceiveSpi& spi = spis_[number];
-    const bool silent = !spi.seen || now_ms >= last_seen_ms(number) + limits_.retire_ms;
+    const uint32_t index = retiring_.head;
+    ReceiveSpi& spi = spis_[index];
+    const bool silent = !spi.seen || now_ms >= last_seen_ms(index) + limits_.retire_ms;
     if (silent && now_ms - spi.superseded_ms >= limits_.retire_ms) {
-      end(number);
+      end(index);
       counters_[Value::kSpisRetired].add();
       budget.spend(Budget::kSpiChange);
     } else {
-      retiring_.remove(spis_.slab(), number);
-      retiring_.push_back(spis_.slab(), number);
+      retiring_.remove(spis_.slab(), index);
+      retiring_.push_back(spis_.slab(), index);
       budget.spend(1);
     }
   }
@@ -169,7 +170,7 @@ bool ReceiveSpis::admit(const Admission& entry, uint32_t before, uint64_t now_ms
   if (const uint32_t dead = find_record(entry.spi)) end(dead);
   if (const uint32_t known = find_flow(entry.inbound)) {
     if (spis_.flows()[known].peer == entry.peer) {
-      make_room_in(spis_.flows()[known], now_ms);
+      make_space_in(spis_.flows()[known], now_ms);
     } else {
       remove(entry.inbound);
     }
@@ -191,22 +192,22 @@ bool ReceiveSpis::admit(const Admission& entry, uint32_t before, uint64_t now_ms
     counters_.peers[entry.peer].inbound_flows.add();
   }
   quota_.take(entry.peer);
-  const uint32_t number = spis_.slab().take();
-  ReceiveSpi& spi = spis_[number];
+  const uint32_t index = spis_.slab().take();
+  ReceiveSpi& spi = spis_[index];
   spi.spi = entry.spi;
   spi.version = entry.version;
   spi.mode = entry.mode;
   spi.cookie = entry.cookie;
   spi.flow = flow;
   spi.generation = generation(slot_of(entry.spi));
-  spi_index_.insert(hash(entry.spi), number);
-  spis_.flows()[flow].spis.push_back(spis_.slab(), number);
-  unseen_[entry.peer].push_back(spis_.slab(), number);
+  spi_index_.insert(hash(entry.spi), index);
+  spis_.flows()[flow].spis.push_back(spis_.slab(), index);
+  unseen_[entry.peer].push_back(spis_.slab(), index);
   counters_[Value::kReceiveSpis].add();
   return true;
 }
 
-void ReceiveSpis::make_room_in(InboundFlow& flow, uint64_t now_ms) {
+void ReceiveSpis::make_space_in(InboundFlow& flow, uint64_t now_ms) {
   if (flow.spis.count < limits_.per_flow) return;
   uint32_t kept = flow.spis.tail;
   while (kept != 0 && !(spis_[kept].seen && now_ms < last_seen_ms(kept) + limits_.retire_ms)) {
@@ -219,20 +220,20 @@ void ReceiveSpis::make_room_in(InboundFlow& flow, uint64_t now_ms) {
   counters_[Value::kSpisRetired].add();
 }
 
-void ReceiveSpis::end(uint32_t number) {
-  ReceiveSpi& spi = spis_[number];
+void ReceiveSpis::end(uint32_t index) {
+  ReceiveSpi& spi = spis_[index];
   const uint32_t flow = spi.flow;
   if (spi.seen && !spi.reported) counters_[Value::kEventsLost].add();
   leave_wait(spi);
-  published_.withdraw(number);
-  const Tally others = tally_of(number);
+  published_.withdraw(index);
+  const Tally others = tally_of(index);
   spis_.flows()[flow].packets += others.packets;
   spis_.flows()[flow].bytes += others.bytes;
-  spis_.flows()[flow].spis.remove(spis_.slab(), number);
-  spi_index_.erase(hash(spi.spi), number);
-  keys_.erase(number, SpiRecords::key_tag(spi.spi, spi.version));
+  spis_.flows()[flow].spis.remove(spis_.slab(), index);
+  spi_index_.erase(hash(spi.spi), index);
+  keys_.erase(index, SpiRecords::key_tag(spi.spi, spi.version));
   quota_.give_back(spis_.flows()[flow].peer);
-  spis_.slab().give_back(number);
+  spis_.slab().give_back(index);
   counters_[Value::kReceiveSpis].subtract();
   if (!spis_.flows()[flow].spis.empty()) return;
   flow_index_.erase(hash_octets(seed_, &spis_.flows()[flow].key, sizeof(FlowKey)), flow);
@@ -242,11 +243,11 @@ void ReceiveSpis::end(uint32_t number) {
 }
 
 void ReceiveSpis::leave_wait(ReceiveSpi& spi) {
-  const uint32_t number = spis_.slab().number_of(spi);
+  const uint32_t index = spis_.slab().index_of(spi);
   if (spi.superseded) {
-    retiring_.remove(spis_.slab(), number);
+    retiring_.remove(spis_.slab(), index);
   } else if (!spi.seen) {
-    unseen_[spis_.flows()[spi.flow].peer].remove(spis_.slab(), number);
+    unseen_[spis_.flows()[spi.flow].peer].remove(spis_.slab(), index);
   }
 }
 

@@ -64,33 +64,34 @@ class ReceiveSpis {
   ReceiveSpis(SpiRecords& records, const Limits& limits, size_t peers, KeyCache& keys, Counters& counters,
               uint32_t worker_lcores = 0);
 
-  // Whether so many SPIs of a peer would fit now, in part in place of those that no packet ever used.
-  bool has_room_for(size_t count, uint16_t peer) const;
-  // Admits an SPI of a batch, of which `before` were admitted already. These do not give way to it. False:
-  // there is no room for it.
+  // Whether so many SPIs of a peer would fit now, where those that no packet ever used may be evicted.
+  bool has_space_for(size_t count, uint16_t peer) const;
+  // Admits an SPI of a batch, of which `before` were admitted already; those are not evicted for it. False:
+  // there is no space for it.
   bool admit(const Admission& entry, uint32_t before, uint64_t now_ms);
   void withdraw(const FlowKey& inbound, uint32_t spi);
   // Returns how many SPIs ended.
   uint32_t remove(const FlowKey& inbound);
-  // The slot's master key is another one now.
+  // The slot has a new master key.
   void end_slot(uint8_t slot);
 
   // The record of a live SPI, or 0.
   uint32_t find(uint32_t spi, uint8_t version) const { return find(spi, version, hash(spi)); }
-  // The same in steps for a burst, as FlowTable's: the record's likely number, or 0.
+  // The same in steps for a burst, as FlowTable's; prefetch_record returns the index of the likely record, or
+  // 0.
   uint32_t hash(uint32_t spi) const { return hash_number(seed_, spi); }
   void prefetch(uint32_t hash) const { spi_index_.prefetch(hash); }
   uint32_t prefetch_record(uint32_t hash) const {
-    const uint32_t number = spi_index_.candidate(hash);
-    spis_.prefetch(number);
-    return number;
+    const uint32_t index = spi_index_.candidate(hash);
+    spis_.prefetch(index);
+    return index;
   }
   uint32_t find(uint32_t spi, uint8_t version, uint32_t hash) const;
   // A packet of the SPI passed the ACL: older SPIs of its flow are superseded.
-  void mark_seen(uint32_t number, uint64_t now_ms);
+  void mark_seen(uint32_t index, uint64_t now_ms);
   // The control side received the event of the SPI's first packet.
-  void reported(uint32_t number);
-  // Retires and clears, for a bounded number of records each millisecond. To be called in each turn while it
+  void reported(uint32_t index);
+  // Retires and clears, for a bounded number of records each millisecond. Called in each turn while it
   // returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
   bool any_due() const { return !retiring_.empty() || sweep_ != 0; }
@@ -111,8 +112,8 @@ class ReceiveSpis {
   bool grow();
 
  private:
-  Tally tally_of(uint32_t number) const;
-  uint64_t last_seen_ms(uint32_t number) const;
+  Tally tally_of(uint32_t index) const;
+  uint64_t last_seen_ms(uint32_t index) const;
   bool is_live(const ReceiveSpi& spi) const {
     return spi.generation == generation(static_cast<uint8_t>(spi.spi >> 31));
   }
@@ -123,8 +124,8 @@ class ReceiveSpis {
   uint32_t find_flow(const FlowKey& key) const;
   void retire(uint64_t now_ms, Budget& budget);
   void sweep(Budget& budget);
-  void make_room_in(InboundFlow& flow, uint64_t now_ms);
-  void end(uint32_t number);
+  void make_space_in(InboundFlow& flow, uint64_t now_ms);
+  void end(uint32_t index);
   void leave_wait(ReceiveSpi& spi);
 
   const Limits limits_;
@@ -139,7 +140,7 @@ class ReceiveSpis {
   List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
   std::array<std::atomic<uint32_t>, 2> generations_{};
   TimerRound retirements_, sweeps_;
-  uint32_t sweep_ = 0;  // next record to look at for dead ones, 0: nothing to clear
+  uint32_t sweep_ = 0;  // next record to check, 0: nothing to clear
   Published<OpeningSpi> published_;
 };
 

@@ -98,7 +98,7 @@ void SpiCopies::prefetch_rest(uint32_t index, uint8_t version, size_t length) co
   const uint32_t record = slots_[index].record;
   __builtin_prefetch(&published_[record]);
   published_.tallies().prefetch(lcore_, record);
-  keys_.prefetch(keys_.place_of(index, records_[index].key_misses), version, length);
+  keys_.prefetch(keys_.slot_for(index, records_[index].key_misses), version, length);
 }
 
 void SpiCopies::end_burst() {

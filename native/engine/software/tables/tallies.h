@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the other lcores count of records that the first one owns: packets, octets and the time of the last,
-// each lcore in memory of its own, under the tag that the record had. Counts of an older tag are nobody's. A
-// record whose tag ends while a burst flies loses the counts of that burst, no more.
+// What the worker lcores count of the main lcore's records: packets, octets and the time of the last packet.
+// Each lcore counts in memory of its own, under the tag that the record had; counts of an older tag are
+// ignored. A record whose tag ends during a burst loses only the counts of that burst.
 #pragma once
 
 #include <algorithm>
@@ -26,9 +26,9 @@ class Tallies {
     }
   }
 
-  // That lcore, of the others counted from 0.
-  void add(uint32_t lcore, uint32_t number, uint64_t tag, const Tally& more) {
-    Row& row = (*rows_[lcore])[number];
+  // Called by that worker lcore, counted from 0.
+  void add(uint32_t lcore, uint32_t index, uint64_t tag, const Tally& more) {
+    Row& row = (*rows_[lcore])[index];
     if (row.tag.load(std::memory_order_relaxed) != tag) {
       for (auto* word : {&row.packets, &row.bytes, &row.last_ms}) word->store(0, std::memory_order_relaxed);
       row.tag.store(tag, std::memory_order_release);
@@ -46,12 +46,12 @@ class Tallies {
     for (const auto& rows : rows_) grew |= rows->grow(records);
     return grew;
   }
-  void prefetch(uint32_t lcore, uint32_t number) const { __builtin_prefetch(&(*rows_[lcore])[number], 1); }
-  // Any thread: of all other lcores.
-  Tally sum(uint32_t number, uint64_t tag) const {
+  void prefetch(uint32_t lcore, uint32_t index) const { __builtin_prefetch(&(*rows_[lcore])[index], 1); }
+  // Any thread: the sum of all worker lcores.
+  Tally sum(uint32_t index, uint64_t tag) const {
     Tally sum;
     for (const auto& rows : rows_) {
-      const Row& row = (*rows)[number];
+      const Row& row = (*rows)[index];
       if (row.tag.load(std::memory_order_acquire) != tag) continue;
       sum.packets += row.packets.load(std::memory_order_relaxed);
       sum.bytes += row.bytes.load(std::memory_order_relaxed);

@@ -40,7 +40,7 @@ void prefetch(const MainLcore& lcore, Burst& burst) {
   for (const Packet* packet : fresh) {
     if (packet->flow == 0) continue;
     const EgressFlow& flow = lcore.flows[packet->flow];
-    keys.prefetch(keys.place_of(packet->flow, flow.key_misses), flow.version, packet->ip.length);
+    keys.prefetch(keys.slot_for(packet->flow, flow.key_misses), flow.version, packet->ip.length);
   }
 }
 
@@ -52,7 +52,7 @@ Edge choose(MainLcore& lcore, Packet& packet) {
   }
   const bool keyed = packet.flow != 0 && lcore.flows[packet.flow].state == EgressFlow::State::kKeyed;
   if (keyed && lcore.flows[packet.flow].held.empty()) return Edge::kSeal;
-  if (!lcore.hold.has_room_for(packet.mbuf)) return Edge::kTooBig;
+  if (!lcore.hold.fits(packet.mbuf)) return Edge::kTooBig;
   const uint64_t until_ms = lcore.now_ms + lcore.config.hold_ms;
   if (packet.flow == 0) {
     Drop reason{};

@@ -35,13 +35,13 @@ void drop_unsealed(Lcore& lcore, const Packet& packet, Drop reason);
 inline void* expanded_key(Lcore& lcore, uint32_t index) {
   EgressFlow& flow = lcore.flows[index];
   KeyCache& keys = lcore.egress_keys;
-  if (void* known = keys.find(keys.place_of(index, flow.key_misses), flow.key_tag)) [[likely]]
+  if (void* known = keys.find(keys.slot_for(index, flow.key_misses), flow.key_tag)) [[likely]]
     return known;
   lcore.counters[Value::kKeyCacheMisses].add();
   // The slot may hold the key of a packet that waits for the AEAD.
   seal_batch(lcore);
   keys.note_miss(index, &flow.key_misses);
-  return keys.add(keys.place_of(index, flow.key_misses), flow.key_tag, lcore.flows.key_bytes(index),
+  return keys.add(keys.slot_for(index, flow.key_misses), flow.key_tag, lcore.flows.key_bytes(index),
                   flow.version);
 }
 

@@ -105,7 +105,7 @@ void find_spis(MainLcore& lcore, Burst& burst) {
       [&](uint32_t hash) { return table.prefetch_record(hash); },
       [&](const Packet& packet) {
         const uint32_t record = packet.receive_spi;
-        keys.prefetch(keys.place_of(record, lcore.spis[record].key_misses), packet.header.version,
+        keys.prefetch(keys.slot_for(record, lcore.spis[record].key_misses), packet.header.version,
                       packet.psp_length);
       });
   find_all(lcore, burst);

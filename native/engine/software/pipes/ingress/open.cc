@@ -95,7 +95,7 @@ Edge open_with_new_key(Lcore& lcore, Packet& packet) {
   if (opened) {
     ReceiveSpi& spi = lcore.spis[packet.receive_spi];
     lcore.ingress_keys.note_miss(packet.receive_spi, &spi.key_misses);
-    lcore.ingress_keys.promote(lcore.ingress_keys.place_of(packet.receive_spi, spi.key_misses));
+    lcore.ingress_keys.promote(lcore.ingress_keys.slot_for(packet.receive_spi, spi.key_misses));
   }
   return choose(packet, opened);
 }
@@ -103,7 +103,7 @@ Edge open_with_new_key(Lcore& lcore, Packet& packet) {
 void* find_key(const Lcore& lcore, const Packet& packet) {
   const uint64_t tag = SpiRecords::key_tag(packet.header.spi, packet.header.version);
   const uint8_t misses = lcore.spis[packet.receive_spi].key_misses;
-  return lcore.ingress_keys.find(lcore.ingress_keys.place_of(packet.receive_spi, misses), tag);
+  return lcore.ingress_keys.find(lcore.ingress_keys.slot_for(packet.receive_spi, misses), tag);
 }
 
 }  // namespace
