@@ -347,6 +347,7 @@ class Run {
     gateway_.master_keys.next_slot = input.u8() & 1;
     gateway_.master_keys.next = std::make_unique<MasterKey>(std::span<const uint8_t, 32>(kMasterOctets));
     gateway_.obey(RotateCommand{});
+    gateway_.master_keys.next.reset();  // the replaced key, as the control thread does
   }
   void limit(Input input) {
     const uint8_t what = input.u8();
