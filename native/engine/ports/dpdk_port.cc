@@ -88,7 +88,7 @@ DeviceKind device_kind(const std::string& device) {
 
 bool reaches_packets(const std::string& device) {
   if (device_kind(device) == DeviceKind::kInterface) return false;
-  // These copy, or are told of each pool.
+  // These copy, or register each pool.
   for (const char* driver : {"net_ring", "net_null", "net_pcap", "net_tap", "net_tun", "net_memif",
                              "net_af_packet", "net_af_xdp"}) {
     if (device.starts_with(driver)) return false;

@@ -26,14 +26,14 @@ static_assert(sizeof(FrameFacts) == 10);
 
 inline constexpr uint8_t kPartialChecksum = 1;  // in flags
 // Kinds of frames. Datagrams since Linux 6.2.
-inline constexpr uint8_t kOnePacket = 0, kTcpIpv4Packets = 1, kTcpIpv6Packets = 4, kUdpPackets = 5;
+inline constexpr uint8_t kNoGso = 0, kTcpIpv4Packets = 1, kTcpIpv6Packets = 4, kUdpPackets = 5;
 inline constexpr uint8_t kCongestionOnce = 0x80;  // beside the kind: CWR is for the first packet alone
 
 // Segments of one GSO packet; a frame with more is an attempt to exhaust the lcore.
 inline constexpr uint32_t kSegmentsAtMost = 1024;
 
 inline bool is_gso_packet(const FrameFacts& facts) {
-  return facts.kind != kOnePacket;
+  return facts.kind != kNoGso;
 }
 
 // Completes the checksum of a frame whose sender left it to its interface: the Internet checksum, or the

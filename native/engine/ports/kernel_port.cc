@@ -171,8 +171,8 @@ void KernelPort::close() {
 uint64_t KernelPort::missed() {
   tpacket_stats counts{};
   socklen_t length = sizeof counts;
-  const bool told = getsockopt(socket_, SOL_PACKET, PACKET_STATISTICS, &counts, &length) == 0;
-  return told ? counts.tp_drops : 0;
+  const bool counted = getsockopt(socket_, SOL_PACKET, PACKET_STATISTICS, &counts, &length) == 0;
+  return counted ? counts.tp_drops : 0;
 }
 
 // At most one system call, which is made once all frames of the last one were passed on.

@@ -82,7 +82,7 @@ EalOptions eal_options(const EngineConfig& config) {
 }
 
 // A packet as large as a host may send should fit the wire once sealed: a device that we alone own is asked
-// for that. Elsewhere hosts are told by ICMP what fits.
+// for that. Elsewhere hosts learn by ICMP what fits.
 uint16_t wanted_mtu(const EngineConfig& config, const Port& unsecured) {
   const bool ipv6 = !is_ipv4(config.secured_address.address);
   const size_t wanted = unsecured.info().mtu + tunnel_overhead(ipv6, true);
@@ -160,7 +160,7 @@ class SoftwareEngine : public Engine {
     for (uint32_t i = 1; i < config.lcores; ++i) {
       workers_.push_back(std::make_unique<WorkerThread>(config.sampling.snap_bytes));
     }
-    thread_ = start_thread([this, told = std::move(started)]() mutable { live(told); });
+    thread_ = start_thread([this, promise = std::move(started)]() mutable { live(promise); });
     try {
       return info.get();
     } catch (...) {

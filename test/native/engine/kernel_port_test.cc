@@ -273,7 +273,7 @@ TEST_F(KernelPortTest, CompletesThePartialChecksumOfOnePacketAndNoOther) {
     Segment one{.payload = octets_of(1200)};
     FrameFacts facts;
     Frame partial = one.partial(0, &facts);
-    facts.kind = kOnePacket;
+    facts.kind = kNoGso;
     facts.size = 0;
     host.send(partial, facts);
     // The same octets from a host that means them.

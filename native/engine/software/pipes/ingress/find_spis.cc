@@ -70,27 +70,24 @@ void hand_off(MainLcore&, const Packet&) {}
 template <typename Kind>
 void find_all(Kind& lcore, Burst& burst) {
   Packet* kept = burst.begin();
-  uint32_t hash = 0, record = 0;
-  Edge edge{};
-  for (Packet& packet : burst) {
-    if (packet.as_before) {
-      packet.hash = hash;
-      packet.receive_spi = record;
-    }
-    // A packet of the same SPI as the one before it leaves by the same edge.
-    if (!packet.as_before) edge = choose(lcore, packet);
-    hash = packet.hash;
-    record = packet.receive_spi;
-    switch (edge) {
-      [[likely]] case Edge::kOpen : kept = Burst::keep(kept, packet);
-      break;
-      case Edge::kHandOff:
-        hand_off(lcore, packet);
+  for (Packet* next = burst.begin(); next != burst.end();) {
+    const Edge edge = choose(lcore, *next);
+    const uint32_t hash = next->hash, record = next->receive_spi;
+    // Packets of the same SPI in a row leave by the same edge.
+    do {
+      next->receive_spi = record;
+      switch (edge) {
+        [[likely]] case Edge::kOpen : kept = Burst::keep(kept, *next);
         break;
-      default:
-        lcore.counters.miss(Pipe::kIngressDecrypt);
-        lcore.drop_psp(packet, reason_of(edge));
-    }
+        case Edge::kHandOff:
+          next->hash = hash;
+          hand_off(lcore, *next);
+          break;
+        default:
+          lcore.counters.miss(Pipe::kIngressDecrypt);
+          lcore.drop_psp(*next, reason_of(edge));
+      }
+    } while (++next != burst.end() && next->as_before);
   }
   burst.end_at(kept);
 }

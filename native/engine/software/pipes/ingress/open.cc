@@ -30,7 +30,7 @@ struct Opening {
 };
 
 // Reads what is in the clear once the AEAD has run.
-OpenFault read_opened(Packet& packet) {
+inline OpenFault read_opened(Packet& packet) {
   packet.outer_ecn = packet.ip.traffic_class & kEcnMask;
   if (packet.to_us) {  // tunnel mode
     return read_opened_tunnel(&packet.header, packet.psp, packet.psp_length, &packet.inner, &packet.ip);
@@ -41,13 +41,13 @@ OpenFault read_opened(Packet& packet) {
 }
 
 // `opened`: whether the ICV was good.
-Edge choose(Packet& packet, bool opened) {
+inline Edge choose(Packet& packet, bool opened) {
   packet.open_fault = opened ? read_opened(packet) : OpenFault::kIcv;
   packet.sampled = packet.header.sample;
   return packet.open_fault == OpenFault::kNone ? Edge::kIngressSampling : Edge::kSyndromeStats;
 }
 
-void leave(Lcore& lcore, Opening& opening, Packet& packet, Edge edge) {
+inline void leave(Lcore& lcore, Opening& opening, Packet& packet, Edge edge) {
   switch (edge) {
     [[likely]] case Edge::kIngressSampling : opening.octets += sealed_payload_octets(packet.psp_length);
     opening.kept = Burst::keep(opening.kept, packet);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ICMP from the wire. The only thing that a router may tell us outside PSP is that a packet of ours is too
-// long for its next link (RFC 1191, RFC 8201). Anybody can write such a message, so it must quote what only a
-// node on the path, or its sender, knows: outer addresses, UDP to port 1000, and the SPI of a live key
+// ICMP from the wire. The only message that a gateway accepts outside PSP reports that a packet of ours is
+// too long for its next link (RFC 1191, RFC 8201). Anybody can write such a message, so it must quote what
+// only a node on the path, or its sender, knows: outer addresses, UDP to port 1000, and the SPI of a live key
 // towards that destination. The rest of a quote is not believed, and may be missing.
 #include <algorithm>
 #include <optional>
