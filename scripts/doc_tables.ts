@@ -3,6 +3,7 @@
 // two comments; the text between them is generated. docs.ts writes them, and a house test fails when one is out of date.
 import { status } from '@grpc/grpc-js';
 import type { z } from 'zod';
+import type { EngineCounters } from '../native/addon/engine.js';
 import { loadAddon } from '../native/addon/load.js';
 import * as messages from '../proto/gen/bus.js';
 import { grpcStatuses } from '../services/keyexchange/adapters/grpc_status.js';
@@ -126,12 +127,25 @@ const errorSections = (): string =>
     )
     .join('\n\n');
 
+/** The engines that report a row. */
+function enginesWith(has: (counters: EngineCounters) => boolean): string {
+  return loadAddon()
+    .engineCounters()
+    .filter(({ counters }) => has(counters))
+    .map(({ kind }) => kind)
+    .join(', ');
+}
+
 const dropTable = (direction: string) => (): string =>
   table(
-    ['reason', 'cause', 'what to do'],
+    ['reason', 'cause', 'what to do', 'engines'],
     loadAddon()
       .dropReasons.filter((reason) => reason.direction === direction)
-      .map(({ name, cause, remedy }) => [code(name), cause, remedy]),
+      .map(({ name, cause, remedy }) => {
+        const isRow = (row: EngineCounters['drops'][number]) =>
+          row.reason === name && row.direction === direction;
+        return [code(name), cause, remedy, enginesWith(({ drops }) => drops.some(isRow))];
+      }),
   );
 
 const specTable = (): string =>

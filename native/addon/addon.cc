@@ -14,6 +14,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("engines", psp::write_kinds(env));
   exports.Set("pcapTranscode", Napi::Function::New<psp::pcap_transcode>(env, "pcapTranscode"));
   exports.Set("traceCapture", Napi::Function::New<psp::trace_capture>(env, "traceCapture"));
+  exports.Set("engineCounters", Napi::Function::New<psp::engine_counters>(env, "engineCounters"));
   exports.Set("dropReasons", psp::write_drop_reasons(env));
   exports.Set("pipes", psp::write_pipes(env));
   return exports;

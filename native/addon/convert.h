@@ -56,6 +56,8 @@ Napi::Object write_flow_page(Napi::Env env, const FlowsCommand& page);
 Napi::Object write_counters(Napi::Env env, const EngineCounts& counts);
 // An Error with `code` and the `data` that fills its message in services/shared/errors.ts.
 Napi::Error write_error(Napi::Env env, const EngineError& error);
+// The rows that each engine reports: its counters before it starts.
+Napi::Value engine_counters(const Napi::CallbackInfo& info);
 Napi::Array write_drop_reasons(Napi::Env env);
 Napi::Array write_pipes(Napi::Env env);
 

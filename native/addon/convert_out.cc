@@ -329,6 +329,14 @@ Napi::Error write_error(Napi::Env env, const EngineError& error) {
   return result;
 }
 
+Napi::Value engine_counters(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return write_list(env, engine_kinds(), [env](Napi::Object row, const EngineKind& kind) {
+    row.Set("kind", write_text(env, kind.name));
+    row.Set("counters", write_counters(env, kind.make()->counts()));
+  });
+}
+
 Napi::Array write_drop_reasons(Napi::Env env) {
   return write_list(env, kDropReasons, [env](Napi::Object row, const DropReason& reason) {
     row.Set("name", write_text(env, reason.name));

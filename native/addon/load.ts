@@ -3,7 +3,7 @@
 // `psp config check` call it.
 import { createRequire } from 'node:module';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
-import type { EngineOptions, NativeEngine } from './engine.js';
+import type { EngineCounters, EngineOptions, NativeEngine } from './engine.js';
 import type { TranscodeCounts, TranscodeOptions } from './pcap.js';
 import type { CaptureTrace, TraceOptions } from './trace.js';
 
@@ -21,6 +21,8 @@ export interface Addon {
    * JavaScript thread. Rejects with a `code` of services/shared/errors.ts and its `data` but for the file.
    */
   traceCapture(options: TraceOptions): Promise<CaptureTrace>;
+  /** The rows that each engine in `engines` reports: its counters before it starts. */
+  engineCounters(): { kind: string; counters: EngineCounters }[];
   /** Names and causes as in native/engine/drop_reasons.h. */
   dropReasons: { name: string; direction: string; cause: string; remedy: string }[];
   /** Names as in native/engine/pipe_names.h. */

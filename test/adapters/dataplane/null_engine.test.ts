@@ -102,6 +102,8 @@ describe('the dataplane on the null engine', () => {
       '  engine.maxFlows: expected at most 4096, received 262144',
     ]);
     expect(addon.engines).toEqual(['null_engine']);
+    const [rows] = addon.engineCounters();
+    expect(rows).toMatchObject({ kind: 'null_engine', counters: { pipes: [], drops: [], values: {} } });
     await expect(start('kind: software')).rejects.toMatchObject({
       code: 'ENGINE_MISSING',
       message: expect.stringContaining('change it to one of null_engine,'),

@@ -522,6 +522,13 @@ describe('the addon', () => {
 
   it('lists the engines that were built in, and what one can do before it is started', () => {
     expect(addon.engines).toEqual(['software']);
+    const [software] = addon.engineCounters();
+    expect(software?.kind).toBe('software');
+    const counters = software?.counters;
+    expect(counters?.drops.map(({ reason, direction, packets }) => [direction, reason, packets])).toEqual(
+      addon.dropReasons.map(({ name, direction }) => [direction, name, 0n]),
+    );
+    expect(Object.keys(counters?.values ?? {})).toContain('gsoPacketsSegmented');
     expect(new addon.Engine(optionsOf()).capabilities()).toEqual({
       versions: [0, 1, 2, 3],
       modes: [1, 2],
