@@ -33,7 +33,7 @@ export class GatewayStory {
   #wire: Capture | undefined;
   #transfers: Transfer[] = [];
   #last: { a: Numbers; b: Numbers } | undefined;
-  #dissection: ReturnType<Capture['sight']> | undefined;
+  #dissection: ReturnType<Capture['summary']> | undefined;
 
   get #net(): Topology {
     if (this.topology === undefined) throw new Error('the topology is not built yet');
@@ -263,7 +263,7 @@ export class GatewayStory {
   async #proof(): Promise<void> {
     const { story } = this;
     await this.#wire?.stop();
-    const seen = this.#wire?.sight([marker]);
+    const seen = this.#wire?.summary([marker]);
     if (seen === undefined) throw new Error('there is no capture');
     this.#dissection = seen;
     story.state(

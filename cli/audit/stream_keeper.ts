@@ -14,7 +14,7 @@ export class Connects {
   #wake: () => void = () => undefined;
   #next = this.#arm();
 
-  tell(): void {
+  notify(): void {
     this.#wake();
   }
 

@@ -13,7 +13,7 @@ import { print, printJson } from '../output.js';
 import { captureError, openCapture } from './capture_file.js';
 import { keysAreSeen } from './pcap_options.js';
 import { addTraceOptions, keysOf, portsOf, type TraceArguments } from './trace_options.js';
-import { tellTrace } from './trace_steps.js';
+import { traceReportOf } from './trace_steps.js';
 import { traceText } from './trace_text.js';
 
 export function addTrace(pipeline: Command): void {
@@ -32,7 +32,7 @@ async function trace(file: string, options: TraceArguments, command: Command): P
   const keys = keysOf(options, config, command);
   const found = await traceFile(file, config, { ...ports, ...keys, limit: options.limit });
   const { port, unsecuredMtu, securedMtu } = ports;
-  const told = tellTrace(found, {
+  const report = traceReportOf(found, {
     node: config.node,
     port,
     peers: Object.keys(config.peers),
@@ -40,8 +40,8 @@ async function trace(file: string, options: TraceArguments, command: Command): P
     dropReasons: loadAddon().dropReasons,
   });
   const about = { file, format: found.format, node: config.node, port, unsecuredMtu, securedMtu };
-  if (options.json) printJson({ ...about, ...told });
-  else print(traceText({ ...about, ...told }));
+  if (options.json) printJson({ ...about, ...report });
+  else print(traceText({ ...about, ...report }));
 }
 
 const unreadable = 'name a readable capture';

@@ -27,13 +27,13 @@ export interface TraceNames {
 export const fates = ['forwarded', 'bypassed', 'held', 'waiting', 'consumed', 'dropped', 'skipped'] as const;
 export type Fate = (typeof fates)[number];
 
-export type TraceReport = ReturnType<typeof tellTrace>;
-export type FrameReport = ReturnType<typeof tellFrame>;
+export type TraceReport = ReturnType<typeof traceReportOf>;
+export type FrameReport = ReturnType<typeof frameReportOf>;
 export type Packet = NonNullable<ReturnType<typeof packetOf>>;
 export type Psp = NonNullable<ReturnType<typeof pspOf>>;
 
-export function tellTrace(trace: CaptureTrace, names: TraceNames) {
-  const frames = trace.frames.map((frame) => tellFrame(frame, names));
+export function traceReportOf(trace: CaptureTrace, names: TraceNames) {
+  const frames = trace.frames.map((frame) => frameReportOf(frame, names));
   const count = (fate: Fate) => frames.filter((frame) => frame.fate === fate).length;
   return {
     frames,
@@ -44,9 +44,9 @@ export function tellTrace(trace: CaptureTrace, names: TraceNames) {
   };
 }
 
-function tellFrame(frame: TracedFrame, names: TraceNames) {
+function frameReportOf(frame: TracedFrame, names: TraceNames) {
   const { number, atNs, length, skipped, dissection, moved, peer, flow } = frame;
-  const drops = moved.drops.map((drop) => toldDrop(drop, names));
+  const drops = moved.drops.map((drop) => dropReportOf(drop, names));
   return {
     number,
     time: atNs === undefined ? null : timeOf(atNs),
@@ -75,7 +75,7 @@ function tellFrame(frame: TracedFrame, names: TraceNames) {
     drops: drops.filter(({ reason }) => !ofEarlier.has(reason)),
     /** Drops of frames that waited: by timers until now, and evicted by this frame. */
     dropsOfEarlier: [
-      ...frame.before.drops.map((drop) => toldDrop(drop, names)),
+      ...frame.before.drops.map((drop) => dropReportOf(drop, names)),
       ...drops.filter(({ reason }) => ofEarlier.has(reason)),
     ],
     notes: skipped === undefined ? notesOf(frame, names) : [`not run: ${skipped}`],
@@ -112,7 +112,7 @@ function fateOf({ skipped, moved }: TracedFrame, { port }: TraceNames): Fate {
   return moved.drops.some(({ reason }) => !ofEarlier.has(reason)) ? 'dropped' : 'waiting';
 }
 
-function toldDrop({ reason, direction, packets }: MovedCounters['drops'][number], names: TraceNames) {
+function dropReportOf({ reason, direction, packets }: MovedCounters['drops'][number], names: TraceNames) {
   const row = names.dropReasons.find((row) => row.name === reason && row.direction === direction);
   return { reason, direction, packets, cause: row?.cause ?? '', remedy: row?.remedy ?? '' };
 }

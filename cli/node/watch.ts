@@ -79,7 +79,7 @@ export async function keepAudit(
     ...loginOf(config),
     server: config.audit.listen,
     // `then` reports the first connect.
-    onState: (connected) => connected && stream !== undefined && connects.tell(),
+    onState: (connected) => connected && stream !== undefined && connects.notify(),
     signal,
   }).then(
     (made) => {

@@ -39,12 +39,12 @@ async function pipelineOf({ config, json }: SharedOptions): Promise<void> {
     node,
     status: await bus.request(contracts.dataplaneStatus, {}, answerMs),
   }));
-  const told = ways.map((way) => tellWay(way, status));
-  if (json) return printJson({ node, ways: told });
+  const reports = ways.map((way) => reportOf(way, status));
+  if (json) return printJson({ node, ways: reports });
   print(ways.map((way) => wayText(way, status)).join('\n\n'));
 }
 
-function tellWay({ direction, pipes }: Way, status: DataplaneStatus) {
+function reportOf({ direction, pipes }: Way, status: DataplaneStatus) {
   return {
     direction,
     pipes: pipes.flatMap((name) =>
@@ -57,7 +57,7 @@ function tellWay({ direction, pipes }: Way, status: DataplaneStatus) {
 }
 
 function wayText(way: Way, status: DataplaneStatus): string {
-  const { pipes, drops } = tellWay(way, status);
+  const { pipes, drops } = reportOf(way, status);
   const port = (role: string) => status.ports.find((each) => each.role === role);
   const received = port(way.from)?.rxPackets ?? 0n;
   const sent = port(way.to)?.txPackets ?? 0n;

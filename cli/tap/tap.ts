@@ -83,17 +83,18 @@ async function tap(
     const output = new TapOutput(viewer?.outlet ?? write ?? '-', count, force);
     void viewer?.ended.then(() => output.stop());
     if (asPackets) output.header(samplesHeader(node, sampling.snapBytes, version));
-    const ear = subject === samples ? new SampleEar(output, asPackets) : new MessageEar(output, node);
+    const receiver =
+      subject === samples ? new SampleReceiver(output, asPackets) : new MessageReceiver(output, node);
     const names = subject === samples ? sampleNames : [subject];
-    for (const name of names) bus.subscribe(subjectBelow(node, name), (message) => ear.hear(message));
+    for (const name of names) bus.subscribe(subjectBelow(node, name), (message) => receiver.receive(message));
     await bus.flush();
-    const audit = names.some(mayBeAudit) ? await listenToAudit(config, subject, ear) : undefined;
+    const audit = names.some(mayBeAudit) ? await receiveAudit(config, subject, receiver) : undefined;
     report(`listening on ${names.map((name) => subjectBelow(node, name)).join(' and ')}`);
     await output.over;
     await output.finish();
     await viewer?.close();
     await audit?.close();
-    return { output, malformed: ear.malformed, fault: viewer?.fault };
+    return { output, malformed: receiver.malformed, fault: viewer?.fault };
   };
   const { output, malformed, fault } = await asOperator(file, work, onState);
   if (write !== undefined && write !== '-') report(`${output.written} samples written to ${write}`);
@@ -114,14 +115,14 @@ const mayBeAudit = (name: string): boolean => /^(\*|>|audit)(\.|$)/.test(name);
 const auditName = (subject: string): string =>
   /^(>|\*\.>)$/.test(subject) ? 'audit.>' : subject.replace(/^\*/, 'audit');
 
-async function listenToAudit(
+async function receiveAudit(
   config: NodeConfig,
   subject: string,
-  ear: MessageEar | SampleEar,
+  receiver: MessageReceiver | SampleReceiver,
 ): Promise<BusStream | undefined> {
   try {
     const stream = await auditOf(config);
-    stream.subscribe(subjectBelow(config.node, auditName(subject)), (message) => ear.hear(message));
+    stream.subscribe(subjectBelow(config.node, auditName(subject)), (message) => receiver.receive(message));
     await stream.flush();
     return stream;
   } catch (error) {
@@ -136,7 +137,7 @@ const report = (text: string): void => void process.stderr.write(`psp: ${text}\n
 const sampleNames = [contracts.sampleEgress.subject, contracts.sampleIngress.subject];
 
 /** Every message becomes a line. */
-class MessageEar {
+class MessageReceiver {
   readonly malformed = 0;
 
   constructor(
@@ -144,14 +145,14 @@ class MessageEar {
     private readonly node: string,
   ) {}
 
-  hear({ subject, octets }: RawMessage): void {
+  receive({ subject, octets }: RawMessage): void {
     const line = { time: new Date(unixMs()).toISOString(), ...tapped(nameBelow(this.node, subject), octets) };
     this.output.line(`${JSON.stringify(line)}\n`);
   }
 }
 
 /** Every sample becomes a line or a packet. */
-class SampleEar {
+class SampleReceiver {
   /** Counts batches. */
   malformed = 0;
   readonly #lines = new LineWriter();
@@ -161,7 +162,7 @@ class SampleEar {
     private readonly asPackets: boolean,
   ) {}
 
-  hear({ octets }: RawMessage): void {
+  receive({ octets }: RawMessage): void {
     const batch = decoded(octets);
     if (batch === undefined) this.malformed++;
     for (const sample of batch?.samples ?? []) {

@@ -144,9 +144,9 @@ export interface PortInfo {
   up: boolean;
 }
 
-/** What the polling core tells. */
+/** What an engine reports on its own. */
 export type EngineEvent =
-  /** A packet of a flow without a key was held; told once until the flow is installed, refused or removed. */
+  /** A packet of a flow without a key was held; reported once until the flow is installed, refused or removed. */
   | { type: 'missed'; flow: Uint8Array; peer: number }
   /** The first packet that opened under an SPI and passed the ACL. The flow is the inbound one. */
   | { type: 'seen'; flow: Uint8Array; spi: number }

@@ -219,16 +219,16 @@ void EngineObject::end_pump() {
 
 void EngineObject::take() {
   control_->complete();
-  const bool telling = !events_.empty();
+  const bool reporting = !events_.empty();
   Event event;
   while (control_->next_event(&event)) events_.push_back(event);
-  if (!telling && !events_.empty()) {
-    wake_.NonBlockingCall([this](Napi::Env env, Napi::Function on_events) { tell(env, on_events); });
+  if (!reporting && !events_.empty()) {
+    wake_.NonBlockingCall([this](Napi::Env env, Napi::Function on_events) { report_events(env, on_events); });
   }
   if (!control_->samples_due()) return rearm();
-  // The pump wakes JavaScript again only after these: so whoever is slow with samples finds no more of them
+  // The pump wakes JavaScript again only after these: so a slow consumer of samples finds no more of them
   // queued than this, and the event loop turns in between.
-  wake_.NonBlockingCall([this](Napi::Env env, Napi::Function) { tell_samples(env); });
+  wake_.NonBlockingCall([this](Napi::Env env, Napi::Function) { report_samples(env); });
 }
 
 void EngineObject::rearm() {
@@ -236,7 +236,7 @@ void EngineObject::rearm() {
   taken_.notify_one();
 }
 
-void EngineObject::tell(Napi::Env env, Napi::Function on_events) {
+void EngineObject::report_events(Napi::Env env, Napi::Function on_events) {
   const std::vector<Event> events = std::exchange(events_, {});
   try {
     on_events.Call({write_events(env, events)});
@@ -245,7 +245,7 @@ void EngineObject::tell(Napi::Env env, Napi::Function on_events) {
   }
 }
 
-void EngineObject::tell_samples(Napi::Env env) {
+void EngineObject::report_samples(Napi::Env env) {
   if (phase_ == Phase::kStopped) return;
   samples_.resize(kSampleBatch);
   size_t count = 0;

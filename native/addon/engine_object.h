@@ -66,11 +66,11 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   void pump();
   void end_pump();
   // On the JavaScript thread: settles promises, and in a turn of its own, so that what awaited those promises
-  // has run, tells the events.
+  // has run, reports the events.
   void take();
-  void tell(Napi::Env env, Napi::Function on_events);
-  // Takes one batch of samples, behind the events, and tells it.
-  void tell_samples(Napi::Env env);
+  void report_events(Napi::Env env, Napi::Function on_events);
+  // Takes one batch of samples, behind the events, and reports it.
+  void report_samples(Napi::Env env);
   // Lets the pump wake JavaScript again.
   void rearm();
 

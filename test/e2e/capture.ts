@@ -143,18 +143,18 @@ export class Capture {
   }
 
   /** Counts frames by kind, and frames that contain one of the markers. */
-  sight(markers: readonly string[]): Dissection {
+  summary(markers: readonly string[]): Dissection {
     const needles = markers.map((marker) => Buffer.from(marker, 'latin1'));
     const { captured, received, dropped } = this.#statistics();
     const lost = dropped + Math.max(0, (this.#receivedAtEnd ?? received) - captured);
-    const sight: Dissection = { frames: 0, psp: 0, arp: 0, nd: 0, others: [], marked: 0, lost };
+    const summary: Dissection = { frames: 0, psp: 0, arp: 0, nd: 0, others: [], marked: 0, lost };
     for (const { octets, kind } of readPcap(readFileSync(this.file))) {
-      sight.frames++;
-      if (kind !== 'other') sight[kind]++;
-      else if (sight.others.length < 4) sight.others.push(octets.subarray(0, 64).toString('hex'));
-      if (needles.some((needle) => octets.includes(needle))) sight.marked++;
+      summary.frames++;
+      if (kind !== 'other') summary[kind]++;
+      else if (summary.others.length < 4) summary.others.push(octets.subarray(0, 64).toString('hex'));
+      if (needles.some((needle) => octets.includes(needle))) summary.marked++;
     }
-    return sight;
+    return summary;
   }
 }
 

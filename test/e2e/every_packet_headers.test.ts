@@ -54,7 +54,7 @@ async function observe(options: PairOptions): Promise<Told> {
     return still;
   });
   await wire.stop();
-  expect(wire.sight([]).lost).toBe(0);
+  expect(wire.summary([]).lost).toBe(0);
   const frames = pspFrames(wire.frames());
   const spis = await Promise.all(
     [

@@ -62,9 +62,9 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
 
   it('sent only PSP, ARP and neighbour discovery over the wire, and no marker', async () => {
     await wire.stop();
-    const sight = wire.sight([marker]);
-    expect(sight).toMatchObject({ others: [], marked: 0, lost: 0 });
-    expect(sight.psp).toBeGreaterThan(20_000);
+    const summary = wire.summary([marker]);
+    expect(summary).toMatchObject({ others: [], marked: 0, lost: 0 });
+    expect(summary.psp).toBeGreaterThan(20_000);
   });
 });
 

@@ -128,7 +128,7 @@ describe('bypass', () => {
       join(net.folder, 'fenced'),
       3_000_000,
     );
-    await until('one is out', () => wire.sight([]).frames > 0);
+    await until('one is out', () => wire.summary([]).frames > 0);
     await once.stop();
     await wire.stop();
     expect(wire.frames().map(({ octets }) => octets.readUInt16BE(36))).toEqual([named]);

@@ -225,7 +225,7 @@ describe.skipIf(availableParallelism() < lcores)('two lcores', () => {
 
   it('sent only PSP, ARP and neighbour discovery over the wire, no marker, and no IV twice', async () => {
     await wire.stop();
-    expect(wire.sight([marker, '10.1.0.'])).toMatchObject({ others: [], marked: 0, lost: 0 });
+    expect(wire.summary([marker, '10.1.0.'])).toMatchObject({ others: [], marked: 0, lost: 0 });
     const sealed = pspFrames(wire.frames()).map(({ source, spi, iv }) => `${source} ${spi} ${iv}`);
     expect(new Set(sealed).size).toBe(sealed.length);
     expect(sealed.length).toBeGreaterThan(20_000);

@@ -88,7 +88,7 @@ export async function runLeak(options: LeakOptions, begun: (net: Topology) => vo
   let lost = 0;
   await Promise.all([...captures.values()].map((capture) => capture.stop()));
   for (const [port, capture] of captures) {
-    lost += capture.sight([]).lost;
+    lost += capture.summary([]).lost;
     wire[port] = judge(capture.frames(), gatekeepers(net, options), [marker, controlMarker]);
   }
   return { wire, lost, sent, kinds: hostKinds.length, arrived, full, phases };
@@ -239,7 +239,7 @@ async function end(
 
 async function markedIn(capture: Capture): Promise<number> {
   await capture.stop();
-  return capture.sight([marker]).marked;
+  return capture.summary([marker]).marked;
 }
 
 /**

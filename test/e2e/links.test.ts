@@ -238,8 +238,8 @@ describe('an interface that is removed and created again', () => {
       return (await ping(net.host1.namespace, net.host2.v4, { marker, waitS: 2 })).received === 1;
     });
     await wire.stop();
-    const sight = wire.sight([marker]);
-    expect(sight).toMatchObject({ others: [], marked: 0, lost: 0 });
-    expect(sight.psp).toBeGreaterThan(0);
+    const summary = wire.summary([marker]);
+    expect(summary).toMatchObject({ others: [], marked: 0, lost: 0 });
+    expect(summary.psp).toBeGreaterThan(0);
   });
 });

@@ -91,10 +91,10 @@ describe.each(ways)('a next hop $router behind $a', (way) => {
       });
     }
     await wire.stop();
-    const sight = wire.sight([]);
-    expect(sight).toMatchObject({ others: [], lost: 0 });
-    expect(sight.psp).toBeGreaterThanOrEqual(12);
-    expect(sight[way.router.includes(':') ? 'nd' : 'arp']).toBeGreaterThan(0);
+    const summary = wire.summary([]);
+    expect(summary).toMatchObject({ others: [], lost: 0 });
+    expect(summary.psp).toBeGreaterThanOrEqual(12);
+    expect(summary[way.router.includes(':') ? 'nd' : 'arp']).toBeGreaterThan(0);
   });
 
   it('is resolved again by the router itself, and our answers are correct', async () => {

@@ -67,7 +67,7 @@ describe('versions without a common one', () => {
     });
     expect(b.values.keyed).toBe(0);
     await wire.stop();
-    expect(wire.sight([])).toMatchObject({ psp: 0, others: [] });
+    expect(wire.summary([])).toMatchObject({ psp: 0, others: [] });
   });
 });
 

@@ -152,7 +152,7 @@ describe('SIGKILL of the dataplane', () => {
       async () => (await ping(net.host1.namespace, net.host2.v4, { waitS: 2 })).received === 1,
     );
     await wire.stop();
-    expect(wire.sight(['PSP-SILENCE-MARK'])).toMatchObject({ others: [], marked: 0, lost: 0 });
+    expect(wire.summary(['PSP-SILENCE-MARK'])).toMatchObject({ others: [], marked: 0, lost: 0 });
     expect((await net.a.numbers()).epoch).not.toBe(epoch);
     const carried = await transfer(net.host1.namespace, net.host2.namespace, net.host2.v4, {
       bytes: 4 << 20,

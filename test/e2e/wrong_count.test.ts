@@ -48,7 +48,7 @@ describe.each([
     peer.kill('SIGTERM');
     await ended(peer);
     await wire.stop();
-    sent = wire.sight([]);
+    sent = wire.summary([]);
   });
 
   it('was given for the one requested flow', () => {

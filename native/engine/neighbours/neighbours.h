@@ -158,7 +158,7 @@ class Neighbours {
   List<Neighbour, &Neighbour::sending_link> sending_;  // published once their frames were sent
   PublishedNeighbours published_;
   // The neighbour found last; frames in a row often go to the same. Written with each packet, so apart from
-  // what other lcores read.
+  // what worker lcores read.
   alignas(64) uint32_t last_ = 0;
 };
 

@@ -110,7 +110,7 @@ void KernelPort::open() {
   const auto set = [this](int option, const auto& value, const char* what) {
     if (setsockopt(socket_, SOL_PACKET, option, &value, sizeof value) != 0) throw failed(interface_, what);
   };
-  set(PACKET_VNET_HDR, int{1}, "asking its packet socket for super-frames");
+  set(PACKET_VNET_HDR, int{1}, "enabling GSO metadata (PACKET_VNET_HDR) on its packet socket");
   set(PACKET_AUXDATA, int{1}, "asking its packet socket for VLAN tags");
   // Otherwise frames that we send would be received again.
   set(PACKET_IGNORE_OUTGOING, int{1}, "hiding our own frames from its packet socket");

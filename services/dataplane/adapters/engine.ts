@@ -37,7 +37,7 @@ export interface SealedOffers {
   generation: number;
 }
 
-/** What an engine tells by itself. */
+/** What an engine reports on its own. */
 export interface EngineListener {
   onFact(fact: Fact): void;
   /** Packets were sampled; the columns are the listener's to keep. */
@@ -69,7 +69,7 @@ export function openEngine(
   const { engine, busSecret, peers } = config;
   const { Engine: Native, engines } = addon;
   checkKind(config.nodeFile, engines);
-  const onEvents = (events: EngineEvent[]) => tell(events, listener);
+  const onEvents = (events: EngineEvent[]) => reportEvents(events, listener);
   const onSamples = (samples: SampleColumns) => listener.onSamples(samples);
   try {
     const native = new Native({ ...engine, epoch, busSecret, onEvents, onSamples });
@@ -93,9 +93,9 @@ export function dropReasons(): string[] {
 }
 
 /** Passes events on, misses that lie together as one fact, so that they can share exchanges. */
-export function tell(events: readonly EngineEvent[], listener: EngineListener): void {
+export function reportEvents(events: readonly EngineEvent[], listener: EngineListener): void {
   let misses: Miss[] = [];
-  const tellMisses = () => {
+  const reportMisses = () => {
     if (misses.length > 0) listener.onFact({ type: 'missed', misses });
     misses = [];
   };
@@ -104,13 +104,13 @@ export function tell(events: readonly EngineEvent[], listener: EngineListener): 
       misses.push({ flow: flowsIn(event.flow)[0] as FlowKey, peer: event.peer });
       continue;
     }
-    tellMisses();
+    reportMisses();
     if (event.type === 'link') {
       const { type: _, ...change } = event;
       listener.onLink(change);
     } else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
   }
-  tellMisses();
+  reportMisses();
 }
 
 /** Native errors with a code of ours as PspErrors; anything else as it is. */

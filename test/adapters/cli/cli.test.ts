@@ -565,7 +565,7 @@ describe('psp sampling', () => {
     { rate: '0', says: 'every packet that leaves is sampled\n', egressLog2: 0 },
     { rate: '16', says: 'one of 65536 packets that leave is sampled\n', egressLog2: 16 },
     { rate: 'off', says: 'sampling is off\n', egressLog2: null },
-  ])('sets $rate and tells it', async ({ rate, says, egressLog2 }) => {
+  ])('sets $rate and reports it', async ({ rate, says, egressLog2 }) => {
     await dataplane({ sampling: takes });
     expect(await psp('sampling', rate)).toBe(0);
     expect(stdout).toBe(says);

@@ -15,7 +15,12 @@ import type {
 } from '../../../native/addon/engine.js';
 import { Mode } from '../../../proto/gen/bus.js';
 import { columnsOf, flowsIn, offersIn, sealOf } from '../../../services/dataplane/adapters/columns.js';
-import { Engine, type EngineListener, ratesOf, tell } from '../../../services/dataplane/adapters/engine.js';
+import {
+  Engine,
+  type EngineListener,
+  ratesOf,
+  reportEvents,
+} from '../../../services/dataplane/adapters/engine.js';
 import type { DataplaneConfig } from '../../../services/dataplane/config.js';
 import { flowOf, mapped, parseAddress } from '../../../services/shared/address.js';
 import { type KeyRole, Opener, Sealer } from '../../../services/shared/bus/seal.js';
@@ -58,8 +63,8 @@ export class FakeEngine implements NativeEngine {
     return new Engine(this, this.config.peers, ratesOf(this.config.engine));
   }
 
-  tell(...events: EngineEvent[]): void {
-    if (this.#listener) tell(events, this.#listener);
+  emit(...events: EngineEvent[]): void {
+    if (this.#listener) reportEvents(events, this.#listener);
   }
 
   sample(columns: SampleColumns): void {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What else the fence lets out of the secured port, in real namespaces with the real nft, out of a socket and out of
 // a packet socket's ring: PSP from VIPs in transport mode behind whatever IP headers may stand there, its fragments,
-// and the bypass; that none of it opens the port for anything else; and that super-frames are judged as one packet is.
+// and the bypass; that none of it opens the port for anything else; and that GSO packets are judged as one packet is.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FenceRig, frame } from './fence_rig.js';
 
@@ -259,7 +259,7 @@ describe('what the fence lets out', () => {
     expect(await out()).toEqual(both([]));
   });
 
-  it('judges a super-frame by its header, and what it stops keeps nothing back', async () => {
+  it('judges a GSO packet by its header, and what it stops keeps nothing back', async () => {
     const payload = (marker: string) => Buffer.from(marker.padEnd(6000, '.'));
     /** Five datagrams of 1200 octets, as the kernel is told of them: virtio_net_hdr of checksum and UDP segments. */
     const gsoPacket = ({ marker, octets }: Sent): Buffer => {

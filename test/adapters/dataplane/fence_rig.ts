@@ -52,7 +52,7 @@ export class FenceRig {
 
   /**
    * Sends whole frames out of a port, of the gateway unless said otherwise, through a packet socket, or through the ring
-   * of one, or as super-frames, each with a virtio_net_hdr in front.
+   * of one, or as GSO packets, each with a virtio_net_hdr in front.
    */
   send(port: string, frames: Buffer[], way: keyof typeof perlWays = 'socket', from = this.gateway): void {
     const index = JSON.parse(from.ip('-json', 'link', 'show', 'dev', port))[0].ifindex as number;

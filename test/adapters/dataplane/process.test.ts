@@ -40,7 +40,7 @@ describe('giving up root', () => {
     expect(new Set(found as number[])).toEqual(new Set(groups));
   });
 
-  it('says why it did not when it was not root', () => {
+  it('says why privileges were kept when it was not root', () => {
     // Not before: the sources may lie where only root can read them.
     const [answer, uid] = drop('dataplane', [], 'process.setuid(65534);');
     expect([answer, uid]).toEqual([{ dropped: false, reason: 'started as user 65534, not as root' }, 65_534]);

@@ -97,7 +97,7 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
   );
   const fake = engine as FakeEngine;
   if (!busFirst) {
-    fake.tell(...missed(1));
+    fake.emit(...missed(1));
     await nats.start();
   }
   const operator = await nats.connect('operator');

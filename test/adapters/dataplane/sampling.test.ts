@@ -155,7 +155,7 @@ describe('a sample', () => {
 });
 
 describe('a sampler', () => {
-  it('that is not there costs samples, at once, and is told', async () => {
+  it('that is absent costs samples at once, and they are reported', async () => {
     for (let i = 0; i < 20; i++) rig.engine.sample(sampleColumns({ count: 500 }));
     await counts(0, 10_000, 0);
     const { health } = await status();
@@ -178,7 +178,7 @@ describe('a sampler', () => {
     for (let i = 0; i < 10; i++) rig.engine.sample(sampleColumns({ count: 1024, from: 1 + i * 1024 }));
     const [delivered, dropped] = await counted();
     expect([delivered, dropped]).toEqual([0, 10_240 - windowed]);
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);
     expect(await rig.keyexchange.install(rig.keyexchange.installOf(want))).toMatchObject({ code: '' });
     await counts(0, 10_240 - windowed, windowed);
@@ -294,7 +294,7 @@ describe('cmd.sampling.set', () => {
     expect(told()).toEqual([8]);
   });
 
-  it('tells operators and auditors what each of several commands at once changed', async () => {
+  it('reports to operators and auditors what each of several commands at once changed', async () => {
     // The second of two that are the same changes nothing.
     const answers = await Promise.all([set(1), set(2), set(2), set(3)]);
     expect(answers.map(({ egressLog2 }) => egressLog2)).toEqual([1, 2, 2, 3]);

@@ -22,7 +22,7 @@ describe('the dataplane', () => {
 
   it('publishes one want for flows that miss together, with an offer for each under one seal', async () => {
     const before = monotonicNs();
-    rig.engine.tell(...missed(1, 2, 3));
+    rig.engine.emit(...missed(1, 2, 3));
     const { want, subject, keys } = await rig.keyexchange.want(1);
     expect(subject).toBe('evt.flow.missed');
     expect(want).toMatchObject({ exchange: 1n, epoch: rig.keyexchange.epoch, peer: 'b' });
@@ -40,7 +40,7 @@ describe('the dataplane', () => {
   });
 
   it('installs an answer once; the same message again is a replay, another late one is not in flight', async () => {
-    rig.engine.tell(...missed(1, 2));
+    rig.engine.emit(...missed(1, 2));
     const { want } = await rig.keyexchange.want(1);
     const answer = rig.keyexchange.installOf(want);
     expect(await rig.keyexchange.install(answer)).toEqual({
@@ -58,7 +58,7 @@ describe('the dataplane', () => {
   });
 
   it('installs only the rows that are in flight', async () => {
-    rig.engine.tell(...missed(1, 2));
+    rig.engine.emit(...missed(1, 2));
     const { want } = await rig.keyexchange.want(1);
     await rig.keyexchange.accept(rig.keyexchange.acceptOf([flow(1)], [rig.keyexchange.offer()]));
     const { results } = await rig.keyexchange.install(rig.keyexchange.installOf(want));
@@ -66,8 +66,8 @@ describe('the dataplane', () => {
     expect(rig.engine.called('install').at(-1)?.about).toMatchObject({ rows: [1] });
   });
 
-  it('tells of a full table, and drops what the flow held', async () => {
-    rig.engine.tell(...missed(1));
+  it('reports a full table, and drops the held packets of the flow', async () => {
+    rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);
     rig.engine.installSays = INSTALL_RESULT_TABLE_FULL;
     const { results } = await rig.keyexchange.install(rig.keyexchange.installOf(want));
@@ -144,7 +144,7 @@ describe('the dataplane', () => {
     const offer = keyexchange.offer();
     const twice = [offer, { ...keyexchange.offer(), spi: offer.spi }];
     const accepted = await keyexchange.accept(keyexchange.acceptOf([flow(1), flow(2)], twice));
-    engine.tell(...missed(1, 2));
+    engine.emit(...missed(1, 2));
     const { want } = await keyexchange.want(1);
     const installed = await keyexchange.install(keyexchange.installOf(want, { egress: twice }));
     expect([accepted.code, installed.code]).toEqual(['PAYLOAD_INVALID', 'PAYLOAD_INVALID']);
@@ -155,7 +155,7 @@ describe('the dataplane', () => {
     const { keyexchange, engine } = rig;
     const reserved = [{ ...keyexchange.offer(), spi }];
     const accepted = await keyexchange.accept(keyexchange.acceptOf([flow(1)], reserved));
-    engine.tell(...missed(1));
+    engine.emit(...missed(1));
     const { want } = await keyexchange.want(1);
     const installed = await keyexchange.install(keyexchange.installOf(want, { egress: reserved }));
     expect([accepted.code, installed.code]).toEqual(['PAYLOAD_INVALID', 'PAYLOAD_INVALID']);
@@ -172,7 +172,7 @@ describe('the dataplane', () => {
       offers: [],
       seal: undefined,
     });
-    engine.tell(...missed(1));
+    engine.emit(...missed(1));
     const want = { ...(await keyexchange.want(1)).want, epoch: epoch + 1n };
     expect(await keyexchange.install(keyexchange.installOf(want))).toMatchObject({ code: 'STALE', epoch });
     expect(await keyexchange.refuse(want)).toEqual({ code: 'STALE', epoch });
@@ -211,7 +211,7 @@ describe('the dataplane', () => {
   });
 
   it('passes a refusal on until the engine takes it', async () => {
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);
     rig.engine.busy = 4;
     expect(await rig.keyexchange.refuse(want)).toMatchObject({ code: '' });
@@ -224,7 +224,7 @@ describe('the dataplane', () => {
   });
 
   it('asks again each second with a fresh offer, and leaves it to the engine to let the packets go', async () => {
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     const { wants } = rig.keyexchange;
     await until('it was wanted for the third time', () => wants.length === 3);
     expect(rig.engine.called('refuse')).toEqual([]);
@@ -272,12 +272,12 @@ describe('the dataplane', () => {
     const inbound = missed(1).map(({ flow }) => Buffer.concat([flow.subarray(16), flow.subarray(0, 16)]))[0];
     expect(inbound?.subarray(12, 16)).toEqual(destination);
     expect(source).toHaveLength(4);
-    engine.tell({ type: 'seen', flow: inbound as Buffer, spi: want.offers[0]?.spi ?? 0 });
+    engine.emit({ type: 'seen', flow: inbound as Buffer, spi: want.offers[0]?.spi ?? 0 });
     const { unansweredFlows } = await operator.request(contracts.dataplaneStatus, {}, longMs);
     expect(unansweredFlows).toBe(0);
   });
 
-  it('tells its status, its flows and, each second, its counters', async () => {
+  it('reports its status, its flows and, each second, its counters', async () => {
     const { operator } = rig;
     const heard: ServiceStats[] = [];
     operator.receive(contracts.dataplaneStats, (stats) => {
@@ -312,7 +312,7 @@ describe('the dataplane', () => {
     expect(['busUnsent', 'busOverrun', 'busMalformed'].map((name) => names.get(name))).toEqual([0n, 0n, 0n]);
   });
 
-  it('tells what moves between us and a peer, and since when its newest key and the master key are', async () => {
+  it('reports the traffic with a peer, and the age of its newest key and of the master key', async () => {
     const { operator, engine, keyexchange } = rig;
     const status = () => operator.request(contracts.dataplaneStatus, {}, longMs);
     const beforeMs = Date.now();
@@ -327,7 +327,7 @@ describe('the dataplane', () => {
     expect(lastEgressMs).toBeGreaterThan(beforeMs - 100);
     expect(lastEgressMs).toBeLessThan(afterMs + 100);
     expect(first.generationMs).toBe(first.startedMs);
-    engine.tell(...missed(1));
+    engine.emit(...missed(1));
     const { want } = await keyexchange.want(1);
     await keyexchange.install(keyexchange.installOf(want));
     await operator.request(contracts.keysRotate, {}, longMs);
@@ -356,7 +356,7 @@ describe('the dataplane', () => {
 
   it('asks for nothing while the bus is away, and at once when it is back', async () => {
     await rig.busIsAway();
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     expect(rig.engine.called('offer')).toEqual([]);
     await rig.nats.start();
     const { want } = await rig.keyexchange.want(1);
@@ -369,7 +369,7 @@ describe('the dataplane', () => {
   const removed = { ...wire, present: false, up: false } as const;
 
   it('ends with a code of its own when an interface was removed', async () => {
-    rig.engine.tell(removed);
+    rig.engine.emit(removed);
     expect(await rig.dataplane.failed).toMatchObject({ code: 'INTERFACE_REMOVED' });
   });
 
@@ -382,27 +382,27 @@ describe('the dataplane', () => {
       return { mtu: port?.mtu, mac: port?.mac, up: port?.up, health: health.map(({ message }) => message) };
     };
     const well = { mtu: 1600, mac: '02:00:00:00:00:01', up: true, health: [] };
-    // As at the start: nothing to tell.
-    rig.engine.tell(wire, { ...wire, port: 'unsecured' });
+    // As at the start, there is nothing to report.
+    rig.engine.emit(wire, { ...wire, port: 'unsecured' });
     expect([await told(), changed()]).toEqual([well, []]);
-    rig.engine.tell({ ...wire, up: false });
+    rig.engine.emit({ ...wire, up: false });
     expect(await told()).toEqual({
       ...well,
       up: false,
       health: [expect.stringMatching(/^LINK_DOWN: the link of net_null1 is down.*bring.*secured\.port/)],
     });
-    rig.engine.tell(wire, { ...wire, mtu: 1400, usedMtu: 1400 });
+    rig.engine.emit(wire, { ...wire, mtu: 1400, usedMtu: 1400 });
     expect(await told()).toEqual({ ...well, mtu: 1400 });
-    rig.engine.tell({ ...wire, mtu: 575, usedMtu: 575 });
+    rig.engine.emit({ ...wire, mtu: 575, usedMtu: 575 });
     expect((await told()).health).toEqual([
       expect.stringMatching(/^MTU_TOO_SMALL: .*net_null1 has MTU 575.*576/),
     ]);
-    rig.engine.tell({ ...wire, mtu: 9000, usedMtu: 1600 });
+    rig.engine.emit({ ...wire, mtu: 9000, usedMtu: 1600 });
     expect(await told()).toEqual({
       ...well,
       health: [expect.stringMatching(/^MTU_NEEDS_RESTART: net_null1 now has MTU 9000, but .*1600.*restart/)],
     });
-    rig.engine.tell({ ...wire, mac: Uint8Array.of(2, 0, 0, 0, 0, 2) });
+    rig.engine.emit({ ...wire, mac: Uint8Array.of(2, 0, 0, 0, 0, 2) });
     expect(await told()).toEqual({ ...well, mac: '02:00:00:00:00:02' });
 
     const secured = { port: 'secured', interface: 'net_null1' };
@@ -431,12 +431,12 @@ describe('the dataplane', () => {
 
   it('says so too when the disk of its audit hangs', async () => {
     const end = vi.spyOn(AuditTrail.prototype, 'end').mockReturnValue(new Promise(() => undefined));
-    rig.engine.tell(removed);
+    rig.engine.emit(removed);
     expect(await rig.dataplane.failed).toMatchObject({ code: 'INTERFACE_REMOVED' });
     end.mockRestore();
   });
 
-  it('tells auditors what a command changed that was under way when it was stopped', async () => {
+  it('audits what a command changed that was under way when the service was stopped', async () => {
     const asked = vi.spyOn(rig.engine, 'sampling').mockImplementation(async () => delay(200));
     const answer = rig.operator.request(contracts.samplingSet, { egressLog2: 4, peer: '' }, longMs);
     await until('the command is under way', () => asked.mock.calls.length === 1);
@@ -451,7 +451,7 @@ describe('the dataplane', () => {
 });
 
 describe('a dataplane that starts before the bus', () => {
-  it('runs at once, tells its epoch when the bus comes, and asks for what missed meanwhile', async () => {
+  it('runs at once, reports its epoch when the bus connects, and requests keys for flows that missed meanwhile', async () => {
     const rig = await startRig({ busFirst: false, engineMs: ', holdMs: 20000' });
     const { want } = await rig.keyexchange.want(1);
     expect(want.flows).toEqual([flow(1)]);
@@ -461,13 +461,13 @@ describe('a dataplane that starts before the bus', () => {
 });
 
 describe('stopping', () => {
-  it('leaves the bus first, then stops the engine, and tells it nothing afterwards', async () => {
+  it('leaves the bus first, then stops the engine, and gives it no command afterwards', async () => {
     const rig = await startRig();
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     await rig.keyexchange.want(1);
     await rig.close();
     expect(rig.engine.calls.at(-1)?.name).toBe('stop');
-    rig.engine.tell(...missed(2));
+    rig.engine.emit(...missed(2));
     expect(rig.engine.calls.at(-1)?.name).toBe('stop');
   });
 

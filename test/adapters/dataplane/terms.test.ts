@@ -37,7 +37,7 @@ describe('a peer that is only authenticated, in transport mode, with cookies', (
 
   it('is offered and asked for what encrypts nothing, under a seal that binds mode and cookie', async () => {
     await begin();
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     const { want, keys } = await rig.keyexchange.want(1);
     expect(want.offers).toMatchObject([{ version: 3, mode: Mode.MODE_TRANSPORT }]);
     expect(want.offers[0]?.cookie).not.toBe(0n);
@@ -49,7 +49,7 @@ describe('a peer that is only authenticated, in transport mode, with cookies', (
 
   it('gives no other version or mode, and none is asked of us', async () => {
     await begin();
-    rig.engine.tell(...missed(1));
+    rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);
     const good = { version: 3, mode: Mode.MODE_TRANSPORT };
     for (const bad of [

@@ -257,7 +257,7 @@ describe('the addon', () => {
     expect(info.secured.mtu).toBeGreaterThan(1000);
   });
 
-  it('tells once that a flow of the hosts wants a key, and holds its packets', async () => {
+  it('reports once that a flow of the hosts wants a key, and holds its packets', async () => {
     const held = BigInt(2 + crowd.length * perFlow);
     await until(() => engine.counters().values.held === held && heard.length > crowd.length);
     expect(heard).toEqual(

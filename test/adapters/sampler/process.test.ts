@@ -129,7 +129,7 @@ describe('standard output', () => {
     await stop(child);
   });
 
-  it.runIf(existsSync('/dev/full'))('that is a full disk is told and tried again', async () => {
+  it.runIf(existsSync('/dev/full'))('that is a full disk is reported, and the write is retried', async () => {
     const full = openSync('/dev/full', 'w');
     const child = await start(full);
     closeSync(full);

@@ -323,7 +323,7 @@ TEST(CaptureUnsealed, ShowsWhatSealingTurnedAway) {
     Sealing gateway(mode, 1400);
     gateway.expect_captured(with_df(long_packet("10.1.0.5", "10.2.0.7", 1400)), Drop::kEgressTooBig,
                             {4000, 5000});
-    // A super-frame.
+    // A GSO packet.
     gateway.expect_captured(long_packet("10.1.0.5", "10.2.0.7", 4000), Drop::kEgressTooBig, {4000, 5000});
     EgressKey nowhere = egress_key(5);
     nowhere.outer_destination = address("198.51.100.9");

@@ -15,7 +15,7 @@ Joinable read(const Frame& frame, bool sealed = false) {
   return read_joinable(frame.data(), static_cast<uint32_t>(frame.size()), sealed);
 }
 
-// The super-frame of packets that all join.
+// The GSO packet of packets that all join.
 Frame joined(const std::vector<Frame>& packets, FrameFacts* facts, bool sealed = false) {
   GroPacket one;
   one.begin(read(packets[0], sealed));

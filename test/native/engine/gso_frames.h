@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TCP and UDP packets for tests of super-frames, written out field by field with their checksums, which are
-// summed here word by word; and super-frames as a kernel would hand them over.
+// TCP and UDP packets for tests of GSO packets, written out field by field with their checksums, which are
+// summed here word by word; and GSO packets as a kernel would hand them over.
 #pragma once
 
 #include "engine/ports/gso.h"
@@ -166,7 +166,7 @@ struct Overlay {
   size_t front(bool inner_ipv6) const {
     return 14 + (ipv6 ? 40 : 20) + (udp() ? 8 : 0) + shim(inner_ipv6).size() + (has_ethernet() ? 14 : 0);
   }
-  // `partial`: the checksum is that of the pseudo-header alone, as the kernel has it in a super-frame.
+  // `partial`: the checksum is that of the pseudo-header alone, as the kernel has it in a GSO packet.
   Frame around(const Frame& inner, bool partial, uint16_t number = 0) const {
     const bool inner_ipv6 = inner[12] == 0x86;
     Frame behind = shim(inner_ipv6);
@@ -202,7 +202,7 @@ struct Overlay {
     }
     return ethernet(kUnsecuredMac, kHostMac, ipv6 ? 0x86dd : 0x0800, packet);
   }
-  // A super-frame of this packet inside, with what the kernel says of it.
+  // A GSO packet of this packet inside, with what the kernel says of it.
   Frame partial(const Segment& whole, uint16_t size, FrameFacts* facts) const {
     const Frame inner = whole.partial(size, facts);
     const auto moved = static_cast<uint16_t>(front(whole.ipv6) - 14);
@@ -227,7 +227,7 @@ inline std::vector<Overlay> overlays() {
   return all;
 }
 
-// The packets that a super-frame of this one stands for: each built anew, with what must differ.
+// The packets that a GSO packet of this one stands for: each built anew, with what must differ.
 inline std::vector<Frame> expected_packets(const Segment& whole, size_t size, bool congestion_once = true) {
   std::vector<Frame> packets;
   for (size_t at = 0; at < whole.payload.size(); at += size) {

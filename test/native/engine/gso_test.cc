@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Super-frames of hosts come apart into exactly the packets that the host would have sent itself.
+// GSO packets of hosts come apart into exactly the packets that the host would have sent itself.
 #include "engine/ports/gso.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A port on one end of a real veth pair; at the other end a packet socket that speaks of super-frames, as a
+// A port on one end of a real veth pair; at the other end a packet socket with GSO metadata, as a
 // host's kernel does. Each test has a network namespace of its own.
 #include "engine/ports/kernel_port.h"
 

@@ -74,7 +74,7 @@ TEST_F(PoolTest, PagesAreHuge) {
   EXPECT_GE(huge_kibibytes(memory->addr), 2048);
 }
 
-// Most of a pool for super-frames is never touched.
+// Most of a pool for GSO packets is never touched.
 TEST_F(PoolTest, LargePacketsAppearAsTheyAreUsed) {
   Pool pool("test", 63, UINT16_MAX);
   ASSERT_EQ(rte_mempool_avail_count(pool.get()), 63u);

@@ -82,7 +82,7 @@ class FlowRecords {
   Slab<EgressFlow> flows_;
   const size_t key_memory_;
   uint8_t* const keys_;
-  // Written with each packet, while other lcores read the fields above.
+  // Written with each packet, while worker lcores read the fields above.
   alignas(64) IvBlock ivs_;
 };
 
