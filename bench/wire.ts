@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hosts get through two gateways: TCP with one and eight streams, UDP, ping, requests and responses, and the
-// processor time per GiB. It is compared with wireguard-go and nebula of Debian 13 in place of the gateways, and with
-// two limits: a kernel that forwards in plaintext, and one bare veth pair. A program that is not available is skipped
-// with the reason. All of them run at once and are measured in alternation, round by round, so that other load
-// affects all alike. `--rounds` and `--seconds` set how often and how long. With `--profile` it shows instead where
-// the time goes while one TCP stream runs through our gateways.
+// Measures the traffic of hosts through two gateways: TCP with one and eight streams, UDP, ping, requests and
+// responses, and the processor time per GiB. It is compared with wireguard-go and nebula of Debian 13 in place of the
+// gateways, and with two limits: a kernel that forwards in plaintext, and one bare veth pair. A program that is not
+// available is skipped with the reason. All of them run at once and are measured in alternation, round by round, so
+// that other load affects all alike. `--rounds` and `--seconds` set how often and how long. With `--profile` it shows
+// instead where the time goes while one TCP stream runs through our gateways.
 import { setTimeout as delay } from 'node:timers/promises';
 import { ended } from '../test/e2e/namespace.js';
 import { figure, type Row, row } from './shared/figure.js';
@@ -135,7 +135,7 @@ async function measureAll(): Promise<Row[]> {
   return measures.flatMap((one) => rowsOf(one, own, others));
 }
 
-/** Where the time goes while one stream runs, in our gateways and on the whole machine. */
+/** Profiles our gateways and the whole machine while one stream runs. */
 async function profileOurs(carrier: Carrier): Promise<Profile[]> {
   const stream = [
     carrier.to.spawn('iperf3', ['-s', '--one-off'], 'ignore'),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all commands share; each command has its own file. `-c FILE` and `--json` are accepted before or after the
+// This module has what all commands share; each command has its own file. `-c FILE` and `--json` are accepted before or after the
 // command. An error is one line "psp: CODE: message" on stderr, which says if trying again makes sense, and with
 // `--json` also { error: { code, message, retryable } } on stdout (docs/schemas/error.json). Exit codes: 0 done, 1
 // failed, 2 wrong usage, 3 refused for now (the same command may succeed later), 141 if the reader of the output went

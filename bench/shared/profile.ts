@@ -13,7 +13,7 @@ export interface Profile {
   /** Sorted by size. */
   parts: { part: string; percent: number }[];
   samples: number;
-  /** Of all parts together, if known. */
+  /** The total of all parts, if known. */
   nsPerPacket?: number;
 }
 

@@ -21,7 +21,7 @@ export interface Result {
   notes?: string[];
   /** Versions of the compared programs. */
   versions?: Record<string, string>;
-  /** Where the time goes, case by case. */
+  /** One profile for each case that was profiled. */
   profiles?: Profile[];
   /** The reason why nothing was measured. */
   skipped?: string;

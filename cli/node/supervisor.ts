@@ -28,7 +28,7 @@ export interface ChildSpec {
   descriptors?: readonly number[];
   /** Whether it is a Node process that watches the channel to its parent (services/shared/process/parent.ts). */
   channel: boolean;
-  /** Where its stdout goes: to ours, or line by line into `onLine`, as everything else that children write. */
+  /** Receives its standard output: ours, or `onLine` line by line, as all other output of children. */
   stdout: 'stdout' | 'stderr';
 }
 

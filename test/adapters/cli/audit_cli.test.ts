@@ -10,7 +10,7 @@ import { run } from '../../../cli/program.js';
 import { type AuditData, type AuditType, envelopeOf, tailOf } from '../../../services/shared/audit/event.js';
 import { auditContracts, subjectOf } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
-import { AuditRig } from '../shared/audit_rig.js';
+import { AuditRig, emptySummary } from '../shared/audit_rig.js';
 
 let rig: AuditRig;
 let folder: string;
@@ -49,21 +49,12 @@ const examples: { [T in AuditType]: AuditData[T] } = {
   'service.started': { version: '0.1.0', epoch: '0x0123456789abcdef' },
   'service.stopped': { reason: 'asked' },
   'config.loaded': {
+    ...emptySummary,
     sha256: 'ab'.repeat(32),
     vips: ['10.1.0.0/24'],
     peers: ['b'],
     vipCount: 1,
     peerCount: 1,
-    tunnels: 0,
-    trustDomain: 'psp',
-    versions: [1, 0],
-    samplingEgressLog2: null,
-    authOnlyPeers: [],
-    cryptOffsetPeers: [],
-    ingressAcl: true,
-    bypass: 0,
-    samplingPlain: false,
-    captureEgress: false,
   },
   'tunnel.up': { ...tunnel, spi: '0x80000001', version: 1, asked: 'us' },
   'tunnel.down': { ...tunnel, direction: 'ingress', reason: 'rotationForced' },

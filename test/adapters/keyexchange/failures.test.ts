@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { eventually } from '../shared/waiting.js';
 import { Authority } from './certificates.js';
-import { FakePeer } from './peer.js';
+import { answerTo, FakePeer } from './peer.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
 // A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
@@ -47,21 +47,6 @@ async function startFake(name: string, identity = `spiffe://psp/gateway/${name}`
   return fake;
 }
 
-const answerTo = (request: MultiTunnelRequest, change = {}): MultiTunnelResponse => ({
-  requestId: request.requestId,
-  epoch: undefined,
-  tunnelsParams: request.tunnels.map((_, i) => ({
-    macAddr: '02:00:00:00:00:02',
-    ipAddr: '192.0.2.2',
-    pspVersion: 0,
-    spi: 0x80000001 + i,
-    encryptionKey: Buffer.alloc(16, 7),
-    virtCookie: 0n,
-    encapType: 4,
-    offerNumber: undefined,
-    ...change,
-  })),
-});
 const good = (request: MultiTunnelRequest, callback: (error: null, response: MultiTunnelResponse) => void) =>
   callback(null, answerTo(request));
 const flow = flowOf('10.1.0.5', '10.2.0.7');

@@ -210,3 +210,20 @@ export class FakePeer {
     this.#server.forceShutdown();
   }
 }
+
+/** What a peer that works, and knows no modes, answers; `change` replaces fields of every offer. */
+export const answerTo = (request: MultiTunnelRequest, change = {}): MultiTunnelResponse => ({
+  requestId: request.requestId,
+  epoch: undefined,
+  tunnelsParams: request.tunnels.map((_, i) => ({
+    macAddr: '02:00:00:00:00:02',
+    ipAddr: '192.0.2.2',
+    pspVersion: 0,
+    spi: 0x80000001 + i,
+    encryptionKey: Buffer.alloc(16, 7),
+    virtCookie: 0n,
+    encapType: 4,
+    offerNumber: undefined,
+    ...change,
+  })),
+});

@@ -4,10 +4,9 @@
 // side, and each side reports why.
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Mode } from '../../../proto/gen/bus.js';
-import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { eventually, longMs } from '../shared/waiting.js';
 import { Authority } from './certificates.js';
-import { FakePeer } from './peer.js';
+import { answerTo, FakePeer } from './peer.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
 let authority: Authority;
@@ -119,21 +118,6 @@ describe('two sides that disagree', () => {
 });
 
 describe('a peer without modes', () => {
-  const answerTo = (request: MultiTunnelRequest): MultiTunnelResponse => ({
-    requestId: request.requestId,
-    epoch: undefined,
-    tunnelsParams: request.tunnels.map((_, i) => ({
-      macAddr: '02:00:00:00:00:02',
-      ipAddr: '192.0.2.2',
-      pspVersion: 0,
-      spi: 0x80000001 + i,
-      encryptionKey: Buffer.alloc(16, 7),
-      virtCookie: 0n,
-      encapType: 4,
-      offerNumber: undefined,
-      mode: undefined,
-    })),
-  });
   async function against(ofB: string, mode: Mode): Promise<{ a: TestNode; fake: FakePeer }> {
     const ports = await freePorts('a', 'b');
     const fake = new FakePeer();

@@ -180,27 +180,35 @@ export class Producer {
 export const upTo = (n: number, first = 1): number[] =>
   Array.from({ length: n - first + 1 }, (_, i) => first + i);
 
+/** The summary of a node file without VIPs and peers. */
+export const emptySummary: AuditSlice['configSummary'] = {
+  sha256: '0'.repeat(64),
+  vips: [],
+  peers: [],
+  vipCount: 0,
+  peerCount: 0,
+  tunnels: 0,
+  trustDomain: 'psp',
+  versions: [1, 0],
+  samplingEgressLog2: null,
+  authOnlyPeers: [],
+  cryptOffsetPeers: [],
+  ingressAcl: true,
+  bypass: 0,
+  samplingPlain: false,
+  captureEgress: false,
+};
+
 /** The audit part of a service's configuration, with a state folder that is removed when the test file ends. */
 export function auditSlice(): AuditSlice {
   const stateDir = mkdtempSync(join(tmpdir(), 'psp-audit-'));
   process.once('exit', () => rmSync(stateDir, { recursive: true, force: true }));
-  const configSummary: AuditSlice['configSummary'] = {
-    sha256: '0'.repeat(64),
-    vips: [],
-    peers: [],
-    vipCount: 0,
-    peerCount: 0,
-    tunnels: 0,
-    trustDomain: 'psp',
-    versions: [1, 0],
-    samplingEgressLog2: null,
-    authOnlyPeers: [],
-    cryptOffsetPeers: [],
-    ingressAcl: true,
-    bypass: 0,
-    samplingPlain: false,
-    captureEgress: false,
-  };
   // No process listens there.
-  return { stateDir, server: '127.0.0.1:1', password: 'x', spoolBytes: 1024 * 1024, configSummary };
+  return {
+    stateDir,
+    server: '127.0.0.1:1',
+    password: 'x',
+    spoolBytes: 1024 * 1024,
+    configSummary: emptySummary,
+  };
 }
