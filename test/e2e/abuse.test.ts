@@ -177,14 +177,15 @@ it('creates no key, no event and no state for a scan of 65 536 unknown addresses
 });
 
 /**
- * The memory that the dataplane may use, in MiB, however many addresses were scanned since `base`. Garbage counts
- * once and not per scan: V8's young generation is kept small here, and the old one grows in proportion to live
- * objects. Permanent state is limited by maxFlows: measured 1 KiB per receive SPI (including those that a peer may
- * have received without answering) and up to 3 KiB per keyed flow, in the engine and in JavaScript.
+ * The memory that the dataplane may use, in MiB, however many addresses were scanned since `base`. What a packet or an
+ * event leaves behind counts once and not per scan. State is limited by maxFlows: the engine keeps about 1 KiB per
+ * receive SPI (including those that a peer may have received without answering) and 1 KiB per keyed flow, JavaScript
+ * keeps 1 KiB per SPI. V8 collects its old generation only when that has grown to a multiple of its live objects, so
+ * JavaScript's part counts three times.
  */
 const garbageMiB = 48;
 function bound({ memory, numbers }: Base, now: Numbers): number {
-  const keptKiB = grew(numbers, now, 'receiveSpis') * 1.25 + grew(numbers, now, 'keyed') * 3;
+  const keptKiB = grew(numbers, now, 'receiveSpis') * 4 + grew(numbers, now, 'keyed') * 2;
   return memory + garbageMiB + keptKiB / 1024;
 }
 
