@@ -47,8 +47,9 @@ function unwrapped(type: z.ZodType): { inner: z.ZodType; absent: 'required' | 'n
   const { def } = type as unknown as { def: { type: string; innerType?: z.ZodType; defaultValue?: unknown } };
   if (def.innerType === undefined) return { inner: type, absent: 'required' };
   const { inner } = unwrapped(def.innerType);
-  if (def.type === 'default') return { inner, absent: { value: def.defaultValue } };
-  return { inner, absent: def.type === 'prefault' || def.type === 'optional' ? 'none' : 'required' };
+  if (def.type === 'default' || def.type === 'prefault')
+    return { inner, absent: { value: def.defaultValue } };
+  return { inner, absent: def.type === 'optional' ? 'none' : 'required' };
 }
 
 function shown(value: unknown): string {

@@ -86,6 +86,35 @@ export const count = (low: number, high: number, expected = `a whole number from
     .max(high, { error: expected });
 export const milliseconds = (low: number, high: number) =>
   count(low, high, `whole milliseconds from ${low} to ${high}`);
+/** Milliseconds of each unit of a duration. */
+const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const durationPattern = /^(\d{1,12})(ms|s|m|h|d)$/;
+
+/** Milliseconds of a duration such as `90s`; undefined if the text is not one. */
+export function millisecondsOf(text: string): number | undefined {
+  const [, number, unit] = durationPattern.exec(text) ?? [];
+  return unit === undefined ? undefined : Number(number) * units[unit as keyof typeof units];
+}
+
+const isWithin = (ms: number | undefined, low: string, high: string): ms is number =>
+  ms !== undefined && ms >= (millisecondsOf(low) ?? 0) && ms <= (millisecondsOf(high) ?? 0);
+const durationText = (low: string, high: string, expected: string) =>
+  text((value) => isWithin(millisecondsOf(value), low, high), expected).transform(
+    (value) => millisecondsOf(value) ?? 0,
+  );
+const durationExpected = (low: string, high: string) =>
+  `a duration from ${low} to ${high}: a whole number with its unit (ms, s, m, h or d)`;
+
+/**
+ * A duration for people: `500ms`, `90s`, `10m`, `24h` or `7d`; in milliseconds once it is loaded. A default is given as
+ * people write it, with `prefault`. @param low and high are durations, too.
+ */
+export const duration = (low: string, high: string) => durationText(low, high, durationExpected(low, high));
+/** A duration, or one word with a meaning of its own. */
+export const durationOr = <Word extends string>(low: string, high: string, word: Word) => {
+  const error = `${durationExpected(low, high)}, or ${word}`;
+  return z.union([z.literal(word, { error }), durationText(low, high, error)], { error });
+};
 export const flag = z.boolean({ error: 'true or false' });
 /** A whole number, or one word with a meaning of its own. */
 export const countOr = <Word extends string>(low: number, high: number, word: Word) => {
