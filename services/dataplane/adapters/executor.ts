@@ -36,6 +36,7 @@ interface Request extends RequestContext {
 const wants = {
   miss: { contract: contracts.flowMissed, reason: WantReason.WANT_REASON_MISS },
   configured: { contract: contracts.flowMissed, reason: WantReason.WANT_REASON_CONFIGURED },
+  renew: { contract: contracts.flowMissed, reason: WantReason.WANT_REASON_RENEW },
   stale: { contract: contracts.flowStale, reason: WantReason.WANT_REASON_STALE },
 } as const;
 

@@ -70,6 +70,7 @@ export class Arbiter {
     refused: 0,
     unanswered: 0,
     reoffered: 0,
+    renewed: 0,
     keyRotations: 0,
     staleEvents: 0,
   };
@@ -211,6 +212,7 @@ export class Arbiter {
     const { number: exchange } = this.#exchanges.begin(peer, this.#wants.paceOf(peer), flows, nowMs);
     this.counters.exchanges += flows.length;
     if (reason === 'stale') this.counters.reoffered += flows.length;
+    if (reason === 'renew') this.counters.renewed += flows.length;
     for (const flow of flows) {
       this.#wants.attempted(flow, exchange, nowMs, this.#inbound.isProven(reversed(flow)));
     }

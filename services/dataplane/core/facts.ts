@@ -93,8 +93,11 @@ export type Fact =
   | { type: 'rotated'; request: number; generation: number }
   | { type: 'rotateFailed'; request: number; error: Error };
 
-/** Why an exchange is wanted, the strongest reason first: a packet is held, the node file names the flow, a rotation. */
-export type Reason = 'miss' | 'configured' | 'stale';
+/**
+ * Why an exchange is wanted, the strongest reason first: a packet is held, the node file names the flow, the egress key
+ * must be replaced while it stays in use, a rotation made the peer's offer stale.
+ */
+export type Reason = 'miss' | 'configured' | 'renew' | 'stale';
 
 /** Replies to requests, by the type of the request's fact. */
 export interface Replies {

@@ -62,8 +62,10 @@ export class Installs {
     for (const [row, key] of offered.keys.entries()) {
       const decision = late.has(row) ? undefined : this.keys.decide(flowAt(install, row), key);
       if (late.has(row)) install.results[row] = INSTALL_RESULT_NOT_IN_FLIGHT;
-      else if (decision !== undefined) install.decisions.set(row, decision);
-      else {
+      else if (decision !== undefined) {
+        install.decisions.set(row, decision);
+        this.wants.renewed(flowAt(install, row));
+      } else {
         install.results[row] = INSTALL_RESULT_SUPERSEDED;
         this.counters.superseded++;
       }
@@ -125,7 +127,11 @@ export class Installs {
     for (const row of rows) {
       const flow = flowAt(install, row);
       const wasUp = this.keys.isInstalled(flow);
-      if (!this.keys.lost(flow, tableFull)) continue;
+      if (!this.keys.lost(flow, tableFull)) {
+        // The older key stays in use, but the peer may retire it, because it made a newer one.
+        if (wasUp) this.wants.renew(flow, peer, nowMs);
+        continue;
+      }
       flows.push(flow);
       this.wants.keyLost(flow, nowMs);
       if (wasUp) down.push(audit({ type: 'tunnelDown', flow, peer, why: 'tableFull' }));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One flow for which an exchange with its peer is wanted, and when the next attempt is due. A want has up to three
+// One flow for which an exchange with its peer is wanted, and when the next attempt is due. A want has up to four
 // reasons: a packet is held (attempts each second until holdMs have passed); the node file names the flow (attempts
-// 1, 2, 4 ... 30 s apart until it has a key); a rotation made the peer's offer stale (attempts 1, 2, 4 ... 30 s apart
-// until a new offer is answered, but the first ten are a second apart when the peer is known to have used an offer of
-// this flow). When the bus returns, the back-off starts anew. One exchange serves all reasons. One exchange of a flow
+// 1, 2, 4 ... 30 s apart until it has a key); the egress key must be replaced while it stays in use (attempts as for
+// a configured flow until a newer key arrives, but the first ten are a second apart); a rotation made the peer's offer
+// stale (attempts as for a configured flow until a new offer is answered, but the first ten are a second apart when
+// the peer is known to have used an offer of this flow). When the bus returns, the back-off starts anew. One exchange serves all reasons. One exchange of a flow
 // is in flight at a time, and the next attempt replaces it.
 import type { Reason } from './facts.js';
 import type { Pace } from './pace.js';
@@ -11,13 +12,15 @@ import type { Pace } from './pace.js';
 /** Shortest time between attempts; it is longer where the peer is slower. */
 const repeatMs = 1000;
 const longestBackoffMs = 30_000;
-/** How many attempts follow one another without back-off when a peer that used an offer needs a new one. */
-const promptReoffers = 10;
+/** How many attempts follow one another without back-off for a flow that is known to be in use. */
+const promptAttempts = 10;
 
 export class Want {
   /** When the engine reported that it holds a packet of the flow; undefined when it holds none. */
   missedMs: number | undefined;
   configured = false;
+  /** The flow has an egress key, which must be replaced. */
+  renewing = false;
   stale = false;
   /** How many flows may share its exchange: fewer after it was refused together with others, until a key arrives. */
   shareLimit = Number.POSITIVE_INFINITY;
@@ -36,6 +39,7 @@ export class Want {
   get reason(): Reason | undefined {
     if (this.missedMs !== undefined) return 'miss';
     if (this.configured) return 'configured';
+    if (this.renewing) return 'renew';
     return this.stale ? 'stale' : undefined;
   }
 
@@ -51,7 +55,7 @@ export class Want {
 
   /** Only a held packet needs the exchange, and it will probably be dropped before the answer arrives. */
   isTooLate(holdMs: number, nowMs: number): boolean {
-    if (this.missedMs === undefined || this.configured || this.stale) return false;
+    if (this.missedMs === undefined || this.configured || this.renewing || this.stale) return false;
     return this.missedMs + holdMs - nowMs < Math.min(this.pace.latencyMs, holdMs / 2);
   }
 
@@ -66,7 +70,7 @@ export class Want {
     this.nextMs = nowMs + Math.max(this.#attemptMs, this.#backoffMs(proven));
   }
 
-  /** An egress key arrived: only a stale offer is left as a reason, and no exchange is in flight any more. */
+  /** An egress key arrived, perhaps an old one: a renewal or a stale offer may be left, but no exchange is in flight. */
   keyed(): void {
     this.missedMs = undefined;
     this.configured = false;
@@ -80,7 +84,7 @@ export class Want {
 
   #backoffMs(proven: boolean): number {
     if (this.reason === 'miss') return 0;
-    const prompt = this.stale && proven ? promptReoffers : 1;
+    const prompt = this.renewing || (this.stale && proven) ? promptAttempts : 1;
     const doublings = Math.min(Math.max(0, this.#attempts - prompt), 16);
     return Math.min(longestBackoffMs, repeatMs * 2 ** doublings);
   }

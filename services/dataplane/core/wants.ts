@@ -31,7 +31,7 @@ export interface Batch {
 interface Peer {
   pace: Pace;
   misses: TimerQueue<FlowKey>;
-  /** Configured flows and re-offers. */
+  /** Configured flows, renewals and re-offers. */
   others: TimerQueue<FlowKey>;
 }
 
@@ -100,20 +100,41 @@ export class Wants {
     const want = this.#wants.get(flow);
     if (want === undefined) return;
     want.stale = false;
-    if (want.reason === undefined && want.exchange === undefined) this.#wants.delete(flow);
+    this.#forgetUnlessWanted(flow, want);
   }
 
-  /** An egress key of the flow arrived; if the flow still wants a new offer, the attempt for it is due at nextMs. */
+  /** The egress key of the flow must be replaced: a newer one is wanted, and the old one stays in use meanwhile. */
+  renew(flow: FlowKey, peer: number, nowMs: number): void {
+    const want = this.#want(flow, peer);
+    if (want.renewing) return;
+    want.renewing = true;
+    want.resetBackoff();
+    this.#scheduleSoon(flow, want, nowMs);
+  }
+
+  /** The egress key of the flow was replaced by a newer one, or the flow has none any more. */
+  renewed(flow: FlowKey): void {
+    const want = this.#wants.get(flow);
+    if (want === undefined) return;
+    want.renewing = false;
+    this.#forgetUnlessWanted(flow, want);
+  }
+
+  /**
+   * An egress key of the flow arrived, which ends its exchange; if the peer's offer is stale all the same, the attempt
+   * to replace it is due at nextMs.
+   */
   keyed(flow: FlowKey, nextMs?: number): void {
     this.#holdDowns.clear(flow);
     const want = this.#wants.get(flow);
     if (want === undefined) return;
     want.keyed();
-    this.#proceed(flow, want, nextMs ?? want.nextMs);
+    this.#proceed(flow, want, (want.stale ? nextMs : undefined) ?? want.nextMs);
   }
 
   /** The engine has no key of the flow, because its table was full or it was busy for too long. */
   keyLost(flow: FlowKey, nowMs: number): void {
+    this.renewed(flow);
     this.#holdDowns.unanswered(flow, nowMs);
     const peer = this.#configured.get(flow);
     if (peer !== undefined) this.#configure(flow, peer, nowMs + firstHoldDownMs);
@@ -265,6 +286,11 @@ export class Wants {
   #proceed(flow: FlowKey, want: Want, nextMs: number): void {
     if (want.reason === undefined) this.#wants.delete(flow);
     else this.#schedule(flow, want, nextMs);
+  }
+
+  /** Forgets a want without a reason, unless its exchange is in flight. */
+  #forgetUnlessWanted(flow: FlowKey, want: Want): void {
+    if (want.reason === undefined && want.exchange === undefined) this.#wants.delete(flow);
   }
 
   /** The next attempt is due once neither an attempt in flight nor a hold-down stands against it. */

@@ -3,7 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { InstallResult } from '../../../proto/gen/bus.js';
 import { batchLimit } from '../../../services/dataplane/core/pace.js';
-import { Desk, flow } from './desk.js';
+import type { FlowKey } from '../../../services/shared/address.js';
+import { busy, Desk, flow, keyOf } from './desk.js';
 
 const f = flow(1);
 
@@ -122,6 +123,114 @@ describe('a flow that missed', () => {
     desk.miss(f);
     expect(desk.published).toHaveLength(2);
     expect(desk.install(desk.last, 9n, 5n)).toEqual(['installed']);
+  });
+});
+
+describe('a flow whose egress key must be replaced', () => {
+  /** The newest key of each flow could not be installed, so an older one is in use, which is to be replaced. */
+  const renewing = (...flows: [FlowKey, ...FlowKey[]]) => {
+    const desk = new Desk();
+    desk.miss(...flows);
+    for (const made of [...desk.published]) desk.install(made, 1n);
+    desk.published.length = 0;
+    desk.hold = ['install'];
+    for (const each of flows) {
+      const request = desk.acceptReceived([each], [keyOf(2n)]);
+      desk.now += 500;
+      desk.on({ type: 'installFailed', request, error: busy });
+    }
+    desk.hold = [];
+    desk.withdrawn.length = 0;
+    desk.on({ type: 'tick' });
+    return desk;
+  };
+
+  it('begins an exchange at once, for the reason renew, and keeps the key in use', () => {
+    const desk = renewing(f);
+    expect(desk.published).toMatchObject([{ reason: 'renew', flows: [f], atMs: desk.now }]);
+    expect(desk.arbiter.gauges()).toMatchObject({ wants: 1, keyedFlows: 1 });
+    expect(desk.arbiter.counters.renewed).toBe(1);
+    expect(desk.refused).toEqual([]);
+  });
+
+  it('begins ten exchanges a second apart, then backs off, however long the peer does not answer', () => {
+    const desk = renewing(f);
+    const start = desk.now;
+    desk.pass(131_000);
+    const seconds = desk.published.map(({ atMs }) => (atMs - start) / 1000);
+    expect(seconds).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 40, 70, 100, 130]);
+  });
+
+  it('is satisfied by a newer key in an install', () => {
+    const desk = renewing(f);
+    expect(desk.install(desk.last, 3n)).toEqual(['installed']);
+    expect(desk.arbiter.gauges().wants).toBe(0);
+    desk.pass(40_000);
+    expect(desk.published).toHaveLength(1);
+  });
+
+  it('is satisfied by a newer key in an accept, at once, although the engine has not installed it yet', () => {
+    const desk = renewing(f);
+    desk.pass(900);
+    desk.hold = ['install'];
+    desk.acceptReceived([f], [keyOf(3n)]);
+    desk.pass(200);
+    expect(desk.arbiter.gauges().wants).toBe(0);
+    expect(desk.published).toHaveLength(1);
+  });
+
+  it('is not satisfied by an older key, and is tried again no sooner than a second after the last attempt', () => {
+    const desk = renewing(f);
+    const start = desk.now;
+    desk.pass(300);
+    expect(desk.install(desk.last, 1n)).toEqual(['superseded']);
+    desk.pass(300);
+    expect(desk.accept(f, 2n).outcome).toBe('superseded');
+    desk.pass(1500);
+    expect(desk.published.map(({ atMs }) => atMs - start)).toEqual([0, 1000, 2000]);
+  });
+
+  it('keeps its key although the peer refuses, and is tried again after each hold-down', () => {
+    const desk = renewing(f);
+    const start = desk.now;
+    for (let i = 0; i < 3; i++) {
+      desk.refuse(desk.last);
+      desk.pass(1000 * 2 ** i);
+    }
+    expect(desk.published.map(({ atMs }) => (atMs - start) / 1000)).toEqual([0, 1, 3, 7]);
+    expect(desk.withdrawn).toHaveLength(3);
+    expect(desk.refused).toEqual([]);
+  });
+
+  it('waits for the bus and begins an exchange as soon as it is connected', () => {
+    const desk = renewing(f);
+    desk.on({ type: 'bus', connected: false });
+    desk.pass(60_000);
+    expect(desk.published).toHaveLength(1);
+    desk.on({ type: 'bus', connected: true });
+    expect(desk.published.map(({ reason }) => reason)).toEqual(['renew', 'renew']);
+  });
+
+  it('is forgotten when it has no key left, because the table of the engine is full', () => {
+    const desk = renewing(f);
+    desk.installResult = InstallResult.INSTALL_RESULT_TABLE_FULL;
+    expect(desk.install(desk.last, 3n)).toEqual(['tableFull']);
+    expect(desk.arbiter.gauges()).toMatchObject({ wants: 0, keyedFlows: 0 });
+  });
+
+  it('is answered by the exchange that replaces a stale offer, and the other way round', () => {
+    const desk = renewing(f);
+    desk.install(desk.last, 3n);
+    desk.rotate();
+    desk.hold = ['install'];
+    const request = desk.acceptReceived([f], [keyOf(4n)]);
+    desk.now += 500;
+    desk.on({ type: 'installFailed', request, error: busy });
+    desk.hold = [];
+    desk.pass(1000);
+    expect(desk.last).toMatchObject({ reason: 'renew', generation: 2 });
+    desk.install(desk.last, 5n);
+    expect(desk.arbiter.gauges()).toMatchObject({ wants: 0, unansweredFlows: 0 });
   });
 });
 
