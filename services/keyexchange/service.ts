@@ -62,7 +62,8 @@ export async function startKeyExchange(
   const port = await server.listen(config.listen, certificate);
   await runtime.begin(drop);
   for (const client of clients.values()) client.connect();
-  requester.start();
+  dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
+  requester.start((epoch) => answerer.epochSeen(epoch));
   const joined = runtime.join(() => report.read());
   const ticks = setInterval(() => {
     refusals.tick();

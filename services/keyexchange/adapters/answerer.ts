@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's side of an exchange, end to end: a request of an authenticated peer is checked as a whole, sent to the
-// dataplane as an accept, and answered with the dataplane's offers. After a timeout an accept is never sent again, because
-// it may have been carried out. STALE proves that it was not: the same flows and keys are sent once more, sealed anew. No
-// work is started for a peer that has stopped waiting.
+// The server's side of an exchange: carries out what core/answering.ts decides. A request of an authenticated peer is
+// checked as a whole, sent to the dataplane as an accept, and answered with the dataplane's offers.
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
-import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
-import { acceptanceOf, responseOf } from '../core/acceptance.js';
-import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
+import { type Acceptance, acceptanceOf, responseOf } from '../core/acceptance.js';
+import { Answering, type AnsweringAction, type AnsweringFact } from '../core/answering.js';
+import type { Peer, Rules } from '../core/rules.js';
 import type { Tally } from '../core/tally.js';
 import type { DataplaneClient } from './dataplane_client.js';
-import { InFlight } from './in_flight.js';
 
 /** The call that a request came in. */
 export interface Call {
   /** Time left on arrival; Infinity for a peer that set no deadline. */
   timeoutMs: number;
-  /** Whether the peer cancelled it, or its connection is gone. */
-  isCancelled(): boolean;
+  /** Reports that the peer cancelled it, or that its connection is gone. */
+  onCancelled(listener: () => void): void;
+}
+
+interface Request {
+  peer: Peer;
+  message: MultiTunnelRequest;
+  acceptance: Acceptance | undefined;
+  answer: MultiTunnelResponse | undefined;
+  resolve(response: MultiTunnelResponse): void;
+  reject(error: Error): void;
 }
 
 export class Answerer {
-  readonly #inFlight = new InFlight();
+  readonly #core = new Answering();
+  readonly #requests = new Map<number, Request>();
+  #lastRequest = 0;
 
   constructor(
     private readonly rules: Rules,
@@ -29,27 +37,56 @@ export class Answerer {
     private readonly tally: Tally,
   ) {}
 
+  /** The dataplane announced its epoch. */
+  epochSeen(epoch: bigint): void {
+    this.#on({ type: 'epoch', epoch });
+  }
+
   /**
    * @returns the answer with its own copy of the keys, wiped when it is sent.
    * @throws PspError, which the peer receives as a gRPC status; OVERLOADED when the call ends before its turn.
    */
-  answer(peer: Peer, request: MultiTunnelRequest, call: Call): Promise<MultiTunnelResponse> {
-    const endMs = monotonicMs() + call.timeoutMs;
-    const leftMs = () => {
-      const left = endMs - monotonicMs();
-      if (left <= 0 || call.isCancelled()) throw new PspError('OVERLOADED');
-      return Math.min(longestCommandMs, left);
-    };
-    return this.#inFlight.run(peer.name, request.tunnels.length, async () => {
-      leftMs();
-      const acceptance = acceptanceOf(request, peer, this.rules);
-      let accepted = await this.dataplane.accept(peer.name, acceptance, leftMs());
-      if (accepted.stale) {
-        this.tally.count('requestsResent');
-        accepted = await this.dataplane.accept(peer.name, acceptance, leftMs());
-      }
-      if (accepted.stale) throw new PspError('STALE', { epoch: accepted.epoch });
-      return responseOf(request.requestId, accepted.epoch, accepted.offers, accepted.keys);
+  answer(peer: Peer, message: MultiTunnelRequest, call: Call): Promise<MultiTunnelResponse> {
+    const id = ++this.#lastRequest;
+    return new Promise((resolve, reject) => {
+      const request = { peer, message, acceptance: undefined, answer: undefined, resolve, reject };
+      this.#requests.set(id, request);
+      call.onCancelled(() => this.#on({ type: 'cancelled', id }));
+      const endMs = monotonicMs() + call.timeoutMs;
+      this.#on({ type: 'requested', id, peer: peer.name, tunnels: message.tunnels.length, endMs });
     });
+  }
+
+  #on(fact: AnsweringFact): void {
+    for (const action of this.#core.on(fact, monotonicMs())) this.#perform(action);
+  }
+
+  #perform(action: AnsweringAction): void {
+    const request = this.#requests.get(action.id) as Request;
+    if (action.type === 'accept') {
+      if (action.again) this.tally.count('requestsResent');
+      void this.#accept(action, request).then((fact) => this.#on(fact));
+      return;
+    }
+    this.#requests.delete(action.id);
+    if (action.type === 'fail') request.reject(action.error);
+    else request.resolve(request.answer as MultiTunnelResponse);
+  }
+
+  async #accept(
+    { id, epoch, timeoutMs }: Extract<AnsweringAction, { type: 'accept' }>,
+    request: Request,
+  ): Promise<AnsweringFact> {
+    const { peer, message } = request;
+    try {
+      request.acceptance ??= acceptanceOf(message, peer, this.rules);
+      const accepted = await this.dataplane.accept(peer.name, epoch, request.acceptance, timeoutMs);
+      if (accepted.stale) return { type: 'stale', id, epoch: accepted.epoch };
+      const { offers, keys } = accepted;
+      request.answer = responseOf(message.requestId, accepted.epoch, offers, keys);
+      return { type: 'accepted', id, epoch: accepted.epoch };
+    } catch (error) {
+      return { type: 'failed', id, error: error as Error };
+    }
   }
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals. It keeps the epoch that
-// was received last: epochs have no order, so the latest one counts. 0 means that none was received yet.
+// The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals.
 import type { FlowAccept, FlowWanted, InstallResult, Offer } from '../../../proto/gen/bus.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { Opener, type SealContext, Sealer } from '../../shared/bus/seal.js';
@@ -18,7 +17,6 @@ export type Accepted =
   | { stale: true; epoch: bigint };
 
 export class DataplaneClient {
-  #epoch = 0n;
   readonly #sealer: Sealer;
   readonly #opener: Opener;
 
@@ -29,9 +27,11 @@ export class DataplaneClient {
   ) {
     this.#sealer = new Sealer(secret, node, 'keyexchange');
     this.#opener = new Opener(secret, node, 'dataplane');
-    bus.receive(contracts.dataplaneStarted, ({ epoch }) => {
-      this.#epoch = epoch;
-    });
+  }
+
+  /** Receives the epoch of each start of the dataplane. */
+  onStarted(handler: (epoch: bigint) => void): void {
+    this.bus.receive(contracts.dataplaneStarted, ({ epoch }) => handler(epoch));
   }
 
   /** Receives every want that the bus assigns to this replica. */
@@ -43,7 +43,7 @@ export class DataplaneClient {
 
   /** The keys of want.offers; the caller wipes them. @throws PspError SEAL_INVALID or REPLAY. */
   openWant(want: FlowWanted, contract: WantContract): Buffer[] {
-    const keys = this.#opener.open(
+    return this.#opener.open(
       {
         contract: contract.subject,
         node: this.node,
@@ -58,24 +58,22 @@ export class DataplaneClient {
       },
       want.seal,
     );
-    this.#epoch = want.epoch;
-    return keys;
   }
 
   /**
    * Sends a peer's egress keys and requests offers, once.
+   * @param epoch of the dataplane; in any other one the command is stale.
    * @throws PspError SERVICE_DOWN, SERVICE_TIMEOUT without an answer in time, or the code of the answer.
    */
-  async accept(peer: string, acceptance: Acceptance, timeoutMs: number): Promise<Accepted> {
+  async accept(peer: string, epoch: bigint, acceptance: Acceptance, timeoutMs: number): Promise<Accepted> {
     const { flows, egress: offers, keys, peerEpoch, version } = acceptance;
-    const bound = { peer, epoch: this.#epoch, peerEpoch, flows };
+    const bound = { peer, epoch, peerEpoch, flows };
     const seal = this.#seal(
       { ...bound, contract: contracts.flowAccept.subject, exchange: 0n, offers },
       keys.map((key) => Buffer.from(key)),
     );
     const request: FlowAccept = { ...bound, version, egress: offers, seal };
     const answer = await this.bus.request(contracts.flowAccept, request, timeoutMs);
-    if (answer.epoch !== 0n) this.#epoch = answer.epoch;
     if (answer.code === 'STALE') return { stale: true, epoch: answer.epoch };
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowAccept.subject, answer.epoch);
     if (!pairUp(flows, answer.offers)) {

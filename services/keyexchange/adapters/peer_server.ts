@@ -106,7 +106,7 @@ export class PeerServer {
       if (shared) this.refusals.given(shared, peer.name);
       const response = await this.answerer.answer(peer, call.request, {
         timeoutMs: Number(call.getDeadline()) - Date.now(),
-        isCancelled: () => call.cancelled,
+        onCancelled: (listener) => call.on('cancelled', listener),
       });
       this.report.tally.count('requestsAnswered');
       this.report.tally.answer.took(Number(monotonicNs() - startNs) / 1e9);

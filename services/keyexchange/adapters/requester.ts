@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client's side of an exchange, end to end: a want is received, its peer is requested once, and the answer or the
-// refusal is sent to the dataplane. An unknown outcome is only reported: the dataplane repeats its want. Wants of one peer
-// never wait for those of another.
+// The client's side of an exchange: carries out what core/requesting.ts decides. A want is received, its peer is requested
+// once, and the answer or the refusal is sent to the dataplane.
 import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
 import { formatFlow } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs, unixMs } from '../../shared/process/clock.js';
 import { isRefusal } from '../core/outcome.js';
-import {
-  callTimeoutMs,
-  commandTimeoutMs,
-  type Egress,
-  egressOf,
-  isFresh,
-  peerOf,
-  requestOf,
-} from '../core/peer_request.js';
+import { type Egress, egressOf, isFresh, peerOf, requestOf } from '../core/peer_request.js';
+import { Requesting, type RequestingAction, type RequestingFact } from '../core/requesting.js';
 import type { Peer, Rules } from '../core/rules.js';
 import type { CounterName } from '../core/tally.js';
 import type { DataplaneClient, WantContract } from './dataplane_client.js';
-import { InFlight } from './in_flight.js';
 import type { PeerClient } from './peer_client.js';
 import type { Report } from './report.js';
 
@@ -30,86 +21,126 @@ const counterOf: Partial<Record<InstallResult, CounterName>> = {
   [InstallResult.INSTALL_RESULT_TABLE_FULL]: 'tunnelsTableFull',
 };
 
+/** A want in progress. */
+interface Exchange {
+  want: FlowWanted;
+  /** Of our offers; wiped at the end. */
+  keys: Buffer[];
+  peer: Peer;
+  startMs: number;
+  /** The peer's answer. */
+  egress: Egress | undefined;
+}
+
 export class Requester {
   #requestId = 0n;
   #stopped = false;
-  readonly #inFlight = new InFlight();
-  readonly #running = new Set<Promise<void>>();
+  readonly #core: Requesting;
+  readonly #exchanges = new Map<number, Exchange>();
+  #lastWant = 0;
+  /** Called when no exchange is in progress any more. */
+  #ended: (() => void) | undefined;
 
   constructor(
     private readonly rules: Rules,
     private readonly dataplane: DataplaneClient,
     private readonly clients: ReadonlyMap<string, PeerClient>,
     private readonly report: Report,
-  ) {}
+  ) {
+    this.#core = new Requesting(rules);
+  }
 
-  /** Receives wants from now on. */
-  start(): void {
+  /** Receives wants from now on. @param epochSeen receives the epoch of each. */
+  start(epochSeen: (epoch: bigint) => void): void {
     this.dataplane.onWant((want, contract) => {
-      if (this.#stopped) return;
-      const running = this.#run(want, contract).finally(() => this.#running.delete(running));
-      this.#running.add(running);
+      if (!this.#stopped) this.#wanted(want, contract, epochSeen);
     });
   }
 
   /** Starts no more exchanges; resolves when those in progress have ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all(this.#running);
+    if (this.#exchanges.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#ended = resolve;
+    });
   }
 
-  async #run(want: FlowWanted, contract: WantContract): Promise<void> {
+  #wanted(want: FlowWanted, contract: WantContract, epochSeen: (epoch: bigint) => void): void {
     const { tally } = this.report;
     const startMs = monotonicMs();
-    const report = (error: unknown) => {
-      if (!(error instanceof PspError)) throw error;
-      if (error.code === 'REPLAY') return tally.count('wantsReplayed');
-      this.report.failure(error, { peer: want.peer, ...flowFields(want), ms: monotonicMs() - startMs });
-    };
     tally.count('wants');
     try {
       const peer = peerOf(want, this.rules, contract.subject);
-      const isExpired = () => !isFresh(want, this.rules, monotonicNs());
-      if (isExpired()) return tally.count('wantsExpired');
+      if (!isFresh(want, this.rules, monotonicNs())) {
+        tally.count('wantsExpired');
+        return;
+      }
       // Seals are opened before any wait, because the window of counters moves on.
       const keys = this.dataplane.openWant(want, contract);
-      try {
-        await this.#inFlight.run(peer.name, want.flows.length, async () => {
-          if (isExpired()) return tally.count('wantsExpired');
-          await this.#exchange(want, keys, peer, report);
-        });
-      } finally {
-        for (const key of keys) key.fill(0);
-      }
+      epochSeen(want.epoch);
+      const id = ++this.#lastWant;
+      this.#exchanges.set(id, { want, keys, peer, startMs, egress: undefined });
+      this.#on({ type: 'wanted', id, peer: peer.name, tunnels: want.flows.length, timed: want });
     } catch (error) {
-      report(error);
+      this.#failure(error, want, startMs);
     }
   }
 
-  async #exchange(
-    want: FlowWanted,
-    keys: Buffer[],
-    peer: Peer,
-    report: (error: unknown) => void,
-  ): Promise<void> {
+  #on(fact: RequestingFact): void {
+    for (const action of this.#core.on(fact, monotonicNs())) {
+      const exchange = this.#exchanges.get(action.id) as Exchange;
+      if (action.type === 'end') this.#end(action, exchange);
+      else void this.#perform(action, exchange).then((result) => this.#on(result));
+    }
+  }
+
+  /** @returns the result. */
+  async #perform(
+    action: Exclude<RequestingAction, { type: 'end' }>,
+    exchange: Exchange,
+  ): Promise<RequestingFact> {
+    const { id, timeoutMs } = action;
+    const { want, startMs } = exchange;
+    try {
+      if (action.type === 'call') return await this.#call(id, exchange, timeoutMs);
+      if (action.type === 'install') await this.#install(exchange, timeoutMs);
+      else await this.dataplane.refuse(want, action.code, timeoutMs);
+    } catch (error) {
+      this.#failure(error, want, startMs);
+    }
+    return { type: 'ended', id };
+  }
+
+  async #call(id: number, exchange: Exchange, timeoutMs: number): Promise<RequestingFact> {
+    const { want, keys, peer, startMs } = exchange;
     const { tally } = this.report;
     tally.began(peer.name);
-    let egress: Egress;
+    const client = this.clients.get(peer.name) as PeerClient;
+    const request = requestOf(want, keys, peer, ++this.#requestId);
     try {
-      egress = await this.#request(want, keys, peer);
+      exchange.egress = await client.request(request, timeoutMs, (response) =>
+        egressOf(response, want, peer, this.rules),
+      );
     } catch (error) {
-      report(error);
+      this.#failure(error, want, startMs);
       const { code } = error as PspError;
-      if (!isRefusal(code)) return tally.failed(peer.name, unixMs());
-      tally.refused(peer.name);
-      this.report.refusedBy(peer.name, flowsOf(want), error as PspError);
-      return this.dataplane.refuse(want, code, commandTimeoutMs(want, this.rules, monotonicNs()));
+      if (isRefusal(code)) {
+        tally.refused(peer.name);
+        this.report.refusedBy(peer.name, flowsOf(want), error as PspError);
+      } else tally.failed(peer.name, unixMs());
+      return { type: 'failed', id, code };
     }
     tally.answered(peer.name, unixMs());
     this.report.answeredBy(peer.name, flowsOf(want));
-    if (egress.peerEpoch) this.report.epochUsed(peer.name, egress.peerEpoch, peer.endpoint);
-    const timeoutMs = commandTimeoutMs(want, this.rules, monotonicNs());
-    const results = await this.dataplane.install(want, egress, timeoutMs);
+    const { peerEpoch } = exchange.egress;
+    if (peerEpoch) this.report.epochUsed(peer.name, peerEpoch, peer.endpoint);
+    return { type: 'answered', id };
+  }
+
+  async #install({ want, egress, peer }: Exchange, timeoutMs: number): Promise<void> {
+    const { tally } = this.report;
+    const results = await this.dataplane.install(want, egress as Egress, timeoutMs);
     if (results.includes(InstallResult.INSTALL_RESULT_INSTALLED)) {
       tally.exchange.took(Number(monotonicNs() - want.publishedNs) / 1e9);
     }
@@ -121,14 +152,19 @@ export class Requester {
     }
   }
 
-  #request(want: FlowWanted, keys: Buffer[], peer: Peer): Promise<Egress> {
-    const client = this.clients.get(peer.name) as PeerClient;
-    this.#requestId += 1n;
-    return client.request(
-      requestOf(want, keys, peer, this.#requestId),
-      callTimeoutMs(want, this.rules, monotonicNs()),
-      (response) => egressOf(response, want, peer, this.rules),
-    );
+  #end({ id, why }: Extract<RequestingAction, { type: 'end' }>, { want, keys, startMs }: Exchange): void {
+    this.#exchanges.delete(id);
+    for (const key of keys) key.fill(0);
+    if (why === 'expired') this.report.tally.count('wantsExpired');
+    if (why === 'overloaded') this.#failure(new PspError('OVERLOADED'), want, startMs);
+    if (this.#exchanges.size === 0) this.#ended?.();
+  }
+
+  /** Reports a failure. @throws what is no PspError. */
+  #failure(error: unknown, want: FlowWanted, startMs: number): void {
+    if (!(error instanceof PspError)) throw error;
+    if (error.code === 'REPLAY') this.report.tally.count('wantsReplayed');
+    else this.report.failure(error, { peer: want.peer, ...flowFields(want), ms: monotonicMs() - startMs });
   }
 }
 

@@ -9,24 +9,27 @@ import { PspError } from '../../shared/errors.js';
 import { modeMismatch, pairUp, parametersOf, readOffer, repeatsSpi } from './parameters.js';
 import { type Peer, type Rules, shortestCommandMs } from './rules.js';
 
-const ageMs = (want: FlowWanted, nowNs: bigint): number =>
-  Math.max(0, Number(nowNs - want.publishedNs) / 1e6);
+/** When a want was published, and how long an answer to it is useful. */
+export type Timed = Pick<FlowWanted, 'publishedNs' | 'timeoutMs'>;
+type Times = Pick<Rules, 'exchangeMs' | 'callMs'>;
+
+const ageMs = (want: Timed, nowNs: bigint): number => Math.max(0, Number(nowNs - want.publishedNs) / 1e6);
 
 /** How long after its publication an answer to a want is useful. */
-const timeoutMs = (want: FlowWanted, rules: Rules): number => want.timeoutMs ?? rules.exchangeMs;
+const timeoutMs = (want: Timed, rules: Times): number => want.timeoutMs ?? rules.exchangeMs;
 
 /** @param nowNs CLOCK_MONOTONIC. */
-export const isFresh = (want: FlowWanted, rules: Rules, nowNs: bigint): boolean =>
+export const isFresh = (want: Timed, rules: Times, nowNs: bigint): boolean =>
   ageMs(want, nowNs) <= timeoutMs(want, rules) / 2;
 
 /** Timeout of the call to the peer: what is left of the exchange, but no larger part of it than callMs of exchangeMs. */
-export function callTimeoutMs(want: FlowWanted, rules: Rules, nowNs: bigint): number {
+export function callTimeoutMs(want: Timed, rules: Times, nowNs: bigint): number {
   const wholeMs = timeoutMs(want, rules);
   return Math.max(1, Math.min((wholeMs * rules.callMs) / rules.exchangeMs, wholeMs - ageMs(want, nowNs)));
 }
 
 /** Timeout of the dataplane's answer: what is left of the exchange. */
-export const commandTimeoutMs = (want: FlowWanted, rules: Rules, nowNs: bigint): number =>
+export const commandTimeoutMs = (want: Timed, rules: Times, nowNs: bigint): number =>
   Math.max(shortestCommandMs, timeoutMs(want, rules) - ageMs(want, nowNs));
 
 /**

@@ -13,7 +13,7 @@ const rows = Object.entries(grpcStatuses) as [ErrorCode, status][];
  * engine.
  */
 const modules = files().filter((path) =>
-  /^(services\/keyexchange\/(adapters\/(answerer|in_flight|dataplane_client|peer_server)|core\/(acceptance|parameters))\.ts|services\/shared\/(bus\/bus|seal)\.ts|services\/dataplane\/.*\.ts|native\/engine\/.*\.cc)$/.test(
+  /^(services\/keyexchange\/(adapters\/(answerer|dataplane_client|peer_server)|core\/(acceptance|answering|parameters))\.ts|services\/shared\/(bus\/bus|seal)\.ts|services\/dataplane\/.*\.ts|native\/engine\/.*\.cc)$/.test(
     path,
   ),
 );

@@ -8,7 +8,6 @@ import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { MultiTunnelRequest } from '../../../proto/gen/psp_gateway.js';
 import { Answerer } from '../../../services/keyexchange/adapters/answerer.js';
-import { InFlight } from '../../../services/keyexchange/adapters/in_flight.js';
 import { rulesOf } from '../../../services/keyexchange/config.js';
 import type { Peer } from '../../../services/keyexchange/core/rules.js';
 import { Tally } from '../../../services/keyexchange/core/tally.js';
@@ -64,7 +63,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
       }),
     };
     const answerer = new Answerer(rules, dataplane, new Tally(['b']));
-    const call = { timeoutMs: 10_000, isCancelled: () => false };
+    const call = { timeoutMs: 10_000, onCancelled: () => undefined };
     const taken = Array.from({ length: 64 }, (_, i) => answerer.answer(peer, request(i), call));
     await eventually(() => expect(dataplane.accept).toHaveBeenCalledTimes(64));
     return { answerer, call, taken, open: gate.open, accepts: dataplane.accept.mock };
@@ -91,53 +90,17 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
 
   it('is not carried out once its call was cancelled', async () => {
     const { answerer, call, open, accepts, taken } = await busy();
-    let cancelled = false;
-    const given = answerer.answer(peer, request(99), { ...call, isCancelled: () => cancelled });
+    let cancel: () => void = () => undefined;
+    const onCancelled = (listener: () => void) => {
+      cancel = listener;
+    };
+    const given = answerer.answer(peer, request(99), { ...call, onCancelled });
     given.catch(() => undefined);
-    cancelled = true;
+    cancel();
     open();
     await expect(given).rejects.toMatchObject({ code: 'OVERLOADED' });
     await Promise.all(taken);
     expect(accepts.calls).toHaveLength(64);
-  });
-});
-
-describe('tunnels in progress', () => {
-  const settle = () => new Promise((resolve) => setImmediate(resolve));
-
-  it('are limited to 4096 for each peer, running or waiting, and free their space when they end', async () => {
-    const inFlight = new InFlight();
-    const gate = until();
-    const batches = [1024, 1024, 1024, 1023].map((tunnels) => inFlight.run('b', tunnels, () => gate.opened));
-    const work = vi.fn(async () => 'done');
-    await expect(inFlight.run('b', 2, work)).rejects.toMatchObject({ code: 'OVERLOADED' });
-    expect(work).not.toHaveBeenCalled();
-    await expect(inFlight.run('c', 1024, work)).resolves.toBe('done');
-    await expect(inFlight.run('b', 1, work)).resolves.toBe('done');
-    gate.open();
-    await Promise.all(batches);
-    await expect(inFlight.run('b', 4096, work)).resolves.toBe('done');
-  });
-
-  it('free their space also when the work fails, and 64 requests run at once', async () => {
-    const inFlight = new InFlight();
-    const gate = until();
-    let running = 0;
-    const all = Array.from({ length: 4096 }, () =>
-      inFlight.run('b', 0, async () => {
-        running++;
-        await gate.opened;
-        throw new Error('failed');
-      }),
-    );
-    const ended = Promise.allSettled(all);
-    await settle();
-    expect(running).toBe(64);
-    await expect(inFlight.run('b', 0, async () => 1)).rejects.toMatchObject({ code: 'OVERLOADED' });
-    gate.open();
-    await ended;
-    expect(running).toBe(4096);
-    await expect(inFlight.run('b', 4096, async () => 1)).resolves.toBe(1);
   });
 });
 
