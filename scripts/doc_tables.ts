@@ -10,7 +10,8 @@ import { grpcStatuses } from '../services/keyexchange/adapters/grpc_status.js';
 import { auditHelp } from '../services/shared/audit/event_help.js';
 import { schema } from '../services/shared/config/schema.js';
 import type { KeyDocument } from '../services/shared/config/values.js';
-import { type Contract, contracts } from '../services/shared/contracts.js';
+import { type Contract, contracts, isGauge, type Service } from '../services/shared/contracts.js';
+import { commonCounters, ownCounters } from '../services/shared/counter_help.js';
 import { type ErrorHelp, errorHelp } from '../services/shared/error_help.js';
 import { type ErrorCode, PspError } from '../services/shared/errors.js';
 import { specCounters } from '../services/shared/spec_counters.js';
@@ -149,6 +150,32 @@ const dropTable = (direction: string) => (): string =>
       }),
   );
 
+const counterKind = (service: Service, name: string): string =>
+  isGauge(service, name) ? 'gauge' : 'counter';
+/** Counters of the PSP specification have a table of their own. */
+const isPlain = (name: string): boolean => specCounters.every(({ counter }) => counter !== name);
+
+const engineTable = (): string =>
+  table(
+    ['name', 'kind', 'counts', 'engines'],
+    loadAddon()
+      .values.filter(({ name }) => isPlain(name))
+      .map(({ name, meaning }) => [
+        code(name),
+        counterKind('dataplane', name),
+        meaning,
+        enginesWith(({ values }) => name in values),
+      ]),
+  );
+
+const counterTable = (service: Service, counters: Readonly<Record<string, string>>) => (): string =>
+  table(
+    ['name', 'kind', 'counts'],
+    Object.entries(counters)
+      .filter(([name]) => isPlain(name))
+      .map(([name, counts]) => [code(name), counterKind(service, name), counts]),
+  );
+
 const specTable = (): string =>
   table(
     ['name', 'in `psp status --counters`', 'counts'],
@@ -213,6 +240,13 @@ export const docTables: readonly DocTable[] = [
     source: 'services/shared/spec_counters.ts',
     render: specTable,
   },
+  { name: 'engine', document: 'docs/operations.md', source: 'native/engine/values.h', render: engineTable },
+  ...Object.entries({ common: commonCounters, ...ownCounters }).map(([name, counters]) => ({
+    name,
+    document: 'docs/operations.md',
+    source: 'services/shared/counter_help.ts',
+    render: counterTable(name === 'common' ? 'stats' : (name as Service), counters),
+  })),
   { name: 'metrics', document: 'docs/operations.md', source: 'services/stats/core', render: metricTable },
 ];
 

@@ -16,6 +16,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("traceCapture", Napi::Function::New<psp::trace_capture>(env, "traceCapture"));
   exports.Set("engineCounters", Napi::Function::New<psp::engine_counters>(env, "engineCounters"));
   exports.Set("dropReasons", psp::write_drop_reasons(env));
+  exports.Set("values", psp::write_values(env));
   exports.Set("pipes", psp::write_pipes(env));
   return exports;
 }

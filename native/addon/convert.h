@@ -59,6 +59,7 @@ Napi::Error write_error(Napi::Env env, const EngineError& error);
 // The rows that each engine reports: its counters before it starts.
 Napi::Value engine_counters(const Napi::CallbackInfo& info);
 Napi::Array write_drop_reasons(Napi::Env env);
+Napi::Array write_values(Napi::Env env);
 Napi::Array write_pipes(Napi::Env env);
 
 }  // namespace psp

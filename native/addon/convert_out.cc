@@ -9,6 +9,7 @@
 #include "addon/engine_kinds.h"
 #include "engine/drop_reasons.h"
 #include "engine/pipe_names.h"
+#include "engine/values.h"
 
 namespace psp {
 namespace {
@@ -343,6 +344,13 @@ Napi::Array write_drop_reasons(Napi::Env env) {
     row.Set("direction", write_text(env, direction_name(reason.direction)));
     row.Set("cause", write_text(env, reason.cause));
     row.Set("remedy", write_text(env, reason.remedy));
+  });
+}
+
+Napi::Array write_values(Napi::Env env) {
+  return write_list(env, kValues, [env](Napi::Object row, const ValueName& value) {
+    row.Set("name", write_text(env, value.name));
+    row.Set("meaning", write_text(env, value.meaning));
   });
 }
 

@@ -256,8 +256,7 @@ export interface EngineCounters {
   bypass: { egressPackets: bigint; ingressPackets: bigint }[];
   /** What the queues of each received and sent, both ports together. */
   lcores: { rxPackets: bigint; txPackets: bigint }[];
-  /** Gauges: held, wanted, keyed, inboundFlows, receiveSpis, missesWaiting (for room in the ring of events). Counters: heldTotal, resubmitted, missEvents,
-   * eventsLost, samplesTaken, samplesLost (their ring was full), eventsDelayed, commandsRefused (likewise), framesMissed (by a port), keyCacheMisses, checksumsCompleted, polls, sleeps, ... by these names. */
+  /** Gauges and counters by name, in the order of native/engine/values.h. */
   values: Record<string, bigint>;
 }
 

@@ -25,6 +25,8 @@ export interface Addon {
   engineCounters(): { kind: string; counters: EngineCounters }[];
   /** Names and causes as in native/engine/drop_reasons.h. */
   dropReasons: { name: string; direction: string; cause: string; remedy: string }[];
+  /** Names and meanings as in native/engine/values.h. */
+  values: { name: string; meaning: string }[];
   /** Names as in native/engine/pipe_names.h. */
   pipes: { name: string; guide: string; doca33: string }[];
 }

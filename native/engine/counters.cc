@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "psp/secret.h"
-
 namespace psp {
 
 EngineCounts Counters::read() const {
@@ -19,10 +17,8 @@ EngineCounts Counters::read() const {
     counts.drops.push_back(
         {kDropReasons[i].name, direction_name(kDropReasons[i].direction), drops[i].value()});
   }
-  counts.values.reserve(kValueNames.size() + 1);
-  for (size_t i = 0; i < kValueNames.size(); ++i)
-    counts.values.push_back({kValueNames[i], values[i].value()});
-  counts.values.push_back({"unlockedBytes", unlocked_bytes()});
+  counts.values.reserve(kValues.size());
+  for (size_t i = 0; i < kValues.size(); ++i) counts.values.push_back({kValues[i].name, values[i].value()});
   counts.unsecured = unsecured.read();
   counts.secured = secured.read();
   counts.peers.reserve(peers.size());
@@ -61,8 +57,7 @@ void EngineCounts::add(const EngineCounts& other) {
     bypass[i].egress_packets += other.bypass[i].egress_packets;
     bypass[i].ingress_packets += other.bypass[i].ingress_packets;
   }
-  // The numbers of the process follow those of the lcores.
-  for (size_t i = 0; i < kValueNames.size(); ++i) values[i].value += other.values[i].value;
+  for (size_t i = 0; i < values.size(); ++i) values[i].value += other.values[i].value;
   lcores.insert(lcores.end(), other.lcores.begin(), other.lcores.end());
 }
 

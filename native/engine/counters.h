@@ -93,7 +93,7 @@ struct Counters {
   };
   std::array<PipeCounters, kPipeCount> pipes;
   std::array<Counter, kDropReasonCount> drops;
-  std::array<Counter, kValueNames.size()> values;
+  std::array<Counter, kValues.size()> values;
   PortCounters unsecured, secured;
   std::vector<PeerCounters> peers;     // by index; sized before any thread reads
   std::vector<BypassCounters> bypass;  // by rule; as peers

@@ -48,7 +48,7 @@ export interface ServiceRow {
   hasReplicas: boolean;
   /** Whether its standard output is that of `psp up`. */
   ownsStdout?: true;
-  /** Its counters that may fall again (docs/operations.md). */
+  /** Its counters that may fall again; others only rise. */
   gauges: readonly string[];
   /** What it answers to `query.<service>.status`: at least the fields of ServiceStatus. */
   status: Codec<unknown>;
@@ -109,6 +109,11 @@ const serviceTable = {
 export type Service = keyof typeof serviceTable;
 export const services = Object.keys(serviceTable) as Service[];
 export const serviceRow = (service: Service): ServiceRow => serviceTable[service];
+/** Gauges that every service has. */
+const commonGauges: readonly string[] = ['auditBacklog'];
+/** Whether a counter of a service may fall again. */
+export const isGauge = (service: Service, name: string): boolean =>
+  serviceRow(service).gauges.includes(name) || commonGauges.includes(name);
 /** What a service answers to a query of its status. */
 export type StatusOf<S extends Service> =
   (typeof serviceTable)[S]['status'] extends Codec<infer Status> ? Status : never;

@@ -4,7 +4,11 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadAddon } from '../../native/addon/load.js';
+import { commonCounters, ownCounters } from '../../services/shared/counter_help.js';
+import { isErrorCode } from '../../services/shared/errors.js';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
+import { specCounters } from '../../services/shared/spec_counters.js';
 import { expectSchema } from '../json_schema.js';
 import { ended, signal, until } from './namespace.js';
 import { type Page, page, series } from './pages.js';
@@ -64,6 +68,19 @@ describe('monitoring', () => {
       return startingWith(await series(net.b), 'psp_answer_duration_seconds_count') === 1;
     });
     expect(startingWith(values, 'psp_service_events_total{service="stats",name="rowsLeftOut"')).toBe(0);
+  });
+
+  it('has exactly the counters and gauges that are documented, and error codes that occurred', async () => {
+    const { body } = (await page(net.a, '/metrics')) as Page;
+    const rows = [...body.matchAll(/^psp_service_(?:events_total|level)\{service="(\w+)",name="(\w+)"/gm)];
+    const isPlain = (name: string) => specCounters.every(({ counter }) => counter !== name);
+    const engine = loadAddon().values.map(({ name }) => name);
+    for (const [service, own] of Object.entries(ownCounters)) {
+      const reported = rows.flatMap(([, from, name]) => (from === service ? [name as string] : []));
+      const named = [...Object.keys(own), ...Object.keys(commonCounters)];
+      const documented = [...named, ...(service === 'dataplane' ? engine : [])].filter(isPlain);
+      expect(reported.filter((name) => !isErrorCode(name)).sort()).toEqual(documented.sort());
+    }
   });
 
   it("passes promtool's rules", async () => {

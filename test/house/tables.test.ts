@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of the house stand once and are told everywhere alike: subjects, error codes, drop reasons, pipes,
-// configuration keys, and NVIDIA's field numbers.
+// Each table of the project is declared once and documented everywhere alike: subjects, error codes, drop reasons, pipes,
+// counters, configuration keys, and NVIDIA's field numbers.
 import { describe, expect, it } from 'vitest';
 import { ways } from '../../cli/status/pipeline.js';
 import { loadAddon } from '../../native/addon/load.js';
 import { docTables, generated, keysOf } from '../../scripts/doc_tables.js';
 import { flag, section } from '../../services/shared/config/values.js';
-import { contracts } from '../../services/shared/contracts.js';
+import { contracts, type Service, serviceRow, services } from '../../services/shared/contracts.js';
+import { commonCounters, ownCounters } from '../../services/shared/counter_help.js';
 import { type ErrorHelp, errorHelp } from '../../services/shared/error_help.js';
 import { errorCodes } from '../../services/shared/errors.js';
+import { specCounters } from '../../services/shared/spec_counters.js';
 import { files, read } from './sources.js';
 
 const sources = files().filter((path) => /^(services|cli|native)\/.*\.(ts|cc|h)$/.test(path));
@@ -53,15 +55,31 @@ describe('drop reasons', () => {
   });
 });
 
-describe('counters of the engine', () => {
-  it('are each documented in docs/operations.md', () => {
-    const table = files()
-      .filter((path) => /^native\/engine\/\w+\.h$/.test(path))
-      .flatMap((path) => /#define PSP_VALUES\(X\)((?:.*\\\n)+.*)/.exec(read(path))?.[1] ?? []);
-    const names = [...table.join().matchAll(/"(\w+)"/g)].map(([, name]) => name as string);
-    expect(names.length).toBeGreaterThan(40);
-    const operations = read('docs/operations.md');
-    expect(names.filter((name) => !operations.includes(`\`${name}\``))).toEqual([]);
+describe('counters', () => {
+  const engine = Object.fromEntries(loadAddon().values.map(({ name, meaning }) => [name, meaning]));
+  const dataplane: Readonly<Record<string, string>> = { ...engine, ...ownCounters.dataplane };
+  const documented: Readonly<Record<Service, Readonly<Record<string, string>>>> = {
+    ...ownCounters,
+    dataplane,
+  };
+
+  it('have a sentence each, and a name of their own in each service', () => {
+    expect(Object.keys(engine).length).toBeGreaterThan(40);
+    for (const own of [engine, ...Object.values(ownCounters), commonCounters])
+      expect(Object.entries(own).filter(([, meaning]) => !/^[A-Z].*\.$/.test(meaning))).toEqual([]);
+    const twice = Object.keys(engine).filter((name) => name in ownCounters.dataplane);
+    expect(twice).toEqual([]);
+  });
+
+  it('of the PSP specification have the same meaning in both tables', () => {
+    expect(specCounters.map(({ counter }) => dataplane[counter])).toEqual(
+      specCounters.map(({ help }) => help),
+    );
+  });
+
+  it('include every gauge of the contract table', () => {
+    for (const service of services)
+      expect(serviceRow(service).gauges.filter((name) => !(name in documented[service]))).toEqual([]);
   });
 });
 

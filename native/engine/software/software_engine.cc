@@ -31,6 +31,7 @@
 #include "engine/software/keyring.h"
 #include "engine/software/turn.h"
 #include "engine/start_thread.h"
+#include "psp/secret.h"
 #include "psp/tunnel.h"
 
 namespace psp {
@@ -226,6 +227,8 @@ class SoftwareEngine : public Engine {
   EngineCounts counts() const override {
     EngineCounts counts = counters_.read();
     for (const auto& lcore : workers_) counts.add(lcore->counters.read());
+    // No lcore counts it: it is a number of the whole process.
+    counts.values[static_cast<size_t>(Value::kUnlockedBytes)].value = unlocked_bytes();
     return counts;
   }
 

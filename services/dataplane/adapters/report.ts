@@ -3,6 +3,7 @@
 // when they are read; only what is wrong is kept, with the time since when.
 import type { Counter, PeerTerms, PeerTraffic, PortStatus } from '../../../proto/gen/bus.js';
 import { formatMac } from '../../shared/address.js';
+import type { OwnCounters } from '../../shared/counter_help.js';
 import { countersOf } from '../../shared/counters.js';
 import { monotonicMs, unixUsAt } from '../../shared/process/clock.js';
 import type { FaultList } from '../../shared/service/fault_list.js';
@@ -163,12 +164,13 @@ export class Report {
     );
   }
 
-  /** Counters of the engine, of the arbiter and of samples; docs/operations.md describes them. */
+  /** Counters of the engine, of the arbiter and of samples. */
   #counters({ values }: EngineCounters): Counter[] {
     const { arbiter, sampler } = this.sources;
     const { wants, heldDownFlows, exchangesRemembered, unansweredFlows } = arbiter.gauges();
     const gauges = { wants, heldDownFlows, exchangesRemembered, unansweredFlows };
-    return countersOf({ ...values, ...gauges, ...arbiter.counters, ...sampler.counters });
+    const own = { ...gauges, ...arbiter.counters, ...sampler.counters } satisfies OwnCounters<'dataplane'>;
+    return countersOf({ ...values, ...own });
   }
 
   #port({ role, ...counts }: EngineCounters['ports'][number]): PortStatus {

@@ -2,26 +2,13 @@
 // The numbers that an operator sees: counters by name, one counter for each error code that occurred, durations of
 // exchanges, and the state of each peer. Counts only rise. Failures of unauthorized peers are counted by code alone.
 import type { Counter, Histogram } from '../../../proto/gen/bus.js';
+import { type OwnCounters, ownCounters } from '../../shared/counter_help.js';
 import { type ErrorCode, errorCodes } from '../../shared/errors.js';
 import { Durations } from './histogram.js';
 
+export type CounterName = keyof OwnCounters<'keyexchange'>;
 /** The counters beside those of error codes. */
-const counterNames = [
-  /** Wants received, and those dropped because of their age or as duplicates. */
-  'wants',
-  'wantsExpired',
-  'wantsReplayed',
-  /** Tunnels by the dataplane's result for their egress keys. */
-  'tunnelsInstalled',
-  'tunnelsNotInFlight',
-  'tunnelsSuperseded',
-  'tunnelsTableFull',
-  /** Requests of peers, those answered with offers, and those sent to the dataplane again after STALE. */
-  'requests',
-  'requestsAnswered',
-  'requestsResent',
-] as const;
-export type CounterName = (typeof counterNames)[number];
+const counterNames = Object.keys(ownCounters.keyexchange) as CounterName[];
 
 export interface PeerTally {
   exchanges: number;

@@ -3,6 +3,7 @@
 // line when an output begins to fail or works again.
 import type { Counter, Health } from '../../../proto/gen/bus.js';
 import type { Backlog } from '../../shared/backlog.js';
+import type { OwnCounters } from '../../shared/counter_help.js';
 import { countersOf } from '../../shared/counters.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import type { Logger } from '../../shared/process/log.js';
@@ -93,6 +94,6 @@ export class Report {
       ...this.files.counters,
       writesFailed: lines.pump.failures + packets.pump.failures,
       batchesMalformed: this.intake.malformed,
-    });
+    } satisfies OwnCounters<'sampler'>);
   }
 }

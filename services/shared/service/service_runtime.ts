@@ -32,7 +32,7 @@ import type { ServiceConfig } from './service_config.js';
 export interface OwnReport<S extends Service> {
   /** Its faults, with their remedies. */
   health: Health[];
-  /** Counters with their names in docs/operations.md. */
+  /** Its own counters, with their names in counter_help.ts. */
   counters: Counter[];
   /** Fields of its status that no other service has. */
   status: Omit<StatusOf<S>, keyof ServiceStatus>;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an operator sees of the stats service itself: how many reports it received and how many pages it served.
 import { services } from '../../shared/contracts.js';
+import type { OwnCounters } from '../../shared/counter_help.js';
 import { countersOf } from '../../shared/counters.js';
 import { moment } from '../../shared/process/clock.js';
 import type { OwnReport } from '../../shared/service/service_runtime.js';
@@ -22,6 +23,6 @@ export function reportOf(reports: LatestReports, http: Pick<HttpServer, 'counter
     requestsMalformed: malformed,
     connectionsRefused: overflow,
     connectionsOverdue: overdue,
-  });
+  } satisfies OwnCounters<'stats'>);
   return { health: [], counters, status: {}, stats: {} };
 }

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every service reports alike: that it is there, what is wrong, and its counters by name. The table of services says
 // which counters may fall again: those are gauges.
-import { type Service, serviceRow } from '../../shared/contracts.js';
+import { isGauge, type Service } from '../../shared/contracts.js';
 import { specCounters } from '../../shared/spec_counters.js';
 import type { ReplicaReport } from './latest_reports.js';
 import { atSeconds, counter, gauge, type Metric } from './metric.js';
-
-/** Gauges that every service has. */
-const gaugesOfAll = ['auditBacklog'];
-
-const isLevel = (service: Service, name: string): boolean =>
-  serviceRow(service).gauges.includes(name) || gaugesOfAll.includes(name);
 
 /** Whether a counter has a metric of its own (spec_metrics.ts). */
 const hasOwn = (service: Service, name: string): boolean =>
@@ -18,7 +12,7 @@ const hasOwn = (service: Service, name: string): boolean =>
 
 const named = (report: ReplicaReport, level: boolean) =>
   report.stats.counters
-    .filter(({ name }) => !hasOwn(report.service, name) && isLevel(report.service, name) === level)
+    .filter(({ name }) => !hasOwn(report.service, name) && isGauge(report.service, name) === level)
     .map(({ name, value }) => [[report.service, name], value] as const);
 
 export const serviceMetrics: readonly Metric[] = [

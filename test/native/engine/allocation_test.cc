@@ -110,7 +110,7 @@ TEST(MainLcore, AllocatesNothingOnAnyPathOfAPacket) {
          {Value::kTxPackets, Value::kRxPackets, Value::kForwardedEgress, Value::kForwardedIngress,
           Value::kHeldTotal, Value::kPacketsFragmented, Value::kIcmpSent, Value::kSamplesTaken,
           Value::kCapturesTaken, Value::kRxAuthFail, Value::kMissEvents, Value::kConsumed}) {
-      EXPECT_NE(counters[taken].value(), 0u) << kValueNames[static_cast<size_t>(taken)];
+      EXPECT_NE(counters[taken].value(), 0u) << kValues[static_cast<size_t>(taken)].name;
     }
     EXPECT_NE(counters[Drop::kEgressFragmentTimeout].value(), 0u);
     EXPECT_NE(counters[Drop::kEgressNoPeer].value(), 0u);

@@ -266,7 +266,7 @@ TEST(Ingress, CountsByTheSpecification) {
     for (const Value value : all) before.push_back(gateway.value(value));
     gateway.wire_sends(std::move(frame));
     for (const Value value : all) after.push_back(gateway.value(value) - (value == counted ? 1 : 0));
-    EXPECT_EQ(before, after) << kValueNames[static_cast<size_t>(counted)];
+    EXPECT_EQ(before, after) << kValues[static_cast<size_t>(counted)].name;
   };
   counts(good, Value::kRxPackets);
   Frame damaged = good;
