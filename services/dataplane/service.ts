@@ -26,6 +26,8 @@ import { Arbiter } from './core/arbiter.js';
 /** Opens the engine; tests pass one that moves no packets. */
 export type EngineOpener = (config: DataplaneConfig, epoch: bigint, listener: EngineListener) => Engine;
 
+/** How often joined audit events are looked at. */
+const tickMs = 1000;
 /** For the engine to stop. */
 const engineMs = 2500;
 /** For samples that were sent to a sampler. */
@@ -80,8 +82,11 @@ export async function startDataplane(
   executor.start();
   await runtime.begin(drop);
   auditReport.configured(config);
+  const ticks = setInterval(() => auditReport.tick(), tickMs);
   links.begin(info);
   const failed = engineFailed.then(async (error) => {
+    clearInterval(ticks);
+    auditReport.tick(true);
     await runtime.endAudit('failed');
     return error;
   });
@@ -101,6 +106,8 @@ export async function startDataplane(
       // Commands end first, because the audit also records their results.
       await within(settleMs, bus.settle());
       await within(samplesMs, sampler.finish());
+      clearInterval(ticks);
+      auditReport.tick(true);
       await runtime.leave();
       executor.stop();
       await within(engineMs, engine.stop());

@@ -27,6 +27,7 @@ const typescript = [
   ['proto/gen'],
   ['services/shared'],
   ['services/shared/samples'],
+  ['services/shared/rate'],
   services.map((service) => `services/${service}/core`),
   ['services/shared/config'],
   ['services/shared/process'],

@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records in the audit what the core decided, in an operator's terms: addresses, names of peers, SPIs in hex.
+// Records in the audit what the core decided, in an operator's terms: addresses, names of peers, SPIs in hex. A peer decides
+// how many flows it refuses, so these events are limited for each peer and code.
 import { flowOf, formatAddress } from '../../shared/address.js';
 import type { AuditData } from '../../shared/audit/event.js';
 import type { AuditRecorder } from '../../shared/audit/trail.js';
+import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import { type JoinedEvent, JoinedEvents } from '../../shared/rate/joined_events.js';
 import type { DataplaneConfig } from '../config.js';
 import type { AuditFact } from '../core/facts.js';
 
+/** A flow that a peer refused, or the latest of several. */
+interface RefusedFlow {
+  local: string;
+  remote: string;
+  peer: string;
+  code: string;
+}
+
 export class AuditReport {
+  readonly #refused = new JoinedEvents<RefusedFlow>();
+
   /** @param peers names by peer number. */
   constructor(
     private readonly peers: readonly string[],
@@ -30,14 +43,29 @@ export class AuditReport {
         this.audit.record('tunnel.up', { ...egress, spi, version: event.version, asked: event.asked });
         break;
       }
-      case 'tunnelRefused':
-        this.audit.record('tunnel.refused', { ...egress, by: 'peer', code: event.code });
+      case 'tunnelRefused': {
+        const { code } = event;
+        const subject = `${peer}|${code}`;
+        this.#recordRefused(this.#refused.occurred(subject, { ...egress, code }, monotonicMs(), unixMs()));
         break;
+      }
       case 'tunnelDown': {
         const ends = event.why === 'tableFull' ? egress : { local: to, remote: from, peer };
         const direction = event.why === 'tableFull' ? 'egress' : 'ingress';
         this.audit.record('tunnel.down', { ...ends, direction, reason: event.why });
       }
+    }
+  }
+
+  /** To be called once a second: records joined events. @param all also those that would have to wait. */
+  tick(all = false): void {
+    this.#recordRefused(this.#refused.tick(monotonicMs(), all));
+  }
+
+  #recordRefused(events: readonly JoinedEvent<RefusedFlow>[]): void {
+    for (const { latest, count, firstMs, lastMs } of events) {
+      const [firstTime, lastTime] = [new Date(firstMs).toISOString(), new Date(lastMs).toISOString()];
+      this.audit.record('tunnel.refused', { ...latest, by: 'peer', count, firstTime, lastTime });
     }
   }
 

@@ -4,7 +4,7 @@
 // result, and for a limited time, because an address that drops packets is a failure, too. Changes are recorded in the
 // audit, but a flapping link cannot fill it.
 import type { Moment } from '../../shared/moment.js';
-import { TokenBucket } from './token_bucket.js';
+import { TokenBucket } from '../../shared/rate/token_bucket.js';
 
 export type LinkState = 'connected' | 'connecting' | 'failed';
 

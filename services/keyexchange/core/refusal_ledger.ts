@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which of the refusals that we answer to peers are recorded in the audit. A code that means "not with this identity" or
 // "not for these addresses" makes the peer unauthorized; a code that means "not here" or "not on these terms" refuses a
-// tunnel. Codes that only mean "not now" are not recorded. Each peer and code has a token bucket: events that find it empty
-// are joined into one event with their number, so that an attacker cannot fill the audit.
+// tunnel, as does a client that requests too much. Other codes that only mean "not now" are not recorded. Many
+// refusals of one peer and code are joined.
+
 import type { ErrorCode } from '../../shared/errors.js';
-import { TokenBucket } from './token_bucket.js';
+import { type JoinedEvent, JoinedEvents } from '../../shared/rate/joined_events.js';
 
 /** A refusal that was given. */
 export interface Refusal {
@@ -37,36 +38,24 @@ const types: Partial<Record<ErrorCode, RefusalEvent['type']>> = {
   REQUEST_INVALID: 'tunnel.refused',
 };
 
-interface Entry {
-  bucket: TokenBucket;
-  joined: RefusalEvent | undefined;
-}
-
 export class RefusalLedger {
-  readonly #entries = new Map<string, Entry>();
+  readonly #events = new JoinedEvents<Refusal & Pick<RefusalEvent, 'type'>>();
 
   /** @param nowMs monotonic. @param unixMs the same instant for people. @returns the events to record now. */
   refused(refusal: Refusal, nowMs: number, unixMs: number): RefusalEvent[] {
     const type = types[refusal.code];
     if (type === undefined) return [];
-    const id = `${refusal.peer ?? ''}|${refusal.code}`;
-    const entry = this.#entries.get(id) ?? { bucket: new TokenBucket(nowMs), joined: undefined };
-    this.#entries.set(id, entry);
-    const event = { ...refusal, type, count: 1, firstMs: unixMs, lastMs: unixMs };
-    if (entry.joined === undefined && entry.bucket.take(nowMs)) return [event];
-    const { count, firstMs } = entry.joined ?? { count: 0, firstMs: unixMs };
-    entry.joined = { ...event, count: count + 1, firstMs };
-    return [];
+    const subject = `${refusal.peer ?? ''}|${refusal.code}`;
+    return this.#events.occurred(subject, { ...refusal, type }, nowMs, unixMs).map(eventOf);
   }
 
   /** Once a second. @returns joined events that may be recorded now. @param all also those whose bucket is empty. */
   tick(nowMs: number, all = false): RefusalEvent[] {
-    const events: RefusalEvent[] = [];
-    for (const entry of this.#entries.values()) {
-      if (entry.joined === undefined || !(entry.bucket.take(nowMs) || all)) continue;
-      events.push(entry.joined);
-      entry.joined = undefined;
-    }
-    return events;
+    return this.#events.tick(nowMs, all).map(eventOf);
   }
 }
+
+const eventOf = ({ latest, ...joined }: JoinedEvent<Refusal & Pick<RefusalEvent, 'type'>>): RefusalEvent => ({
+  ...latest,
+  ...joined,
+});

@@ -57,9 +57,9 @@ export interface AuditData {
   'tunnel.up': Tunnel & { spi: string; version: number; asked: Cause };
   /** egress: packets can no longer be sealed for it; ingress: the peer's packets can no longer be opened. */
   'tunnel.down': Tunnel & { direction: 'egress' | 'ingress'; reason: 'tableFull' | 'rotationForced' };
-  /** by peer: it refused us, one event for each flow; by us: our refusals, joined when there are many. */
+  /** by peer: it refused us, the tunnel is the latest one; by us: our refusals. Both are joined when there are many. */
   'tunnel.refused':
-    | (Tunnel & { by: 'peer'; code: string })
+    | (Tunnel & { by: 'peer'; code: string } & Joined)
     | ({ by: 'us'; peer: string; code: string; detail: string } & Joined);
   /** The link to a peer was established; changes: how often it changed since the last such event. */
   'peer.up': { peer: string; endpoint: string; changes: number };

@@ -51,7 +51,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
     {
       from: 'dataplane',
       when: 'a peer refuses a flow that was requested alone; only the first of consecutive refusals',
-      data: 'local, remote, peer, code',
+      data: 'local, remote, peer, code, count, first and last time',
     },
     {
       from: 'keyexchange',

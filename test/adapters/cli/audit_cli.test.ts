@@ -58,7 +58,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
   },
   'tunnel.up': { ...tunnel, spi: '0x80000001', version: 1, asked: 'us' },
   'tunnel.down': { ...tunnel, direction: 'ingress', reason: 'rotationForced' },
-  'tunnel.refused': { ...tunnel, by: 'peer', code: 'VIP_NOT_OURS' },
+  'tunnel.refused': { ...tunnel, by: 'peer', code: 'VIP_NOT_OURS', ...joined },
   'peer.up': { peer: 'b', endpoint: '198.51.100.2:3000', changes: 1 },
   'peer.down': {
     peer: 'b',

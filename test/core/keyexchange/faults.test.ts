@@ -8,8 +8,8 @@ import { LastingFaults, lastsMs } from '../../../services/keyexchange/core/lasti
 import { LinkRecorder } from '../../../services/keyexchange/core/link.js';
 import { isLasting, remedyOf } from '../../../services/keyexchange/core/remedies.js';
 import { Tally } from '../../../services/keyexchange/core/tally.js';
-import { bucketSize, refillMs } from '../../../services/keyexchange/core/token_bucket.js';
 import { PspError } from '../../../services/shared/errors.js';
+import { bucketSize, refillMs } from '../../../services/shared/rate/token_bucket.js';
 
 const at = (ms: number) => ({ monotonicMs: 7 + ms, unixMs: 1_700_000_000_000 + ms });
 const refused = (detail: string) => new PspError('PEER_REFUSED', { peer: 'b', detail });

@@ -6,9 +6,9 @@ import { InstallResult } from '../../../proto/gen/bus.js';
 import { reversed } from '../../../services/dataplane/core/facts.js';
 import { longestHoldDownMs } from '../../../services/dataplane/core/hold_down.js';
 import { RefusalLedger } from '../../../services/keyexchange/core/refusal_ledger.js';
-import { bucketSize, refillMs } from '../../../services/keyexchange/core/token_bucket.js';
 import { envelopeOf, readEvent } from '../../../services/shared/audit/event.js';
 import { lineOf, linesIn, maxLineBytes } from '../../../services/shared/audit/segment.js';
+import { bucketSize, refillMs } from '../../../services/shared/rate/token_bucket.js';
 import { Desk, flow } from '../dataplane/desk.js';
 
 describe('the arbiter records', () => {
