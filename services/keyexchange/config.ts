@@ -46,6 +46,7 @@ export function rulesOf(config: NodeConfig): Rules {
     ),
     exchangeMs: config.keyExchange.exchangeMs,
     callMs: config.keyExchange.callMs,
+    limits: config.keyExchange.limits,
   };
 }
 

@@ -10,6 +10,7 @@ import { within } from '../shared/process/within.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { Answerer } from './adapters/answerer.js';
+import { Connections } from './adapters/connections.js';
 import { DataplaneClient } from './adapters/dataplane_client.js';
 import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
@@ -54,11 +55,12 @@ export async function startKeyExchange(
       new PeerClient(peer, new PeerCredentials(peer, certificate), links),
     ]),
   );
-  const report = new Report(rules, certificate, clients, log);
+  const connections = new Connections(rules.limits.connections, (name) => report.tally.count(name));
+  const report: Report = new Report(rules, certificate, clients, connections, log);
   const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret);
   const answerer = new Answerer(rules, dataplane, report.tally);
   const requester = new Requester(rules, dataplane, clients, report);
-  const server = new PeerServer(rules.peers.values(), answerer, report, refusals);
+  const server = new PeerServer(rules, answerer, connections, report, refusals);
   const port = await server.listen(config.listen, certificate);
   await runtime.begin(drop);
   for (const client of clients.values()) client.connect();

@@ -45,6 +45,8 @@ export const ownCounters = {
     wants: 'Wants received from the dataplane.',
     wantsExpired: 'Wants dropped because of their age.',
     wantsReplayed: 'Wants dropped as duplicates.',
+    wantsDeferred:
+      'Wants that were not sent, or not carried out, because their peer limits the rate of our requests.',
     tunnelsInstalled: 'Tunnels whose egress key the dataplane installed.',
     tunnelsNotInFlight: 'Tunnels whose key came too late: the exchange was over.',
     tunnelsSuperseded: 'Tunnels whose key was older than the one in place.',
@@ -52,6 +54,11 @@ export const ownCounters = {
     requests: 'Requests of peers.',
     requestsAnswered: 'Requests of peers answered with offers.',
     requestsResent: 'Requests sent to the dataplane again after `STALE`.',
+    requestsCut: 'Requests that did not arrive as a whole within 10 s; their connection was closed.',
+    handshakesEvicted:
+      'Connections closed before the end of their TLS handshake: the oldest of more than 32 of one address, or of 1024 in all.',
+    connectionsEvicted:
+      'Connections closed because their peer had more than `keyExchange.limits.connections`; clients without a configured identity share one such limit.',
   },
   sampler: {
     samplesTaken: 'Samples accepted.',

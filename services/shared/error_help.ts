@@ -51,6 +51,12 @@ export const errorHelp = {
       cause: 'A peer requested a rotation of our master key. No peer has that permission.',
       remedy: 'None on this gateway. To rotate, run `psp rotate`.',
     },
+    RATE_LIMITED: {
+      cause:
+        'A client sends more requests or tunnels than `keyExchange.limits` allows for one identity. Nothing was done. The status has the time after which the request would be accepted, as `grpc-retry-pushback-ms`.',
+      remedy:
+        'Look for a fault of that peer, or for a tool with its certificate that sends requests in a loop. If its hosts really start that many flows, raise the limit.',
+    },
     RESPONSE_INVALID: {
       cause:
         "A peer's answer cannot be used: a wrong number of offers, a version that we do not use, one SPI for two tunnels, or an address outside its underlay. No part of it was used.",
@@ -60,6 +66,11 @@ export const errorHelp = {
       cause:
         "The peer's application refused; the message contains its status and text. Held packets of the flow are dropped, and the request is repeated after a hold-down of 1 s, doubling up to 30 s.",
       remedy: 'Read the text. Usually the node files disagree on `vips`, `versions` or names.',
+    },
+    PEER_LIMITS_RATE: {
+      cause:
+        'A peer does not accept that many requests from us and said when the next one is welcome. It did nothing, so flows are not refused; until then nothing is sent to it (`wantsDeferred`).',
+      remedy: 'Raise `keyExchange.limits` in the node file of the peer, or look for a scan by a host here.',
     },
     PEER_DOWN: {
       cause:

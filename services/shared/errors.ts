@@ -40,8 +40,16 @@ const table = {
     message: 'peer {peer} is not allowed to rotate our keys',
     retryable: false,
   },
+  RATE_LIMITED: {
+    message: 'client {peer} exceeds {limit} of keyExchange.limits; retry after {ms} ms',
+    retryable: true,
+  },
   RESPONSE_INVALID: { message: 'peer {peer} answered with {detail}', retryable: true },
   PEER_REFUSED: { message: 'peer {peer} refused: {detail}', retryable: true },
+  PEER_LIMITS_RATE: {
+    message: 'peer {peer} limits the rate of our requests and accepts the next one after {ms} ms: {detail}',
+    retryable: true,
+  },
   PEER_DOWN: { message: 'peer {peer} cannot be reached: {detail}', retryable: true },
   PEER_CERTIFICATE_INVALID: { message: 'peer {peer} presents {detail}; {remedy}', retryable: true },
   CERTIFICATE_REFUSED: {

@@ -23,3 +23,6 @@ export const spisPerFlow = 8;
 
 /** Flows in one answer to a query at most. */
 export const flowsPerPage = 1000;
+
+/** The most tunnels in one request of the peer protocol; a larger one is refused as a whole. */
+export const maxTunnelsPerRequest = 1024;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The circuit breaker of one peer. It opens when more than half of at least three calls within five seconds failed; a trial
 // call follows 250 ms later, so that, with the call's own timeout, a dead peer is tried about once a second. A refusal is
-// an answer, not a failure.
+// an answer, not a failure, and so is a limit of the rate of our requests.
 import CircuitBreaker from 'opossum';
 import { PspError } from '../../shared/errors.js';
-import { isRefusal } from '../core/outcome.js';
+import { isOrderly } from '../core/outcome.js';
 
 const options = {
   timeout: false,
@@ -15,7 +15,7 @@ const options = {
   errorThresholdPercentage: 50,
   rollingPercentilesEnabled: false,
   enableSnapshots: false,
-  errorFilter: (error: unknown) => error instanceof PspError && isRefusal(error.code),
+  errorFilter: (error: unknown) => error instanceof PspError && isOrderly(error.code),
 } as const;
 
 export class Breaker {

@@ -11,7 +11,7 @@ import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { closedAfterHandshake } from '../core/handshake.js';
 import type { Link } from '../core/link.js';
-import { errorOf } from '../core/outcome.js';
+import { errorOf, isOrderly, retryMsOf, retryTrailer } from '../core/outcome.js';
 import { idleMs, type Peer, probeMs } from '../core/rules.js';
 import { Breaker } from './breaker.js';
 import type { PeerCredentials } from './peer_credentials.js';
@@ -100,7 +100,7 @@ export class PeerClient {
   /**
    * Sends a request once. Its keys are wiped. An error of `read` counts as a failure of the peer.
    * @param read translates the answer; the answer's keys stay valid until the promise of `request` is settled.
-   * @throws PspError PEER_REFUSED or MODE_MISMATCH, or one of the unknown outcomes: PEER_DOWN, PEER_CERTIFICATE_INVALID,
+   * @throws PspError PEER_REFUSED or MODE_MISMATCH, PEER_LIMITS_RATE with the time `ms` until it accepts requests, or one of the unknown outcomes: PEER_DOWN, PEER_CERTIFICATE_INVALID,
    * CERTIFICATE_REFUSED, PEER_TIMEOUT, RESPONSE_INVALID, BREAKER_OPEN.
    */
   async request<T>(
@@ -146,7 +146,7 @@ export class PeerClient {
           return;
         }
         const failure = this.#failureOf(error, timeoutMs);
-        if (failure.code === 'PEER_REFUSED') this.#lastAnswerMs = monotonicMs();
+        if (isOrderly(failure.code)) this.#lastAnswerMs = monotonicMs();
         if (failure.code === 'PEER_TIMEOUT') this.#replaceIfSilent(startMs, failure);
         reject(failure);
       };
@@ -174,7 +174,7 @@ export class PeerClient {
       if (this.link.state === 'connected') {
         if (failure?.code === 'PEER_TIMEOUT') this.#replaceBecause(failure);
         else this.#lastAnswerMs = monotonicMs();
-      } else if (failure !== undefined && failure.code !== 'PEER_REFUSED') this.#setReason(failure);
+      } else if (failure !== undefined && !isOrderly(failure.code)) this.#setReason(failure);
     };
     const deadline = Date.now() + probeMs;
     channel.makeUnaryRequest(healthCheck, octets, octets, Buffer.alloc(0), { deadline }, settle);
@@ -183,7 +183,8 @@ export class PeerClient {
   #failureOf(error: ServiceError | null, timeoutMs: number): PspError {
     const { code = status.UNKNOWN, details = '' } = error ?? {};
     const { name } = this.peer;
-    const failure = errorOf(status[code], details, name, timeoutMs);
+    const retryMs = retryMsOf(error?.metadata?.get(retryTrailer)[0]?.toString());
+    const failure = errorOf(status[code], details, name, timeoutMs, retryMs);
     if (failure.code !== 'PEER_DOWN') return failure;
     const { failure: ofTls } = this.credentials;
     if (endedBeforeHttp2.test(details)) return ofTls ?? closedAfterHandshake(name);

@@ -46,5 +46,5 @@ export const peerProtocol = {
   },
 } as const;
 
-/** Octets of the longest message of `maxBatch` tunnels, rounded up. */
+/** Octets of the longest message of `maxTunnelsPerRequest` tunnels, rounded up. */
 export const maxMessageLength = 512 * 1024;

@@ -3,6 +3,7 @@
 // only URI names a configured peer, or the call ends with PEER_UNKNOWN. Errors become gRPC statuses here, and are reported
 // here, once.
 import {
+  Metadata,
   Server,
   ServerCredentials,
   type ServerUnaryCall,
@@ -18,11 +19,13 @@ import type {
 import { soleIdentityOf } from '../../shared/config/identity.js';
 import type { NodeCertificate } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
-import { monotonicNs } from '../../shared/process/clock.js';
-import { foreignText } from '../core/outcome.js';
+import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
+import { foreignText, retryTrailer } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
-import { atOnce, type Peer } from '../core/rules.js';
+import { RequestLimits } from '../core/request_limits.js';
+import { atOnce, type Peer, type Rules } from '../core/rules.js';
 import type { Answerer } from './answerer.js';
+import type { Connections } from './connections.js';
 import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import type { Refusals } from './refusals.js';
@@ -38,22 +41,30 @@ const serverOptions = {
   'grpc.keepalive_timeout_ms': 10_000,
 };
 
+type ConnectionInjector = ReturnType<Server['createConnectionInjector']>;
+type Identified = Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>;
+
 export class PeerServer {
-  readonly #server = new Server(serverOptions);
+  readonly #server: Server;
   /** Connections are verified before they are injected. */
-  readonly #injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+  readonly #injector: ConnectionInjector;
   #listener: TlsListener | undefined;
   readonly #byIdentity: ReadonlyMap<string, Peer>;
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
+  readonly #limits: RequestLimits;
 
   constructor(
-    peers: Iterable<Peer>,
+    rules: Rules,
     private readonly answerer: Pick<Answerer, 'answer'>,
+    private readonly connections: Connections,
     private readonly report: Report,
     private readonly refusals: Pick<Refusals, 'given'>,
   ) {
-    this.#byIdentity = new Map(Array.from(peers, (peer) => [peer.identity, peer]));
+    this.#server = new Server({ ...serverOptions, interceptors: [connections.interceptor] });
+    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#limits = new RequestLimits(rules.limits);
+    this.#byIdentity = new Map(Array.from(rules.peers.values(), (peer) => [peer.identity, peer]));
     this.#server.addService(peerProtocol, {
       requestMultipleTunnelParams: (
         call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
@@ -73,6 +84,7 @@ export class PeerServer {
         const { raw } = socket.getPeerX509Certificate() ?? {};
         const peer = raw && this.#byIdentity.get(soleIdentityOf(raw) ?? '');
         if (peer) this.report.handshakeAccepted(peer.name);
+        this.connections.opened(socket, peer?.name);
         this.#injector.injectConnection(socket);
       },
       nameOf: (identity) => this.#byIdentity.get(identity)?.name,
@@ -80,6 +92,7 @@ export class PeerServer {
         this.report.handshakeRefused(error, peer);
         this.refusals.given(error, peer);
       },
+      onHandshakeEvicted: () => this.report.tally.count('handshakesEvicted'),
     });
     return this.#listener.listen(listen);
   }
@@ -101,6 +114,8 @@ export class PeerServer {
     this.report.tally.count('requests');
     try {
       peer = this.#peerOf(call);
+      this.#limits.admit(peer?.name, call.request.tunnels.length, monotonicMs());
+      if (peer === undefined) throw this.#unknown(call);
       const { epoch } = call.request;
       const shared = epoch && this.report.epochUsed(peer.name, epoch, call.getPeer());
       if (shared) this.refusals.given(shared, peer.name);
@@ -133,6 +148,8 @@ export class PeerServer {
     let peer: Peer | undefined;
     try {
       peer = this.#peerOf(call);
+      this.#limits.admit(peer?.name, 0, monotonicMs());
+      if (peer === undefined) throw this.#unknown(call);
       throw new PspError('ROTATION_NOT_ALLOWED', { peer: peer.name });
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
@@ -142,18 +159,21 @@ export class PeerServer {
     }
   }
 
-  /** @throws PspError PEER_UNKNOWN */
-  #peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>): Peer {
-    const certificate = call.getAuthContext().sslPeerCertificate;
-    const identity = certificate && this.#identityOf(certificate.fingerprint256, certificate.raw);
-    const peer = this.#byIdentity.get(identity ?? '');
-    if (peer !== undefined) return peer;
-    throw new PspError('PEER_UNKNOWN', {
+  #peerOf(call: Identified): Peer | undefined {
+    return this.#byIdentity.get(this.#identityOf(call) ?? '');
+  }
+
+  #unknown(call: Identified): PspError {
+    const identity = this.#identityOf(call);
+    return new PspError('PEER_UNKNOWN', {
       identity: identity === undefined ? 'without exactly one URI' : foreignText(identity),
     });
   }
 
-  #identityOf(fingerprint: string, der: Buffer): string | undefined {
+  #identityOf(call: Identified): string | undefined {
+    const certificate = call.getAuthContext().sslPeerCertificate;
+    if (certificate === undefined) return undefined;
+    const { fingerprint256: fingerprint, raw: der } = certificate;
     if (!this.#identities.has(fingerprint)) {
       if (this.#identities.size >= certificatesRemembered) this.#identities.clear();
       this.#identities.set(fingerprint, soleIdentityOf(der));
@@ -162,10 +182,11 @@ export class PeerServer {
   }
 }
 
-const statusOf = (error: PspError): Pick<StatusObject, 'code' | 'details'> => ({
-  code: grpcStatusOf(error.code),
-  details: `${error.code}: ${error.message}`,
-});
+function statusOf({ code, message, data }: PspError): Partial<StatusObject> {
+  const metadata = new Metadata();
+  if (code === 'RATE_LIMITED') metadata.set(retryTrailer, String(data.ms));
+  return { code: grpcStatusOf(code), details: `${code}: ${message}`, metadata };
+}
 
 /** Log fields of a request that was not checked yet. */
 function flowFields({ tunnels }: MultiTunnelRequest): { flow: string } | { count: number } {

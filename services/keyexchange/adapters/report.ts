@@ -18,6 +18,7 @@ import type { Link } from '../core/link.js';
 import { isLasting, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
+import type { Connections } from './connections.js';
 
 /** The subject of a failure. */
 export interface About {
@@ -51,6 +52,7 @@ export class Report {
     private readonly rules: Rules,
     private readonly certificate: Pick<NodeCertificate, 'faults' | 'expiredSinceMs'>,
     private readonly clients: ReadonlyMap<string, ClientState>,
+    private readonly connections: Pick<Connections, 'countOf'>,
     private readonly log: Logger,
   ) {
     this.tally = new Tally(rules.peers.keys());
@@ -143,6 +145,10 @@ export class Report {
         answered: BigInt(tally?.answered ?? 0),
         refused: BigInt(tally?.refused ?? 0),
         failed: BigInt(tally?.failed ?? 0),
+        deferred: BigInt(tally?.deferred ?? 0),
+        limited: BigInt(tally?.limited ?? 0),
+        connections: this.connections.countOf(name),
+        insecure: false,
         lastCode: tally?.lastCode ?? '',
         lastCodeMs: BigInt(tally?.lastCodeMs ?? 0),
         lastAnswerMs: BigInt(tally?.lastAnswerMs ?? 0),

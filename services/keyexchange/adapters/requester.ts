@@ -124,7 +124,8 @@ export class Requester {
       );
     } catch (error) {
       this.#failure(error, want, startMs);
-      const { code } = error as PspError;
+      const { code, data } = error as PspError;
+      if (code === 'PEER_LIMITS_RATE') return { type: 'failed', id, code, retryMs: Number(data.ms) };
       if (isRefusal(code)) {
         tally.refused(peer.name);
         this.report.refusedBy(peer.name, flowsOf(want), error as PspError);
@@ -152,10 +153,14 @@ export class Requester {
     }
   }
 
-  #end({ id, why }: Extract<RequestingAction, { type: 'end' }>, { want, keys, startMs }: Exchange): void {
+  #end(
+    { id, why }: Extract<RequestingAction, { type: 'end' }>,
+    { want, keys, peer, startMs }: Exchange,
+  ): void {
     this.#exchanges.delete(id);
     for (const key of keys) key.fill(0);
     if (why === 'expired') this.report.tally.count('wantsExpired');
+    if (why === 'deferred') this.report.tally.deferred(peer.name);
     if (why === 'overloaded') this.#failure(new PspError('OVERLOADED'), want, startMs);
     if (this.#exchanges.size === 0) this.#ended?.();
   }

@@ -3,17 +3,16 @@
 // our authority reaches gRPC; every other one is closed before any octet after its handshake is read, and the reason is
 // reported. The identity of the peer and its rights are not decided here.
 import { constants } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { parseEndpoint } from '../../shared/address.js';
 import { soleIdentityOf } from '../../shared/config/identity.js';
 import type { NodeCertificate } from '../../shared/config/node_certificate.js';
 import { PspError } from '../../shared/errors.js';
 import { alertOf, peerAt } from '../core/handshake.js';
+import { OldestYields } from '../core/oldest_yields.js';
+import { handshakeMs, handshakesAtOnce, handshakesPerAddress } from '../core/rules.js';
 import { peerFault } from './peer_credentials.js';
-
-/** No exchange lasts longer than this. */
-const handshakeTimeoutMs = 10_000;
 
 export interface TlsClients {
   /** A connection with a valid client certificate. */
@@ -22,10 +21,14 @@ export interface TlsClients {
   nameOf(identity: string): string | undefined;
   /** @param peer named by a certificate of our authority; the client has not proved to own it. */
   onRefused(error: PspError, peer: string | undefined): void;
+  /** A connection without a complete handshake was closed because there were too many. */
+  onHandshakeEvicted(): void;
 }
 
 export class TlsListener {
   readonly #server: Server;
+  readonly #ofAddress = new OldestYields<Socket>(handshakesPerAddress);
+  readonly #ofAll = new OldestYields<Socket>(handshakesAtOnce);
 
   constructor(
     private readonly certificate: NodeCertificate,
@@ -41,11 +44,15 @@ export class TlsListener {
       // #admit verifies it, where the certificate is still available for the report.
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],
-      handshakeTimeout: handshakeTimeoutMs,
+      handshakeTimeout: handshakeMs,
       // A resumed session would skip the verification of the certificate.
       secureOptions: constants.SSL_OP_NO_TICKET,
     });
-    this.#server.on('secureConnection', (socket) => this.#admit(socket));
+    this.#server.on('connection', (socket) => this.#handshakeBegins(socket));
+    this.#server.on('secureConnection', (socket) => {
+      this.#handshakeEnded(socket);
+      this.#admit(socket);
+    });
     this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
       const refused = alertOf(peerAt(socket.remoteAddress), error.code);
       if (refused !== undefined) this.clients.onRefused(refused, undefined);
@@ -67,6 +74,24 @@ export class TlsListener {
   /** Accepts no more connections; those that were passed on stay open. */
   close(): void {
     this.#server.close();
+  }
+
+  #handshakeBegins(socket: Socket): void {
+    const { remoteAddress = '', remotePort } = socket;
+    const id = `${remoteAddress}|${remotePort}`;
+    socket.once('close', () => this.#handshakeEnded({ remoteAddress, remotePort }));
+    const yields = [this.#ofAddress.add(remoteAddress, id, socket), this.#ofAll.add('', id, socket)];
+    for (const oldest of yields) {
+      if (oldest === undefined) continue;
+      this.clients.onHandshakeEvicted();
+      oldest.destroy();
+    }
+  }
+
+  #handshakeEnded({ remoteAddress = '', remotePort }: Pick<Socket, 'remoteAddress' | 'remotePort'>): void {
+    const id = `${remoteAddress}|${remotePort}`;
+    this.#ofAddress.remove(remoteAddress, id);
+    this.#ofAll.remove('', id);
   }
 
   #admit(socket: TLSSocket): void {

@@ -11,7 +11,7 @@ import type {
 import { type Address, familyOf, flowKeyOf, formatAddress } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { modeMismatch, parametersOf, readAddress, readOffer, repeatsSpi } from './parameters.js';
-import { maxBatch, type Peer, type Rules } from './rules.js';
+import type { Peer, Rules } from './rules.js';
 import { ourselves } from './vip_table.js';
 
 /** A request that was checked. */
@@ -77,8 +77,9 @@ function egressOf(parameters: TunnelParameters, peer: Peer, rules: Rules): Offer
  */
 export function acceptanceOf(request: MultiTunnelRequest, peer: Peer, rules: Rules): Acceptance {
   const { tunnels } = request;
-  if (tunnels.length === 0 || tunnels.length > maxBatch) {
-    throw malformed(`${tunnels.length} tunnels, 1 to ${maxBatch} are taken`);
+  const most = rules.limits.tunnelsPerRequest;
+  if (tunnels.length === 0 || tunnels.length > most) {
+    throw malformed(`${tunnels.length} tunnels, 1 to ${most} are accepted`);
   }
   const version = versionOf(request, peer);
   const flows = tunnels.map((tunnel) => flowOf(tunnel, peer, rules));

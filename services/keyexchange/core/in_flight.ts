@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Limits the work in progress of each peer, so that no peer takes the capacity of another. Work beyond `atOnce` waits,
+// IdentityLimits the work in progress of each peer, so that no peer takes the capacity of another. Work beyond `atOnce` waits,
 // oldest first: if a burst were started all at once on a busy machine, all of it would end after its deadline; in turns,
 // as much as possible ends in time. The limit counts tunnels, because the time and the memory of a batch grow with them;
 // beyond `maxTunnelsInFlight` work is refused.

@@ -36,6 +36,7 @@ const types: Partial<Record<ErrorCode, RefusalEvent['type']>> = {
   VERSION_NOT_SPOKEN: 'tunnel.refused',
   MODE_MISMATCH: 'tunnel.refused',
   REQUEST_INVALID: 'tunnel.refused',
+  RATE_LIMITED: 'tunnel.refused',
 };
 
 export class RefusalLedger {

@@ -11,6 +11,7 @@ const remedies: Partial<Record<ErrorCode, string>> = {
   MODE_MISMATCH: 'give both node files the same mode for each other',
   UNDERLAY_NOT_ALLOWED: 'set the underlay of the peer to the prefix of its secured address',
   REQUEST_INVALID: 'run the same version of the gateway on both sides',
+  RATE_LIMITED: 'look for a loop at that peer, or raise keyExchange.limits of the gateway that refuses',
   TABLE_FULL: 'raise engine.maxFlows of the gateway whose table is full',
   SPI_EXHAUSTED: 'run `psp rotate` on the gateway that refuses',
 };

@@ -2,13 +2,15 @@
 // The client's side of exchanges, without keys and without I/O: when a want is sent to its peer, and what follows from the
 // end of that call. A want that is older than half of its timeout is dropped, because the dataplane is about to repeat it.
 // A peer is requested once. A refusal is reported to the dataplane; an unknown outcome is not, because nothing follows
-// from it. Wants of one peer never wait for those of another.
+// from it. A peer that limits the rate of our requests did nothing and refused no flow: until it accepts requests again,
+// wants for it are dropped. Wants of one peer never wait for those of another.
 //
 //   wanted -> call -> answered -> install -> ended
 //                  -> failed   -> refuse  -> ended
 import type { ErrorCode } from '../../shared/errors.js';
 import { InFlight } from './in_flight.js';
 import { isRefusal } from './outcome.js';
+import { Pauses } from './pauses.js';
 import { callTimeoutMs, commandTimeoutMs, isFresh, type Timed } from './peer_request.js';
 import type { Rules } from './rules.js';
 
@@ -25,8 +27,8 @@ export type RequestingFact =
   | ({ type: 'wanted' } & ReceivedWant)
   /** Result of `call`: keys that can be used. */
   | { type: 'answered'; id: number }
-  /** Result of `call`: it ended with an error. */
-  | { type: 'failed'; id: number; code: ErrorCode }
+  /** Result of `call`: it ended with an error. retryMs: the peer accepts no request before. */
+  | { type: 'failed'; id: number; code: ErrorCode; retryMs?: number }
   /** `install` or `refuse` is over, whatever the dataplane answered. */
   | { type: 'ended'; id: number };
 
@@ -37,12 +39,17 @@ export type RequestingAction =
   | { type: 'install'; id: number; timeoutMs: number }
   /** Answer the want with the peer's refusal. */
   | { type: 'refuse'; id: number; code: ErrorCode; timeoutMs: number }
-  /** Nothing more is done for the want, because it was carried out, has expired, or too much is in progress. */
-  | { type: 'end'; id: number; why: 'done' | 'expired' | 'overloaded' };
+  /**
+   * Nothing more is done for the want, because it was carried out, has expired, its peer limits the rate of our requests,
+   * or too much is in progress.
+   */
+  | { type: 'end'; id: number; why: EndReason };
+type EndReason = 'done' | 'expired' | 'deferred' | 'overloaded';
 
 export class Requesting {
   readonly #wants = new Map<number, ReceivedWant>();
   readonly #inFlight = new InFlight();
+  readonly #pauses = new Pauses();
 
   constructor(private readonly rules: Pick<Rules, 'exchangeMs' | 'callMs'>) {}
 
@@ -55,7 +62,11 @@ export class Requesting {
       case 'answered':
         return [{ type: 'install', id, timeoutMs: commandTimeoutMs(timed, this.rules, nowNs) }];
       case 'failed': {
-        const { code } = fact;
+        const { code, retryMs } = fact;
+        if (retryMs !== undefined) {
+          this.#pauses.pause(this.#want(id).peer, retryMs, msOf(nowNs));
+          return this.#end(id, nowNs, 'deferred');
+        }
         if (!isRefusal(code)) return this.#end(id, nowNs);
         return [{ type: 'refuse', id, code, timeoutMs: commandTimeoutMs(timed, this.rules, nowNs) }];
       }
@@ -75,20 +86,21 @@ export class Requesting {
   #begin(first: number, nowNs: bigint): RequestingAction[] {
     const actions: RequestingAction[] = [];
     for (let id: number | undefined = first; id !== undefined; ) {
-      const { timed } = this.#want(id);
-      if (isFresh(timed, this.rules, nowNs)) {
+      const { peer, timed } = this.#want(id);
+      const isPaused = this.#pauses.isPaused(peer, msOf(nowNs));
+      if (!isPaused && isFresh(timed, this.rules, nowNs)) {
         const timeoutMs = callTimeoutMs(timed, this.rules, nowNs);
         return [...actions, { type: 'call', id, timeoutMs }];
       }
-      actions.push({ type: 'end', id, why: 'expired' });
+      actions.push({ type: 'end', id, why: isPaused ? 'deferred' : 'expired' });
       id = this.#leave(id);
     }
     return actions;
   }
 
-  #end(id: number, nowNs: bigint): RequestingAction[] {
+  #end(id: number, nowNs: bigint, why: EndReason = 'done'): RequestingAction[] {
     const next = this.#leave(id);
-    return [{ type: 'end', id, why: 'done' }, ...(next === undefined ? [] : this.#begin(next, nowNs))];
+    return [{ type: 'end', id, why }, ...(next === undefined ? [] : this.#begin(next, nowNs))];
   }
 
   /** Forgets a want. @returns the one whose turn it is now. */
@@ -104,3 +116,5 @@ export class Requesting {
     return want;
   }
 }
+
+const msOf = (ns: bigint): number => Number(ns / 1_000_000n);

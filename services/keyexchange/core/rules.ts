@@ -20,6 +20,15 @@ export interface Peer {
   mode: Mode;
 }
 
+/** What each identity may do on each replica (`keyExchange.limits` of the node file). */
+export interface IdentityLimits {
+  requestsPerSecond: number;
+  tunnelsPerSecond: number;
+  tunnelsPerRequest: number;
+  /** Open connections. */
+  connections: number;
+}
+
 export interface Rules {
   node: string;
   /** Address family of our secured address, and so of every outer header. */
@@ -30,10 +39,11 @@ export interface Rules {
   exchangeMs: number;
   /** Timeout of a call to a peer within an exchange of exchangeMs; longer exchanges have a proportionally longer one. */
   callMs: number;
+  limits: IdentityLimits;
 }
 
 /**
- * Limits of the timeout of a command to the dataplane, which otherwise lasts as long as the answer is useful. A late answer
+ * IdentityLimits of the timeout of a command to the dataplane, which otherwise lasts as long as the answer is useful. A late answer
  * may still be informative, and a peer may set no deadline.
  */
 export const shortestCommandMs = 300;
@@ -43,11 +53,19 @@ export const longestCommandMs = 10_000;
 export const idleMs = 20_000;
 export const probeMs = 5000;
 
-/** The most tunnels in one request; a larger one is refused as a whole. */
-export const maxBatch = 1024;
-
 /** Exchanges, and likewise requests, of one peer that are in progress at once; more of them wait. */
 export const atOnce = 64;
 
 /** Tunnels of those in progress and those that wait: as many as the dataplane keeps wants for one peer. */
 export const maxTunnelsInFlight = 4096;
+
+/** From the headers of a request to its end, and of a TLS handshake. */
+export const arrivalMs = 10_000;
+export const handshakeMs = 10_000;
+
+/**
+ * Connections without a complete TLS handshake, of one address and of all. An honest client needs a few round trips, so
+ * the oldest one is the least likely to be honest.
+ */
+export const handshakesPerAddress = 32;
+export const handshakesAtOnce = 1024;

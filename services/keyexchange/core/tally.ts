@@ -15,6 +15,9 @@ export interface PeerTally {
   answered: number;
   refused: number;
   failed: number;
+  /** Wants that waited because the peer limits our requests, and its requests that we limited. */
+  deferred: number;
+  limited: number;
   lastCode: ErrorCode | '';
   lastCodeMs: number;
   /** The message of the last code. */
@@ -45,6 +48,8 @@ export class Tally {
           answered: 0,
           refused: 0,
           failed: 0,
+          deferred: 0,
+          limited: 0,
           lastCode: '',
           lastCodeMs: 0,
           lastDetail: '',
@@ -81,6 +86,15 @@ export class Tally {
     tally.failingSinceMs = 0;
   }
 
+  /** A want was not sent, or not carried out, because the peer limits the rate of our requests. */
+  deferred(peer: string): void {
+    this.count('wantsDeferred');
+    const tally = this.#peers.get(peer);
+    if (tally === undefined) return;
+    tally.deferred++;
+    tally.failingSinceMs = 0;
+  }
+
   /** An exchange of ours failed; what the peer did is unknown. */
   failed(peer: string, unixMs: number): void {
     const tally = this.#peers.get(peer);
@@ -101,6 +115,7 @@ export class Tally {
     this.count(code);
     const tally = this.#peers.get(peer ?? '');
     if (tally === undefined || code === 'BREAKER_OPEN') return;
+    if (code === 'RATE_LIMITED') tally.limited++;
     tally.lastCode = code;
     tally.lastCodeMs = unixMs;
     tally.lastDetail = detail;

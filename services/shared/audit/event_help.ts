@@ -55,7 +55,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
     },
     {
       from: 'keyexchange',
-      when: 'this gateway refuses a peer: `VIP_NOT_OURS`, `VERSION_NOT_SPOKEN`, `MODE_MISMATCH`, `REQUEST_INVALID`',
+      when: 'this gateway refuses a peer: `VIP_NOT_OURS`, `VERSION_NOT_SPOKEN`, `MODE_MISMATCH`, `REQUEST_INVALID`, `RATE_LIMITED`',
       data: 'peer, code, detail, count, first and last time',
     },
   ],

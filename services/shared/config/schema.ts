@@ -2,7 +2,7 @@
 // The schema of the node file: every key with its default, its meaning and what applies a change (`restart`). The table of
 // docs/config.md is generated from it. Rules that concern several keys are in cross_rules.ts.
 import { z } from 'zod';
-import { highestSamplingLog2, snapBytes } from '../limits.js';
+import { highestSamplingLog2, maxTunnelsPerRequest, snapBytes } from '../limits.js';
 import { modeNames } from '../modes.js';
 import { highestCryptOffset, ipProtocols, leastMtu } from '../protocols.js';
 import {
@@ -97,6 +97,24 @@ export const schema = section({
       milliseconds(50, 60_000).default(700),
       'Time limit of one call to a peer. It grows in proportion with the time limit of the exchange.',
     ),
+    limits: section({
+      requestsPerSecond: restart(
+        count(1, 1_000_000).default(2000),
+        'Requests that each peer may send, at each replica; ten times as many at once. More are refused with [`RATE_LIMITED`](errors.md#rate_limited), and a gateway then waits as long as the refusal says.',
+      ),
+      tunnelsPerSecond: restart(
+        count(128, 10_000_000).default(20_000),
+        'Tunnels in these requests; ten times as many at once, so that a peer that starts again gets all of its flows.',
+      ),
+      tunnelsPerRequest: restart(
+        count(1, maxTunnelsPerRequest).default(maxTunnelsPerRequest),
+        'Tunnels in one request; one with more is refused as a whole with [`REQUEST_INVALID`](errors.md#request_invalid).',
+      ),
+      connections: restart(
+        count(1, 1024).default(16),
+        'Connections that each peer may have open, at each replica. A new one beyond the limit closes the oldest one.',
+      ),
+    }).prefault({}),
   }),
   vips: restart(prefixes(), 'Prefixes behind this gateway.'),
   peers: restart(

@@ -46,6 +46,24 @@ export const keyExchangeMetrics: readonly Metric[] = [
       [[name, 'failed'], failed],
     ]),
   ),
+  counter(
+    'psp_peer_wants_deferred_total',
+    ['peer'],
+    'Wants that were not sent because the peer limits the rate of our requests.',
+    each(({ name, deferred }) => [[[name], deferred]]),
+  ),
+  counter(
+    'psp_peer_requests_limited_total',
+    ['peer'],
+    'Requests of a peer that exceeded keyExchange.limits.',
+    each(({ name, limited }) => [[[name], limited]]),
+  ),
+  gauge(
+    'psp_peer_connections',
+    ['peer'],
+    'Open connections of a peer to this gateway.',
+    each(({ name, connections }) => [[[name], connections]]),
+  ),
   gauge(
     'psp_peer_last_answer_timestamp_seconds',
     ['peer'],

@@ -100,6 +100,13 @@ function decodeResponse(octets: Buffer): PlainResponse {
 export interface Refusal {
   code: number;
   details: string;
+  /** Milliseconds after which the server would accept it. */
+  retryMs?: number;
+}
+
+function refusalOf({ code, details, metadata }: ServiceError): Refusal {
+  const [retryMs] = metadata.get('grpc-retry-pushback-ms');
+  return { code, details, ...(retryMs === undefined ? {} : { retryMs: Number(retryMs) }) };
 }
 
 export class PlainClient {
@@ -144,8 +151,7 @@ export class PlainClient {
         decode,
         octets,
         { deadline: Date.now() + timeoutMs },
-        (error: ServiceError | null, response?: T) =>
-          resolve(error ? { code: error.code, details: error.details } : (response as T)),
+        (error: ServiceError | null, response?: T) => resolve(error ? refusalOf(error) : (response as T)),
       );
     });
   }

@@ -223,6 +223,8 @@ export interface NodeOptions {
   terms?: Record<string, string>;
   /** Deadlines of an exchange and of one call; the defaults if these are tested. */
   times?: { exchangeMs: number; callMs: number };
+  /** keyExchange.limits of the node file: "requestsPerSecond: 5". */
+  limits?: string;
   pair?: KeyPair;
 }
 
@@ -231,11 +233,12 @@ export const unhurried = { exchangeMs: 30_000, callMs: 20_000 };
 
 const nodeFile = (
   name: string,
-  { ports, extra = '', terms = {}, times }: NodeOptions,
+  { ports, extra = '', terms = {}, times, limits }: NodeOptions,
   bus: string,
   audit: string,
 ): string => {
   const deadlines = times ? `, exchangeMs: ${times.exchangeMs}, callMs: ${times.callMs}` : '';
+  const limited = limits === undefined ? '' : `, limits: { ${limits} }`;
   const n = nodeNumbers[name];
   const peers = Object.entries(ports)
     .filter(([peer]) => peer !== name)
@@ -247,7 +250,7 @@ const nodeFile = (
   return `node: ${name}
 unsecured: { port: unused0 }
 secured: { port: unused1, address: 192.0.2.${n}/24 }
-keyExchange: { listen: "127.0.0.1:${ports[name]}"${deadlines} }
+keyExchange: { listen: "127.0.0.1:${ports[name]}"${deadlines}${limited} }
 vips: [10.${n}.0.0/22, "fd00:${n}::/64"]
 bus: { listen: "${bus}" }
 audit: { listen: "${audit}" }

@@ -21,6 +21,7 @@ import { parseAddress, parsePrefix } from '../../../services/shared/address.js';
 import { urisOf } from '../../../services/shared/config/identity.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { LineGate } from '../../../services/shared/process/line_gate.js';
+import { defaultLimits } from './default_limits.js';
 
 const prefixes = (...texts: string[]) => texts.map(parsePrefix);
 const peer = (name: string): Peer => ({
@@ -46,6 +47,7 @@ const rules: Rules = {
   ]),
   exchangeMs: 1000,
   callMs: 700,
+  limits: defaultLimits,
 };
 const octets = (text: string) => Buffer.from(parseAddress(text));
 const codeOf = (work: () => unknown): string => {

@@ -64,7 +64,17 @@ describe('a node file', () => {
         udpChecksum: false,
         sourcePorts: 'hash',
       },
-      keyExchange: { listen: '198.51.100.1:3000', exchangeMs: 1000, callMs: 700 },
+      keyExchange: {
+        listen: '198.51.100.1:3000',
+        exchangeMs: 1000,
+        callMs: 700,
+        limits: {
+          requestsPerSecond: 2000,
+          tunnelsPerSecond: 20_000,
+          tunnelsPerRequest: 1024,
+          connections: 16,
+        },
+      },
       vips: ['10.1.0.0/24'],
       peers: {},
       tunnels: [],
@@ -306,7 +316,7 @@ tunnels:
 `;
     expect(faults(content)).toEqual([
       'secured.gateway (line 3): expected an address in 192.0.2.0/24, an IPv6 link-local one, or onlink: true, received 198.51.100.7',
-      'keyExchange.colour (line 4): expected one of listen, exchangeMs, callMs, received colour',
+      'keyExchange.colour (line 4): expected one of listen, exchangeMs, callMs, limits, received colour',
       'peers.a.vips[0] (line 7): expected a prefix other than that of vips[0], received 10.1.0.0/24',
       'peers.a (line 7): expected a name other than that of this node, received a',
       'peers.b.underlay[0] (line 8): expected the family of secured.address, received 2001:db8::/32',

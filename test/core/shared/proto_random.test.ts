@@ -14,6 +14,7 @@ import { ourselves, VipTable } from '../../../services/keyexchange/core/vip_tabl
 import { contains, flowKeyOf, parseAddress, parsePrefix } from '../../../services/shared/address.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { keyLengthOf } from '../../../services/shared/psp_version.js';
+import { defaultLimits } from '../keyexchange/default_limits.js';
 
 interface Messages<T = unknown> {
   encode(message: T): { finish(): Uint8Array };
@@ -139,6 +140,7 @@ const rules: Rules = {
   peers: new Map([['b', peer]]),
   exchangeMs: 1000,
   callMs: 700,
+  limits: defaultLimits,
 };
 
 const parameters = (random: Random): peerProtocol.TunnelParameters => ({
