@@ -15,6 +15,8 @@ export interface KeyExchangeConfig extends ServiceConfig {
   identity: string;
   /** host:port on which peers reach us. */
   listen: string;
+  /** host:port without TLS; undefined unless a peer needs it. */
+  insecureListen: string | undefined;
   tls: Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
   bus: ServiceConfig['bus'] & {
     /** The node's bus secret, 32 octets. */
@@ -39,6 +41,7 @@ export function rulesOf(config: NodeConfig): Rules {
           endpoint: peer.endpoint,
           identity: identityOf(config.trustDomain, name),
           underlay: prefixes(peer.underlay),
+          insecure: peer.insecureReferenceInterop,
           versions: versionsWith(config.versions, peer),
           mode: modes[peer.mode],
         },
@@ -53,11 +56,13 @@ export function rulesOf(config: NodeConfig): Rules {
 /** @throws PspError FILE_UNREADABLE if a file beside the node file is missing or has other content. */
 export function sliceOf(config: NodeConfig): KeyExchangeConfig {
   const common = serviceConfigOf(config, 'keyexchange');
+  const isNeeded = Object.values(config.peers).some((peer) => peer.insecureReferenceInterop);
   return {
     ...common,
     rules: rulesOf(config),
     identity: identityOf(config.trustDomain, config.node),
     listen: config.keyExchange.listen,
+    insecureListen: isNeeded ? config.keyExchange.insecureReferenceListen : undefined,
     tls: config.files,
     bus: { ...common.bus, secret: readBusSecret(config.files.busSecret) },
   };

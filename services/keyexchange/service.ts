@@ -16,6 +16,7 @@ import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
 import { PeerCredentials } from './adapters/peer_credentials.js';
 import { PeerServer } from './adapters/peer_server.js';
+import { PlaintextCredentials } from './adapters/plaintext_credentials.js';
 import { Refusals } from './adapters/refusals.js';
 import { Report } from './adapters/report.js';
 import { Requester } from './adapters/requester.js';
@@ -24,6 +25,8 @@ import type { KeyExchangeConfig } from './config.js';
 export interface KeyExchange extends RunningService {
   /** Port on which peers reach us. */
   port: number;
+  /** Port without TLS, if there is one. */
+  insecurePort: number | undefined;
 }
 
 const tickMs = 1000;
@@ -52,7 +55,11 @@ export async function startKeyExchange(
   const clients = new Map(
     Array.from(rules.peers.values(), (peer) => [
       peer.name,
-      new PeerClient(peer, new PeerCredentials(peer, certificate), links),
+      new PeerClient(
+        peer,
+        peer.insecure ? new PlaintextCredentials() : new PeerCredentials(peer, certificate),
+        links,
+      ),
     ]),
   );
   const connections = new Connections(rules.limits.connections, (name) => report.tally.count(name));
@@ -62,6 +69,9 @@ export async function startKeyExchange(
   const requester = new Requester(rules, dataplane, clients, report);
   const server = new PeerServer(rules, answerer, connections, report, refusals);
   const port = await server.listen(config.listen, certificate);
+  const { insecureListen } = config;
+  const insecurePort =
+    insecureListen === undefined ? undefined : await server.listenInPlaintext(insecureListen);
   await runtime.begin(drop);
   for (const client of clients.values()) client.connect();
   dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
@@ -73,9 +83,14 @@ export async function startKeyExchange(
     links.tick();
     for (const client of clients.values()) client.tend();
   }, tickMs);
-  void joined.then(() => log.info({ listen: config.listen }, 'key exchange started'));
+  void joined.then(() => {
+    log.info({ listen: config.listen }, 'key exchange started');
+    if (insecureListen !== undefined)
+      log.warn({ listen: insecureListen }, 'key exchange without TLS started');
+  });
   return {
     port,
+    insecurePort,
     joined,
     stop: async () => {
       clearInterval(ticks);

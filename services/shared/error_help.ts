@@ -16,6 +16,12 @@ export const errorHelp = {
       remedy:
         'Add the peer under `peers:` with the name in its certificate, or find out who has that certificate.',
     },
+    SOURCE_NOT_ALLOWED: {
+      cause:
+        'A client connected to `keyExchange.insecureReferenceListen` from an address that belongs to no peer with `insecureReferenceInterop`. The connection was closed unread.',
+      remedy:
+        'If it is such a peer, correct the address in its `endpoint`. A peer with a certificate must use `keyExchange.listen`. Otherwise find out who it is, and keep strangers from the out-of-band network.',
+    },
     VIP_NOT_PEERS: {
       cause:
         'A peer requested a tunnel from an address that is not among the `vips` that our node file assigns to it.',

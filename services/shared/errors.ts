@@ -15,6 +15,11 @@ const table = {
     message: 'certificate {identity} belongs to no configured peer',
     retryable: false,
   },
+  SOURCE_NOT_ALLOWED: {
+    message:
+      'a connection without TLS comes from {address}, which is the address of no peer with insecureReferenceInterop',
+    retryable: false,
+  },
   VIP_NOT_PEERS: {
     message: 'peer {peer} is not allowed to use {vip}, which is not one of its vips',
     retryable: false,

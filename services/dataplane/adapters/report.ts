@@ -192,6 +192,10 @@ const rulesShown = 5;
 /** Notices of what passes unencrypted or unchecked by configuration. */
 function noticesOf({ warnings, bypass }: Pick<DataplaneConfig, 'warnings' | 'bypass'>) {
   const lines = warnings.flatMap(({ kind, path, message }) => {
+    if (kind === 'insecureReferenceInterop')
+      return [
+        { part: `peer ${path[1]}`, message: `KEYS IN PLAINTEXT (insecureReferenceInterop): ${message}` },
+      ];
     if (kind === 'authOnly')
       return [{ part: `peer ${path[1]}`, message: `NOT ENCRYPTED (authOnly): ${message}` }];
     if (kind === 'ingressAcl') return [{ part: 'ingress_acl', message: `ingressAcl is false: ${message}` }];

@@ -17,6 +17,7 @@ import { Breaker } from './breaker.js';
 import type { PeerCredentials } from './peer_credentials.js';
 import { PeerLink } from './peer_link.js';
 import { maxMessageLength, peerProtocol, wipeRequest, wipeResponse } from './peer_protocol.js';
+import type { PlaintextCredentials } from './plaintext_credentials.js';
 
 const channelOptions = {
   'grpc.initial_reconnect_backoff_ms': 500,
@@ -60,7 +61,7 @@ export class PeerClient {
 
   constructor(
     private readonly peer: Peer,
-    private readonly credentials: PeerCredentials,
+    private readonly credentials: PeerCredentials | PlaintextCredentials,
     private readonly listener: LinkListener,
   ) {
     this.#breaker = new Breaker(peer.name);
@@ -187,7 +188,10 @@ export class PeerClient {
     const failure = errorOf(status[code], details, name, timeoutMs, retryMs);
     if (failure.code !== 'PEER_DOWN') return failure;
     const { failure: ofTls } = this.credentials;
-    if (endedBeforeHttp2.test(details)) return ofTls ?? closedAfterHandshake(name);
+    if (endedBeforeHttp2.test(details)) {
+      if (this.peer.insecure) return this.#down('it closed the connection at once; it may require TLS');
+      return ofTls ?? closedAfterHandshake(name);
+    }
     return ofTls !== undefined && details.includes(ofTls.message) ? ofTls : failure;
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gRPC server for peers. A caller is identified by its client certificate alone, which tls_listener.ts has verified: its
-// only URI names a configured peer, or the call ends with PEER_UNKNOWN. Errors become gRPC statuses here, and are reported
+// The gRPC server for peers. Over TLS a caller is identified by its client certificate alone, which tls_listener.ts has
+// verified: its only URI names a configured peer, or the call ends with PEER_UNKNOWN. Without TLS it is identified by its
+// source address alone, which plaintext_listener.ts has verified. No peer is known in both ways. Errors become gRPC statuses here, and are reported
 // here, once.
 import {
   Metadata,
@@ -24,10 +25,12 @@ import { foreignText, retryTrailer } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { RequestLimits } from '../core/request_limits.js';
 import { atOnce, type Peer, type Rules } from '../core/rules.js';
+import { canonicalSource, peersByIdentity, peersBySource } from '../core/sources.js';
 import type { Answerer } from './answerer.js';
 import type { Connections } from './connections.js';
 import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
+import { PlaintextListener } from './plaintext_listener.js';
 import type { Refusals } from './refusals.js';
 import type { Report } from './report.js';
 import { TlsListener } from './tls_listener.js';
@@ -42,14 +45,16 @@ const serverOptions = {
 };
 
 type ConnectionInjector = ReturnType<Server['createConnectionInjector']>;
-type Identified = Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>;
+type Identified = Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext' | 'getPeer'>;
 
 export class PeerServer {
   readonly #server: Server;
   /** Connections are verified before they are injected. */
   readonly #injector: ConnectionInjector;
   #listener: TlsListener | undefined;
+  #plaintextListener: PlaintextListener | undefined;
   readonly #byIdentity: ReadonlyMap<string, Peer>;
+  readonly #bySource: ReadonlyMap<string, Peer>;
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
   readonly #limits: RequestLimits;
@@ -64,7 +69,8 @@ export class PeerServer {
     this.#server = new Server({ ...serverOptions, interceptors: [connections.interceptor] });
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#limits = new RequestLimits(rules.limits);
-    this.#byIdentity = new Map(Array.from(rules.peers.values(), (peer) => [peer.identity, peer]));
+    this.#byIdentity = peersByIdentity(rules.peers.values());
+    this.#bySource = peersBySource(rules.peers.values());
     this.#server.addService(peerProtocol, {
       requestMultipleTunnelParams: (
         call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
@@ -97,9 +103,26 @@ export class PeerServer {
     return this.#listener.listen(listen);
   }
 
+  /** Listens without TLS as well. @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
+  listenInPlaintext(listen: string): Promise<number> {
+    this.#plaintextListener = new PlaintextListener({
+      nameAt: (address) => this.#bySource.get(address)?.name,
+      onPeer: (socket, peer) => {
+        this.connections.opened(socket, peer);
+        this.#injector.injectConnection(socket);
+      },
+      onRefused: (error) => {
+        this.report.failure(error, { ms: 0 });
+        this.refusals.given(error, undefined);
+      },
+    });
+    return this.#plaintextListener.listen(listen);
+  }
+
   /** Accepts no more calls; those in progress may end until the deadline, then they are aborted. */
   async stop(deadlineMs: number): Promise<void> {
     this.#listener?.close();
+    this.#plaintextListener?.close();
     const cut = setTimeout(() => this.#server.forceShutdown(), deadlineMs);
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     clearTimeout(cut);
@@ -160,6 +183,9 @@ export class PeerServer {
   }
 
   #peerOf(call: Identified): Peer | undefined {
+    if (call.getAuthContext().transportSecurityType !== 'ssl') {
+      return this.#bySource.get(canonicalSource(call.getPeer().replace(/:\d+$/, '')) ?? '');
+    }
     return this.#byIdentity.get(this.#identityOf(call) ?? '');
   }
 

@@ -134,7 +134,7 @@ export class Report {
   }
 
   #peers(): PeerStatus[] {
-    return Array.from(this.rules.peers.values(), ({ name, endpoint }) => {
+    return Array.from(this.rules.peers.values(), ({ name, endpoint, insecure }) => {
       const tally = this.tally.peer(name);
       const client = this.clients.get(name);
       return {
@@ -148,7 +148,7 @@ export class Report {
         deferred: BigInt(tally?.deferred ?? 0),
         limited: BigInt(tally?.limited ?? 0),
         connections: this.connections.countOf(name),
-        insecure: false,
+        insecure,
         lastCode: tally?.lastCode ?? '',
         lastCodeMs: BigInt(tally?.lastCodeMs ?? 0),
         lastAnswerMs: BigInt(tally?.lastAnswerMs ?? 0),

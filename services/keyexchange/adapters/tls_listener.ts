@@ -62,7 +62,7 @@ export class TlsListener {
   /** @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
   listen(address: string): Promise<number> {
     return new Promise((resolve, reject) => {
-      const failed = (error: Error) => reject(listenError(address, error));
+      const failed = (error: Error) => reject(listenError(address, 'keyExchange.listen', error));
       this.#server.once('error', failed);
       this.#server.listen(parseEndpoint(address), () => {
         this.#server.off('error', failed);
@@ -113,8 +113,9 @@ export class TlsListener {
   }
 }
 
-function listenError(address: string, cause: Error): PspError {
+/** @param key of the node file that has the address. */
+export function listenError(address: string, key: string, cause: Error): PspError {
   const detail = (cause as NodeJS.ErrnoException).code ?? cause.message;
-  const data = { address, key: 'keyExchange.listen', detail };
+  const data = { address, key, detail };
   return new PspError(detail === 'EADDRINUSE' ? 'ADDRESS_TAKEN' : 'ADDRESS_UNUSABLE', data, { cause });
 }

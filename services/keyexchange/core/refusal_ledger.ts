@@ -27,6 +27,7 @@ export interface RefusalEvent extends Refusal {
 
 const types: Partial<Record<ErrorCode, RefusalEvent['type']>> = {
   PEER_UNKNOWN: 'peer.unauthorized',
+  SOURCE_NOT_ALLOWED: 'peer.unauthorized',
   PEER_CERTIFICATE_INVALID: 'peer.unauthorized',
   IDENTITY_SHARED: 'peer.unauthorized',
   VIP_NOT_PEERS: 'peer.unauthorized',

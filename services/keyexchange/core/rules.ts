@@ -16,6 +16,8 @@ export interface Peer {
   underlay: readonly Prefix[];
   /** PSP versions allowed with it, in order of preference. */
   versions: readonly number[];
+  /** Its software has no TLS: keys are exchanged in plaintext, and its source address is all that identifies it. */
+  insecure: boolean;
   /** How packets between the gateways are encapsulated; offers of the peer must have the same mode. */
   mode: Mode;
 }

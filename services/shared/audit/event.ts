@@ -41,6 +41,8 @@ export interface AuditData {
     versions: readonly number[];
     /** One of 2^n packets is sampled; null: none. */
     samplingEgressLog2: number | null;
+    /** Peers with which keys are exchanged in plaintext (insecureReferenceInterop). */
+    insecurePeers: readonly string[];
     /** Peers whose traffic is authenticated and not encrypted. */
     authOnlyPeers: readonly string[];
     /** Peers to which packets leave with plaintext up to an offset. */

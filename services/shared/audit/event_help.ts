@@ -30,7 +30,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
     {
       from: 'all',
       when: 'at start',
-      data: 'SHA-256 of the node file; VIPs and peers (64 of each at most) and their number; tunnels; trust domain; versions; sampling; peers with `authOnly`, peers with a crypt offset; whether the ingress ACL is enabled; number of entries of bypass; whether plaintext is sampled or captured',
+      data: 'SHA-256 of the node file; VIPs and peers (64 of each at most) and their number; tunnels; trust domain; versions; sampling; peers with `insecureReferenceInterop`, peers with `authOnly`, peers with a crypt offset; whether the ingress ACL is enabled; number of entries of bypass; whether plaintext is sampled or captured',
     },
   ],
   'tunnel.up': [
@@ -76,7 +76,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
   'peer.unauthorized': [
     {
       from: 'keyexchange',
-      when: 'a client presents an invalid certificate (`PEER_CERTIFICATE_INVALID`), requests with a valid one what it is not authorized for (`PEER_UNKNOWN`, `VIP_NOT_PEERS`, `UNDERLAY_NOT_ALLOWED`, `ROTATION_NOT_ALLOWED`), or two gateways use one identity (`IDENTITY_SHARED`)',
+      when: 'a client presents an invalid certificate (`PEER_CERTIFICATE_INVALID`), requests with a valid one what it is not authorized for (`PEER_UNKNOWN`, `VIP_NOT_PEERS`, `UNDERLAY_NOT_ALLOWED`, `ROTATION_NOT_ALLOWED`), connects without TLS from an address of no such peer (`SOURCE_NOT_ALLOWED`), or two gateways use one identity (`IDENTITY_SHARED`)',
       data: 'peer if known, code, detail, count, first and last time',
     },
   ],

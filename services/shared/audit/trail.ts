@@ -108,6 +108,7 @@ function configSummaryOf(config: NodeConfig): AuditData['config.loaded'] {
     trustDomain: config.trustDomain,
     versions: config.versions,
     samplingEgressLog2: config.sampling.egressLog2 ?? null,
+    insecurePeers: peers.filter((name) => config.peers[name]?.insecureReferenceInterop).slice(0, longestList),
     authOnlyPeers: peers.filter((name) => config.peers[name]?.authOnly).slice(0, longestList),
     cryptOffsetPeers: peers.filter((name) => config.peers[name]?.cryptOffset).slice(0, longestList),
     ingressAcl: config.ingressAcl,

@@ -75,6 +75,7 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
       fault(['peers', name, 'mtu'], `at least ${leastMtu[6]} where secured.address is IPv6`, `${peer.mtu}`);
     }
   }
+  insecureFaults(raw, fault);
   bypassFaults(raw.bypass, own && familyOf(own.address), fault);
 
   const inside = (list: readonly string[], address: string) =>
@@ -139,6 +140,7 @@ function portFaults(raw: Record<string, unknown>, fault: ReportFault): void {
   ];
   const listeners: [Path, string | undefined][] = [
     [['keyExchange', 'listen'], good(keyExchange, raw.keyExchange)?.listen],
+    [['keyExchange', 'insecureReferenceListen'], good(keyExchange, raw.keyExchange)?.insecureReferenceListen],
     [['metrics', 'listen'], good(metrics, raw.metrics)?.listen],
   ];
   for (const [path, listen] of listeners) {
@@ -152,6 +154,35 @@ function portFaults(raw: Record<string, unknown>, fault: ReportFault): void {
       `an address of another network than ${clash[0]}, whose port passes nothing but PSP`,
       listen ?? '',
     );
+  }
+}
+
+/** Reports peers without TLS that nobody could tell apart, or that have no listener. */
+function insecureFaults(raw: Record<string, unknown>, fault: ReportFault): void {
+  const { keyExchange, peers } = schema.shape;
+  const listeners = good(keyExchange, raw.keyExchange);
+  const insecureListen = listeners?.insecureReferenceListen;
+  if (insecureListen !== undefined && insecureListen === listeners?.listen) {
+    const path = ['keyExchange', 'insecureReferenceListen'];
+    fault(path, 'an address other than keyExchange.listen', insecureListen);
+  }
+  const sources = new Map<string, string>();
+  for (const [name, value] of Object.entries(isMap(raw.peers) ? raw.peers : {})) {
+    const peer = good(peers.unwrap().valueType, value);
+    if (!peer?.insecureReferenceInterop) continue;
+    if (listeners !== undefined && insecureListen === undefined) {
+      fault(['peers', name, 'insecureReferenceInterop'], 'keyExchange.insecureReferenceListen, too', 'true');
+    }
+    const { host } = parseEndpoint(peer.endpoint);
+    const expected = 'an address and a port, because insecureReferenceInterop knows the peer by its address';
+    if (!isAddress(host)) {
+      fault(['peers', name, 'endpoint'], expected, peer.endpoint);
+      continue;
+    }
+    const source = formatAddress(parseAddress(host));
+    const other = sources.get(source);
+    if (other === undefined) sources.set(source, name);
+    else fault(['peers', name, 'endpoint'], `an address other than that of ${other}`, peer.endpoint);
   }
 }
 

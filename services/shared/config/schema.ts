@@ -89,6 +89,10 @@ export const schema = section({
       endpoint,
       '`host:port` on the out-of-band network on which this gateway listens for peers.',
     ),
+    insecureReferenceListen: restart(
+      endpoint.optional(),
+      '`host:port` of a second listener **without TLS**, for peers with `insecureReferenceInterop`. It is opened only if there is such a peer, and accepts connections from the addresses of such peers only.',
+    ),
     exchangeMs: restart(
       milliseconds(100, 60_000).default(1000),
       'Time limit of an exchange, from the want to the install. It grows if exchanges are measured to take longer ([overload](design.md#overload)).',
@@ -131,6 +135,10 @@ export const schema = section({
             prefixes().optional(),
             "Prefixes that must contain the peer's secured address.",
             'the prefix of `secured.address`',
+          ),
+          insecureReferenceInterop: restart(
+            flag.default(false),
+            "Keys are exchanged with the peer over gRPC **without TLS**, in both directions, because NVIDIA's DOCA PSP Gateway has none: whoever reads the out-of-band network has the keys. The peer is known by the address in its `endpoint` alone, which must be an address, and may not rotate our keys ([interoperation](interop/README.md#nvidias-application)).",
           ),
           mode: restart(
             z.enum(modeNames, { error: 'tunnel or transport' }).default('tunnel'),

@@ -8,7 +8,14 @@ import type { NodeConfig, PeerConfig } from './config.js';
 import type { Path } from './cross_rules.js';
 
 export interface ConfigWarning {
-  kind: 'cryptOffset' | 'authOnly' | 'ingressAcl' | 'bypass' | 'samplingPlain' | 'captureEgress';
+  kind:
+    | 'insecureReferenceInterop'
+    | 'cryptOffset'
+    | 'authOnly'
+    | 'ingressAcl'
+    | 'bypass'
+    | 'samplingPlain'
+    | 'captureEgress';
   path: Path;
   message: string;
 }
@@ -17,6 +24,11 @@ export interface ConfigWarning {
 export function warningsOf(config: NodeConfig): ConfigWarning[] {
   const warnings: ConfigWarning[] = [];
   for (const [name, peer] of Object.entries(config.peers)) {
+    if (peer.insecureReferenceInterop) {
+      const path = ['peers', name, 'insecureReferenceInterop'];
+      const message = `keys are exchanged with ${name} in plaintext, and only its source address identifies it: whoever reads the out-of-band network can decrypt its traffic`;
+      warnings.push({ kind: 'insecureReferenceInterop', path, message });
+    }
     if (peer.cryptOffset > 0) {
       const path = ['peers', name, 'cryptOffset'];
       warnings.push({ kind: 'cryptOffset', path, message: offsetMessage(peer) });

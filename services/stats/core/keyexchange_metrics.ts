@@ -65,6 +65,12 @@ export const keyExchangeMetrics: readonly Metric[] = [
     each(({ name, connections }) => [[[name], connections]]),
   ),
   gauge(
+    'psp_peer_insecure_reference_interop',
+    ['peer'],
+    '1 for a peer with insecureReferenceInterop: keys are exchanged with it in PLAINTEXT.',
+    each(({ name, insecure }) => [[[name], insecure ? 1 : 0]]),
+  ),
+  gauge(
     'psp_peer_last_answer_timestamp_seconds',
     ['peer'],
     "Time of a peer's last answer to an exchange; absent if there was none.",

@@ -147,6 +147,7 @@ describe('a node file that opens the gateway', () => {
         bypass: 2,
         samplingPlain: true,
         captureEgress: true,
+        insecurePeers: [],
         authOnlyPeers: [],
         cryptOffsetPeers: [],
       },

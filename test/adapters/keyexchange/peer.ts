@@ -192,7 +192,8 @@ export class FakePeer {
   behave: Behaviour = () => undefined;
   readonly #server = new Server();
 
-  async start(port: number, ca: string, pair: KeyPair): Promise<void> {
+  /** @param pair none: it listens without TLS. */
+  async start(port: number, ca?: string, pair?: KeyPair): Promise<void> {
     this.#server.addService(PSP_GatewayService, {
       requestMultipleTunnelParams: (
         call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
@@ -203,10 +204,14 @@ export class FakePeer {
       },
       requestKeyRotation: (_call: unknown, callback: sendUnaryData<unknown>) => callback({ code: 12 }),
     });
-    const identity = [
-      { private_key: Buffer.from(pair.privateKey), cert_chain: Buffer.from(pair.certificate) },
-    ];
-    const secured = ServerCredentials.createSsl(Buffer.from(ca), identity, true);
+    const secured =
+      ca === undefined || pair === undefined
+        ? ServerCredentials.createInsecure()
+        : ServerCredentials.createSsl(
+            Buffer.from(ca),
+            [{ private_key: Buffer.from(pair.privateKey), cert_chain: Buffer.from(pair.certificate) }],
+            true,
+          );
     await new Promise<void>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, secured, (error) => (error ? reject(error) : resolve()));
     });

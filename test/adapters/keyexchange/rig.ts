@@ -225,6 +225,8 @@ export interface NodeOptions {
   times?: { exchangeMs: number; callMs: number };
   /** keyExchange.limits of the node file: "requestsPerSecond: 5". */
   limits?: string;
+  /** keyExchange.insecureReferenceListen. */
+  insecureListen?: string;
   pair?: KeyPair;
 }
 
@@ -233,12 +235,13 @@ export const unhurried = { exchangeMs: 30_000, callMs: 20_000 };
 
 const nodeFile = (
   name: string,
-  { ports, extra = '', terms = {}, times, limits }: NodeOptions,
+  { ports, extra = '', terms = {}, times, limits, insecureListen }: NodeOptions,
   bus: string,
   audit: string,
 ): string => {
   const deadlines = times ? `, exchangeMs: ${times.exchangeMs}, callMs: ${times.callMs}` : '';
   const limited = limits === undefined ? '' : `, limits: { ${limits} }`;
+  const insecure = insecureListen === undefined ? '' : `, insecureReferenceListen: "${insecureListen}"`;
   const n = nodeNumbers[name];
   const peers = Object.entries(ports)
     .filter(([peer]) => peer !== name)
@@ -250,7 +253,7 @@ const nodeFile = (
   return `node: ${name}
 unsecured: { port: unused0 }
 secured: { port: unused1, address: 192.0.2.${n}/24 }
-keyExchange: { listen: "127.0.0.1:${ports[name]}"${deadlines}${limited} }
+keyExchange: { listen: "127.0.0.1:${ports[name]}"${deadlines}${limited}${insecure} }
 vips: [10.${n}.0.0/22, "fd00:${n}::/64"]
 bus: { listen: "${bus}" }
 audit: { listen: "${audit}" }

@@ -191,6 +191,7 @@ export const emptySummary: AuditSlice['configSummary'] = {
   trustDomain: 'psp',
   versions: [1, 0],
   samplingEgressLog2: null,
+  insecurePeers: [],
   authOnlyPeers: [],
   cryptOffsetPeers: [],
   ingressAcl: true,

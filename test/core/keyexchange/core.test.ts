@@ -30,6 +30,7 @@ const peer = (name: string): Peer => ({
   identity: `spiffe://psp/gateway/${name}`,
   underlay: prefixes('192.0.2.0/24'),
   versions: [1, 0],
+  insecure: false,
   mode: Mode.MODE_TUNNEL,
 });
 const b = peer('b');

@@ -225,8 +225,8 @@ stateDir: var
       'vips[1] (line 8): expected a prefix (address/length with no host bits set), received "nonsense"',
       'vips[2] (line 8): expected a prefix (address/length with no host bits set), received 7',
       'peers.b.vips (line 12): expected at least one prefix, received []',
-      'peers.b.color (line 13): expected one of endpoint, vips, underlay, mode, cookie, cryptOffset, authOnly, mtu, sampling, received color',
-      'peers.c (line 14): expected a section with endpoint, vips, underlay, mode, cookie, cryptOffset, authOnly, mtu, sampling, received 5',
+      'peers.b.color (line 13): expected one of endpoint, vips, underlay, insecureReferenceInterop, mode, cookie, cryptOffset, authOnly, mtu, sampling, received color',
+      'peers.c (line 14): expected a section with endpoint, vips, underlay, insecureReferenceInterop, mode, cookie, cryptOffset, authOnly, mtu, sampling, received 5',
       'versions (line 15): expected each version once, received [1,1]',
       'bus.listen (line 16): expected host:port on loopback, because the bus is not encrypted, received "0.0.0.0:4270"',
       'tunnels (line 17): expected a list of { local, remote }, received {"local":"10.1.0.1"}',
@@ -316,7 +316,7 @@ tunnels:
 `;
     expect(faults(content)).toEqual([
       'secured.gateway (line 3): expected an address in 192.0.2.0/24, an IPv6 link-local one, or onlink: true, received 198.51.100.7',
-      'keyExchange.colour (line 4): expected one of listen, exchangeMs, callMs, limits, received colour',
+      'keyExchange.colour (line 4): expected one of listen, insecureReferenceListen, exchangeMs, callMs, limits, received colour',
       'peers.a.vips[0] (line 7): expected a prefix other than that of vips[0], received 10.1.0.0/24',
       'peers.a (line 7): expected a name other than that of this node, received a',
       'peers.b.underlay[0] (line 8): expected the family of secured.address, received 2001:db8::/32',
@@ -411,7 +411,7 @@ tunnels:
 
   it('are peers without keys and invalid names', () => {
     expect(faults(`${least}peers:\n  b:\n`)).toEqual([
-      'peers.b (line 7): expected a section with endpoint, vips, underlay, mode, cookie, cryptOffset, authOnly, mtu, sampling, received null',
+      'peers.b (line 7): expected a section with endpoint, vips, underlay, insecureReferenceInterop, mode, cookie, cryptOffset, authOnly, mtu, sampling, received null',
     ]);
     expect(faults(`${least}peers: { B_b: { endpoint: "x:1", vips: [10.2.0.0/24] } }\n`)).toEqual([
       'peers.B_b (line 6): expected a name of a-z, 0-9 and -, at most 63 characters, received B_b',

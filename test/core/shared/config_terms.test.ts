@@ -55,6 +55,7 @@ describe('the terms with a peer', () => {
       cookie: false,
       cryptOffset: 0,
       authOnly: false,
+      insecureReferenceInterop: false,
     });
   });
 

@@ -128,6 +128,7 @@ const peer: Peer = {
   identity: 'spiffe://psp/gateway/b',
   underlay: prefixes('192.0.2.0/24'),
   versions: [1, 0],
+  insecure: false,
   mode: bus.Mode.MODE_TUNNEL,
 };
 const rules: Rules = {
