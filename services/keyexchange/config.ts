@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slice of the node file that the key exchange needs, and the files beside it, which are read once, before privileges
 // are dropped.
-import { familyOf, type Prefix, parsePrefix } from '../shared/address.js';
+import { familyOf, formatAddress, type Prefix, parsePrefix } from '../shared/address.js';
 import { readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
 import { modes } from '../shared/modes.js';
@@ -28,10 +28,12 @@ const prefixes = (texts: readonly string[]): Prefix[] => texts.map(parsePrefix);
 
 export function rulesOf(config: NodeConfig): Rules {
   const peers = Object.entries(config.peers);
+  const own = parsePrefix(config.secured.address).address;
   const owned: [Owner, Prefix[]][] = peers.map(([name, { vips }]) => [name, prefixes(vips)]);
   return {
     node: config.node,
-    outerFamily: familyOf(parsePrefix(config.secured.address).address),
+    outerFamily: familyOf(own),
+    outerAddress: formatAddress(own),
     vips: new VipTable([[ourselves, prefixes(config.vips)], ...owned]),
     peers: new Map(
       peers.map(([name, peer]) => [

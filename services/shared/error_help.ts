@@ -45,7 +45,7 @@ export const errorHelp = {
     },
     UNDERLAY_NOT_ALLOWED: {
       cause:
-        'A peer offered an outer address outside the `underlay` prefixes that our node file assigns to it.',
+        'A peer offered an outer address outside the `underlay` prefixes that our node file assigns to it, or our own one.',
       remedy: "Set the peer's `underlay` to the prefixes that contain its secured address.",
     },
     REQUEST_INVALID: {

@@ -34,7 +34,7 @@ const table = {
     retryable: false,
   },
   UNDERLAY_NOT_ALLOWED: {
-    message: 'address {address} of peer {peer} is outside its underlay prefixes',
+    message: 'address {address} of peer {peer} is outside its underlay prefixes, or ours',
     retryable: false,
   },
   REQUEST_INVALID: {

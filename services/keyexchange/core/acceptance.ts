@@ -42,13 +42,15 @@ function versionOf(request: MultiTunnelRequest, { versions }: Peer): number {
 function flowOf(tunnel: SingleTunnelRequest, peer: Peer, rules: Rules): FlowMessage {
   const vip = (text: string, field: string): Address => {
     const address = readAddress(text);
-    if (address === undefined || familyOf(address) !== tunnel.innerType) {
+    // Without inner_type, which older releases of NVIDIA's application do not know, the addresses say their family.
+    if (address === undefined || ![0, familyOf(address)].includes(tunnel.innerType)) {
       throw malformed(`${field} is no address of inner_type ${tunnel.innerType}`);
     }
     return address;
   };
   const theirs = vip(tunnel.virtSrcIp, 'virt_src_ip');
   const ours = vip(tunnel.virtDstIp, 'virt_dst_ip');
+  if (theirs.length !== ours.length) throw malformed('virt_src_ip and virt_dst_ip of two families');
   if (rules.vips.ownerOf(theirs) !== peer.name) {
     throw new PspError('VIP_NOT_PEERS', { peer: peer.name, vip: formatAddress(theirs) });
   }

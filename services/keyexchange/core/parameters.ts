@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversion between TunnelParameters of the peer protocol and offers of the bus. `readOffer` validates the parameters of
 // a peer: an allowed version and a key of its length, an SPI whose low 31 bits are not zero (PSP specification, "SPI"), the
-// configured mode, our outer address family, an address within the peer's underlay, a unicast MAC address. Peers that
+// configured mode, our outer address family, an address within the peer's underlay that is not ours, a unicast MAC address. Peers that
 // do not send a mode, NVIDIA's application among them, use tunnel mode.
 import { type Flow as FlowMessage, Mode, type Offer } from '../../../proto/gen/bus.js';
 import type { TunnelParameters } from '../../../proto/gen/psp_gateway.js';
@@ -12,6 +12,7 @@ import {
   formatAddress,
   formatMac,
   isReservedSpi,
+  isUnicast,
   mapped,
   parseAddress,
   parseMac,
@@ -87,7 +88,9 @@ export function readOffer(
   if (address === undefined || familyOf(address) !== rules.outerFamily) {
     return malformed(`an ip_addr that is no IPv${rules.outerFamily} address`);
   }
-  if (!peer.underlay.some((prefix) => contains(prefix, address))) {
+  if (!isUnicast(address)) return malformed('an ip_addr that is no unicast address');
+  const isOurs = formatAddress(address) === rules.outerAddress;
+  if (isOurs || !peer.underlay.some((prefix) => contains(prefix, address))) {
     return { flaw: { kind: 'underlay', detail: formatAddress(address) } };
   }
   const mac = readUnicastMac(parameters.macAddr);

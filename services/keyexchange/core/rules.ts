@@ -35,6 +35,8 @@ export interface Rules {
   node: string;
   /** Address family of our secured address, and so of every outer header. */
   outerFamily: 4 | 6;
+  /** Our secured address; no peer may have it. */
+  outerAddress: string;
   vips: VipTable;
   peers: ReadonlyMap<string, Peer>;
   /** Timeout of an exchange from the publication of its want, for wants without one. */

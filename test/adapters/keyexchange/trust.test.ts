@@ -121,7 +121,7 @@ describe('a refused request', () => {
     [
       'an offer outside the underlay',
       'UNDERLAY_NOT_ALLOWED',
-      status.INVALID_ARGUMENT,
+      status.PERMISSION_DENIED,
       () => ask({}, { reverse: reverse({ ip: '203.0.113.1' }) }),
     ],
     ['no tunnels', 'REQUEST_INVALID', status.INVALID_ARGUMENT, () => ask({ tunnels: [] })],

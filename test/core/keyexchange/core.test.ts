@@ -37,6 +37,7 @@ const b = peer('b');
 const rules: Rules = {
   node: 'a',
   outerFamily: 4,
+  outerAddress: '192.0.2.1',
   vips: new VipTable([
     [ourselves, prefixes('10.1.0.0/16', 'fd00:1::/64', '10.2.9.0/24')],
     ['b', prefixes('10.2.0.0/16', 'fd00:2::/64', '10.1.9.0/24')],
@@ -269,6 +270,10 @@ describe('parameters of a peer', () => {
     ['form', { ipAddr: '2001:db8::1' }],
     ['form', { ipAddr: '::ffff:192.0.2.2' }],
     ['underlay', { ipAddr: '192.0.3.2' }],
+    ['underlay', { ipAddr: '192.0.2.1' }],
+    ['form', { ipAddr: '224.0.0.1' }],
+    ['form', { ipAddr: '0.0.0.0' }],
+    ['form', { ipAddr: '255.255.255.255' }],
     ['form', { macAddr: '' }],
     ['form', { macAddr: '02:00:00:00:00' }],
     ['form', { macAddr: '01:00:5e:00:00:01' }],
@@ -315,6 +320,16 @@ describe('a request of a peer', () => {
       { source: octets('10.1.0.5'), destination: octets('10.2.0.8') },
     ]);
     expect(acceptance.keys[0]).toBe(reverseParams.encryptionKey);
+  });
+
+  it('needs no inner_type, because the addresses say their family', () => {
+    const families = (...tunnels: object[]) =>
+      acceptanceOf(request({ tunnels: tunnels.map((each) => tunnel({ ...each, innerType: 0 })) }), b, rules)
+        .flows;
+    expect(families({}, { virtSrcIp: 'fd00:2::1', virtDstIp: 'fd00:1::1' })).toEqual([
+      { source: octets('10.1.0.5'), destination: octets('10.2.0.7') },
+      { source: octets('fd00:1::1'), destination: octets('fd00:2::1') },
+    ]);
   });
 
   it('is answered in the first version of the requester that is allowed', () => {
@@ -367,7 +382,12 @@ describe('a request of a peer', () => {
       },
     ],
     ['says another family', 'REQUEST_INVALID', { tunnels: [tunnel({ innerType: 6 })] }],
-    ['says no family', 'REQUEST_INVALID', { tunnels: [tunnel({ innerType: 0 })] }],
+    ['says an unknown family', 'REQUEST_INVALID', { tunnels: [tunnel({ innerType: 5 })] }],
+    [
+      'mixes families without naming one',
+      'REQUEST_INVALID',
+      { tunnels: [tunnel({ innerType: 0, virtDstIp: 'fd00:1::1' })] },
+    ],
     ['mixes families', 'REQUEST_INVALID', { tunnels: [tunnel({ virtDstIp: 'fd00:1::1' })] }],
     ['offers a zero SPI', 'REQUEST_INVALID', { tunnels: [tunnel({ reverseParams: theirs({ spi: 0 }) })] }],
     [

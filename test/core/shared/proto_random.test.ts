@@ -134,6 +134,7 @@ const peer: Peer = {
 const rules: Rules = {
   node: 'a',
   outerFamily: 4,
+  outerAddress: '192.0.2.1',
   vips: new VipTable([
     [ourselves, prefixes('10.1.0.0/16', 'fd00:1::/64')],
     ['b', prefixes('10.2.0.0/16', 'fd00:2::/64')],
