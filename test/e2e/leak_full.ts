@@ -41,7 +41,7 @@ export interface Troubled {
   newFlows: Buffer[];
 }
 
-/** Capacity of the sample and event rings, and of the command ring: native/engine/software/software_engine.cc. */
+/** Capacity of the sample and event rings, and of the command ring: native/engine/software/control_rings.h. */
 const ringSize = 8192;
 const commandRing = 1024;
 /**

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine that runs on any Linux machine: one polling thread around a Worker, rings towards the control
-// side, adaptive polling. After a run of empty turns the thread sleeps in poll() on the ports' descriptors
-// and the command wake-up; ports without a descriptor are looked at every 500 us at the latest.
+// The engine that runs on any Linux machine: a polling thread for each lcore, and rings towards the control
+// side. A thread whose turns move nothing sleeps until a port's descriptor or another thread wakes it; ports
+// without a descriptor are polled every 500 us at the latest.
 #pragma once
 
 #include <cstdint>
