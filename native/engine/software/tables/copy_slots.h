@@ -99,17 +99,21 @@ class CopySlots {
     step_ = {};
   }
   bool sweeping() const { return left_ != 0; }
-  // Visits some of the slots that are left: prefetches what visit(slot) reads by prefetch(copy), then calls
-  // visit(slot). False: the budget ended before this millisecond's part of the sweep.
-  template <typename Prefetch, typename Visit>
-  bool sweep(uint64_t now_ms, Budget& budget, Prefetch&& prefetch, Visit&& visit) {
+  // Begins a sweep if `published` records ended since the last one began. Then calls visit(slot) for some of
+  // the slots that are left. False: the budget ended before this millisecond's part of the sweep.
+  template <typename Published, typename Visit>
+  bool sweep(const Published& published, uint64_t now_ms, Budget& budget, Visit&& visit) {
+    if (const uint32_t endings = published.endings(); endings != endings_) {
+      endings_ = endings;
+      begin_sweep();
+    }
     step_.begin(now_ms, kStep);
     while (left_ != 0 && !budget.spent()) {
       std::array<uint32_t, 16> some;
       uint32_t count = 0;
       while (count < std::min<uint32_t>(left_, some.size()) && step_.next(budget)) {
         some[count] = next();
-        prefetch(at_[some[count++]]);
+        __builtin_prefetch(&published[at_[some[count++]].record]);
       }
       if (count == 0) break;
       for (uint32_t i = 0; i < count; ++i) {
@@ -130,6 +134,7 @@ class CopySlots {
   std::atomic<uint32_t> touched_ = 0;
   uint32_t free_ = 0;  // the first slot that was given back
   uint32_t hand_ = 0, left_ = 0;
+  uint32_t endings_ = 0;  // of the published records, when the last sweep began
   TimerRound step_;
   uint32_t burst_ = 1;
   InplaceVector<uint32_t, kBurst> used_;

@@ -122,18 +122,12 @@ void FlowCopies::drop(uint32_t index) {
 }
 
 bool FlowCopies::sweep(uint64_t now_ms, Budget& budget) {
-  if (const uint32_t endings = published_.endings(); endings != endings_) {
-    endings_ = endings;
-    slots_.begin_sweep();
-  }
-  return slots_.sweep(
-      now_ms, budget, [&](const auto& copy) { __builtin_prefetch(&published_[copy.record]); },
-      [&](uint32_t index) {
-        const auto& copy = slots_[index];
-        if (published_[copy.record].is_current(copy.sequence)) return;
-        drop(index);
-        budget.spend(Budget::kCopyChange);
-      });
+  return slots_.sweep(published_, now_ms, budget, [&](uint32_t index) {
+    const auto& copy = slots_[index];
+    if (published_[copy.record].is_current(copy.sequence)) return;
+    drop(index);
+    budget.spend(Budget::kCopyChange);
+  });
 }
 
 }  // namespace psp

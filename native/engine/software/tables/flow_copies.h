@@ -61,7 +61,6 @@ class FlowCopies {
   KeyCache& keys_;
   const uint32_t lcore_;
   CopySlots slots_;
-  uint32_t endings_ = 0;                      // of the published flows, when the last sweep began
   InplaceVector<Replaced, kBurst> replaced_;  // in this burst; packets may wait to be sealed with them
 };
 

@@ -124,18 +124,12 @@ void SpiCopies::drop(uint32_t index) {
 }
 
 bool SpiCopies::sweep(uint64_t now_ms, Budget& budget) {
-  if (const uint32_t endings = published_.endings(); endings != endings_) {
-    endings_ = endings;
-    slots_.begin_sweep();
-  }
   if (keys_.has_tried()) keys_.erase_tried();
-  return slots_.sweep(
-      now_ms, budget, [&](const auto& copy) { __builtin_prefetch(&published_[copy.record]); },
-      [&](uint32_t index) {
-        if (is_live(index)) return;
-        drop(index);
-        budget.spend(Budget::kCopyChange);
-      });
+  return slots_.sweep(published_, now_ms, budget, [&](uint32_t index) {
+    if (is_live(index)) return;
+    drop(index);
+    budget.spend(Budget::kCopyChange);
+  });
 }
 
 bool SpiCopies::grow() {

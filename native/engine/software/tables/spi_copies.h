@@ -49,7 +49,6 @@ class SpiCopies {
   KeyCache& keys_;
   const uint32_t lcore_;
   CopySlots slots_;
-  uint32_t endings_ = 0;  // of the published SPIs, when the last sweep began
   std::array<uint32_t, 2> generations_{};
 };
 
