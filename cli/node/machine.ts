@@ -4,8 +4,11 @@
 // including SSH sessions, so an operator must know before the start. Nothing here changes anything.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
-import { loadAddon } from '../../native/addon/load.js';
+import { type Addon, loadAddon } from '../../native/addon/load.js';
+import { faultsOf } from '../../services/dataplane/capabilities.js';
+import { engineSettings } from '../../services/dataplane/config.js';
 import {
   contains,
   familyOf,
@@ -49,8 +52,11 @@ interface Route {
 }
 
 /** Checks the files beside the node file, the programs and the interfaces that the node needs. */
-export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
-  const found: MachineCheck = { faults: [...fileFaults(config), ...kindFaults(config)], warnings: [] };
+export async function checkMachine(config: NodeConfig, addon = loadAddon()): Promise<MachineCheck> {
+  const found: MachineCheck = {
+    faults: [...fileFaults(config), ...engineFaults(config, addon)],
+    warnings: [],
+  };
   const links = await ipJson<Link>('address', 'show');
   if (links === undefined) {
     found.faults.push({
@@ -65,23 +71,34 @@ export async function checkMachine(config: NodeConfig): Promise<MachineCheck> {
   return found;
 }
 
-/** The engine of the node file must be built into the addon. */
-function kindFaults({ engine }: NodeConfig): Fault[] {
-  const { engines } = loadAddon();
-  if (engines.includes(engine.kind)) return [];
-  const expected = `an engine that is built in: ${engines.join(', ')}`;
-  return [{ path: 'engine.kind', expected, received: engine.kind }];
+/** The engine of the node file must be built into the addon, and be able to do all that the file asks for. */
+function engineFaults(config: NodeConfig, { Engine, engines }: Addon): Fault[] {
+  const { kind, lcores } = config.engine;
+  if (!engines.includes(kind)) {
+    const expected = `an engine that is built in: ${engines.join(', ')}`;
+    return [{ path: 'engine.kind', expected, received: kind }];
+  }
+  const ignore = () => undefined;
+  // The engine is never started: it opens nothing and uses neither epoch nor secret.
+  const unused = { epoch: 1n, busSecret: new Uint8Array(32), onEvents: ignore, onSamples: ignore };
+  const faults = faultsOf(config, new Engine({ ...engineSettings(config), ...unused }).capabilities());
+  const cores = availableParallelism();
+  if (lcores > cores && !faults.some(({ path }) => path === 'engine.lcores')) {
+    const expected = `at most ${cores}, the cores of this machine`;
+    faults.push({ path: 'engine.lcores', expected, received: `${lcores}` });
+  }
+  return faults;
 }
 
 /** Files that `psp init` creates and that every start needs. */
 function fileFaults(config: NodeConfig): Fault[] {
   const { files } = config;
-  const ofTls = faultsOf([
+  const ofTls = readFaults([
     () => readNodeFile(files.ca),
     () => readNodeFile(files.certificate),
     () => readSecretFile(files.privateKey),
   ]);
-  const ofOthers = faultsOf([
+  const ofOthers = readFaults([
     () => readBusSecret(files.busSecret),
     ...busUsers.map((user) => () => readPassword(files.passwords, user)),
   ]);
@@ -91,7 +108,7 @@ function fileFaults(config: NodeConfig): Fault[] {
 /** The reason why peers would not accept the certificate. */
 function certificateFaults(config: NodeConfig): Fault[] {
   const faults: CertificateFault[] = [];
-  const unreadable = faultsOf([
+  const unreadable = readFaults([
     () => {
       faults.push(...certificateOf(config).faults(unixMs()));
       return '';
@@ -105,7 +122,7 @@ function certificateFaults(config: NodeConfig): Fault[] {
   return [...unreadable, ...unusable];
 }
 
-function faultsOf(reads: readonly (() => Buffer | string)[]): Fault[] {
+function readFaults(reads: readonly (() => Buffer | string)[]): Fault[] {
   return reads.flatMap((read): Fault[] => {
     try {
       const content = read();

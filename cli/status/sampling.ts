@@ -39,12 +39,12 @@ export function define(command: Command): void {
 
 async function sampling(command: Command, wanted: Rate | undefined): Promise<void> {
   const { config, json, peer } = command.optsWithGlobals<SamplingOptions>();
-  const rates = await asOperator(config, async (bus, { peers }) => {
+  const rates = await asOperator(config, async (bus, { peers, engine }) => {
     if (peer !== undefined && !Object.hasOwn(peers, peer)) {
       const known = Object.keys(peers).join(', ') || 'none';
       command.error(`there is no peer ${peer} in ${config}; its peers: ${known}`);
     }
-    if (wanted !== undefined) await set(bus, wanted, peer ?? '');
+    if (wanted !== undefined) await set(bus, wanted, peer ?? '', { file: config, kind: engine.kind });
     return ask(bus);
   });
   const shown = peer === undefined ? rates.peers : rates.peers.filter(({ name }) => name === peer);
@@ -62,10 +62,12 @@ async function ask(bus: Bus): Promise<Rates> {
   };
 }
 
-async function set(bus: Bus, wanted: Rate, peer: string): Promise<void> {
+/** @param of the node file, and the engine that it names. */
+async function set(bus: Bus, wanted: Rate, peer: string, of: { file: string; kind: string }): Promise<void> {
   const message = { egressLog2: wanted === 'off' ? undefined : wanted, peer };
-  const { code } = await bus.request(contracts.samplingSet, message, answerMs);
+  const { code, faults } = await bus.request(contracts.samplingSet, message, answerMs);
   if (code === '') return;
+  if (code === 'ENGINE_UNSUPPORTED') throw new PspError(code, { ...of, faults });
   throw new PspError(isErrorCode(code) ? code : 'ENGINE_FAILED', {
     subject: contracts.samplingSet.subject,
     detail:

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Refuses a node file that asks for more than its engine can do, before anything is opened. All faults are reported at
-// once, each with its key, what the engine can do, and what the file asks for.
-import type { EngineCapabilities } from '../../../native/addon/engine.js';
-import { familyOf, parsePrefix } from '../../shared/address.js';
-import { type Fault, formatFault, type NodeConfig, versionsWith } from '../../shared/config/config.js';
-import { PspError } from '../../shared/errors.js';
-import { spisPerFlow } from '../../shared/limits.js';
-import { modes } from '../../shared/modes.js';
-import { samplePoints } from '../../shared/samples/sample_points.js';
+// Compares a node file with what its engine can do, before anything is opened: for the start of the dataplane and for
+// `psp config check`. All faults are reported at once, each with its key, what the engine can do, and what the file asks
+// for.
+import type { EngineCapabilities } from '../../native/addon/engine.js';
+import { familyOf, parsePrefix } from '../shared/address.js';
+import { type Fault, formatFault, type NodeConfig, versionsWith } from '../shared/config/config.js';
+import { PspError } from '../shared/errors.js';
+import { spisPerFlow } from '../shared/limits.js';
+import { modes } from '../shared/modes.js';
+import { samplePoints } from '../shared/samples/sample_points.js';
 
 const list = (values: readonly (string | number)[]): string =>
   values.length === 0 ? 'nothing' : values.join(' or ');
+
+const noCopies = 'nothing, as the engine takes no copies there';
 
 /** @throws PspError ENGINE_MISSING when the engine that the node file names is not built in. */
 export function checkKind({ files, engine }: NodeConfig, engines: readonly string[]): void {
@@ -23,8 +26,14 @@ export function checkKind({ files, engine }: NodeConfig, engines: readonly strin
 }
 
 /** @throws PspError ENGINE_UNSUPPORTED, which lists all that the engine cannot do. */
-export function checkCapabilities(config: NodeConfig, can: EngineCapabilities): void {
-  const faults = faultsOf(config, can);
+export const checkCapabilities = (config: NodeConfig, can: EngineCapabilities): void =>
+  demandNone(faultsOf(config, can), config);
+
+/** @throws PspError ENGINE_UNSUPPORTED when the engine cannot sample at a point of the node file. */
+export const checkSampling = (config: NodeConfig, can: EngineCapabilities): void =>
+  demandNone(samplingFaults(config, can), config);
+
+function demandNone(faults: readonly Fault[], config: NodeConfig): void {
   if (faults.length === 0) return;
   throw new PspError('ENGINE_UNSUPPORTED', {
     file: config.files.config,
@@ -48,8 +57,8 @@ export function faultsOf(config: NodeConfig, can: EngineCapabilities): Fault[] {
       families.length === 0 ? 'no prefix' : `an IPv${families.join(' or IPv')} prefix`,
       prefix,
     );
-  const samples = (path: string, point: number, received: unknown) =>
-    ask(path, can.samplePoints.includes(point), 'nothing, as the engine takes no copies there', received);
+  const captures = (path: string, point: number) =>
+    ask(path, can.samplePoints.includes(point), noCopies, true);
 
   const { unsecured, secured, vips, peers, versions, engine, sampling, capture } = config;
   for (const [i, gateway] of unsecured.gateway.entries())
@@ -78,12 +87,18 @@ export function faultsOf(config: NodeConfig, can: EngineCapabilities): Fault[] {
   const enough = can.spisPerFlow >= spisPerFlow;
   ask('engine.kind', enough, `an engine with ${spisPerFlow} receive SPIs for each flow`, engine.kind);
   const rates = [sampling.egressLog2, ...Object.values(peers).map((peer) => peer.sampling)];
-  if (rates.some((rate) => typeof rate === 'number')) {
-    const points = { sealed: samplePoints.egressSealed, plain: samplePoints.egressPlain };
-    for (const [i, point] of sampling.points.entries())
-      samples(`sampling.points[${i}]`, points[point], point);
-  }
-  if (capture.ingress) samples('capture.ingress', samplePoints.ingressFailed, true);
-  if (capture.egress) samples('capture.egress', samplePoints.egressFailed, true);
+  if (rates.some((rate) => typeof rate === 'number')) faults.push(...samplingFaults(config, can));
+  if (capture.ingress) captures('capture.ingress', samplePoints.ingressFailed);
+  if (capture.egress) captures('capture.egress', samplePoints.egressFailed);
   return faults;
+}
+
+/** The sampling points of the node file that the engine does not have, whether or not packets are sampled now. */
+function samplingFaults({ sampling }: NodeConfig, can: EngineCapabilities): Fault[] {
+  const points = { sealed: samplePoints.egressSealed, plain: samplePoints.egressPlain };
+  return sampling.points.flatMap((point, i) =>
+    can.samplePoints.includes(points[point])
+      ? []
+      : [{ path: `sampling.points[${i}]`, expected: noCopies, received: point }],
+  );
 }

@@ -246,7 +246,7 @@ export const errorHelp = {
     },
     ENGINE_UNSUPPORTED: {
       cause:
-        'The node file asks for more than the engine can do, such as a PSP version, a mode, an address family, a sampling point, more lcores or more flows. The message lists every such key, with what the engine can do and what the file asks for.',
+        'The node file asks for more than the engine can do, such as a PSP version, a mode, an address family, a sampling point, more lcores or more flows. The message lists every such key, with what the engine can do and what the file asks for. `psp config check` reports the same before a start, and `psp sampling` is refused for sampling points alone.',
       remedy: 'Change these keys, or choose another `engine.kind`.',
     },
     MTU_TOO_SMALL: {

@@ -35,7 +35,7 @@ const typescript = [
   ['services/shared/audit'],
   ['services/shared/service'],
   ['native/addon'],
-  ['services/dataplane/config.ts'],
+  ['services/dataplane/config.ts', 'services/dataplane/capabilities.ts'],
   services.map((service) => `services/${service}/adapters`),
   services.map((service) => `services/${service}`),
   ['cli'],

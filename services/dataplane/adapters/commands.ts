@@ -128,9 +128,11 @@ export class Commands {
           'sampling changed',
         );
       }
-      return { code: '', egressLog2 };
+      return { code: '', egressLog2, faults: '' };
     } catch (error) {
-      return { code: this.#logged(error), egressLog2: this.engine.samplingLog2(peer) };
+      const code = this.#logged(error);
+      const faults = error instanceof PspError ? `${error.data.faults ?? ''}` : '';
+      return { code, egressLog2: this.engine.samplingLog2(peer), faults };
     }
   }
 

@@ -16,10 +16,10 @@ import { type Addon, loadAddon } from '../../../native/addon/load.js';
 import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
+import { checkCapabilities, checkKind, checkSampling } from '../capabilities.js';
 import type { DataplaneConfig } from '../config.js';
 import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
 import { SampleRates } from '../core/sample_rates.js';
-import { checkCapabilities, checkKind } from './capabilities.js';
 import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
 
 export type {
@@ -73,8 +73,9 @@ export function openEngine(
   const onSamples = (samples: SampleColumns) => listener.onSamples(samples);
   try {
     const native = new Native({ ...engine, epoch, busSecret, onEvents, onSamples });
-    checkCapabilities(config.nodeFile, native.capabilities());
-    return new Engine(native, peers, ratesOf(engine));
+    const can = native.capabilities();
+    checkCapabilities(config.nodeFile, can);
+    return new Engine(native, peers, ratesOf(engine), () => checkSampling(config.nodeFile, can));
   } catch (error) {
     throw translated(error);
   }
@@ -130,11 +131,15 @@ async function translating<T>(work: () => Promise<T>): Promise<T> {
 }
 
 export class Engine {
-  /** @param rates what the native engine was opened with. */
+  /**
+   * @param rates what the native engine was opened with.
+   * @param checkSampling throws when the engine cannot sample as the node file says.
+   */
   constructor(
     private readonly native: NativeEngine,
     private readonly peers: readonly string[],
     private readonly rates: SampleRates,
+    private readonly checkSampling: () => void = () => undefined,
   ) {}
 
   /** One of 2^n packets that leave, or that leave towards this peer, is sampled; undefined: none. */
@@ -206,13 +211,15 @@ export class Engine {
 
   /**
    * Samples one of 2^egressLog2 packets that leave, 0 to 16, towards one peer or all; undefined: none.
-   * @returns the rate that this one took the place of, and whether anything changed. @throws PspError ENGINE_BUSY.
+   * @returns the rate that this one took the place of, and whether anything changed.
+   * @throws PspError ENGINE_UNSUPPORTED or ENGINE_BUSY.
    */
   sampling(
     egressLog2: number | undefined,
     peer?: number,
   ): Promise<{ from: number | undefined; changed: boolean }> {
     return translating(async () => {
+      if (egressLog2 !== undefined) this.checkSampling();
       await this.native.sampling(egressLog2, peer);
       const from = this.rates.of(peer);
       return { from, changed: this.rates.set(egressLog2, peer) };

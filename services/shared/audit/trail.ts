@@ -8,9 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Counter, Health } from '../../../proto/gen/bus.js';
-import { readPassword } from '../bus/secret.js';
 import { BusStream } from '../bus/stream.js';
-import type { NodeConfig } from '../config/config.js';
 import { anyNode, auditContracts, auditSubjectsOf, type Service, subjectOf } from '../contracts.js';
 import { countersOf } from '../counters.js';
 import { PspError } from '../errors.js';
@@ -22,16 +20,6 @@ import { type AuditData, type AuditType, envelopeOf, type Producer } from './eve
 import { Leftovers } from './leftovers.js';
 import { AuditPublisher, type StreamDoor } from './publisher.js';
 import { AuditSpool } from './spool.js';
-
-/** The audit in a service's slice of the node file. */
-export interface AuditSlice {
-  stateDir: string;
-  /** host:port of the audit server. */
-  server: string;
-  password: string;
-  spoolBytes: number;
-  configSummary: AuditData['config.loaded'];
-}
 
 export interface AuditOptions {
   node: string;
@@ -62,8 +50,6 @@ const defaultTendMs = 2000;
 const startMs = 1000;
 /** Trouble is reported once it has lasted so long. */
 const troubleMs = 5000;
-/** The most names of peers and prefixes in one event; their totals are beside them. */
-const longestList = 64;
 /** A service starts with a disk that is full, read-only, broken or gone, but not with a wrong owner or path. */
 const diskTroubles = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENODEV', 'ESTALE'];
 const isDiskTrouble = (error: unknown): boolean =>
@@ -85,37 +71,6 @@ export function makeAuditFolder(stateDir: string, service: Service): string {
     throw new PspError('FILE_UNWRITABLE', { file: folder, detail, remedy }, { cause });
   }
   return folder;
-}
-
-/** @throws PspError FILE_UNREADABLE when the service's password is missing. */
-export const auditSliceOf = (config: NodeConfig, service: Service): AuditSlice => ({
-  stateDir: config.stateDir,
-  server: config.audit.listen,
-  password: readPassword(config.files.passwords, service),
-  spoolBytes: config.audit.spoolBytes,
-  configSummary: configSummaryOf(config),
-});
-
-function configSummaryOf(config: NodeConfig): AuditData['config.loaded'] {
-  const peers = Object.keys(config.peers);
-  return {
-    sha256: config.digest,
-    vips: config.vips.slice(0, longestList),
-    peers: peers.slice(0, longestList),
-    vipCount: config.vips.length,
-    peerCount: peers.length,
-    tunnels: config.tunnels.length,
-    trustDomain: config.trustDomain,
-    versions: config.versions,
-    samplingEgressLog2: config.sampling.egressLog2 ?? null,
-    insecurePeers: peers.filter((name) => config.peers[name]?.insecureReferenceInterop).slice(0, longestList),
-    authOnlyPeers: peers.filter((name) => config.peers[name]?.authOnly).slice(0, longestList),
-    cryptOffsetPeers: peers.filter((name) => config.peers[name]?.cryptOffset).slice(0, longestList),
-    ingressAcl: config.ingressAcl,
-    bypass: config.bypass.length,
-    samplingPlain: config.sampling.points.includes('plain'),
-    captureEgress: config.capture.egress,
-  };
 }
 
 /** The stream, with its connection. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of the node file that every service needs.
-import { type AuditSlice, auditSliceOf } from '../audit/trail.js';
+import { type AuditSlice, auditSliceOf } from '../audit/slice.js';
 import { readPassword } from '../bus/secret.js';
 import type { NodeConfig } from '../config/config.js';
 import type { Service } from '../contracts.js';

@@ -2,7 +2,7 @@
 // The commands for a running node, over a real nats-server, with answers that the test gives in place of the
 // services: their output, as text and JSON, and their exit codes.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -558,7 +558,7 @@ describe('psp rotate', () => {
 });
 
 describe('psp sampling', () => {
-  const takes = ({ egressLog2 }: SamplingSet): SamplingState => ({ code: '', egressLog2 });
+  const takes = ({ egressLog2 }: SamplingSet): SamplingState => ({ code: '', egressLog2, faults: '' });
 
   it.each([
     { rate: '4', says: 'one of 16 packets that leave is sampled\n', egressLog2: 4 },
@@ -608,7 +608,7 @@ describe('psp sampling', () => {
   });
 
   it('reports that the dataplane runs with a node file without the peer', async () => {
-    await dataplane({ sampling: () => ({ code: 'PAYLOAD_INVALID', egressLog2: undefined }) });
+    await dataplane({ sampling: () => ({ code: 'PAYLOAD_INVALID', egressLog2: undefined, faults: '' }) });
     expect(await psp('sampling', '4', '--peer', 'b')).toBe(1);
     expect(stderr).toMatch(/refused it for peer b; it may run with an older node file\n$/);
   });
@@ -625,7 +625,7 @@ describe('psp sampling', () => {
   });
 
   it('ends with 3 and one line while the engine is busy', async () => {
-    await dataplane({ sampling: () => ({ code: 'ENGINE_BUSY', egressLog2: 4 }) });
+    await dataplane({ sampling: () => ({ code: 'ENGINE_BUSY', egressLog2: 4, faults: '' }) });
     expect(await psp('sampling', 'off')).toBe(3);
     expect(stdout).toBe('');
     expect(stderr).toBe(
@@ -736,8 +736,8 @@ warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from an
   });
 });
 
-describe('an engine that is not built in', () => {
-  it('is a fault of config check, with the engines that are', async () => {
+describe('psp config check reports of the engine', () => {
+  it('that it is not built in, with those that are', async () => {
     const other = join(dir, 'other-engine.yaml');
     writeFileSync(other, `${readFileSync(file, 'utf8')}engine: { kind: doca }\n`);
     expect(await run(['config', 'check', other, '--json'])).toBe(1);
@@ -747,6 +747,21 @@ describe('an engine that is not built in', () => {
       expected: 'an engine that is built in: software',
       received: 'doca',
     });
+  });
+
+  it('that it has more lcores than the machine has cores', async () => {
+    const other = join(dir, 'many-lcores.yaml');
+    const lcores = availableParallelism() + 1;
+    writeFileSync(other, `${readFileSync(file, 'utf8')}engine: { lcores: ${lcores} }\n`);
+    expect(await run(['config', 'check', other, '--json'])).toBe(1);
+    const { faults } = json() as { faults: { path: string }[] };
+    expect(faults.filter(({ path }) => path.startsWith('engine.'))).toEqual([
+      {
+        path: 'engine.lcores',
+        expected: `at most ${lcores - 1}, the cores of this machine`,
+        received: `${lcores}`,
+      },
+    ]);
   });
 });
 

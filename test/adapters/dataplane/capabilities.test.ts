@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { EngineCapabilities } from '../../../native/addon/engine.js';
 import { loadAddon } from '../../../native/addon/load.js';
-import { checkCapabilities, checkKind, faultsOf } from '../../../services/dataplane/adapters/capabilities.js';
+import { checkCapabilities, checkKind, faultsOf } from '../../../services/dataplane/capabilities.js';
 import { checkConfig, type NodeConfig } from '../../../services/shared/config/config.js';
 import { modes } from '../../../services/shared/modes.js';
 import { samplePoints } from '../../../services/shared/samples/sample_points.js';

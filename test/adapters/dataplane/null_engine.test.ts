@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { checkMachine } from '../../../cli/node/machine.js';
 import { run } from '../../../cli/program.js';
 import type { Addon } from '../../../native/addon/load.js';
 import { InstallResult } from '../../../proto/gen/bus.js';
@@ -33,8 +34,8 @@ let operator: Bus;
 let dataplane: RunningService;
 let keyexchange: KeyExchange;
 
-/** Starts the dataplane with these keys of `engine:` beside its kind. */
-function start(engine: string): Promise<RunningService> {
+/** Writes a node file with these keys of `engine:` and these lines. */
+function writeFile(engine: string, lines = ''): void {
   writeFileSync(
     file,
     `node: a
@@ -48,8 +49,13 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
 tunnels: [{ local: 10.1.0.1, remote: 10.2.0.1 }]
 engine: { ${engine} }
 stateDir: ${folder}/state
+${lines}
 `,
   );
+}
+
+function start(engine: string): Promise<RunningService> {
+  writeFile(engine);
   return startDataplane(
     loadConfig(file, {}),
     pino({ level: 'silent' }),
@@ -61,6 +67,7 @@ stateDir: ${folder}/state
 /** What a command of the CLI prints as JSON. */
 async function psp(...args: string[]): Promise<Record<string, unknown>> {
   let printed = '';
+  const complain = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
     printed += chunk;
     return true;
@@ -69,6 +76,7 @@ async function psp(...args: string[]): Promise<Record<string, unknown>> {
     await run([...args, '--json', '-c', file]);
   } finally {
     write.mockRestore();
+    complain.mockRestore();
   }
   return JSON.parse(printed) as Record<string, unknown>;
 }
@@ -110,6 +118,21 @@ describe('the dataplane on the null engine', () => {
     });
   });
 
+  it('has the same faults in psp config check, which starts nothing', async () => {
+    writeFile('kind: null_engine, lcores: 2', 'capture: { egress: true }');
+    const { faults } = await checkMachine(loadConfig(file, {}), addon);
+    const found = faults.filter(({ path }) => !path.startsWith('/') && !path.endsWith('.port'));
+    expect(found).toEqual([
+      { path: 'engine.lcores', expected: 'at most 1', received: '2' },
+      { path: 'engine.maxFlows', expected: 'at most 4096', received: '262144' },
+      {
+        path: 'capture.egress',
+        expected: 'nothing, as the engine takes no copies there',
+        received: 'true',
+      },
+    ]);
+  });
+
   it('offers, installs, accepts and lists flows', async () => {
     dataplane = await start('kind: null_engine, maxFlows: 4096, drainMs: 100');
     keyexchange.epoch = await until('the dataplane answers', () =>
@@ -148,5 +171,17 @@ describe('the dataplane on the null engine', () => {
     await psp('rotate');
     const { generation } = await operator.request(contracts.dataplaneStatus, {}, longMs);
     expect(generation).toBe(2);
+  });
+
+  it('is refused sampling at points that the engine does not have, and may turn it off', async () => {
+    expect(await psp('sampling', '4')).toEqual({
+      error: {
+        code: 'ENGINE_UNSUPPORTED',
+        message: `${file} asks for more than the engine "null_engine" can do; change these keys, or choose another engine.kind:
+  sampling.points[0]: expected nothing, as the engine takes no copies there, received sealed`,
+        retryable: false,
+      },
+    });
+    expect(await psp('sampling', 'off')).toMatchObject({ egressLog2: null });
   });
 });

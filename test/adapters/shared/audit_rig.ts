@@ -5,12 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AuditEvent, readEvent } from '../../../services/shared/audit/event.js';
 import type { StreamDoor } from '../../../services/shared/audit/publisher.js';
-import {
-  type AuditOptions,
-  type AuditSlice,
-  AuditTrail,
-  makeAuditFolder,
-} from '../../../services/shared/audit/trail.js';
+import type { AuditSlice } from '../../../services/shared/audit/slice.js';
+import { type AuditOptions, AuditTrail, makeAuditFolder } from '../../../services/shared/audit/trail.js';
 import { BusStream } from '../../../services/shared/bus/stream.js';
 import type { Service } from '../../../services/shared/contracts.js';
 import { until } from '../../e2e/namespace.js';
