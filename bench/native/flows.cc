@@ -29,12 +29,12 @@ void measure_install(Plant& plant, uint32_t flows) {
   const double before = resident();
   std::vector<double> ns;
   for (uint32_t first = 0; first < flows; first += 100 * kAtOnce) {
-    std::vector<InstallCommand> commands;
+    std::vector<Command> commands;
     for (uint32_t at = first; at < first + 100 * kAtOnce && at < flows; at += kAtOnce) {
-      commands.push_back(plant.install_of(at, std::min(flows, at + kAtOnce), 0));
+      commands.emplace_back().body = plant.install_of(at, std::min(flows, at + kAtOnce), 0);
     }
     ns.push_back(ns_per(commands.size() * kAtOnce, [&] {
-      for (InstallCommand& command : commands) plant.obey(std::move(command));
+      for (Command& command : commands) plant.obey(command);
     }));
   }
   Line("flows").text("what", "install").number("flows", flows).numbers("ns", ns);
@@ -74,12 +74,13 @@ void measure_changes(Plant& plant, uint32_t flows) {
   std::vector<double> with, without;
   uint32_t at = kSending;
   for (int round = 0; round < kRounds; ++round) {
-    std::vector<RemoveCommand> removes(kTurns);
-    std::vector<InstallCommand> installs;
-    for (RemoveCommand& remove : removes) {
+    std::vector<Command> removes(kTurns), installs(kTurns);
+    for (uint32_t turn = 0; turn < kTurns; ++turn) {
       if (at + kChanged > flows) at = kSending;
+      RemoveCommand remove;
       for (uint32_t n = at; n < at + kChanged; ++n) remove.flows.push_back(nth_flow(n));
-      installs.push_back(plant.install_of(at, at + kChanged, 0));
+      removes[turn].body = std::move(remove);
+      installs[turn].body = plant.install_of(at, at + kChanged, 0);
       at += kChanged;
     }
     plant.unsecured.fill = from_hosts(512, kSending);
@@ -89,8 +90,8 @@ void measure_changes(Plant& plant, uint32_t flows) {
     with.push_back(ns_per(kTurns, [&] {
       for (uint32_t turn = 0; turn < kTurns; ++turn) {
         plant.turn();
-        plant.obey(std::move(removes[turn]));
-        plant.obey(std::move(installs[turn]));
+        plant.obey(removes[turn]);
+        plant.obey(installs[turn]);
       }
     }));
     plant.unsecured.fill = nullptr;
@@ -103,14 +104,18 @@ void measure_changes(Plant& plant, uint32_t flows) {
       .numbers("withoutNs", without);
 }
 
+#include <cstdio>
 void measure_offers() {
   Plant plant(kOffers);
-  std::vector<OfferCommand> commands;
-  for (uint32_t at = 0; at < kOffers; at += kAtOnce) commands.push_back(plant.admit_of(at, at + kAtOnce, 0));
+  std::vector<Command> commands(kOffers / kAtOnce);
+  for (uint32_t at = 0; at < kOffers; at += kAtOnce) {
+    commands[at / kAtOnce].body = plant.admit_of(at, at + kAtOnce, 0);
+  }
   const double before = resident();
   const double ns = ns_per(kOffers, [&] {
-    for (OfferCommand& command : commands) plant.obey(std::move(command));
+    for (Command& command : commands) plant.obey(command);
   });
+  if (std::getenv("SMAPS")) { std::ifstream in("/proc/self/smaps"); std::string l; while (std::getline(in,l)) std::fprintf(stderr,"%s\n",l.c_str()); }
   Line("flows")
       .text("what", "offers")
       .number("flows", kOffers)

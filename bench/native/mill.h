@@ -149,12 +149,15 @@ class Plant {
     return aead ? std::move(aead) : make_aead_libcrypto();
   }
 
+  void obey(Command& command) {
+    Budget all = Budget::unlimited();
+    carry_out(*main, command, all);
+  }
   template <typename T>
   void obey(T body) {
     Command command;
     command.body = std::move(body);
-    Budget all = Budget::unlimited();
-    carry_out(*main, command, all);
+    obey(command);
   }
   void turn() { run_once(*main, now_ns += 3'000); }
   // All hosts send, so that the gateway keeps them as neighbours.
