@@ -20,7 +20,7 @@ double median(std::vector<double> numbers) {
 }
 
 void measure(size_t inner_octets) {
-  Plant plant(1, 0);
+  Plant plant(1, uint8_t{0});
   plant.unsecured.fill = from_hosts(inner_octets, 1);
   const std::array<std::optional<uint8_t>, 4> rates = {std::nullopt, 10, 4, 0};
   std::array<std::vector<double>, rates.size()> ns;
