@@ -115,8 +115,8 @@ export const schema = section({
         'Tunnels in one request; one with more is refused as a whole with [`REQUEST_INVALID`](errors.md#request_invalid).',
       ),
       connections: restart(
-        count(1, 1024).default(16),
-        'Connections that each peer may have open, at each replica. A new one beyond the limit closes the oldest one.',
+        count(1, 1024).default(32),
+        'Connections that each peer may have open, at each replica; a peer has one for each of its own replicas, and two while it renews one. A new one beyond the limit closes the oldest one.',
       ),
     }).prefault({}),
   }),

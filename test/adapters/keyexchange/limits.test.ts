@@ -6,6 +6,7 @@ import { type ClientHttp2Session, connect as http2Connect } from 'node:http2';
 import { type Socket, connect as tcpConnect } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { PSP_GatewayService } from '../../../proto/gen/psp_gateway.js';
 import { eventually } from '../shared/waiting.js';
 import { Authority, type KeyPair } from './certificates.js';
 import { PlainClient, type PlainRequest } from './peer.js';
@@ -14,7 +15,7 @@ import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
   ...(await original<object>()),
   shortestCommandMs: 2000,
-  arrivalMs: 1000,
+  arrivalMs: 2000,
   handshakesPerAddress: 8,
 }));
 
@@ -210,9 +211,33 @@ describe('a request', () => {
     const call = session.request(headers);
     call.end(Buffer.from([0, 0, 0, 0, 0]));
     await once(call, 'response');
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await new Promise((resolve) => setTimeout(resolve, 2500));
     expect(session.closed).toBe(false);
     expect(await a.counter('requestsCut')).toBe(before);
+  });
+
+  it('that has arrived may wait longer for its answer', async () => {
+    const session = sessionWith(pairOfB);
+    await once(session, 'remoteSettings');
+    // The bucket of b has a token again.
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const accepts = a.dataplane.accepts.length;
+    a.dataplane.answers = false;
+    const message = PSP_GatewayService.requestMultipleTunnelParams.requestSerialize({
+      requestId: 1n,
+      pspVersionsAccepted: [1],
+      tunnels: [{ virtSrcIp: '10.2.0.9', virtDstIp: '10.1.0.5', innerType: 4, reverseParams: undefined }],
+      epoch: undefined,
+    });
+    const call = session.request(headers);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(message.length);
+    call.end(Buffer.concat([Buffer.from([0]), length, message]));
+    await eventually(() => expect(a.dataplane.accepts.length).toBe(accepts + 1));
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    a.dataplane.answers = true;
+    expect(session.closed).toBe(false);
+    session.destroy();
   });
 
   it('that ends in the middle of its message is answered with an error and does nothing', async () => {

@@ -72,7 +72,7 @@ describe('a node file', () => {
           requestsPerSecond: 2000,
           tunnelsPerSecond: 20_000,
           tunnelsPerRequest: 1024,
-          connections: 16,
+          connections: 32,
         },
       },
       vips: ['10.1.0.0/24'],
