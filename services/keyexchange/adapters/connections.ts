@@ -9,12 +9,18 @@ import { OldestYields } from '../core/oldest_yields.js';
 import { arrivalMs } from '../core/rules.js';
 import type { CounterName } from '../core/tally.js';
 
+interface ConnectionInfo {
+  remoteAddress?: string | undefined;
+  remotePort?: number | undefined;
+  localPort?: number | undefined;
+}
+
 /** All clients that are no configured peer. */
 const unidentified = '';
 
 /** Of a socket, and of gRPC's description of a connection. */
-const idOf = ({ remoteAddress, remotePort }: { remoteAddress?: string; remotePort?: number }): string =>
-  `${remoteAddress}|${remotePort}`;
+const idOf = ({ remoteAddress, remotePort, localPort }: ConnectionInfo): string =>
+  `${remoteAddress}|${remotePort}|${localPort}`;
 
 export class Connections {
   readonly #open: OldestYields<Socket>;
@@ -30,7 +36,7 @@ export class Connections {
 
   /** A connection of a configured peer, or of a client that is none. The oldest one is closed if there are too many. */
   opened(socket: Socket, peer: string = unidentified): void {
-    const id = idOf(socket as never);
+    const id = idOf(socket);
     const yields = this.#open.add(peer, id, socket);
     this.#sockets.set(id, socket);
     socket.once('close', () => {
@@ -53,7 +59,7 @@ export class Connections {
       start: (next) => {
         const timer = setTimeout(() => {
           this.count('requestsCut');
-          this.#sockets.get(idOf(call.getConnectionInfo() as never))?.destroy();
+          this.#sockets.get(idOf(call.getConnectionInfo()))?.destroy();
         }, arrivalMs);
         const arrived = () => clearTimeout(timer);
         next({
