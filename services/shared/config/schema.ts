@@ -112,7 +112,7 @@ export const schema = section({
       ),
       tunnelsPerRequest: restart(
         count(1, maxTunnelsPerRequest).default(maxTunnelsPerRequest),
-        'Tunnels in one request; one with more is refused as a whole with [`REQUEST_INVALID`](errors.md#request_invalid).',
+        'Tunnels in one request; one with more is refused as a whole with [`REQUEST_INVALID`](errors.md#request_invalid). Gateways send up to 768; with a lower limit they must request the flows of larger batches one by one.',
       ),
       connections: restart(
         count(1, 1024).default(32),
