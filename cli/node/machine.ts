@@ -19,7 +19,7 @@ import {
 } from '../../services/shared/address.js';
 import { readBusSecret, readPassword } from '../../services/shared/bus/secret.js';
 import type { Fault, NodeConfig, Warning } from '../../services/shared/config/config.js';
-import { type CertificateFault, certificateOf } from '../../services/shared/config/node_certificate.js';
+import { certificateOf } from '../../services/shared/config/node_certificate.js';
 import { readNodeFile, readSecretFile } from '../../services/shared/config/node_file.js';
 import { interfacesOf } from '../../services/shared/config/port_name.js';
 import { busUsers } from '../../services/shared/contracts.js';
@@ -54,7 +54,7 @@ interface Route {
 /** Checks the files beside the node file, the programs and the interfaces that the node needs. */
 export async function checkMachine(config: NodeConfig, addon = loadAddon()): Promise<MachineCheck> {
   const found: MachineCheck = {
-    faults: [...fileFaults(config), ...engineFaults(config, addon)],
+    faults: [...(await fileFaults(config)), ...engineFaults(config, addon)],
     warnings: [],
   };
   const links = await ipJson<Link>('address', 'show');
@@ -91,7 +91,7 @@ function engineFaults(config: NodeConfig, { Engine, engines }: Addon): Fault[] {
 }
 
 /** Files that `psp init` creates and that every start needs. */
-function fileFaults(config: NodeConfig): Fault[] {
+async function fileFaults(config: NodeConfig): Promise<Fault[]> {
   const { files } = config;
   const ofTls = readFaults([
     () => readNodeFile(files.ca),
@@ -102,24 +102,24 @@ function fileFaults(config: NodeConfig): Fault[] {
     () => readBusSecret(files.busSecret),
     ...busUsers.map((user) => () => readPassword(files.passwords, user)),
   ]);
-  return [...(ofTls.length > 0 ? ofTls : certificateFaults(config)), ...ofOthers];
+  return [...(ofTls.length > 0 ? ofTls : await certificateFaults(config)), ...ofOthers];
 }
 
 /** The reason why peers would not accept the certificate. */
-function certificateFaults(config: NodeConfig): Fault[] {
-  const faults: CertificateFault[] = [];
-  const unreadable = readFaults([
-    () => {
-      faults.push(...certificateOf(config).faults(unixMs()));
-      return '';
-    },
-  ]);
-  const unusable = faults.map(({ file, expected, detail, remedy }) => ({
-    path: file,
-    expected: `${expected} (${remedy})`,
-    received: `one that ${detail}`,
-  }));
-  return [...unreadable, ...unusable];
+async function certificateFaults(config: NodeConfig): Promise<Fault[]> {
+  try {
+    const certificate = await certificateOf(config);
+    const now = unixMs();
+    return [...certificate.faults(now), ...certificate.listFaults(now)].map(
+      ({ file, expected, detail, remedy }) => ({
+        path: file,
+        expected: `${expected} (${remedy})`,
+        received: `one that ${detail}`,
+      }),
+    );
+  } catch (error) {
+    return [fileFaultOf(error)];
+  }
 }
 
 function readFaults(reads: readonly (() => Buffer | string)[]): Fault[] {
@@ -129,19 +129,22 @@ function readFaults(reads: readonly (() => Buffer | string)[]): Fault[] {
       if (typeof content !== 'string') content.fill(0);
       return [];
     } catch (error) {
-      if (!(error instanceof PspError)) throw error;
-      const { file, mode, most, detail, remedy } = error.data;
-      return error.code === 'SECRET_EXPOSED'
-        ? [
-            {
-              path: `${file}`,
-              expected: `mode ${most} or less (chmod ${most} ${file})`,
-              received: `mode ${mode}`,
-            },
-          ]
-        : [{ path: `${file}`, expected: `a valid file (${remedy})`, received: `${detail}` }];
+      return [fileFaultOf(error)];
     }
   });
+}
+
+/** @throws the error if it is not about a file. */
+function fileFaultOf(error: unknown): Fault {
+  if (!(error instanceof PspError)) throw error;
+  const { file, mode, most, detail, remedy } = error.data;
+  return error.code === 'SECRET_EXPOSED'
+    ? {
+        path: `${file}`,
+        expected: `mode ${most} or less (chmod ${most} ${file})`,
+        received: `mode ${mode}`,
+      }
+    : { path: `${file}`, expected: `a valid file (${remedy})`, received: `${detail}` };
 }
 
 async function checkPorts(

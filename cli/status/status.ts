@@ -101,16 +101,16 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
   const isCertificateReported = reported.some(({ part }) => part === 'certificate');
   return {
     name,
-    health: [...silent, ...(isCertificateReported ? [] : filesHealth(config)), ...reported],
+    health: [...silent, ...(isCertificateReported ? [] : await filesHealth(config)), ...reported],
     services: found.map((service) => ({ ...service, startedMs: startedOf(service) ?? null })),
     ...answers,
   };
 }
 
 /** The faults that keep the key exchange from starting with the current files, as far as this user may read them. */
-function filesHealth(config: NodeConfig): Health[] {
+async function filesHealth(config: NodeConfig): Promise<Health[]> {
   try {
-    return certificateHealth(certificateOf(config), unixMs());
+    return certificateHealth(await certificateOf(config), unixMs());
   } catch (error) {
     if (error instanceof PspError) return [];
     throw error;

@@ -17,9 +17,13 @@ export function asText(node: NodeStatus, nowMs: number, withCounters: boolean): 
     return `! ${part}${since}: ${message}`;
   });
   const parts = [health.length > 0 ? health.join('\n') : `node ${node.name} is well`];
-  const notices = node.dataplane?.notices ?? [];
-  if (notices.length > 0)
-    parts.push(notices.map(({ part, message }) => `note ${part}: ${message}`).join('\n'));
+  const notices = [
+    ...(node.dataplane?.notices ?? []),
+    ...keyExchangeOf(node).flatMap((replica) => replica.notices),
+  ];
+  // Replicas have the same notices.
+  const notes = new Set(notices.map(({ part, message }) => `note ${part}: ${message}`));
+  if (notes.size > 0) parts.push([...notes].join('\n'));
   if (node.dataplane !== undefined) parts.push(...dataplaneText(node.dataplane, age));
   const peers = peerRows(node, age);
   if (peers.length > 0) parts.push(table(peerHead, peers));

@@ -3,7 +3,8 @@
 // are dropped.
 import { familyOf, formatAddress, type Prefix, parsePrefix } from '../shared/address.js';
 import { readBusSecret } from '../shared/bus/secret.js';
-import { identityOf, type NodeConfig, type NodeFiles, versionsWith } from '../shared/config/config.js';
+import { identityOf, type NodeConfig, versionsWith } from '../shared/config/config.js';
+import type { TlsFiles } from '../shared/config/node_certificate.js';
 import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Rules } from './core/rules.js';
@@ -17,7 +18,7 @@ export interface KeyExchangeConfig extends ServiceConfig {
   listen: string;
   /** host:port without TLS; undefined unless a peer needs it. */
   insecureListen: string | undefined;
-  tls: Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
+  tls: TlsFiles;
   bus: ServiceConfig['bus'] & {
     /** The node's bus secret, 32 octets. */
     secret: Buffer;

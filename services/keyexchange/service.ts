@@ -2,21 +2,19 @@
 // Wires the key exchange and orders its life. Start: listen, drop privileges, join the bus. Until the bus is connected,
 // peers receive SERVICE_DOWN. Stop: in reverse, each step with a deadline.
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
-import { certificateUnusable, readNodeCertificate } from '../shared/config/node_certificate.js';
-import { unixMs } from '../shared/process/clock.js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
 import { within } from '../shared/process/within.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { Answerer } from './adapters/answerer.js';
+import { CertificateFiles } from './adapters/certificate_files.js';
+import { CertificateReport } from './adapters/certificate_report.js';
 import { Connections } from './adapters/connections.js';
 import { DataplaneClient } from './adapters/dataplane_client.js';
 import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
-import { PeerCredentials } from './adapters/peer_credentials.js';
 import { PeerServer } from './adapters/peer_server.js';
-import { PlaintextCredentials } from './adapters/plaintext_credentials.js';
 import { Refusals } from './adapters/refusals.js';
 import { Report } from './adapters/report.js';
 import { Requester } from './adapters/requester.js';
@@ -45,30 +43,22 @@ export async function startKeyExchange(
   // gRPC would write log lines in its own format.
   setLogVerbosity(logVerbosity.NONE);
   const { rules } = config;
-  const certificate = readNodeCertificate(config.tls, config.identity);
-  const faults = certificate.faults(unixMs());
-  if (faults.length > 0) throw certificateUnusable(faults);
+  const files = await CertificateFiles.open(config.tls, config.identity);
   const runtime = new ServiceRuntime('keyexchange', config, log);
   const { audit, bus } = runtime;
   const refusals = new Refusals(audit);
   const links = new LinkReport(rules, audit, log);
   const clients = new Map(
-    Array.from(rules.peers.values(), (peer) => [
-      peer.name,
-      new PeerClient(
-        peer,
-        peer.insecure ? new PlaintextCredentials() : new PeerCredentials(peer, certificate),
-        links,
-      ),
-    ]),
+    Array.from(rules.peers.values(), (peer) => [peer.name, new PeerClient(peer, files, links)]),
   );
   const connections = new Connections(rules.limits.connections, (name) => report.tally.count(name));
-  const report: Report = new Report(rules, certificate, clients, connections, log);
+  const report: Report = new Report(rules, clients, connections, log);
+  const certificates = new CertificateReport(files, audit, log, report.tally);
   const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret);
   const answerer = new Answerer(rules, dataplane, report.tally);
   const requester = new Requester(rules, dataplane, clients, report);
   const server = new PeerServer(rules, answerer, connections, report, refusals);
-  const port = await server.listen(config.listen, certificate);
+  const port = await server.listen(config.listen, files);
   const { insecureListen } = config;
   const insecurePort =
     insecureListen === undefined ? undefined : await server.listenInPlaintext(insecureListen);
@@ -76,11 +66,14 @@ export async function startKeyExchange(
   for (const client of clients.values()) client.connect();
   dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
   requester.start((epoch) => answerer.epochSeen(epoch));
-  const joined = runtime.join(() => report.read());
+  const joined = runtime.join(() => report.read(certificates.read()));
   const ticks = setInterval(() => {
     refusals.tick();
+    void files.look(certificates);
+    certificates.tick();
     report.tick();
     links.tick();
+    server.judge();
     for (const client of clients.values()) client.tend();
   }, tickMs);
   void joined.then(() => {

@@ -196,9 +196,15 @@ export const errorHelp = {
     },
     CERTIFICATE_UNUSABLE: {
       cause:
-        "The node's own certificate cannot be used; the message lists every reason: it has expired or is not valid yet, it contains the name of another node or not exactly one URI, it lacks the extended key usage `serverAuth` or `clientAuth`, `tls/node.key` is not its key, or it does not lead to an authority in `tls/ca.crt`. `psp config check` lists the same faults, and the key exchange does not start. If a certificate expires while the node runs, `psp status` and the log report it: existing connections and flows continue, new connections fail.",
+        "The node's own certificate cannot be used; the message lists every reason: it has expired or is not valid yet, it contains the name of another node or not exactly one URI, it lacks the extended key usage `serverAuth` or `clientAuth`, `tls/node.key` is not its key, it does not lead to an authority in `tls/ca.crt`, or it was withdrawn (`tls/ca.crl`, `tls/refused.txt`). `psp config check` lists the same faults, and the key exchange does not start. If a certificate expires while the node runs, `psp status` and the log report it: peers end their connections, and flows continue with the keys that they have.",
       remedy:
-        "First check the clock of the machine. Otherwise remove `node.crt` and `node.key` from the node's folder on the machine that has the authority, run `psp init` for the node there, copy both files to the node, and restart it.",
+        'First check the clock of the machine. Otherwise run `psp certs renew` for the node on the machine that has the authority, and copy `node.crt` and `node.key` to the node. A running node uses them within a few seconds.',
+    },
+    CERTIFICATE_NOT_RELOADED: {
+      cause:
+        'Files in `tls` were changed while the node runs, and cannot be used as they are; the message has every reason: a file is incomplete or cannot be read by the account of the key exchange, the key is not that of the certificate, or the certificate does not lead to an authority in `ca.crt`. The files that were read before stay in use until they expire.',
+      remedy:
+        'Complete the files as the message says; the node reads them again when they change. The key exchange runs as user and group 70002 and must be able to read them: `node.key` is 0640 with group 70002, and every folder on the way permits it to enter.',
     },
     FILE_UNWRITABLE: {
       cause:

@@ -112,6 +112,10 @@ const table = {
     retryable: false,
   },
   CERTIFICATE_UNUSABLE: { message: '{faults}', retryable: false },
+  CERTIFICATE_NOT_RELOADED: {
+    message: 'changed files are not used: {faults}; those that were read at {since} stay in use',
+    retryable: false,
+  },
   FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
   ADDRESS_TAKEN: {
     message: '{address} is in use by another process; free it or change {key}',

@@ -134,7 +134,7 @@ describe('psp up reports in one line why it cannot start', () => {
       await authority.issue(['spiffe://psp/gateway/a'], ['a'], { to: -60_000 }),
     );
     try {
-      expect(await fails('CERTIFICATE_UNUSABLE')).toMatch(/tls\/node\.crt expired on .*psp init/);
+      expect(await fails('CERTIFICATE_UNUSABLE')).toMatch(/tls\/node\.crt expired on .*psp certs renew/);
     } finally {
       for (const path of files) renameSync(`${path}.good`, path);
     }

@@ -28,6 +28,7 @@ const typescript = [
   ['services/shared'],
   ['services/shared/samples'],
   ['services/shared/rate'],
+  ['services/shared/certificates'],
   services.map((service) => `services/${service}/core`),
   ['services/shared/config'],
   ['services/shared/process'],

@@ -4,8 +4,9 @@
 // first packet, and an idle peer can be distinguished from one that is down. A peer that has not answered for a while is
 // probed by a call, because servers treat HTTP/2 pings without calls as abuse (gRFC A8) and answer any call. A channel
 // whose call ended without any answer, or that cannot be connected, is replaced, at most every few seconds, because gRPC
-// and the kernel back off ever longer from an address that does not answer.
-import { Client, type ServiceError, status } from '@grpc/grpc-js';
+// and the kernel back off ever longer from an address that does not answer. A connected one is replaced before it is ten minutes
+// old (core/renewal.ts).
+import { type ServiceError, status } from '@grpc/grpc-js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
@@ -14,20 +15,13 @@ import type { Link } from '../core/link.js';
 import { errorOf, isOrderly, retryMsOf, retryTrailer } from '../core/outcome.js';
 import { idleMs, type Peer, probeMs } from '../core/rules.js';
 import { Breaker } from './breaker.js';
-import type { PeerCredentials } from './peer_credentials.js';
+import type { CertificateFiles } from './certificate_files.js';
+import { ChannelRenewal } from './channel_renewal.js';
+import { PeerChannel } from './peer_channel.js';
+import type { Presented } from './peer_credentials.js';
 import { PeerLink } from './peer_link.js';
-import { maxMessageLength, peerProtocol, wipeRequest, wipeResponse } from './peer_protocol.js';
-import type { PlaintextCredentials } from './plaintext_credentials.js';
+import { peerProtocol, wipeRequest, wipeResponse } from './peer_protocol.js';
 
-const channelOptions = {
-  'grpc.initial_reconnect_backoff_ms': 500,
-  'grpc.max_reconnect_backoff_ms': 1000,
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.max_receive_message_length': maxMessageLength,
-  'grpc.enable_retries': 0,
-  'grpc.enable_http_proxy': 0,
-  'grpc.service_config_disable_resolution': 1,
-};
 const replaceAfterMs = 2000;
 const replaceUnconnectedMs = 5000;
 const { path, requestSerialize, responseDeserialize } = peerProtocol.requestMultipleTunnelParams;
@@ -48,8 +42,9 @@ export interface LinkListener {
 export class PeerClient {
   readonly #breaker: Breaker;
   readonly #link = new PeerLink((before) => this.#changed(before));
+  readonly #renewal: ChannelRenewal;
   /** Connected from `connect` on. */
-  #channel: Client;
+  #channel: PeerChannel;
   #channelSinceMs = monotonicMs();
   #lastAnswerMs = 0;
   #isProbing = false;
@@ -61,10 +56,11 @@ export class PeerClient {
 
   constructor(
     private readonly peer: Peer,
-    private readonly credentials: PeerCredentials | PlaintextCredentials,
+    private readonly files: CertificateFiles,
     private readonly listener: LinkListener,
   ) {
     this.#breaker = new Breaker(peer.name);
+    this.#renewal = new ChannelRenewal(peer, files);
     this.#channel = this.#newChannel();
   }
 
@@ -87,8 +83,14 @@ export class PeerClient {
     return this.#breaker.state;
   }
 
-  /** To be called once a second: keeps the channel connected and follows its state. */
+  /** The latest valid certificate of the peer as a server. */
+  get presented(): Presented | undefined {
+    return this.#channel.credentials.presented;
+  }
+
+  /** To be called once a second: keeps the channel connected, follows its state, and renews its connection in time. */
   tend(): void {
+    this.#renew();
     this.#link.look();
     const nowMs = monotonicMs();
     const isConnected = this.link.state === 'connected';
@@ -128,11 +130,22 @@ export class PeerClient {
     this.#isClosed = true;
     this.#breaker.close();
     this.#link.close();
+    this.#renewal.close();
     this.#channel.close();
   }
 
-  #newChannel(): Client {
-    return new Client(this.peer.endpoint, this.credentials, channelOptions);
+  #newChannel(): PeerChannel {
+    return new PeerChannel(this.peer, this.files);
+  }
+
+  #renew(): void {
+    const channel = this.#renewal.tend(this.#channel);
+    if (channel !== this.#channel) {
+      this.#channel = channel;
+      this.connect();
+    } else if (this.link.state === 'connected' && this.#renewal.isTooOld(channel)) {
+      this.#replaceBecause(this.#renewal.failure ?? this.#down('its connection could not be renewed'));
+    }
   }
 
   #call(request: MultiTunnelRequest, timeoutMs: number): Promise<MultiTunnelResponse> {
@@ -187,7 +200,7 @@ export class PeerClient {
     const retryMs = retryMsOf(error?.metadata?.get(retryTrailer)[0]?.toString());
     const failure = errorOf(status[code], details, name, timeoutMs, retryMs);
     if (failure.code !== 'PEER_DOWN') return failure;
-    const { failure: ofTls } = this.credentials;
+    const { failure: ofTls } = this.#channel.credentials;
     if (endedBeforeHttp2.test(details)) {
       if (this.peer.insecure) return this.#down('it closed the connection at once; it may require TLS');
       return ofTls ?? closedAfterHandshake(name);
@@ -203,7 +216,8 @@ export class PeerClient {
       this.#report();
     } else if (before.state === 'connected') {
       this.#setReason(
-        this.#replaceReason ?? this.#down(this.credentials.ended ?? 'the peer closed the connection'),
+        this.#replaceReason ??
+          this.#down(this.#channel.credentials.ended ?? 'the peer closed the connection'),
       );
     } else if (this.#reason !== undefined) this.#report();
   }

@@ -17,16 +17,16 @@ import type {
   MultiTunnelRequest,
   MultiTunnelResponse,
 } from '../../../proto/gen/psp_gateway.js';
-import { soleIdentityOf } from '../../shared/config/identity.js';
-import type { NodeCertificate } from '../../shared/config/node_certificate.js';
+import { soleIdentityOf } from '../../shared/certificates/identity.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import { foreignText, retryTrailer } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { RequestLimits } from '../core/request_limits.js';
-import { atOnce, type Peer, type Rules } from '../core/rules.js';
+import { atOnce, type Peer, type Rules, serverAgeMs, serverGraceMs } from '../core/rules.js';
 import { canonicalSource, peersByIdentity, peersBySource } from '../core/sources.js';
 import type { Answerer } from './answerer.js';
+import type { CertificateFiles } from './certificate_files.js';
 import type { Connections } from './connections.js';
 import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
@@ -42,6 +42,8 @@ const serverOptions = {
   'grpc.max_concurrent_streams': 2 * atOnce,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.max_connection_age_ms': serverAgeMs,
+  'grpc.max_connection_age_grace_ms': serverGraceMs,
 };
 
 type ConnectionInjector = ReturnType<Server['createConnectionInjector']>;
@@ -84,12 +86,11 @@ export class PeerServer {
   }
 
   /** @returns the port. @throws PspError ADDRESS_TAKEN or ADDRESS_UNUSABLE. */
-  listen(listen: string, certificate: NodeCertificate): Promise<number> {
-    this.#listener = new TlsListener(certificate, {
-      onPeer: (socket) => {
-        const { raw } = socket.getPeerX509Certificate() ?? {};
-        const peer = raw && this.#byIdentity.get(soleIdentityOf(raw) ?? '');
-        if (peer) this.report.handshakeAccepted(peer.name);
+  listen(listen: string, files: CertificateFiles): Promise<number> {
+    this.#listener = new TlsListener(files, {
+      onPeer: (socket, certificate) => {
+        const peer = this.#byIdentity.get(soleIdentityOf(certificate.raw) ?? '');
+        if (peer) this.report.handshakeAccepted(peer.name, certificate);
         this.connections.opened(socket, peer?.name);
         this.#injector.injectConnection(socket);
       },
@@ -117,6 +118,11 @@ export class PeerServer {
       },
     });
     return this.#plaintextListener.listen(listen);
+  }
+
+  /** To be called once a second: ends connections whose client's certificate is not accepted any more. */
+  judge(): void {
+    this.#listener?.judge();
   }
 
   /** Accepts no more calls; those in progress may end until the deadline, then they are aborted. */

@@ -3,10 +3,19 @@
 // report about certificates.
 import { ChannelCredentials } from '@grpc/grpc-js';
 import type { PspError } from '../../shared/errors.js';
+import type { ConnectionAge } from '../core/renewal.js';
+import type { Presented } from './peer_credentials.js';
 
 export class PlaintextCredentials extends ChannelCredentials {
   readonly failure: PspError | undefined;
   readonly ended: string | undefined;
+  readonly age: ConnectionAge | undefined;
+  readonly presented: Presented | undefined;
+  readonly isOpen: boolean = false;
+
+  judge(): void {}
+
+  end(): void {}
 
   override _isSecure(): boolean {
     return false;

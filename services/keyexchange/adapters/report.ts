@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator sees of the key exchange: a log line and a count for each failure, what is wrong with peers and with our
-// certificate, and counters. There is at most one line of a peer and code in a second, with the number of suppressed ones.
+// What an operator sees of the key exchange: a log line and a count for each failure, what is wrong with peers, and counters. There is at most one line of a peer and code in a second, with the number of suppressed ones.
+import type { X509Certificate } from 'node:crypto';
 import type { Health, PeerStatus } from '../../../proto/gen/bus.js';
-import {
-  certificateHealth,
-  certificateUnusable,
-  type NodeCertificate,
-} from '../../shared/config/node_certificate.js';
+import { describe } from '../../shared/certificates/expiry.js';
 import { PspError } from '../../shared/errors.js';
 import { moment, monotonicMs, unixMs } from '../../shared/process/clock.js';
 import { LineGate } from '../../shared/process/line_gate.js';
@@ -18,7 +14,9 @@ import type { Link } from '../core/link.js';
 import { isLasting, remedyOf } from '../core/remedies.js';
 import type { Rules } from '../core/rules.js';
 import { Tally } from '../core/tally.js';
+import type { CertificateReport } from './certificate_report.js';
 import type { Connections } from './connections.js';
+import type { Presented } from './peer_credentials.js';
 
 /** The subject of a failure. */
 export interface About {
@@ -35,6 +33,8 @@ export interface ClientState {
   link: Link;
   /** The reason for which there is no connection, if it is known. */
   reason: PspError | undefined;
+  /** The latest valid certificate of the peer as a server. */
+  presented: Presented | undefined;
 }
 
 /** Subjects of faults of a peer's certificate and of its identity. */
@@ -46,11 +46,11 @@ export class Report {
   readonly #gate = new LineGate();
   readonly #faults = new LastingFaults();
   readonly #epochs = new EpochWatch();
-  #certificateFault: string | undefined;
+  /** The latest valid certificates of peers as clients. */
+  readonly #presented = new Map<string, Presented>();
 
   constructor(
     private readonly rules: Rules,
-    private readonly certificate: Pick<NodeCertificate, 'faults' | 'expiredSinceMs'>,
     private readonly clients: ReadonlyMap<string, ClientState>,
     private readonly connections: Pick<Connections, 'countOf'>,
     private readonly log: Logger,
@@ -91,8 +91,9 @@ export class Report {
     if (peer !== undefined) this.#faults.seen(peer, handshake, error, moment());
   }
 
-  handshakeAccepted(peer: string): void {
+  handshakeAccepted(peer: string, certificate: X509Certificate): void {
     this.#faults.over(peer, handshake);
+    this.#presented.set(peer, { certificate, atMs: unixMs() });
   }
 
   /**
@@ -109,27 +110,22 @@ export class Report {
     return error;
   }
 
-  /** To be called once a second: ends failures that are over, and reports the end of our certificate. */
+  /** To be called once a second: ends failures that are over. */
   tick(): void {
     for (const [peer, { breakerState, link }] of this.clients) {
       if (breakerState === 'closed' && link.state === 'connected') this.tally.recovered(peer, unixMs());
     }
-    const faults = this.certificate.faults(unixMs());
-    const error = faults.length === 0 ? undefined : certificateUnusable(faults);
-    if (error !== undefined && error.message !== this.#certificateFault) {
-      this.tally.count(error.code);
-      this.log.error({ code: error.code, err: error.message }, 'certificate unusable');
-    }
-    this.#certificateFault = error?.message;
   }
 
-  read(): OwnReport<'keyexchange'> {
+  /** @param own about our own certificates. */
+  read(own: ReturnType<CertificateReport['read']>): OwnReport<'keyexchange'> {
     const peers = this.#peers();
+    const { notices, certificates } = own;
     return {
-      health: this.#health(peers),
+      health: [...own.health, ...this.#health(peers)],
       counters: this.tally.counters(),
-      status: { peers },
-      stats: { peers, histograms: this.tally.histograms() },
+      status: { peers, certificates, notices },
+      stats: { peers, histograms: this.tally.histograms(), certificates, notices },
     };
   }
 
@@ -154,15 +150,22 @@ export class Report {
         lastAnswerMs: BigInt(tally?.lastAnswerMs ?? 0),
         link: client?.link.state ?? '',
         linkSinceMs: BigInt(client?.link.since.unixMs ?? 0),
+        ...this.#certificateOf(name),
       };
     });
   }
 
   #health(peers: readonly PeerStatus[]): Health[] {
-    return [
-      ...certificateHealth(this.certificate, unixMs()),
-      ...peers.flatMap((peer) => [...this.#linkHealth(peer), ...this.#faultsOf(peer.name)]),
-    ];
+    return peers.flatMap((peer) => [...this.#linkHealth(peer), ...this.#faultsOf(peer.name)]);
+  }
+
+  /** The certificate that a peer presented last, in either role. */
+  #certificateOf(peer: string): Pick<PeerStatus, 'certificate' | 'presentedMs'> {
+    const [latest] = [this.clients.get(peer)?.presented, this.#presented.get(peer)]
+      .filter((each) => each !== undefined)
+      .sort((one, other) => other.atMs - one.atMs);
+    if (latest === undefined) return { certificate: undefined, presentedMs: 0n };
+    return { certificate: describe(latest.certificate, 'node'), presentedMs: BigInt(latest.atMs) };
   }
 
   /** One line for each peer: the reason for which exchanges fail, or else for which there is no connection. */

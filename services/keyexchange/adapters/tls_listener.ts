@@ -2,21 +2,23 @@
 // The listening socket for peers, with TLS in front of gRPC. Only a connection whose client presented a valid certificate of
 // our authority reaches gRPC; every other one is closed before any octet after its handshake is read, and the reason is
 // reported. The identity of the peer and its rights are not decided here.
-import { constants } from 'node:crypto';
+import { constants, type X509Certificate } from 'node:crypto';
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { parseEndpoint } from '../../shared/address.js';
-import { soleIdentityOf } from '../../shared/config/identity.js';
-import type { NodeCertificate } from '../../shared/config/node_certificate.js';
+import { linkedChain } from '../../shared/certificates/chain.js';
+import { soleIdentityOf } from '../../shared/certificates/identity.js';
 import { PspError } from '../../shared/errors.js';
-import { alertOf, peerAt } from '../core/handshake.js';
+import { alertOf, certificateWithdrawn, peerAt } from '../core/handshake.js';
 import { OldestYields } from '../core/oldest_yields.js';
 import { handshakeMs, handshakesAtOnce, handshakesPerAddress } from '../core/rules.js';
+import type { CertificateFiles } from './certificate_files.js';
+import { EstablishedCertificate } from './established_certificate.js';
 import { peerFault } from './peer_credentials.js';
 
 export interface TlsClients {
   /** A connection with a valid client certificate. */
-  onPeer(socket: TLSSocket): void;
+  onPeer(socket: TLSSocket, certificate: X509Certificate): void;
   /** The peer with this identity. */
   nameOf(identity: string): string | undefined;
   /** @param peer named by a certificate of our authority; the client has not proved to own it. */
@@ -30,24 +32,24 @@ export class TlsListener {
   readonly #ofAddress = new OldestYields<Socket>(handshakesPerAddress);
   readonly #ofAll = new OldestYields<Socket>(handshakesAtOnce);
 
+  readonly #established = new Map<
+    TLSSocket,
+    { certificate: X509Certificate; judged: EstablishedCertificate }
+  >();
+
   constructor(
-    private readonly certificate: NodeCertificate,
+    private readonly files: CertificateFiles,
     private readonly clients: TlsClients,
   ) {
-    const { ca, certificate: cert, privateKey: key } = certificate.pem;
     this.#server = createServer({
-      ca,
-      cert,
-      key,
-      minVersion: 'TLSv1.3',
+      ...this.#options,
       requestCert: true,
       // #admit verifies it, where the certificate is still available for the report.
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],
       handshakeTimeout: handshakeMs,
-      // A resumed session would skip the verification of the certificate.
-      secureOptions: constants.SSL_OP_NO_TICKET,
     });
+    files.onChange(() => this.#server.setSecureContext(this.#options));
     this.#server.on('connection', (socket) => this.#handshakeBegins(socket));
     this.#server.on('secureConnection', (socket) => {
       this.#handshakeEnded(socket);
@@ -76,6 +78,21 @@ export class TlsListener {
     this.#server.close();
   }
 
+  /** To be called once a second: ends connections whose client's certificate is not accepted any more. */
+  judge(): void {
+    for (const [socket, { certificate, judged }] of this.#established) {
+      const fault = judged.judge(this.files.certificate.trust);
+      if (fault === undefined) continue;
+      const peer = this.#peerOf(certificate);
+      this.clients.onRefused(certificateWithdrawn(peer ?? peerAt(socket.remoteAddress), fault), peer);
+    }
+  }
+
+  /** A resumed session would skip the verification of the certificate, so no tickets are given. */
+  get #options() {
+    return { ...this.files.tlsOptions, secureOptions: constants.SSL_OP_NO_TICKET };
+  }
+
   #handshakeBegins(socket: Socket): void {
     const { remoteAddress = '', remotePort } = socket;
     const id = `${remoteAddress}|${remotePort}`;
@@ -100,16 +117,29 @@ export class TlsListener {
       const refused = alertOf(peerAt(socket.remoteAddress), error.code);
       if (refused !== undefined) this.clients.onRefused(refused, undefined);
     });
-    if (socket.authorized) {
-      this.clients.onPeer(socket);
+    const certificate = socket.getPeerX509Certificate();
+    const peer = certificate && this.#peerOf(certificate);
+    const fault = peerFault(socket, certificate, {
+      peer: peer ?? peerAt(socket.remoteAddress),
+      usage: 'clientAuth',
+      trust: this.files.certificate.trust,
+    });
+    if (fault !== undefined || certificate === undefined) {
+      socket.destroy();
+      if (fault !== undefined) this.clients.onRefused(fault, peer);
       return;
     }
-    const der = socket.getPeerX509Certificate()?.raw;
-    const identity = der && this.certificate.hasIssued(der) ? soleIdentityOf(der) : undefined;
-    const peer = identity === undefined ? undefined : this.clients.nameOf(identity);
-    const fault = peerFault(socket, peer ?? peerAt(socket.remoteAddress), 'clientAuth');
-    socket.destroy();
-    if (fault !== undefined) this.clients.onRefused(fault, peer);
+    const judged = new EstablishedCertificate(socket, linkedChain(certificate));
+    this.#established.set(socket, { certificate, judged });
+    socket.once('close', () => this.#established.delete(socket));
+    this.clients.onPeer(socket, certificate);
+  }
+
+  /** The peer that a certificate of our authority names. */
+  #peerOf(certificate: X509Certificate): string | undefined {
+    if (this.files.certificate.trust.pathOf(linkedChain(certificate)).anchor === undefined) return undefined;
+    const identity = soleIdentityOf(certificate.raw);
+    return identity === undefined ? undefined : this.clients.nameOf(identity);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The meaning of a failed TLS handshake for a certificate, in an operator's terms: verification errors of OpenSSL about the
 // peer's certificate, and alerts (RFC 8446, section 6.2) with which the peer rejects ours.
+import type { TrustFault } from '../../shared/certificates/trust.js';
 import { PspError } from '../../shared/errors.js';
 
 export type Usage = 'serverAuth' | 'clientAuth';
@@ -32,11 +33,25 @@ export function certificateInvalid(peer: string, code: string, usage: Usage, dat
   const invalid = (detail: string, remedy: string) =>
     new PspError('PEER_CERTIFICATE_INVALID', { peer, detail: `a certificate that ${detail}`, remedy });
   if (code === 'INVALID_PURPOSE')
-    return invalid(`lacks the extended key usage ${usage}`, 'issue a new one there with `psp init`');
+    return invalid(`lacks the extended key usage ${usage}`, 'issue a new one there with `psp certs renew`');
   const detail = details[code];
   if (detail === undefined)
-    return invalid(`fails verification (${code})`, 'issue a new one there with `psp init`');
+    return invalid(`fails verification (${code})`, 'issue a new one there with `psp certs renew`');
   return detail === '' ? invalid(foreignAuthority, oneAuthority) : invalid(dates ?? detail, renew);
+}
+
+/** The peer's certificate, which TLS verified, is not accepted by our files, or not any more. */
+export function certificateWithdrawn(peer: string, { kind, detail }: TrustFault): PspError {
+  const remedies = {
+    untrusted: oneAuthority,
+    revoked: 'if the peer is trusted, give it a new one',
+    dates: renew,
+  };
+  return new PspError('PEER_CERTIFICATE_INVALID', {
+    peer,
+    detail: `a certificate that ${kind === 'untrusted' ? foreignAuthority : detail}`,
+    remedy: remedies[kind],
+  });
 }
 
 /** A client presented no certificate. */
@@ -58,7 +73,7 @@ export const certificateOfOther = (peer: string, identity: string | undefined, e
 const alerts: readonly [RegExp, string, string][] = [
   [/CERTIFICATE_EXPIRED/, 'it says that it has expired', 'renew it, or correct the clock that is wrong'],
   [/UNKNOWN_CA/, 'it does not trust the authority that issued it', oneAuthority],
-  [/UNSUPPORTED_CERTIFICATE/, 'it says that its usage is wrong', 'issue a new one with `psp init`'],
+  [/UNSUPPORTED_CERTIFICATE/, 'it says that its usage is wrong', 'issue a new one with `psp certs renew`'],
   [/CERTIFICATE_REQUIRED/, 'it received none', 'see tls/node.crt'],
   [
     /BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|CERTIFICATE_REVOKED|ACCESS_DENIED/,

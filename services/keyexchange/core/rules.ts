@@ -57,6 +57,22 @@ export const longestCommandMs = 10_000;
 export const idleMs = 20_000;
 export const probeMs = 5000;
 
+/** The client renews its connection at this age, and 10 % earlier or later at random. */
+export const clientAgeMs = 400_000;
+/** The server sends GOAWAY at this age, and 10 % earlier or later; calls in progress may end within the grace. */
+export const serverAgeMs = 500_000;
+export const serverGraceMs = 30_000;
+/** The client ends a connection at this age, also if it could not establish a new one. */
+export const longestAgeMs = 600_000;
+/** A connection is renewed so long before the peer's certificate expires. */
+export const expiryMarginMs = 60_000;
+/** After a change of our files, all clients renew their connections within this time. */
+export const renewalSpreadMs = 4000;
+/** Timeout of a renewal, and pause after one that failed. */
+export const renewalRetryMs = 10_000;
+/** How long a connection may last whose peer's certificate is no longer trusted, so that its client can renew it first. */
+export const untrustedMs = 10_000;
+
 /** Exchanges, and likewise requests, of one peer that are in progress at once; more of them wait. */
 export const atOnce = 64;
 

@@ -90,6 +90,23 @@ export interface AuditData {
     from: string | number;
     to: string | number;
   };
+  /** Changed TLS files are in use from now on; fingerprints are SHA-256 in hex. */
+  'certificates.reloaded': {
+    fingerprint: string;
+    validUntil: string;
+    authorities: readonly string[];
+    /** Serial numbers in revocation lists, and refused fingerprints. */
+    revoked: number;
+    refused: number;
+  };
+  /** A certificate of this node, or of an authority that it trusts, expires within so many days. */
+  'certificate.expiring': {
+    kind: string;
+    subject: string;
+    fingerprint: string;
+    validUntil: string;
+    days: number;
+  };
   /** Events with these numbers were never stored. */
   'audit.lost': {
     first: number;

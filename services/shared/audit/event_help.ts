@@ -115,6 +115,20 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
       data: 'port, interface, what, from, to',
     },
   ],
+  'certificates.reloaded': [
+    {
+      from: 'keyexchange',
+      when: 'changed files in `tls` are in use from now on',
+      data: 'SHA-256 fingerprint and end of our certificate, fingerprints of the authorities, number of revoked serial numbers and of refused fingerprints',
+    },
+  ],
+  'certificate.expiring': [
+    {
+      from: 'keyexchange',
+      when: 'our certificate, or that of an authority in `tls/ca.crt`, expires within 30, 7 or 1 days; after each start again',
+      data: 'kind (`node`, `intermediate`, `authority`), subject, SHA-256 fingerprint, end, days',
+    },
+  ],
   'audit.lost': [
     {
       from: 'all',

@@ -31,9 +31,14 @@ export type NodeConfig = Readonly<
 
 export interface NodeFiles {
   config: string;
+  /** The authorities that are trusted, one or several. */
   ca: string;
   certificate: string;
   privateKey: string;
+  /** Certificate revocation lists; only if there are any. */
+  revocationLists: string;
+  /** Fingerprints of refused certificates; only if there are any. */
+  refused: string;
   busSecret: string;
   /** The folder with <user>.password. */
   passwords: string;
@@ -62,6 +67,8 @@ export function filesBeside(config: string): NodeFiles {
     ca: join(folder, 'tls/ca.crt'),
     certificate: join(folder, 'tls/node.crt'),
     privateKey: join(folder, 'tls/node.key'),
+    revocationLists: join(folder, 'tls/ca.crl'),
+    refused: join(folder, 'tls/refused.txt'),
     busSecret: join(folder, 'bus.secret'),
     passwords: join(folder, 'nats'),
   };

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's own certificate, private key and authority from the files beside the node file, and every fault for which peers
-// would reject them: validity period, name, extended key usage, key, chain. `psp config check`, `psp status` and the key
-// exchange use the same check. Certificates of peers are verified by the key exchange.
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+// The node's own certificate and private key, the authorities that it trusts and what they have withdrawn, from the files
+// beside the node file; and every fault for which peers would reject them: validity period, name, extended key usage, key,
+// chain, revocation. `psp config check`, `psp status` and the key exchange use the same check.
+import { createPrivateKey, type X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import type { Health } from '../../../proto/gen/bus.js';
+import { certificatesIn, clockFault } from '../certificates/chain.js';
+import { soleIdentityOf } from '../certificates/identity.js';
+import { refusedIn, Trust } from '../certificates/trust.js';
 import { PspError } from '../errors.js';
 import { identityOf, type NodeConfig, type NodeFiles } from './config.js';
-import { soleIdentityOf } from './identity.js';
-import { readNodeFile, readSecretFile } from './node_file.js';
+import { readNodeFile, readNodeFileIfAny, readSecretFile } from './node_file.js';
 
-export type TlsFiles = Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey'>;
+export type TlsFiles = Pick<NodeFiles, 'ca' | 'certificate' | 'privateKey' | 'revocationLists' | 'refused'>;
 
 /** A fault of a file. */
 export interface CertificateFault {
@@ -20,33 +23,58 @@ export interface CertificateFault {
   remedy: string;
 }
 
+/** What TLS is given: the certificates as they were parsed, so that TLS and this check judge the same ones. */
+export interface TlsPair {
+  ca: readonly string[];
+  cert: string;
+  key: Buffer;
+}
+
+/** The contents of the files; the last two exist only if something was withdrawn. */
+interface TlsContents {
+  ca: Buffer;
+  certificate: Buffer;
+  privateKey: Buffer;
+  revocationLists: Buffer | undefined;
+  refused: Buffer | undefined;
+}
+
 /** Extended key usages that a gateway needs (RFC 5280, section 4.2.1.12), because each end is client and server. */
 const usages = { serverAuth: '1.3.6.1.5.5.7.3.1', clientAuth: '1.3.6.1.5.5.7.3.2' } as const;
 
-/** Intermediate authorities between a node's certificate and its authority. */
-const longestPath = 8;
-
 const newPair =
-  'remove node.crt and node.key, issue a new pair with `psp init` where the authority is, copy it here, and restart';
+  'issue a new pair with `psp certs renew` where the authority is, and copy node.crt and node.key here';
 const onePair = 'put both files of one pair there';
 const oneAuthority = 'put the ca.crt of the authority that issued node.crt there';
 
 export class NodeCertificate {
+  /** What this node accepts of peers. */
+  readonly trust: Trust;
+  /** The certificate of the node, then intermediate authorities. */
+  readonly chain: readonly X509Certificate[];
+  readonly tls: TlsPair;
   /** Faults that do not depend on the time. */
   readonly #lasting: readonly CertificateFault[];
   /** The chain from the node's certificate towards its authority. */
   readonly #path: readonly { file: string; certificate: X509Certificate }[];
-  readonly #authorities: readonly X509Certificate[];
 
   /** @throws PspError FILE_UNREADABLE for a file with other content. */
-  constructor(
+  private constructor(
     private readonly files: TlsFiles,
-    readonly pem: { readonly [file in keyof TlsFiles]: Buffer },
+    pem: Pick<TlsContents, 'certificate' | 'privateKey'>,
+    trust: Trust,
     identity: string,
   ) {
-    this.#authorities = certificatesIn(files.ca, pem.ca);
-    const chain = certificatesIn(files.certificate, pem.certificate);
-    const [own] = chain as [X509Certificate];
+    this.trust = trust;
+    this.chain = parsed(files.certificate, 'certificate in PEM', () =>
+      certificatesIn(pem.certificate.toString('latin1')),
+    );
+    this.tls = {
+      ca: trust.authorities.map(String),
+      cert: this.chain.join(''),
+      key: pem.privateKey,
+    };
+    const [own] = this.chain as [X509Certificate];
     const key = parsed(files.privateKey, 'private key in PEM', () => createPrivateKey(pem.privateKey));
     const faults: CertificateFault[] = [];
     const fault = (file: string, expected: string, detail: string, remedy: string) =>
@@ -74,16 +102,34 @@ export class NodeCertificate {
       const expected = `a certificate for ${Object.keys(usages).join(' and ')}`;
       fault(files.certificate, expected, `lacks the extended key usage ${missing.join(' and ')}`, newPair);
     }
-    const { path, anchor } = pathOf(chain, this.#authorities);
+    const { path, anchor } = trust.pathOf(this.chain);
     if (anchor === undefined) {
       const expected = `a certificate issued by an authority in ${files.ca}`;
       fault(files.certificate, expected, `does not lead to an authority in ${files.ca}`, oneAuthority);
     }
+    const revoked = trust.revocationOf(this.chain);
+    if (revoked !== undefined)
+      fault(files.certificate, 'a certificate that was not withdrawn', revoked, newPair);
+    const refusal = faults.length === 0 ? refusalOf(this.tls) : undefined;
+    if (refusal !== undefined)
+      fault(files.certificate, 'a pair that TLS accepts', `is not accepted by TLS (${refusal})`, newPair);
     this.#lasting = faults;
     this.#path = [
       ...path.map((certificate) => ({ file: files.certificate, certificate })),
       ...(anchor === undefined ? [] : [{ file: files.ca, certificate: anchor }]),
     ];
+  }
+
+  /** Reads the files. @throws PspError FILE_UNREADABLE if one is missing or has other content; SECRET_EXPOSED. */
+  static async read(files: TlsFiles, identity: string): Promise<NodeCertificate> {
+    const contents = {
+      ca: readNodeFile(files.ca),
+      certificate: readNodeFile(files.certificate),
+      privateKey: readSecretFile(files.privateKey),
+      revocationLists: readNodeFileIfAny(files.revocationLists),
+      refused: readNodeFileIfAny(files.refused),
+    };
+    return new NodeCertificate(files, contents, await trustIn(files, contents), identity);
   }
 
   /** The faults of the certificate at an instant. @param nowMs unix milliseconds. */
@@ -104,6 +150,17 @@ export class NodeCertificate {
     return [...this.#lasting, ...clock];
   }
 
+  /** Revocation lists without effect and those that are overdue. They prevent nothing else. */
+  listFaults(nowMs: number): CertificateFault[] {
+    const file = this.files.revocationLists;
+    return this.trust.listFaults(nowMs).map((detail) => ({
+      file,
+      expected: 'current revocation lists of authorities in ca.crt',
+      detail,
+      remedy: 'put the current list of each authority there',
+    }));
+  }
+
   /** The time at which a certificate of the chain expired, unix milliseconds; 0: none has. */
   expiredSinceMs(nowMs: number): number {
     const ended = this.#path
@@ -112,36 +169,34 @@ export class NodeCertificate {
     return ended.length === 0 ? 0 : Math.min(...ended);
   }
 
-  /** Whether one of our authorities issued a certificate (DER) directly. */
-  hasIssued(der: Uint8Array): boolean {
-    try {
-      const certificate = new X509Certificate(der);
-      return this.#authorities.some((authority) => isIssuedBy(certificate, authority));
-    } catch {
-      return false;
-    }
+  /** Whether handshakes do not distinguish the two: they have the same pair and the same authorities. */
+  isSameForTls(other: NodeCertificate): boolean {
+    const [ours, theirs] = [this.tls, other.tls];
+    return ours.ca.join() === theirs.ca.join() && ours.cert === theirs.cert && ours.key.equals(theirs.key);
   }
 }
 
-/** Reads the three files. @throws PspError FILE_UNREADABLE if one is missing or has other content; SECRET_EXPOSED. */
-export function readNodeCertificate(files: TlsFiles, identity: string): NodeCertificate {
-  const pem = {
-    ca: readNodeFile(files.ca),
-    certificate: readNodeFile(files.certificate),
-    privateKey: readSecretFile(files.privateKey),
-  };
-  return new NodeCertificate(files, pem, identity);
+/** The reason for which OpenSSL does not use a pair, such as a key that is too short. */
+function refusalOf({ ca, cert, key }: TlsPair): string | undefined {
+  try {
+    createSecureContext({ ca: [...ca], cert, key });
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'error';
+  }
 }
 
 /** The certificate of a node file. @throws PspError FILE_UNREADABLE, SECRET_EXPOSED */
-export const certificateOf = ({ files, trustDomain, node }: NodeConfig): NodeCertificate =>
-  readNodeCertificate(files, identityOf(trustDomain, node));
+export const certificateOf = ({ files, trustDomain, node }: NodeConfig): Promise<NodeCertificate> =>
+  NodeCertificate.read(files, identityOf(trustDomain, node));
 
 /** The one error that names all faults. */
 export const certificateUnusable = (faults: readonly CertificateFault[]): PspError =>
-  new PspError('CERTIFICATE_UNUSABLE', {
-    faults: faults.map(({ file, detail, remedy }) => `${file} ${detail}: ${remedy}`).join('; '),
-  });
+  new PspError('CERTIFICATE_UNUSABLE', { faults: listed(faults) });
+
+/** Faults on one line, each with its remedy. */
+export const listed = (faults: readonly CertificateFault[]): string =>
+  faults.map(({ file, detail, remedy }) => `${file} ${detail}: ${remedy}`).join('; ');
 
 /** The fault in a node's health about its own certificate, if that cannot be used. */
 export function certificateHealth(
@@ -155,15 +210,23 @@ export function certificateHealth(
   return [{ part: 'certificate', message: `${code}: ${message}`, sinceMs }];
 }
 
-/** The fault of a certificate's validity period (RFC 5280, section 4.1.2.5), as a predicate. */
-export function clockFault(
-  { validFrom, validTo }: Pick<X509Certificate, 'validFrom' | 'validTo'>,
-  nowMs: number,
-): string | undefined {
-  const iso = (text: string) => new Date(Date.parse(text)).toISOString();
-  if (nowMs > Date.parse(validTo)) return `expired on ${iso(validTo)}`;
-  if (nowMs < Date.parse(validFrom)) return `is not valid before ${iso(validFrom)}`;
-  return undefined;
+async function trustIn(files: TlsFiles, { ca, revocationLists, refused }: TlsContents): Promise<Trust> {
+  const authorities = parsed(files.ca, 'certificate in PEM', () => certificatesIn(ca.toString('latin1')));
+  // Its library takes memory that a node without such lists does not need.
+  const reader = revocationLists && (await import('../certificates/revocation_list.js'));
+  const lists = parsed(
+    files.revocationLists,
+    'certificate revocation list in PEM',
+    () => (reader && revocationLists && reader.revocationListsIn(revocationLists.toString('latin1'))) ?? [],
+    'put a complete list there, or remove the file',
+  );
+  const fingerprints = parsed(
+    files.refused,
+    'list of SHA-256 fingerprints',
+    () => refusedIn(refused?.toString('utf8') ?? ''),
+    'write one fingerprint of 64 hex digits on each line; # begins a comment',
+  );
+  return new Trust(authorities, lists, fingerprints);
 }
 
 /** Which of the usages of a gateway a certificate excludes; one without the extension allows all. */
@@ -175,40 +238,11 @@ function usagesMissing({ keyUsage }: X509Certificate): string[] {
     .map(([name]) => name);
 }
 
-const isIssuedBy = (certificate: X509Certificate, authority: X509Certificate): boolean =>
-  authority.ca && certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
-
-/** @returns the certificates from the first of a chain up, and the authority that they lead to, if any. */
-function pathOf(
-  chain: readonly X509Certificate[],
-  authorities: readonly X509Certificate[],
-): { path: X509Certificate[]; anchor?: X509Certificate } {
-  const [own] = chain as [X509Certificate];
-  const path = [own];
-  for (let last = own; path.length <= longestPath; ) {
-    const anchor = authorities.find((each) => each.raw.equals(last.raw) || isIssuedBy(last, each));
-    if (anchor !== undefined) return { path, anchor };
-    const next = chain.find((each) => !path.includes(each) && isIssuedBy(last, each));
-    if (next === undefined) break;
-    path.push(next);
-    last = next;
-  }
-  return { path };
-}
-
-function certificatesIn(file: string, pem: Buffer): X509Certificate[] {
-  return parsed(file, 'certificate in PEM', () => {
-    const texts = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
-    if (texts === null) throw new Error('no certificate');
-    return texts.map((text) => new X509Certificate(text));
-  });
-}
-
-function parsed<T>(file: string, what: string, parse: () => T): T {
+function parsed<T>(file: string, what: string, parse: () => T, remedy = 'make it anew with `psp init`'): T {
   try {
     return parse();
   } catch (cause) {
-    const remedy = 'make it anew with `psp init`';
-    throw new PspError('FILE_UNREADABLE', { file, detail: `no ${what}`, remedy }, { cause });
+    const reason = cause instanceof Error && !('code' in cause) ? ` (${cause.message})` : '';
+    throw new PspError('FILE_UNREADABLE', { file, detail: `no ${what}${reason}`, remedy }, { cause });
   }
 }

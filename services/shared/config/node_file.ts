@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small files beside the node file, as `psp init` makes them. They are read once, before privileges are dropped. A
-// secret that other users can access is refused, because it may have been copied or replaced.
+// The small files beside the node file, as `psp init` makes them. They are read before privileges are dropped; those of TLS are
+// read again when they change. A secret that other users can access is refused, because it may have been copied or replaced.
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { PspError } from '../errors.js';
 
@@ -16,6 +16,16 @@ export function readNodeFile(file: string): Buffer {
     const remedy =
       detail === 'ENOENT' ? 'make it with `psp init`' : 'start as root or give this user the right';
     throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
+  }
+}
+
+/** @returns undefined if there is no such file. @throws PspError FILE_UNREADABLE */
+export function readNodeFileIfAny(file: string): Buffer | undefined {
+  try {
+    return readNodeFile(file);
+  } catch (error) {
+    if (error instanceof PspError && error.data.detail === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

@@ -6,12 +6,21 @@ import type { Health, Histogram, ServiceStats } from '../../../proto/gen/bus.js'
 import { nameOfMode } from '../../shared/modes.js';
 
 /** The most rows of each list of a report. */
-export const limits = { counters: 128, pipes: 32, drops: 128, health: 256, lcores: 64, buckets: 32 } as const;
+export const limits = {
+  counters: 128,
+  pipes: 32,
+  drops: 128,
+  health: 256,
+  lcores: 64,
+  buckets: 32,
+  certificates: 32,
+} as const;
 const longestText = 500;
 
 const roles = new Set(['unsecured', 'secured']);
 const directions = new Set(['egress', 'ingress']);
 export const breakerStates = ['closed', 'half-open', 'open'] as const;
+const certificateKinds = ['node', 'intermediate', 'authority'] as const;
 const linkStates = ['connected', 'connecting', 'failed'] as const;
 /** Histograms of durations, by their name in the report. */
 export const durations = ['exchange', 'answer'] as const;
@@ -19,6 +28,8 @@ export const durations = ['exchange', 'answer'] as const;
 const isId = (text: string): boolean => /^[A-Za-z0-9_-]{1,64}$/.test(text);
 const isCounterName = (text: string): boolean => /^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(text);
 const isTableName = (text: string): boolean => /^[a-z][a-z0-9_]{0,63}$/.test(text);
+/** SHA-256 in hex. */
+const isFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
 const shortText = (text: string): string => (/^[\w.+ -]{0,64}$/.test(text) ? text : '');
 const isOneOf = (table: readonly string[], text: string): boolean => table.includes(text);
 
@@ -118,6 +129,12 @@ export function bounded(
       peers.size,
       (peer) => isPeer(peer) && isOneOf(breakerStates, peer.breaker) && isOneOf(linkStates, peer.link),
       nameOf,
+    ),
+    certificates: keep(
+      stats.certificates,
+      limits.certificates,
+      ({ kind, fingerprint }) => isOneOf(certificateKinds, kind) && isFingerprint(fingerprint),
+      ({ kind, fingerprint }) => `${kind} ${fingerprint}`,
     ),
     histograms: keep(stats.histograms, durations.length, isSound, nameOf),
   };

@@ -76,6 +76,21 @@ export const keyExchangeMetrics: readonly Metric[] = [
     "Time of a peer's last answer to an exchange; absent if there was none.",
     each(({ name, lastAnswerMs }) => atSeconds([name], lastAnswerMs)),
   ),
+  gauge(
+    'psp_certificate_expiry_timestamp_seconds',
+    ['kind', 'fingerprint'],
+    'End of a certificate in use: the node, an intermediate authority in node.crt, an authority in ca.crt.',
+    ({ stats }) =>
+      stats.certificates.flatMap(({ kind, fingerprint, notAfterMs }) =>
+        atSeconds([kind, fingerprint], notAfterMs),
+      ),
+  ),
+  gauge(
+    'psp_peer_certificate_expiry_timestamp_seconds',
+    ['peer'],
+    'End of the certificate that a peer presented last; absent before its first handshake.',
+    each(({ name, certificate }) => atSeconds([name], certificate?.notAfterMs ?? 0n)),
+  ),
   histogram(
     'psp_exchange_duration_seconds',
     'Duration of exchanges that this gateway started, from the publication of the want to the installed key.',

@@ -73,6 +73,20 @@ const examples: { [T in AuditType]: AuditData[T] } = {
   'bypass.configured': { rule: '198.51.100.0/24 udp port 53' },
   'acl.disabled': {},
   'link.changed': { port: 'secured', interface: 'eth1', what: 'mtu', from: 1500, to: 1400 },
+  'certificates.reloaded': {
+    fingerprint: 'ab'.repeat(32),
+    validUntil: '2027-11-23T10:00:00.000Z',
+    authorities: ['cd'.repeat(32)],
+    revoked: 1,
+    refused: 0,
+  },
+  'certificate.expiring': {
+    kind: 'node',
+    subject: 'CN=a',
+    fingerprint: 'ab'.repeat(32),
+    validUntil: '2027-11-23T10:00:00.000Z',
+    days: 7,
+  },
   'audit.lost': { first: 11, last: 12, count: 2, reason: 'streamRolledBack' },
 };
 const auditTypes = Object.keys(examples) as AuditType[];

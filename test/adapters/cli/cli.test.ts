@@ -787,12 +787,12 @@ describe('a certificate that cannot be used', () => {
     expect(await found()).toEqual([
       {
         path: certificate,
-        expected: expect.stringMatching(/^a certificate for serverAuth and clientAuth \(.*psp init/),
+        expected: expect.stringMatching(/^a certificate for serverAuth and clientAuth \(.*psp certs renew/),
         received: 'one that lacks the extended key usage clientAuth',
       },
       {
         path: certificate,
-        expected: expect.stringMatching(/^a certificate that is valid now \(.*psp init.*clock/),
+        expected: expect.stringMatching(/^a certificate that is valid now \(.*psp certs renew.*clock/),
         received: expect.stringMatching(/^one that expired on \d{4}-/),
       },
     ]);

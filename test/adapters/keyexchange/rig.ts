@@ -228,6 +228,8 @@ export interface NodeOptions {
   /** keyExchange.insecureReferenceListen. */
   insecureListen?: string;
   pair?: KeyPair;
+  /** Content of ca.crt, if not that of the authority. */
+  ca?: string;
 }
 
 /** Times that no exchange of a test reaches, however slow the machine is. */
@@ -270,7 +272,7 @@ export async function makeFolder(
 ): Promise<{ folder: string; config: NodeConfig; secret: Buffer }> {
   const folder = mkdtempSync(join(tmpdir(), `psp-kx-${name}-`));
   const pair = options.pair ?? (await authority.gateway(identityOf('psp', name)));
-  writeTls(folder, authority.certificate, pair);
+  writeTls(folder, options.ca ?? authority.certificate, pair);
   mkdirSync(join(folder, 'nats'));
   const secret = randomBytes(32);
   const files = filesBeside(join(folder, 'node.yaml'));
@@ -286,6 +288,8 @@ export async function makeFolder(
 
 export interface TestNode {
   name: string;
+  /** With the node's files. */
+  folder: string;
   nats: NatsServer;
   dataplane: StandIn;
   /** Lines that the service logged, as objects. */
@@ -329,6 +333,7 @@ export async function startNode(name: string, authority: Authority, options: Nod
   };
   return {
     name,
+    folder: made.folder,
     nats,
     dataplane,
     lines,

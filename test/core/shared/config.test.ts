@@ -126,6 +126,8 @@ describe('a node file', () => {
       ca: '/etc/psp/tls/ca.crt',
       certificate: '/etc/psp/tls/node.crt',
       privateKey: '/etc/psp/tls/node.key',
+      revocationLists: '/etc/psp/tls/ca.crl',
+      refused: '/etc/psp/tls/refused.txt',
       busSecret: '/etc/psp/bus.secret',
       passwords: '/etc/psp/nats',
     });

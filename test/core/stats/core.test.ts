@@ -2,7 +2,7 @@
 // The core of the stats service: which reports it keeps, for how long and within which limits, and
 // the metrics and health that follow from them.
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Mode, type PeerTerms, type ServiceStats } from '../../../proto/gen/bus.js';
+import { Certificate, Mode, type PeerTerms, type ServiceStats } from '../../../proto/gen/bus.js';
 import { type Service, services } from '../../../services/shared/contracts.js';
 import type { Moment } from '../../../services/shared/moment.js';
 import { limits } from '../../../services/stats/core/bounds.js';
@@ -42,6 +42,11 @@ const hearAll = (ms: number) => {
   reports.receive('sampler', plainReport('sampler'), at(ms));
   reports.receive('stats', plainReport('stats'), at(ms));
 };
+
+const certificateOf = (kind: string, number: number) => ({
+  ...Certificate.fromPartial({ kind, notAfterMs: 1n }),
+  fingerprint: number.toString(16).padStart(64, '0'),
+});
 
 describe('the reports of a service', () => {
   it('expire without new ones: first the replica is down, then its series end', () => {
@@ -122,6 +127,10 @@ describe('series are bounded:', () => {
     const [bypassed] = dataplaneReport().bypass;
     const [terms] = dataplaneReport().terms;
     if (!bypassed || !terms) throw new Error('the reports lack rows');
+    const own = certificateOf('node', 1);
+    expect(
+      leftOutOf({ certificates: [own, own, { ...own, kind: 'x' }, { ...own, fingerprint: 'a"} 1' }] }),
+    ).toBe(3);
     expect(leftOutOf({ bypass: [bypassed, bypassed, { ...bypassed, rule: '0.0.0.0/0' }] })).toBe(2);
     expect(leftOutOf({ terms: [terms, { ...terms, name: 'mallory' }] })).toBe(1);
     expect(leftOutOf({ terms: [{ ...terms, mode: Mode.MODE_UNSPECIFIED }] })).toBe(1);
@@ -144,6 +153,8 @@ describe('series are bounded:', () => {
     expect(leftOutOf({ drops })).toBe(200 - limits.drops);
     const lcores = many.map(() => ({ rxPackets: 1n, txPackets: 1n }));
     expect(leftOutOf({ lcores })).toBe(200 - limits.lcores);
+    const certificates = many.map((_, i) => certificateOf('authority', i));
+    expect(leftOutOf({ certificates })).toBe(200 - limits.certificates);
     const health = [...many, ...many.map((name) => `p${name}`)].map((part) => ({
       part,
       message: 'm'.repeat(10_000),

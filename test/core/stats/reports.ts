@@ -114,7 +114,12 @@ export const keyExchangeReport = (change: Partial<ServiceStats> = {}): ServiceSt
         refused: 2n,
         failed: 1n,
         lastAnswerMs: 1_700_000_002_000n,
+        certificate: { kind: 'node', fingerprint: 'cd'.repeat(32), notAfterMs: 1_800_000_001_000n },
       },
+    ],
+    certificates: [
+      { kind: 'node', fingerprint: 'ab'.repeat(32), notAfterMs: 1_800_000_000_000n },
+      { kind: 'authority', fingerprint: 'ef'.repeat(32), notAfterMs: 1_900_000_000_000n },
     ],
     histograms: [
       { name: 'exchange', upperBounds: [0.001, 0.01], counts: [1n, 3n, 4n], sum: 0.5 },
