@@ -37,6 +37,7 @@ const commands: Readonly<Record<string, [description: string, load: () => Promis
     'manage the nftables rules that keep plaintext off the wire while no gateway runs',
     () => import('./node/fence_remove.js'),
   ],
+  certs: ['show, renew and request the certificates of nodes', () => import('./node/certs.js')],
   config: ['check the node file', () => import('./node/config_check.js')],
   audit: ['print the audit trail of this node, oldest event first', () => import('./audit/audit.js')],
   pcap: ['encrypt or decrypt capture files without a node', () => import('./capture/pcap.js')],

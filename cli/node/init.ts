@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `psp init NODE... --dir D`: creates everything that nodes need before their first start: an authority for all of
 // them, and per node its node file, certificate, bus secret and bus passwords, each readable by the one account that
-// reads it. Existing files are kept, never overwritten, so that a later call adds nodes under the same authority.
+// reads it. Existing files are kept, never overwritten, so that a later call adds nodes under the same authority. Certificates
+// have a lifetime that options change; `psp certs renew` makes new ones.
 // JSON: { made: [file], kept: [file] }.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -22,17 +23,25 @@ import { unixMs } from '../../services/shared/process/clock.js';
 import { accounts, keysGroup } from '../../services/shared/process/privileges.js';
 import type { SharedOptions } from '../operator.js';
 import { print, printJson } from '../output.js';
-import { createAuthority, createGateway, type KeyPair } from './certificates.js';
+import {
+  authorityLifetimeMs,
+  createAuthority,
+  createGateway,
+  gatewayLifetimeMs,
+  type KeyPair,
+} from './certificates.js';
+import { authorityFolder, lifetimeOption, readByKeyExchange } from './issuing.js';
 import { makeFolder, NewFiles, readText } from './new_files.js';
 import { nodeTemplate } from './node_template.js';
 
 interface InitOptions extends SharedOptions {
   dir: string;
   from?: string;
+  lifetime: number;
+  caLifetime: number;
 }
 
 const root = 0;
-const authorityFolder = 'ca';
 const readerOf = (user: BusUser): number => (user === 'operator' ? root : accounts[user].gid);
 
 const nodeName = (name: string, before: string[] | undefined): string[] => {
@@ -47,10 +56,12 @@ export function define(command: Command): void {
     .argument('<node...>', 'names of the nodes', nodeName)
     .requiredOption('--dir <folder>', 'parent folder of the folders ca and <node>')
     .option('--from <folder>', 'copy <node>.yaml from this folder instead of using a template')
+    .addOption(lifetimeOption('--lifetime <duration>', 'of the certificates of nodes', gatewayLifetimeMs))
+    .addOption(lifetimeOption('--ca-lifetime <duration>', 'of a new authority', authorityLifetimeMs))
     .action((nodes: string[], _, command: Command) => init([...new Set(nodes)], command.optsWithGlobals()));
 }
 
-async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<void> {
+async function init(nodes: string[], { dir, from, json, lifetime, caLifetime }: InitOptions): Promise<void> {
   if (process.geteuid?.() !== root) {
     throw new PspError('RIGHTS_MISSING', {
       what: 'psp init',
@@ -59,8 +70,8 @@ async function init(nodes: string[], { dir, from, json }: InitOptions): Promise<
   }
   const plans = nodes.map((node) => planOf(node, nodes, dir, from));
   const files = new NewFiles();
-  const authority = await authorityIn(join(dir, authorityFolder), files);
-  for (const plan of plans) await writeNode(plan, authority, files);
+  const authority = await authorityIn(join(dir, authorityFolder), files, caLifetime);
+  for (const plan of plans) await writeNode(plan, authority, files, lifetime);
   if (json) return printJson({ made: files.made, kept: files.kept });
   for (const file of files.made) print(`made  ${file}`);
   for (const file of files.kept) print(`kept  ${file}`);
@@ -96,21 +107,26 @@ function planOf(node: string, nodes: readonly string[], dir: string, from: strin
   return { folder, content, config: result.config };
 }
 
-async function authorityIn(folder: string, files: NewFiles): Promise<KeyPair> {
+async function authorityIn(folder: string, files: NewFiles, lifetimeMs: number): Promise<KeyPair> {
   makeFolder(folder);
-  return files.pair(join(folder, 'ca.crt'), join(folder, 'ca.key'), () => createAuthority(unixMs()), {
-    certificate: { mode: 0o644, group: root },
-    privateKey: { mode: 0o600, group: root },
-  });
+  return files.pair(
+    join(folder, 'ca.crt'),
+    join(folder, 'ca.key'),
+    () => createAuthority(unixMs(), lifetimeMs),
+    {
+      certificate: { mode: 0o644, group: root },
+      privateKey: { mode: 0o600, group: root },
+    },
+  );
 }
 
 async function writeNode(
   { folder, content, config }: Plan,
   authority: KeyPair,
   files: NewFiles,
+  lifetimeMs: number,
 ): Promise<void> {
   const beside = filesBeside(join(folder, 'node.yaml'));
-  const keyexchange = { mode: 0o640, group: accounts.keyexchange.gid };
   for (const each of [folder, join(folder, 'tls'), beside.passwords]) makeFolder(each);
   files.put(beside.config, content, { mode: 0o644, group: root });
   files.put(beside.ca, authority.certificate, { mode: 0o644, group: root });
@@ -118,8 +134,8 @@ async function writeNode(
   await files.pair(
     beside.certificate,
     beside.privateKey,
-    () => createGateway(authority, identity, unixMs()),
-    { certificate: keyexchange, privateKey: keyexchange },
+    () => createGateway(authority, identity, unixMs(), lifetimeMs),
+    { certificate: readByKeyExchange, privateKey: readByKeyExchange },
   );
   const secret = newBusSecret();
   files.put(beside.busSecret, secret, { mode: 0o640, group: keysGroup });

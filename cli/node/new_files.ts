@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that are created once and never overwritten: each appears under its name complete, with its owner and mode,
-// or not at all, even if two processes run at once.
+// Files that are created once and not overwritten unless the caller says so: each appears under its name complete, with its
+// owner and mode, or not at all, even if two processes run at once.
 import {
   chmodSync,
   chownSync,
@@ -8,6 +8,7 @@ import {
   linkSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -65,6 +66,22 @@ export class NewFiles {
       if (code !== 'EEXIST') throw unwritable(path, error);
       if (isSecret(mode)) demandPrivate(path, statSync(path).mode, mode);
       this.kept.push(path);
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  }
+
+  /** Creates a file, or replaces it at once, so that every reader finds either the old or the new content. */
+  replace(path: string, content: string, { mode, group }: Access): void {
+    const draft = `${path}.${process.pid}.new`;
+    try {
+      writeFileSync(draft, content, { flag: 'wx', mode: mode & 0o600 });
+      chownSync(draft, 0, group);
+      chmodSync(draft, mode);
+      renameSync(draft, path);
+      this.made.push(path);
+    } catch (error) {
+      throw unwritable(path, error);
     } finally {
       rmSync(draft, { force: true });
     }

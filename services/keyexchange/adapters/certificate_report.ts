@@ -3,7 +3,7 @@
 import type { Certificate, Health } from '../../../proto/gen/bus.js';
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import { fingerprintOf } from '../../shared/certificates/chain.js';
-import { describe, isoOf } from '../../shared/certificates/expiry.js';
+import { isoOf } from '../../shared/certificates/expiry.js';
 import { certificateUnusable, type NodeCertificate } from '../../shared/config/node_certificate.js';
 import type { PspError } from '../../shared/errors.js';
 import { unixMs } from '../../shared/process/clock.js';
@@ -23,11 +23,11 @@ export class CertificateReport implements FilesListener {
     private readonly log: Logger,
     private readonly tally: Pick<Tally, 'count'>,
   ) {
-    this.#certificates = describeAll(files.certificate);
+    this.#certificates = files.certificate.describe();
   }
 
   filesChanged(certificate: NodeCertificate): void {
-    this.#certificates = describeAll(certificate);
+    this.#certificates = certificate.describe();
     const { trust } = certificate;
     const [own] = this.#certificates as [Certificate];
     const event = {
@@ -71,9 +71,3 @@ export class CertificateReport implements FilesListener {
     return { health: this.files.health(), notices, certificates: [...this.#certificates] };
   }
 }
-
-/** The certificates in use, the node's own first. */
-const describeAll = ({ chain, trust }: NodeCertificate): Certificate[] => [
-  ...chain.map((each, i) => describe(each, i === 0 ? 'node' : 'intermediate')),
-  ...trust.authorities.map((each) => describe(each, 'authority')),
-];

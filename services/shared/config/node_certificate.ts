@@ -4,8 +4,9 @@
 // chain, revocation. `psp config check`, `psp status` and the key exchange use the same check.
 import { createPrivateKey, type X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import type { Health } from '../../../proto/gen/bus.js';
+import type { Certificate, Health } from '../../../proto/gen/bus.js';
 import { certificatesIn, clockFault } from '../certificates/chain.js';
+import { describe } from '../certificates/expiry.js';
 import { soleIdentityOf } from '../certificates/identity.js';
 import { refusedIn, Trust } from '../certificates/trust.js';
 import { PspError } from '../errors.js';
@@ -159,6 +160,14 @@ export class NodeCertificate {
       detail,
       remedy: 'put the current list of each authority there',
     }));
+  }
+
+  /** The certificates of node.crt, then those of ca.crt. */
+  describe(): Certificate[] {
+    return [
+      ...this.chain.map((each, i) => describe(each, i === 0 ? 'node' : 'intermediate')),
+      ...this.trust.authorities.map((each) => describe(each, 'authority')),
+    ];
   }
 
   /** The time at which a certificate of the chain expired, unix milliseconds; 0: none has. */

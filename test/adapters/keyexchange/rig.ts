@@ -278,10 +278,9 @@ export async function makeFolder(
   const files = filesBeside(join(folder, 'node.yaml'));
   writeFileSync(files.busSecret, `${secret.toString('hex')}\n`, { mode: 0o640 });
   writeFileSync(join(files.passwords, 'keyexchange.password'), `${options.password}\n`, { mode: 0o640 });
-  const checked = checkConfig(
-    `${nodeFile(name, options, options.bus, options.audit ?? nobody)}\nstateDir: ${folder}/state\n`,
-    files.config,
-  );
+  const content = `${nodeFile(name, options, options.bus, options.audit ?? nobody)}\nstateDir: ${folder}/state\n`;
+  writeFileSync(files.config, content);
+  const checked = checkConfig(content, files.config);
   if ('faults' in checked) throw new Error(JSON.stringify(checked.faults));
   return { folder, config: checked.config, secret };
 }
