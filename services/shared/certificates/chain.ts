@@ -16,7 +16,7 @@ export function pemBlocks(pem: string, label: string): string[] {
   const rest = blocks.reduce((text, block) => text.replace(block, ''), pem);
   if (/^-/m.test(rest)) throw new Error('it is cut');
   const found = blocks.filter((block) => block.startsWith(`-----BEGIN ${label}-----`));
-  if (found.length === 0) throw new Error('it is empty');
+  if (found.length === 0) throw new Error();
   return found;
 }
 

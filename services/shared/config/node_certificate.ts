@@ -251,7 +251,9 @@ function parsed<T>(file: string, what: string, parse: () => T, remedy = 'make it
   try {
     return parse();
   } catch (cause) {
-    const reason = cause instanceof Error && !('code' in cause) ? ` (${cause.message})` : '';
+    // Errors of OpenSSL have a code, and say nothing to an operator.
+    const { message = '' } = cause instanceof Error && !('code' in cause) ? cause : {};
+    const reason = message === '' ? '' : ` (${message})`;
     throw new PspError('FILE_UNREADABLE', { file, detail: `no ${what}${reason}`, remedy }, { cause });
   }
 }
