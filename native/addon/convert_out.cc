@@ -70,6 +70,11 @@ struct EventWriter {
     object.Set("flow", write_flow(env, event.inbound));
     object.Set("spi", event.spi);
   }
+  void operator()(const UnknownSpiEvent& event) {
+    object.Set("type", "unknownSpi");
+    object.Set("source", write_octets(env, event.source));
+    object.Set("spi", event.spi);
+  }
   void operator()(const LinkEvent& event) {
     object.Set("type", "link");
     object.Set("port", event.secured ? "secured" : "unsecured");

@@ -150,6 +150,11 @@ export type EngineEvent =
   | { type: 'missed'; flow: Uint8Array; peer: number }
   /** The first packet that opened under an SPI and passed the ACL. The flow is the inbound one. */
   | { type: 'seen'; flow: Uint8Array; spi: number }
+  /**
+   * Packets from this outer source (16 octets) have an SPI that is not valid here. A random choice is reported: at most 64
+   * SPIs of one source in a second, and of a bounded number of sources.
+   */
+  | { type: 'unknownSpi'; source: Uint8Array; spi: number }
   /** A port's link as it is after a change. */
   | ({ type: 'link' } & LinkChange);
 

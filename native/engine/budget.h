@@ -22,6 +22,7 @@ class Budget {
   static constexpr uint32_t kNeighbourChange = 4;  // a neighbour is solicited or given up
   static constexpr uint32_t kRow = 4;              // a flow is listed
   static constexpr uint32_t kCommand = 1;          // a command itself
+  static constexpr uint32_t kEvent = 1;            // an event is reported
 
   explicit Budget(uint32_t units) : left_(units) {}
   // For callers that have no turn to keep short.

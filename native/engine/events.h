@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an engine reports by itself: misses, the first use of an offered SPI, and changes of its links.
+// What an engine reports by itself: misses, the first use of an offered SPI, SPIs that it does not know, and
+// changes of its links.
 // Samples have a ring of their own (sample.h), so that many samples never cost an event.
 #pragma once
 
@@ -33,6 +34,13 @@ struct SeenEvent {
   uint32_t spi;
 };
 
+// Packets from this outer source address have an SPI that is not valid here. A random choice of such SPIs is
+// reported: at most 64 of one address in a second, and of a bounded number of addresses.
+struct UnknownSpiEvent {
+  Address source;
+  uint32_t spi;
+};
+
 // The link of a port has changed. Without `state.present` the interface is gone, and the engine has stopped.
 struct LinkEvent {
   bool secured;
@@ -40,6 +48,6 @@ struct LinkEvent {
   uint16_t used_mtu;  // never more than the MTU at start, which packet memory is sized for
 };
 
-using Event = std::variant<MissedEvent, SeenEvent, LinkEvent>;
+using Event = std::variant<MissedEvent, SeenEvent, UnknownSpiEvent, LinkEvent>;
 
 }  // namespace psp

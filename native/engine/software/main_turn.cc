@@ -26,12 +26,27 @@ bool give_up(MainLcore& lcore, Budget& budget) {
   return true;
 }
 
+// SPIs that worker lcores do not know, and the report of all.
+bool report_unknown_spis(MainLcore& lcore, Budget& budget) {
+  for (WorkerLcore* worker : lcore.workers) {
+    UnknownSpi packet;
+    for (size_t left = WorkerLcore::kUnknownSpis; left > 0 && worker->unknown_spis.pop(&packet); --left) {
+      lcore.unknown_spis.add(packet, lcore.now_ms);
+    }
+  }
+  return lcore.unknown_spis.tick(lcore.now_ms, budget, [&](const UnknownSpi& packet) {
+    Event event = UnknownSpiEvent{packet.source, packet.spi};
+    return lcore.events.push(event);
+  });
+}
+
 constexpr Timers<MainLcore>::Timer kTimers[] = {
     [](MainLcore& lcore, Budget& budget) { return lcore.egress_reassembly.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.ingress_reassembly.tick(lcore.now_ms, budget); },
     give_up,
     [](MainLcore& lcore, Budget& budget) { return lcore.flow_table.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.receive_spis.tick(lcore.now_ms, budget); },
+    report_unknown_spis,
     [](MainLcore& lcore, Budget& budget) { return lcore.hosts.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.next_hops.tick(lcore.now_ms, budget); },
 };

@@ -39,6 +39,7 @@ MainLcore::MainLcore(const EngineConfig& engine_config, const Aead& engine_aead,
       flow_table(flows, shared->ivs, config.wants_per_peer, config.peers.size(), counters, config.lcores - 1),
       receive_spis(spis, {config.spis_per_flow, config.retire_ms}, config.peers.size(), ingress_keys,
                    counters, config.lcores - 1),
+      unknown_spis(seed),
       hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, shared->control_pool.get(), counters,
             kHostDrops, Value::kForwardedIngress, config.lcores > 1),
       next_hops(secured_rules, secured.info.mac, secured.tx, shared->control_pool.get(), counters,
@@ -79,7 +80,8 @@ uint32_t MainLcore::idle_timeout_ms() const {
                    !flow_table.draining().empty() || receive_spis.any_due();
   if (now) return 1;
   const bool soon = hosts.any_due() || next_hops.any_due() || flow_table.any_wanted() ||
-                    flow_table.any_refused() || egress_reassembly.waits() || ingress_reassembly.waits();
+                    flow_table.any_refused() || unknown_spis.any() || egress_reassembly.waits() ||
+                    ingress_reassembly.waits();
   return soon ? 10 : 1000;
 }
 

@@ -17,6 +17,7 @@
 #include "engine/software/tables/flow_table.h"
 #include "engine/software/tables/hold.h"
 #include "engine/software/tables/receive_spis.h"
+#include "engine/software/tables/unknown_spis.h"
 
 namespace psp {
 
@@ -67,6 +68,7 @@ struct MainLcore : WaitingPackets, Lcore {
   SpscRing<Event>& events;
   FlowTable flow_table;
   ReceiveSpis receive_spis;
+  UnknownSpis unknown_spis;
   Neighbours hosts, next_hops;
   Timers<MainLcore> timers;
 

@@ -35,12 +35,16 @@ struct WorkerLcore : Lcore {
   bool grow_memory();
   uint32_t idle_timeout_ms() const;
 
+  static constexpr size_t kUnknownSpis = 64;
+
   MainLcore& main;
   Handoff handoff;
   FlowCopies flow_copies;
   SpiCopies spi_copies;
   NeighbourCopies hosts, next_hops;
   Timers<WorkerLcore> timers;
+  // For the main lcore, which takes a bounded number at a time: while more arrive, the rest is lost.
+  SpscRing<UnknownSpi> unknown_spis{kUnknownSpis};
   // The last change of the main lcore that was taken over (MainLcore::changes).
   std::atomic<uint32_t> changes;
 };

@@ -67,12 +67,21 @@ void hand_off(WorkerLcore& lcore, const Packet& packet) {
 // The main lcore has no such edge.
 void hand_off(MainLcore&, const Packet&) {}
 
+void note_unknown(MainLcore& lcore, const Packet& packet) {
+  lcore.unknown_spis.add({packet.ip.source, packet.header.spi}, lcore.now_ms);
+}
+void note_unknown(WorkerLcore& lcore, const Packet& packet) {
+  UnknownSpi unknown{packet.ip.source, packet.header.spi};
+  lcore.unknown_spis.push(unknown);
+}
+
 template <typename Kind>
 void find_all(Kind& lcore, Burst& burst) {
   Packet* kept = burst.begin();
   for (Packet* next = burst.begin(); next != burst.end();) {
     const Edge edge = choose(lcore, *next);
     const uint32_t hash = next->hash, record = next->receive_spi;
+    if (edge == Edge::kUnknownSpi) note_unknown(lcore, *next);
     // Packets of the same SPI in a row leave by the same edge.
     do {
       next->receive_spi = record;
