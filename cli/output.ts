@@ -36,7 +36,7 @@ export function table(head: string[], rows: Cell[][]): string {
   return [line(head), ...rows.map(line)].join('\n');
 }
 
-export const formatEpoch = (epoch: bigint): string => `0x${epoch.toString(16).padStart(16, '0')}`;
+export { formatEpoch } from '../services/shared/address.js';
 
 /** "4 s", "3 min", "2 h", "5 d". */
 export function formatAge(ms: number): string {

@@ -139,6 +139,10 @@ function asJson({ name, health, services, dataplane, replicas }: NodeStatus) {
             ...dataplane,
             epoch: formatEpoch(dataplane.epoch),
             samplingLog2: dataplane.samplingLog2 ?? null,
+            traffic: dataplane.traffic.map(({ epoch, ...traffic }) => ({
+              ...traffic,
+              epoch: epoch === undefined ? null : formatEpoch(epoch),
+            })),
             terms: dataplane.terms.map(({ mode, samplingLog2, ...terms }) => ({
               ...terms,
               mode: modeName(mode),

@@ -22,6 +22,7 @@ import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
+import type { PeerNetworks } from './core/peer_addresses.js';
 
 export interface DataplaneConfig extends ServiceConfig {
   /** What this was read from, to check it against the engine. */
@@ -37,6 +38,8 @@ export interface DataplaneConfig extends ServiceConfig {
   warnings: readonly ConfigWarning[];
   /** Flows wanted from the start. */
   configured: readonly Miss[];
+  /** The outer sources of each peer, by peer number. */
+  networks: readonly PeerNetworks[];
   times: { holdMs: number; exchangeMs: number; drainMs: number; rotateGraceMs: number };
   /** 32 octets; the engine owns and wipes them. */
   busSecret: Buffer;
@@ -118,6 +121,11 @@ const peerOptions = (name: string, peer: PeerConfig): PeerOptions => ({
   ...(peer.sampling !== undefined && { sampling: peer.sampling }),
 });
 
+const networksOf = ({ underlay, vips, mode }: PeerConfig): PeerNetworks => ({
+  underlay: underlay.map(parsePrefix),
+  hosts: mode === 'transport' ? vips.map(parsePrefix) : [],
+});
+
 function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
   const own = parsePrefix(secured.address);
   const { sourcePorts, dscp, gateway } = secured;
@@ -177,6 +185,7 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
     bypass: config.bypass.map(bypassRule),
     warnings: warningsOf(config),
     configured: configuredFlows(config),
+    networks: Object.values(peers).map(networksOf),
     times: {
       holdMs: engine.holdMs,
       exchangeMs: config.keyExchange.exchangeMs,

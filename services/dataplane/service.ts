@@ -2,6 +2,7 @@
 // Wires the dataplane and orders its life. Start: fence, engine, drop privileges, and packets move; then join the bus,
 // for which nothing waits. Stop: in reverse, each step with a deadline.
 import { randomBytes } from 'node:crypto';
+import { formatEpoch } from '../shared/address.js';
 import type { NodeConfig } from '../shared/config/config.js';
 import { formatPath } from '../shared/config/cross_rules.js';
 import type { PspError } from '../shared/errors.js';
@@ -50,18 +51,26 @@ export async function startDataplane(
 ): Promise<RunningService> {
   const config = sliceOf(node);
   const epoch = randomBytes(8).readBigUInt64BE() | 1n;
-  const { configured, engine: limits, times } = config;
-  const arbiter = new Arbiter({ epoch, configured, maxInbound: inboundPerFlow * limits.maxFlows, ...times });
+  const { configured, engine: limits, networks, times } = config;
+  const maxInbound = inboundPerFlow * limits.maxFlows;
+  const arbiter = new Arbiter({
+    epoch,
+    configured,
+    maxInbound,
+    peers: networks,
+    random: Math.random,
+    ...times,
+  });
   let fail: (error: PspError) => void = () => undefined;
   const engineFailed = new Promise<PspError>((resolve) => {
     fail = resolve;
   });
   const runtime = new ServiceRuntime('dataplane', config, log, {
-    epoch: `0x${epoch.toString(16).padStart(16, '0')}`,
+    epoch: formatEpoch(epoch),
     onBusState: (connected) => executor.busState(connected),
   });
   const { audit, bus, startedMs } = runtime;
-  const auditReport = new AuditReport(config.peers, audit);
+  const auditReport = new AuditReport(config.peers, audit, log);
   const sampler = new SamplerClient(bus, config.peers, dropReasons());
   const engine: Engine = open(config, epoch, {
     onFact: (fact) => executor.on(fact),

@@ -12,6 +12,7 @@ import { CertificateFiles } from './adapters/certificate_files.js';
 import { CertificateReport } from './adapters/certificate_report.js';
 import { Connections } from './adapters/connections.js';
 import { DataplaneClient } from './adapters/dataplane_client.js';
+import { Greeter } from './adapters/greeter.js';
 import { LinkReport } from './adapters/link_report.js';
 import { PeerClient } from './adapters/peer_client.js';
 import { PeerServer } from './adapters/peer_server.js';
@@ -57,7 +58,8 @@ export async function startKeyExchange(
   const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret);
   const answerer = new Answerer(rules, dataplane, report.tally);
   const requester = new Requester(rules, dataplane, clients, report);
-  const server = new PeerServer(rules, answerer, connections, report, refusals);
+  const greeter = new Greeter(dataplane, clients, report, (epoch) => answerer.epochSeen(epoch));
+  const server = new PeerServer(rules, answerer, greeter, connections, report, refusals);
   const port = await server.listen(config.listen, files);
   const { insecureListen } = config;
   const insecurePort =
@@ -66,6 +68,7 @@ export async function startKeyExchange(
   for (const client of clients.values()) client.connect();
   dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
   requester.start((epoch) => answerer.epochSeen(epoch));
+  greeter.start();
   const joined = runtime.join(() => report.read(certificates.read()));
   const ticks = setInterval(() => {
     refusals.tick();
@@ -87,7 +90,11 @@ export async function startKeyExchange(
     joined,
     stop: async () => {
       clearInterval(ticks);
-      await Promise.all([server.stop(stepMs), within(stepMs, requester.stop())]);
+      await Promise.all([
+        server.stop(stepMs),
+        within(stepMs, requester.stop()),
+        within(stepMs, greeter.stop()),
+      ]);
       for (const client of clients.values()) client.close();
       refusals.tick(true);
       await runtime.leave();

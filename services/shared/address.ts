@@ -113,6 +113,9 @@ export function unmapped(octets: Uint8Array): Address {
   return Uint8Array.from(isMapped ? octets.subarray(12, 16) : octets.subarray(0, 16));
 }
 
+/** 32 hex digits: the address as 16 octets. */
+export const addressKeyOf = (address: Address): string => Buffer.from(mapped(address)).toString('hex');
+
 export function flowKeyOf({ source, destination }: Flow): FlowKey {
   return Buffer.concat([mapped(source), mapped(destination)]).toString('hex');
 }
@@ -150,6 +153,9 @@ export const formatMac = (mac: Uint8Array): string =>
 
 /** An SPI whose low 31 bits are zero is reserved (PSP specification, "SPI"): no key exists under it. */
 export const isReservedSpi = (spi: number): boolean => (spi & 0x7fffffff) === 0;
+
+/** An epoch as it is shown everywhere: 0x and 16 hex digits. */
+export const formatEpoch = (epoch: bigint): string => `0x${epoch.toString(16).padStart(16, '0')}`;
 
 /** An SPI as it is shown everywhere: 0x and eight hex digits. */
 export const formatSpi = (spi: number): string => `0x${(spi >>> 0).toString(16).padStart(8, '0')}`;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records in the audit what the core decided, in an operator's terms: addresses, names of peers, SPIs in hex. A peer decides
 // how many flows it refuses, so these events are limited for each peer and code.
-import { flowOf, formatAddress } from '../../shared/address.js';
+import { flowOf, formatAddress, formatEpoch } from '../../shared/address.js';
 import type { AuditData } from '../../shared/audit/event.js';
 import type { AuditRecorder } from '../../shared/audit/trail.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
+import type { Logger } from '../../shared/process/log.js';
 import { type JoinedEvent, JoinedEvents } from '../../shared/rate/joined_events.js';
 import type { DataplaneConfig } from '../config.js';
 import type { AuditFact } from '../core/facts.js';
@@ -24,6 +25,7 @@ export class AuditReport {
   constructor(
     private readonly peers: readonly string[],
     private readonly audit: AuditRecorder,
+    private readonly log: Pick<Logger, 'info'>,
   ) {}
 
   record(event: AuditFact): void {
@@ -31,6 +33,12 @@ export class AuditReport {
       const { generation, reoffered, cut } = event;
       const data = { generation, by: 'operator', reofferedFlows: reoffered, cutFlows: cut } as const;
       this.audit.record('keys.rotated', data);
+      return;
+    }
+    if (event.type === 'peerRestarted') {
+      const peer = this.peers[event.peer] as string;
+      this.log.info({ peer, flows: event.flows }, 'peer restarted, its keys are renewed');
+      this.audit.record('peer.restarted', { peer, epoch: formatEpoch(event.epoch), flows: event.flows });
       return;
     }
     const { source, destination } = flowOf(event.flow);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands on the bus: accept, install, refuse, rotate, sampling. A message is checked, its seal is opened, and it
+// The commands on the bus: accept, install, refuse, greeted, rotate, sampling. A message is checked, its seal is opened, and it
 // becomes a fact for the arbiter, whose reply becomes the answer. A message of another epoch is answered STALE, before
 // its seal is opened. Expected failures are codes in the answer.
 import type {
@@ -12,11 +12,13 @@ import type {
   FlowRefused,
   KeysRotated,
   Offer,
+  PeerGreeted,
+  PeerGreetedReply,
   SamplingSet,
   SamplingState,
   Seal,
 } from '../../../proto/gen/bus.js';
-import { type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
+import { addressKeyOf, type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { highestSamplingLog2 } from '../../shared/limits.js';
@@ -91,6 +93,22 @@ export class Commands {
       const peer = this.#peer(contracts.flowRefuse.subject, message.peer);
       const flows = flowsOf(contracts.flowRefuse.subject, message.flows);
       this.executor.on({ type: 'refuseReceived', exchange, peer, flows, code });
+      return {};
+    });
+  }
+
+  /** A peer's greeting is of any epoch of ours; an answer counts only for the epoch that our greeting stated. */
+  greeted(message: PeerGreeted): Promise<PeerGreetedReply> {
+    const { answeredEpoch, peerEpoch, unknownSpis } = message;
+    return this.#answered(answeredEpoch ?? this.arbiter.epoch, {}, async () => {
+      const { subject } = contracts.peerGreeted;
+      const peer = this.#peer(subject, message.peer);
+      if (answeredEpoch !== undefined) {
+        this.executor.on({ type: 'greetingAnswered', peer, epoch: peerEpoch });
+        return {};
+      }
+      if (peerEpoch === undefined) throw malformed(subject, 'a greeting without an epoch');
+      this.executor.on({ type: 'greeted', peer, epoch: peerEpoch, spis: unknownSpis });
       return {};
     });
   }
@@ -218,4 +236,10 @@ const bound = (contract: string, peerEpoch: bigint | undefined) => ({
 });
 
 const keysOf = (egress: readonly Offer[], epoch: bigint | undefined): EgressKey[] =>
-  egress.map(({ spi, version, number }) => ({ epoch, number, spi, version }));
+  egress.map(({ spi, version, number, address }) => ({
+    epoch,
+    number,
+    spi,
+    version,
+    address: addressKeyOf(address),
+  }));

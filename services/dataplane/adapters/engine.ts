@@ -14,11 +14,12 @@ import {
 } from '../../../native/addon/engine.js';
 import { type Addon, loadAddon } from '../../../native/addon/load.js';
 import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
-import type { FlowKey } from '../../shared/address.js';
+import { addressKeyOf, type FlowKey } from '../../shared/address.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { checkCapabilities, checkKind, checkSampling } from '../capabilities.js';
 import type { DataplaneConfig } from '../config.js';
 import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
+import type { UnknownSpi } from '../core/greetings.js';
 import { SampleRates } from '../core/sample_rates.js';
 import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
 
@@ -93,9 +94,13 @@ export function dropReasons(): string[] {
   return nativeAddon().dropReasons.map(({ direction, name }) => `${direction}/${name}`);
 }
 
-/** Passes events on, misses that lie together as one fact, so that they can share exchanges. */
+/**
+ * Passes events on: misses that lie together as one fact, so that they can share exchanges, and all unknown SPIs as one
+ * fact, so that they can share greetings.
+ */
 export function reportEvents(events: readonly EngineEvent[], listener: EngineListener): void {
   let misses: Miss[] = [];
+  const packets: UnknownSpi[] = [];
   const reportMisses = () => {
     if (misses.length > 0) listener.onFact({ type: 'missed', misses });
     misses = [];
@@ -105,6 +110,10 @@ export function reportEvents(events: readonly EngineEvent[], listener: EngineLis
       misses.push({ flow: flowsIn(event.flow)[0] as FlowKey, peer: event.peer });
       continue;
     }
+    if (event.type === 'unknownSpi') {
+      packets.push({ source: addressKeyOf(event.source), spi: event.spi });
+      continue;
+    }
     reportMisses();
     if (event.type === 'link') {
       const { type: _, ...change } = event;
@@ -112,6 +121,7 @@ export function reportEvents(events: readonly EngineEvent[], listener: EngineLis
     } else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
   }
   reportMisses();
+  if (packets.length > 0) listener.onFact({ type: 'unknownSpis', packets });
 }
 
 /** Native errors with a code of ours as PspErrors; anything else as it is. */

@@ -109,6 +109,9 @@ export class Executor {
       case 'retryLater':
         this.#after(action.afterMs, () => this.on({ type: 'retryDue', request: action.request }));
         break;
+      case 'greet':
+        this.#greet(action);
+        break;
       case 'rotate':
         void this.#rotate(action);
         break;
@@ -162,6 +165,17 @@ export class Executor {
     if (unpublished === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
     const want = { ...unpublished.want, publishedNs: monotonicNs(), timeoutMs };
     this.bus.publish(wants[unpublished.reason].contract, want);
+  }
+
+  #greet({ peer, spis }: ActionOf<'greet'>): void {
+    const name = this.config.peers[peer] as string;
+    const greet = {
+      peer: name,
+      epoch: this.arbiter.epoch,
+      publishedNs: monotonicNs(),
+      unknownSpis: [...spis],
+    };
+    this.bus.publish(contracts.peerGreet, greet);
   }
 
   #offerInReturn({ request }: ActionOf<'offerInReturn'>): Promise<void> {

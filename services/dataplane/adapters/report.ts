@@ -110,6 +110,8 @@ export class Report {
       lastEgressMs: unixMsAt(lastEgressMs),
       lastIngressMs: unixMsAt(lastIngressMs),
       lastKeyMs: unixMsAt(BigInt(this.sources.arbiter.newestKeyMs(number) ?? 0)),
+      greeting: this.sources.arbiter.greetingOf(number) ?? '',
+      epoch: this.sources.arbiter.epochOf(number),
     };
   }
 

@@ -29,10 +29,13 @@ import {
   reversed,
   withdraw,
 } from './facts.js';
+import { type GreetingState, Greetings, spisPerGreeting } from './greetings.js';
 import { firstHoldDownMs } from './hold_down.js';
 import { InboundFlows } from './inbound.js';
 import { Installs } from './installs.js';
 import { batchLimit } from './pace.js';
+import { PeerAddresses, type PeerNetworks } from './peer_addresses.js';
+import { PeerEpochs } from './peer_epochs.js';
 import { Rotation, type RotationWait } from './rotation.js';
 import { type Batch, Wants } from './wants.js';
 
@@ -49,6 +52,10 @@ export interface ArbiterOptions {
   maxInbound: number;
   /** Flows that are wanted from the start. */
   configured: readonly Miss[];
+  /** The peers, by their numbers. */
+  peers: readonly PeerNetworks[];
+  /** Uniform in [0, 1). */
+  random: () => number;
 }
 
 type Requested<F> = F & { request: number };
@@ -73,6 +80,11 @@ export class Arbiter {
     renewed: 0,
     keyRotations: 0,
     staleEvents: 0,
+    greetingsSent: 0,
+    greetingsReceived: 0,
+    peerRestarts: 0,
+    unknownSpisReported: 0,
+    unknownSpisRenewed: 0,
   };
   readonly #wants: Wants;
   readonly #exchanges: Exchanges;
@@ -80,6 +92,9 @@ export class Arbiter {
   readonly #inbound: InboundFlows;
   readonly #installs: Installs;
   readonly #rotation: Rotation;
+  readonly #addresses: PeerAddresses;
+  readonly #greetings: Greetings;
+  readonly #epochs = new PeerEpochs();
   /** Accepts whose offers in return are being made, by request. */
   readonly #accepts = new Map<number, AcceptReceived>();
   #expiredMs = Number.NEGATIVE_INFINITY;
@@ -92,6 +107,8 @@ export class Arbiter {
     this.#inbound = new InboundFlows(options.maxInbound);
     this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
     this.#rotation = new Rotation({ drainMs: options.drainMs, graceMs: options.rotateGraceMs });
+    this.#addresses = new PeerAddresses(options.peers);
+    this.#greetings = new Greetings(options.peers.length, this.#addresses, options.random);
   }
 
   /** Identifies this start; every message contains it. */
@@ -117,6 +134,16 @@ export class Arbiter {
   /** When the newest egress key of a peer was installed. */
   newestKeyMs(peer: number): number | undefined {
     return this.#keys.newestMs(peer);
+  }
+
+  /** The epoch of a peer that was seen last; undefined when none was. */
+  epochOf(peer: number): bigint | undefined {
+    return this.#epochs.of(peer);
+  }
+
+  /** Whether a peer has answered our greeting. */
+  greetingOf(peer: number): GreetingState | undefined {
+    return this.#greetings.stateOf(peer);
   }
 
   /** The sizes that operators can observe. */
@@ -154,6 +181,7 @@ export class Arbiter {
         // The answers of all exchanges in flight are lost with the bus.
         this.#exchanges.interrupt();
         this.#wants.busChanged(fact.connected, nowMs);
+        this.#greetings.busChanged(fact.connected);
         return this.#due(nowMs);
       case 'tick':
         return this.#due(nowMs);
@@ -161,6 +189,18 @@ export class Arbiter {
         return this.#missed(fact.misses, nowMs);
       case 'seen':
         return this.#seen(fact.inbound, fact.spi, nowMs);
+      case 'unknownSpis':
+        this.#greetings.unknownSpis(fact.packets, nowMs);
+        return this.#due(nowMs);
+      case 'greeted':
+        return this.#greeted(fact, nowMs);
+      case 'greetingAnswered':
+        if (fact.epoch === undefined) this.#greetings.unsupported(fact.peer);
+        else {
+          this.#greetings.answered(fact.peer);
+          this.#epochs.seen(fact.peer, fact.epoch);
+        }
+        return this.#due(nowMs);
       case 'offered':
         return this.#offered(fact, nowMs);
       case 'offerFailed':
@@ -201,6 +241,13 @@ export class Arbiter {
     }
     this.#exchanges.timeOut(nowMs);
     const actions: Action[] = [];
+    for (const { peer, epoch } of this.#epochs.due(nowMs))
+      actions.push(...this.#renewAll(peer, epoch, nowMs));
+    for (const greeting of this.#greetings.due(nowMs)) {
+      this.counters.greetingsSent++;
+      this.counters.unknownSpisReported += greeting.spis.length;
+      actions.push({ type: 'greet', ...greeting });
+    }
     for (const peer of this.#wants.peers()) {
       const limit = (offeringLimit - this.#exchanges.offering) * batchLimit;
       for (const batch of this.#wants.due(peer, limit, nowMs)) actions.push(this.#begin(batch, nowMs));
@@ -229,6 +276,37 @@ export class Arbiter {
   #seen(inbound: FlowKey, spi: number, nowMs: number): Action[] {
     if (this.#inbound.seen(inbound, spi, this.generation)) this.#proven(reversed(inbound), nowMs);
     return [];
+  }
+
+  /** SPIs that a peer names count only where one is the key that we use towards that peer now. */
+  #greeted({ peer, epoch, spis }: FactOf<'greeted'>, nowMs: number): Action[] {
+    this.counters.greetingsReceived++;
+    this.#epochSeen(peer, epoch);
+    if (spis.length > 0 && this.#epochs.mayName(peer, nowMs)) {
+      for (const spi of spis.slice(0, spisPerGreeting)) {
+        const flow = this.#keys.flowOf(peer, spi);
+        if (flow === undefined) continue;
+        this.counters.unknownSpisRenewed++;
+        this.#wants.renew(flow, peer, nowMs);
+      }
+    }
+    return this.#due(nowMs);
+  }
+
+  #epochSeen(peer: number, epoch: bigint | undefined): void {
+    if (epoch === undefined) return;
+    this.#greetings.usedEpoch(peer);
+    this.#epochs.seen(peer, epoch);
+  }
+
+  /** The peer has a new epoch: it lacks all keys of others, which stay in use until newer ones arrive. */
+  #renewAll(peer: number, epoch: bigint, nowMs: number): Action[] {
+    const flows = this.#keys.ofOtherEpochs(peer, epoch);
+    this.#wants.peerRestarted(peer, nowMs);
+    for (const flow of flows) this.#wants.renew(flow, peer, nowMs);
+    if (flows.length === 0) return [];
+    this.counters.peerRestarts++;
+    return [audit({ type: 'peerRestarted', peer, epoch, flows: flows.length })];
   }
 
   #offered({ exchange: number, generation, spis }: FactOf<'offered'>, nowMs: number): Action[] {
@@ -279,7 +357,16 @@ export class Arbiter {
       this.#wants.keyed(flow, nowMs);
     }
     const offered = { request, peer, asked: 'us', flows, keys, offers: [] } as const;
-    return [...this.#installs.begin(offered, late, nowMs), ...this.#due(nowMs)];
+    const actions = this.#installs.begin(offered, late, nowMs);
+    // A late answer may be of an earlier epoch of the peer.
+    if (late.size < flows.length) this.#keysReceived(peer, keys);
+    return [...actions, ...this.#due(nowMs)];
+  }
+
+  #keysReceived(peer: number, [key]: readonly EgressKey[]): void {
+    if (key === undefined) return;
+    this.#addresses.learned(peer, key.address);
+    this.#epochSeen(peer, key.epoch);
   }
 
   /** The offers in return of an accept were made, so the peer's keys are used from now on. */
@@ -294,7 +381,9 @@ export class Arbiter {
     this.counters.accepted += keys.length;
     for (const row of keys.keys()) this.#wants.keyed(flows[row] as FlowKey);
     const offered = { request, peer, asked: 'peer', flows, keys, offers } as const;
-    return [...this.#installs.begin(offered, new Set(), nowMs), ...this.#due(nowMs)];
+    const actions = this.#installs.begin(offered, new Set(), nowMs);
+    this.#keysReceived(peer, keys);
+    return [...actions, ...this.#due(nowMs)];
   }
 
   #acceptFailed({ request, error }: FactOf<'offerInReturnFailed'>, nowMs: number): Action[] {

@@ -3,9 +3,12 @@
 // the peer the highest number wins, whatever arrives late. Epochs have no order, so an epoch other than that of the
 // last key is a new one. From peers that number nothing the key that was received last wins.
 import type { FlowKey } from '../../shared/address.js';
-import type { KeyOrder } from './facts.js';
+import type { EgressKey, KeyOrder } from './facts.js';
 
 interface Entry extends KeyOrder {
+  /** The peer that offered the key, and its SPI there. */
+  peer: number;
+  spi: number;
   /** The engine has a key of this flow; until then the entry is only a decision. */
   isInstalled: boolean;
   /** Number of the decision for this key. */
@@ -14,6 +17,8 @@ interface Entry extends KeyOrder {
 
 export class EgressKeys {
   readonly #flows = new Map<FlowKey, Entry>();
+  /** By peer and SPI. Of two flows with the same, in different epochs of the peer, the later one is found. */
+  readonly #bySpi = new Map<number, FlowKey>();
   readonly #newestMs = new Map<number, number>();
   #decisions = 0;
 
@@ -26,14 +31,31 @@ export class EgressKeys {
   }
 
   /** Decides for a key unless one at least as new was decided on. @returns the number of the decision, or undefined. */
-  decide(flow: FlowKey, { epoch, number }: KeyOrder): number | undefined {
+  decide(flow: FlowKey, peer: number, { epoch, number, spi }: EgressKey): number | undefined {
     const old = this.#flows.get(flow);
     if (old?.epoch !== undefined && old.epoch === epoch && old.number !== undefined) {
       if (number !== undefined && number <= old.number) return undefined;
     }
     const decision = ++this.#decisions;
-    this.#flows.set(flow, { epoch, number, isInstalled: old?.isInstalled ?? false, decision });
+    if (old !== undefined) this.#forgetSpi(flow, old);
+    const isInstalled = old?.isInstalled ?? false;
+    this.#flows.set(flow, { epoch, number, peer, spi, isInstalled, decision });
+    this.#bySpi.set(placeOf(peer, spi), flow);
     return decision;
+  }
+
+  /** The flow whose newest key has this SPI of this peer. */
+  flowOf(peer: number, spi: number): FlowKey | undefined {
+    return this.#bySpi.get(placeOf(peer, spi));
+  }
+
+  /** The flows whose newest key is of this peer and of another epoch than this. */
+  ofOtherEpochs(peer: number, epoch: bigint): FlowKey[] {
+    const flows: FlowKey[] = [];
+    for (const [flow, entry] of this.#flows) {
+      if (entry.peer === peer && entry.epoch !== epoch) flows.push(flow);
+    }
+    return flows;
   }
 
   /** No newer key was decided on since. */
@@ -69,6 +91,15 @@ export class EgressKeys {
     const entry = this.#flows.get(flow);
     if (entry === undefined || (entry.isInstalled && !tableFull)) return false;
     this.#flows.delete(flow);
+    this.#forgetSpi(flow, entry);
     return true;
   }
+
+  #forgetSpi(flow: FlowKey, { peer, spi }: Entry): void {
+    const place = placeOf(peer, spi);
+    if (this.#bySpi.get(place) === flow) this.#bySpi.delete(place);
+  }
 }
+
+/** One number for a peer and an SPI. */
+const placeOf = (peer: number, spi: number): number => peer * 2 ** 32 + (spi >>> 0);

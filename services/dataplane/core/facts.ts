@@ -8,6 +8,7 @@
 // its result, except `withdraw` and `refuse`, which the adapter repeats until the engine accepts them.
 import type { InstallResult } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
+import type { UnknownSpi } from './greetings.js';
 import type { RotationWait } from './rotation.js';
 
 /** The inbound flow of an egress flow, and the egress flow of an inbound flow. */
@@ -38,7 +39,11 @@ export interface KeyId {
 }
 
 /** An egress key that a peer offered, without its bytes. */
-export type EgressKey = KeyOrder & KeyId;
+export type EgressKey = KeyOrder &
+  KeyId & {
+    /** The peer's secured address, 32 hex digits. */
+    address: string;
+  };
 
 /** cmd.flow.accept: a peer requests offers of ours, and offers its own. */
 export interface AcceptReceived {
@@ -75,6 +80,12 @@ export type Fact =
   | { type: 'missed'; misses: readonly Miss[] }
   /** The first packet under a receive SPI was received. */
   | { type: 'seen'; inbound: FlowKey; spi: number }
+  /** Packets arrived under SPIs that are not valid here: a random choice of them, at most some hundreds a second. */
+  | { type: 'unknownSpis'; packets: readonly UnknownSpi[] }
+  /** A peer greeted us: its epoch, and SPIs that packets from our address have and that are not valid there. */
+  | { type: 'greeted'; peer: number; epoch: bigint; spis: readonly number[] }
+  /** A peer answered a greeting of ours. The epoch is undefined if its application does not know greetings. */
+  | { type: 'greetingAnswered'; peer: number; epoch: bigint | undefined }
   | (RequestFact & { request: number })
   /** cmd.flow.refuse: a peer refused flows of an exchange of ours. The code is one of errors.ts. */
   | { type: 'refuseReceived'; exchange: bigint; peer: number; flows: readonly FlowKey[]; code: string }
@@ -138,6 +149,8 @@ export type Action =
   | { type: 'refuse'; flows: readonly FlowKey[]; holdDownMs: number }
   /** Make a new master key. */
   | { type: 'rotate'; request: number }
+  /** Greet a peer: send it our epoch, and these SPIs, which are not valid here. */
+  | { type: 'greet'; peer: number; spis: readonly number[] }
   /** Answer a request. */
   | { type: 'reply'; request: number; reply: Replies[RequestFact['type']] }
   /** Answer a request with an error. */
@@ -152,6 +165,8 @@ export type AuditFact =
   /** A flow has no egress key any more, or an inbound flow lost the key under which its peer sends. */
   | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: 'tableFull' | 'rotationForced' }
   | { type: 'tunnelRefused'; flow: FlowKey; peer: number; code: string }
+  /** A peer uses an epoch other than before; the keys of so many flows with it are renewed. */
+  | { type: 'peerRestarted'; peer: number; epoch: bigint; flows: number }
   | { type: 'keysRotated'; generation: number; reoffered: number; cut: number };
 
 export const audit = (event: AuditFact): Action => ({ type: 'audit', event });

@@ -60,7 +60,7 @@ export class Installs {
     const untilMs = nowMs + installMs;
     const install: Install = { ...offered, results: [], decisions: new Map(), rows: [], untilMs };
     for (const [row, key] of offered.keys.entries()) {
-      const decision = late.has(row) ? undefined : this.keys.decide(flowAt(install, row), key);
+      const decision = late.has(row) ? undefined : this.keys.decide(flowAt(install, row), offered.peer, key);
       if (late.has(row)) install.results[row] = INSTALL_RESULT_NOT_IN_FLIGHT;
       else if (decision !== undefined) {
         install.decisions.set(row, decision);

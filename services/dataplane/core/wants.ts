@@ -106,7 +106,6 @@ export class Wants {
   /** The egress key of the flow must be replaced: a newer one is wanted, and the old one stays in use meanwhile. */
   renew(flow: FlowKey, peer: number, nowMs: number): void {
     const want = this.#want(flow, peer);
-    if (want.renewing) return;
     want.renewing = true;
     want.resetBackoff();
     this.#scheduleSoon(flow, want, nowMs);
@@ -138,6 +137,15 @@ export class Wants {
     this.#holdDowns.unanswered(flow, nowMs);
     const peer = this.#configured.get(flow);
     if (peer !== undefined) this.#configure(flow, peer, nowMs + firstHoldDownMs);
+  }
+
+  /** The peer restarted: attempts that failed before say nothing about it any more; hold-downs stay. */
+  peerRestarted(peer: number, nowMs: number): void {
+    for (const [flow, want] of this.#wants) {
+      if (want.peer !== peer) continue;
+      want.resetBackoff();
+      this.#scheduleSoon(flow, want, nowMs);
+    }
   }
 
   /** The peer refused the flow alone. @returns how long the flow is held down. */

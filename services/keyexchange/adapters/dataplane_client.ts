@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals.
-import type { FlowAccept, FlowWanted, InstallResult, Offer } from '../../../proto/gen/bus.js';
+import type { FlowAccept, FlowWanted, InstallResult, Offer, PeerGreet } from '../../../proto/gen/bus.js';
+import type { GreetRequest } from '../../../proto/gen/psp_peer.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { Opener, type SealContext, Sealer } from '../../shared/bus/seal.js';
 import { contracts } from '../../shared/contracts.js';
@@ -39,6 +40,35 @@ export class DataplaneClient {
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
       this.bus.receive(contract, (want) => handler(want, contract));
     }
+  }
+
+  /** Receives every greeting that the bus assigns to this replica. */
+  onGreet(handler: (greet: PeerGreet) => void): void {
+    this.bus.receive(contracts.peerGreet, handler);
+  }
+
+  /** A peer greeted us. @returns our epoch. @throws PspError as `accept`. */
+  async greeted(peer: string, { epoch, unknownSpis }: GreetRequest, timeoutMs: number): Promise<bigint> {
+    const { subject } = contracts.peerGreeted;
+    const message = { peer, peerEpoch: epoch, answeredEpoch: undefined, unknownSpis };
+    const answer = await this.bus.request(contracts.peerGreeted, message, timeoutMs);
+    if (answer.code !== '') throw refusalOf(answer.code, subject, answer.epoch);
+    return answer.epoch;
+  }
+
+  /**
+   * A peer answered a greeting; without an epoch its application does not know greetings.
+   * @throws PspError as `accept`, STALE among them.
+   */
+  async greetingAnswered(
+    { peer, epoch }: PeerGreet,
+    peerEpoch: bigint | undefined,
+    timeoutMs: number,
+  ): Promise<void> {
+    const { subject } = contracts.peerGreeted;
+    const message = { peer, peerEpoch, answeredEpoch: epoch, unknownSpis: [] };
+    const { code } = await this.bus.request(contracts.peerGreeted, message, timeoutMs);
+    if (code !== '') throw refusalOf(code, subject, epoch);
   }
 
   /** The keys of want.offers; the caller wipes them. @throws PspError SEAL_INVALID or REPLAY. */

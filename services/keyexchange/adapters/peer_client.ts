@@ -6,8 +6,9 @@
 // whose call ended without any answer, or that cannot be connected, is replaced, at most every few seconds, because gRPC
 // and the kernel back off ever longer from an address that does not answer. A connected one is replaced before it is ten minutes
 // old (core/renewal.ts).
-import { type ServiceError, status } from '@grpc/grpc-js';
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
+import { type GreetRequest, type GreetResponse, PeerServiceService } from '../../../proto/gen/psp_peer.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { closedAfterHandshake } from '../core/handshake.js';
@@ -25,6 +26,7 @@ import { peerProtocol, wipeRequest, wipeResponse } from './peer_protocol.js';
 const replaceAfterMs = 2000;
 const replaceUnconnectedMs = 5000;
 const { path, requestSerialize, responseDeserialize } = peerProtocol.requestMultipleTunnelParams;
+const greeting = PeerServiceService.greet;
 
 /** gRPC's health check (grpc.health.v1) about the server as a whole: the request has no octets. */
 const healthCheck = '/grpc.health.v1.Health/Check';
@@ -68,6 +70,10 @@ export class PeerClient {
   connect(): void {
     this.#channelSinceMs = monotonicMs();
     this.#link.follow(this.#channel.getChannel());
+  }
+
+  get endpoint(): string {
+    return this.peer.endpoint;
   }
 
   get link(): Link {
@@ -124,6 +130,35 @@ export class PeerClient {
     } finally {
       wipeRequest(request);
     }
+  }
+
+  /**
+   * Sends a greeting once, as soon as there is a connection. Its failure says nothing about key exchange, so the breaker
+   * does not count it.
+   * @returns undefined if the peer's application does not know greetings. @throws PspError otherwise as `request`.
+   */
+  greet(request: GreetRequest, timeoutMs: number): Promise<GreetResponse | undefined> {
+    const metadata = new Metadata({ waitForReady: true });
+    const deadline = Date.now() + timeoutMs;
+    return new Promise((resolve, reject) => {
+      const settle = (error: ServiceError | null, response?: GreetResponse) => {
+        const isUnsupported = error?.code === status.UNIMPLEMENTED;
+        if (isUnsupported || (error === null && response !== undefined)) {
+          this.#lastAnswerMs = monotonicMs();
+          resolve(isUnsupported ? undefined : response);
+        } else reject(this.#failureOf(error, timeoutMs));
+      };
+      const { path, requestSerialize, responseDeserialize } = greeting;
+      this.#channel.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        metadata,
+        { deadline },
+        settle,
+      );
+    });
   }
 
   close(): void {

@@ -17,6 +17,7 @@ import type {
   MultiTunnelRequest,
   MultiTunnelResponse,
 } from '../../../proto/gen/psp_gateway.js';
+import { type GreetRequest, type GreetResponse, PeerServiceService } from '../../../proto/gen/psp_peer.js';
 import { soleIdentityOf } from '../../shared/certificates/identity.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
@@ -28,6 +29,7 @@ import { canonicalSource, peersByIdentity, peersBySource } from '../core/sources
 import type { Answerer } from './answerer.js';
 import type { CertificateFiles } from './certificate_files.js';
 import type { Connections } from './connections.js';
+import type { Greeter } from './greeter.js';
 import { grpcStatusOf } from './grpc_status.js';
 import { maxMessageLength, peerProtocol, wipeRequest } from './peer_protocol.js';
 import { PlaintextListener } from './plaintext_listener.js';
@@ -64,6 +66,7 @@ export class PeerServer {
   constructor(
     rules: Rules,
     private readonly answerer: Pick<Answerer, 'answer'>,
+    private readonly greeter: Pick<Greeter, 'answer'>,
     private readonly connections: Connections,
     private readonly report: Report,
     private readonly refusals: Pick<Refusals, 'given'>,
@@ -82,6 +85,10 @@ export class PeerServer {
         call: ServerUnaryCall<KeyRotationRequest, KeyRotationResponse>,
         callback: sendUnaryData<KeyRotationResponse>,
       ) => void this.#rotate(call, callback),
+    });
+    this.#server.addService(PeerServiceService, {
+      greet: (call: ServerUnaryCall<GreetRequest, GreetResponse>, callback: sendUnaryData<GreetResponse>) =>
+        void this.#greet(call, callback),
     });
   }
 
@@ -180,6 +187,24 @@ export class PeerServer {
       this.#limits.admit(peer?.name, 0, monotonicMs());
       if (peer === undefined) throw this.#unknown(call);
       throw new PspError('ROTATION_NOT_ALLOWED', { peer: peer.name });
+    } catch (error) {
+      if (!(error instanceof PspError)) throw error;
+      this.report.failure(error, { peer: peer?.name, ms: 0 });
+      this.refusals.given(error, peer?.name);
+      callback(statusOf(error));
+    }
+  }
+
+  async #greet(
+    call: ServerUnaryCall<GreetRequest, GreetResponse>,
+    callback: sendUnaryData<GreetResponse>,
+  ): Promise<void> {
+    let peer: Peer | undefined;
+    try {
+      peer = this.#peerOf(call);
+      this.#limits.admit(peer?.name, 0, monotonicMs());
+      if (peer === undefined) throw this.#unknown(call);
+      callback(null, await this.greeter.answer(peer, call.request, call.getPeer()));
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
       this.report.failure(error, { peer: peer?.name, ms: 0 });

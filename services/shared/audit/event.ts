@@ -67,6 +67,8 @@ export interface AuditData {
   'peer.up': { peer: string; endpoint: string; changes: number };
   /** The link to a peer failed, or could not be established at first. */
   'peer.down': { peer: string; endpoint: string; code: string; detail: string; changes: number };
+  /** A peer uses an epoch other than before, so its dataplane started anew; the keys of so many flows are renewed. */
+  'peer.restarted': { peer: string; epoch: string; flows: number };
   /** An invalid certificate was presented, or a valid one was used for a request that its owner may not make. */
   'peer.unauthorized': { code: string; peer: string | null; detail: string } & Joined;
   'keys.rotated': { generation: number; by: Cause; reofferedFlows: number; cutFlows: number };

@@ -73,6 +73,13 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
       data: 'peer, endpoint, code, detail, number of changes of the link since the last event about it',
     },
   ],
+  'peer.restarted': [
+    {
+      from: 'dataplane',
+      when: 'a peer states another epoch than before, because its dataplane has started anew, while there are keys of that peer',
+      data: 'peer, epoch, number of flows whose keys are renewed',
+    },
+  ],
   'peer.unauthorized': [
     {
       from: 'keyexchange',

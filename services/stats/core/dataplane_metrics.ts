@@ -79,6 +79,15 @@ export const dataplaneMetrics: readonly Metric[] = [
     (report) => report.stats.traffic.flatMap(({ name, lastKeyMs }) => atSeconds([name], lastKeyMs)),
   ),
   gauge(
+    'psp_peer_greeted',
+    ['peer'],
+    '1: the peer has answered the greeting of the running dataplane, else 0; absent if its application does not know greetings.',
+    (report) =>
+      report.stats.traffic.flatMap(({ name, greeting }) =>
+        greeting === 'unsupported' || greeting === '' ? [] : [[[name], Number(greeting === 'answered')]],
+      ),
+  ),
+  gauge(
     'psp_peer_info',
     ['peer', 'mode', 'auth_only', 'cookie'],
     'Always 1; how packets to and from a peer are encapsulated. auth_only true: they are NOT ENCRYPTED.',

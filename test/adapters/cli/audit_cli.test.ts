@@ -67,6 +67,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
     detail: 'peer b cannot be reached: the peer closed the connection',
     changes: 1,
   },
+  'peer.restarted': { peer: 'b', epoch: '0x0123456789abcdef', flows: 12 },
   'peer.unauthorized': { code: 'PEER_UNKNOWN', peer: null, detail: 'certificate x', ...joined },
   'keys.rotated': { generation: 2, by: 'operator', reofferedFlows: 1, cutFlows: 0 },
   'sampling.changed': { from: null, to: 4, peer: null, by: 'operator' },

@@ -226,6 +226,8 @@ describe('psp status', () => {
     keyedFlows: 1,
     inboundFlows: 0,
     lastKeyMs: ago(600_000),
+    greeting: 'answered',
+    epoch: 0xabcn,
   };
   const peer = {
     name: 'b',
@@ -292,9 +294,9 @@ describe('psp status', () => {
     await keyexchange({ peers: [{ ...peer, link: 'failed', linkSinceMs: ago(3000), breaker: 'open' }] });
     expect(await psp('status')).toBe(1);
     expect(stdout).toMatch(
-      /b +198\.51\.100\.2:3000 +failed \d+ s +open +\d+ s ago +- +1\d min +20 +12 +6 +2 +PEER_DOWN 3 min ago/,
+      /b +198\.51\.100\.2:3000 +failed \d+ s +open +answered +\d+ s ago +- +1\d min +20 +12 +6 +2 +PEER_DOWN 3 min ago/,
     );
-    expect(stdout).toMatch(/c +- +- +- +\d+ s ago +- +- +0 +0 +0 +0 +-/);
+    expect(stdout).toMatch(/c +- +- +- +answered +\d+ s ago +- +- +0 +0 +0 +0 +-/);
   });
 
   it('reports that a node is healthy', async () => {

@@ -19,12 +19,13 @@ const flowTo = (last: number) =>
 
 it('joins refusals of a peer that refuses 10 000 flows, and counts each of them', () => {
   const events: Refused[] = [];
-  const report = new AuditReport(['b', 'c'], {
+  const recorder = {
     record: (type: string, data: unknown) => {
       expect(type).toBe('tunnel.refused');
       events.push(data as Refused);
     },
-  } as never);
+  } as never;
+  const report = new AuditReport(['b', 'c'], recorder, { info: () => {} });
   const refuse = (flow: number, peer: number, code: string) =>
     report.record({ type: 'tunnelRefused', flow: flowTo(flow), peer, code });
   for (let flow = 0; flow < 10_000; flow++) refuse(flow, 0, 'PEER_REFUSED');

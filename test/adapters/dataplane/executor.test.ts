@@ -12,7 +12,7 @@ import { FakeEngine } from './engine.js';
 import { flow } from './rig.js';
 
 const flows = [flowKeyOf(flow(1))];
-const key = { epoch: 5n, number: 1n, spi: 0x100, version: 1 };
+const key = { epoch: 5n, number: 1n, spi: 0x100, version: 1, address: '' };
 
 function started() {
   const config = {
@@ -30,9 +30,11 @@ function started() {
     rotateGraceMs: 10_000,
     maxInbound: 100,
     configured: [],
+    peers: [],
+    random: Math.random,
   });
   const engine = new FakeEngine(config, { onFact: () => {}, onSamples: () => {}, onLink: () => {} });
-  const audit = new AuditReport(['b'], { record: () => {} });
+  const audit = new AuditReport(['b'], { record: () => {} }, { info: () => {} });
   const executor = new Executor(config, arbiter, engine.wrapped(), audit, { publish: () => true });
   return { engine, executor };
 }

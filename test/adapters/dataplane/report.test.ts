@@ -7,6 +7,7 @@ import { SamplerClient } from '../../../services/dataplane/adapters/sampler_clie
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
 import { FaultList } from '../../../services/shared/service/fault_list.js';
 
+const none = { peers: [], random: Math.random };
 const times = { holdMs: 3000, exchangeMs: 1000, drainMs: 500, rotateGraceMs: 3_600_000 };
 
 type Config = ConstructorParameters<typeof Report>[0];
@@ -15,7 +16,7 @@ function reportOf() {
   const values = { eventsLost: 0n, missesWaiting: 0n };
   const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], lcores: [], values });
   const samplingLog2 = () => undefined;
-  const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times });
+  const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times, ...none });
   const lists = { peers: [], terms: [], bypass: [], warnings: [] };
   const config = { node: 'a', engine: { ingressAcl: true }, ...lists } as unknown as Config;
   const sources = {

@@ -15,6 +15,9 @@ import {
   type FlowWanted,
   Mode,
   type Offer,
+  type PeerGreet,
+  type PeerGreeted,
+  type PeerGreetedReply,
   type Seal,
 } from '../../../proto/gen/bus.js';
 import { startDataplane } from '../../../services/dataplane/service.js';
@@ -144,6 +147,7 @@ export class KeyExchange {
   epoch = 0n;
   readonly wants: { subject: string; want: FlowWanted; keys: Buffer[] }[] = [];
   readonly started: bigint[] = [];
+  readonly greetings: PeerGreet[] = [];
   readonly #sealer: Sealer;
   readonly #opener: Opener;
   #number = 0;
@@ -156,6 +160,9 @@ export class KeyExchange {
     this.#opener = new Opener(secret, 'a', 'dataplane');
     bus.receive(contracts.dataplaneStarted, ({ epoch }) => {
       this.started.push(epoch);
+    });
+    bus.receive(contracts.peerGreet, (greet) => {
+      this.greetings.push(greet);
     });
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
       bus.receive(contract, (want) => {
@@ -252,6 +259,12 @@ export class KeyExchange {
 
   install(message: FlowInstall): Promise<FlowInstalled> {
     return this.bus.request(contracts.flowInstall, message, longMs);
+  }
+
+  /** A peer greeted us, or answered our greeting. */
+  greeted(message: Partial<PeerGreeted>): Promise<PeerGreetedReply> {
+    const greeted = { peer: 'b', peerEpoch: theirs, answeredEpoch: undefined, unknownSpis: [], ...message };
+    return this.bus.request(contracts.peerGreeted, greeted, longMs);
   }
 
   refuse({ exchange, epoch, peer, flows }: FlowWanted): Promise<FlowRefused> {

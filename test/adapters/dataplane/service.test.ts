@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { InstallResult, type ServiceStats, WantReason } from '../../../proto/gen/bus.js';
+import { mapped, parseAddress } from '../../../services/shared/address.js';
 import { readEvent } from '../../../services/shared/audit/event.js';
 import { AuditTrail } from '../../../services/shared/audit/trail.js';
 import { contracts } from '../../../services/shared/contracts.js';
@@ -476,5 +477,96 @@ describe('stopping', () => {
     await rig.nats.stop('SIGKILL');
     await rig.close();
     expect(rig.engine.calls.at(-1)?.name).toBe('stop');
+  });
+});
+
+describe('greetings', () => {
+  let rig: Rig;
+  beforeEach(async () => {
+    rig = await startRig();
+  });
+  afterEach(() => rig.close());
+
+  const trafficOf = async () =>
+    (await rig.operator.request(contracts.dataplaneStatus, {}, longMs)).traffic[0];
+  const unknown = (address: string, spi: number) => ({
+    type: 'unknownSpi' as const,
+    source: mapped(parseAddress(address)),
+    spi,
+  });
+
+  it('are published each second until the peer answers, and the status shows the answer', async () => {
+    const { keyexchange } = rig;
+    const [first, second] = await until(
+      'two greetings came',
+      () => keyexchange.greetings.length > 1 && keyexchange.greetings,
+    );
+    expect(first).toMatchObject({ peer: 'b', epoch: keyexchange.epoch, unknownSpis: [] });
+    expect((second?.publishedNs ?? 0n) - (first?.publishedNs ?? 0n)).toBeGreaterThan(900_000_000n);
+    expect(await trafficOf()).toMatchObject({ greeting: 'unanswered', epoch: undefined });
+    const answer = { answeredEpoch: keyexchange.epoch };
+    expect(await keyexchange.greeted(answer)).toEqual({ code: '', epoch: keyexchange.epoch });
+    expect(await trafficOf()).toMatchObject({ greeting: 'answered', epoch: theirs });
+    const sent = keyexchange.greetings.length;
+    await delay(1500);
+    expect(keyexchange.greetings).toHaveLength(sent);
+  });
+
+  it('count as answered only for the epoch that they stated', async () => {
+    const { keyexchange } = rig;
+    const late = await keyexchange.greeted({ answeredEpoch: keyexchange.epoch + 1n });
+    expect(late).toEqual({ code: 'STALE', epoch: keyexchange.epoch });
+    expect(await trafficOf()).toMatchObject({ greeting: 'unanswered' });
+    await keyexchange.greeted({ answeredEpoch: keyexchange.epoch, peerEpoch: undefined });
+    expect(await trafficOf()).toMatchObject({ greeting: 'unsupported' });
+  });
+
+  it('name the SPIs that the engine reports, once the peer has answered', async () => {
+    const { keyexchange, engine } = rig;
+    await keyexchange.greeted({ answeredEpoch: keyexchange.epoch });
+    await delay(1100);
+    keyexchange.greetings.length = 0;
+    engine.emit(unknown('192.0.2.2', 7), unknown('192.0.2.2', 0x8000_0001), unknown('203.0.113.9', 8));
+    await until('a greeting came', () => keyexchange.greetings.length > 0);
+    expect(keyexchange.greetings.map(({ unknownSpis }) => unknownSpis)).toEqual([[7, 0x8000_0001]]);
+  });
+
+  it('of a peer with a new epoch renew its flows, are answered with our epoch, and are audited', async () => {
+    const { keyexchange, engine } = rig;
+    await keyexchange.accept(
+      keyexchange.acceptOf([flow(1), flow(2)], [keyexchange.offer(), keyexchange.offer()]),
+    );
+    expect(await keyexchange.greeted({ peerEpoch: 901n })).toEqual({ code: '', epoch: keyexchange.epoch });
+    const { want, subject } = await keyexchange.want(1);
+    expect(want).toMatchObject({ reason: WantReason.WANT_REASON_RENEW, flows: [flow(1), flow(2)] });
+    expect(subject).toBe('evt.flow.missed');
+    expect(engine.called('withdraw')).toEqual([]);
+    await keyexchange.install(keyexchange.installOf(want, { peerEpoch: 901n }));
+    const audited = async () => {
+      const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
+      for await (const { octets } of events) {
+        const event = readEvent(octets);
+        if (event?.type === 'peer.restarted') return event.data;
+      }
+      return undefined;
+    };
+    const data = await until('the audit has the event', audited);
+    expect(data).toEqual({ peer: 'b', epoch: '0x0000000000000385', flows: 2 });
+    await delay(1200);
+    expect(keyexchange.wants).toHaveLength(1);
+  });
+
+  it('of a peer that names an SPI in use renew its flow', async () => {
+    const { keyexchange } = rig;
+    const [one, other] = [keyexchange.offer(), keyexchange.offer()];
+    await keyexchange.accept(keyexchange.acceptOf([flow(1), flow(2)], [one, other]));
+    await keyexchange.greeted({ unknownSpis: [other.spi, 999] });
+    expect((await keyexchange.want(1)).want.flows).toEqual([flow(2)]);
+  });
+
+  it('are malformed without an epoch, or from a peer that is not configured', async () => {
+    const { keyexchange } = rig;
+    expect((await keyexchange.greeted({ peerEpoch: undefined })).code).toBe('PAYLOAD_INVALID');
+    expect((await keyexchange.greeted({ peer: 'z' })).code).toBe('PAYLOAD_INVALID');
   });
 });

@@ -278,3 +278,32 @@ describe('a dead peer', () => {
     await eventually(() => expect(a.dataplane.installs).toHaveLength(2));
   });
 });
+
+describe('a greeting', () => {
+  it('of a peer whose application does not know greetings has no consequence', async () => {
+    const fake = await startFake('b');
+    fake.behave = good;
+    for (let i = 0; i < 5; i++) a.dataplane.greet('b');
+    const unsupported = {
+      peer: 'b',
+      peerEpoch: undefined,
+      answeredEpoch: a.dataplane.epoch,
+      unknownSpis: [],
+    };
+    await eventually(() => expect(a.dataplane.greetings).toEqual(Array(5).fill(unsupported)));
+    expect(await a.counter('greetingsUnsupported')).toBe(5);
+    expect(await peerOf('b')).toMatchObject({ breaker: 'closed', failed: 0n, refused: 0n, lastCode: '' });
+    expect(a.lines.filter(({ msg }) => msg === 'key exchange failed')).toEqual([]);
+  });
+
+  it('of a peer that is down opens no breaker, and is sent once the peer is there', async () => {
+    for (let i = 0; i < 5; i++) a.dataplane.greet('b');
+    await eventually(async () => expect(await a.counter('greetingsFailed')).toBe(5));
+    expect(await peerOf('b')).toMatchObject({ breaker: 'closed', failed: 0n });
+    await startFake('b');
+    await eventually(() => {
+      a.dataplane.greet('b');
+      expect(a.dataplane.greetings.length).toBeGreaterThan(0);
+    });
+  });
+});

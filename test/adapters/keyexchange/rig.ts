@@ -18,6 +18,7 @@ import {
   type KeyExchangeStatus,
   Mode,
   type Offer,
+  type PeerGreeted,
   WantReason,
 } from '../../../proto/gen/bus.js';
 import { sliceOf } from '../../../services/keyexchange/config.js';
@@ -60,6 +61,8 @@ export class StandIn {
   readonly accepts: { message: FlowAccept; keys: Buffer[] }[] = [];
   readonly installs: { message: FlowInstall; keys: Buffer[] }[] = [];
   readonly refusals: FlowRefuse[] = [];
+  /** Greetings of peers, and their answers to ours. */
+  readonly greetings: PeerGreeted[] = [];
   /** Keys of offers by SPI, as copies. */
   readonly offered = new Map<number, Buffer>();
   #exchange = 0n;
@@ -84,7 +87,16 @@ export class StandIn {
       this.refusals.push(message);
       return { code: '', epoch: this.epoch };
     });
+    this.bus.respond(contracts.peerGreeted, (message) => {
+      if (!this.answers) return new Promise(() => undefined);
+      this.greetings.push(message);
+      return { code: '', epoch: this.epoch };
+    });
     await this.bus.flush();
+  }
+
+  greet(peer: string, unknownSpis: number[] = [], publishedNs = monotonicNs()): void {
+    this.bus.publish(contracts.peerGreet, { peer, epoch: this.epoch, publishedNs, unknownSpis });
   }
 
   /** Publishes a want; `change` modifies it after it was sealed. */

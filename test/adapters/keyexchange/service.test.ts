@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two key exchanges over real gRPC with TLS, each on a real nats-server, with substitutes for the dataplanes.
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flowKeyOf } from '../../../services/shared/address.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
@@ -209,6 +209,81 @@ it('keys every flow of a burst within a few repetitions, though not all at once'
     if (flows.every((flow) => keyed().has(flowKeyOf(flow)))) break;
   }
   expect(flows.filter((flow) => !keyed().has(flowKeyOf(flow)))).toEqual([]);
+});
+
+describe('a greeting', () => {
+  const spis = [7, 0x8000_0009];
+
+  it('of the dataplane reaches the peer, and the answer contains the epoch of the peer', async () => {
+    a.dataplane.greet('b', spis);
+    await eventually(() =>
+      expect(b.dataplane.greetings).toContainEqual({
+        peer: 'a',
+        peerEpoch: a.dataplane.epoch,
+        answeredEpoch: undefined,
+        unknownSpis: spis,
+      }),
+    );
+    await eventually(() =>
+      expect(a.dataplane.greetings).toContainEqual({
+        peer: 'b',
+        peerEpoch: b.dataplane.epoch,
+        answeredEpoch: a.dataplane.epoch,
+        unknownSpis: [],
+      }),
+    );
+    expect(await a.counter('greetingsAnswered')).toBe(1);
+    expect(await b.counter('greetingsReceived')).toBe(1);
+  });
+
+  it('makes the epoch of the dataplane known to the key exchange', async () => {
+    b.dataplane.epoch += 1n;
+    a.dataplane.greet('b');
+    await eventually(() => expect(a.dataplane.greetings.at(-1)?.peerEpoch).toBe(b.dataplane.epoch));
+    const want = a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.60')]);
+    await installOf(a, want.exchange);
+    expect(acceptsOf(b, '10.2.0.60')).toHaveLength(1);
+  });
+
+  it('that waited on the bus for half a second is not sent, because the dataplane repeats it', async () => {
+    const before = await a.counter('greetings');
+    a.dataplane.greet('b', [], monotonicNs() - 600_000_000n);
+    a.dataplane.greet('z');
+    a.dataplane.greet('b');
+    await eventually(async () => expect(await a.counter('greetings')).toBe(before + 1));
+  });
+
+  it('without an answer of the dataplane there is neither a fault nor a failure of the peer', async () => {
+    const before = await a.status();
+    b.dataplane.answers = false;
+    const failed = await a.counter('greetingsFailed');
+    for (let i = 0; i < 4; i++) {
+      a.dataplane.greet('b');
+      await eventually(async () => expect(await a.counter('greetingsFailed')).toBe(failed + i + 1));
+    }
+    b.dataplane.answers = true;
+    const after = await a.status();
+    expect(after.health).toEqual([]);
+    expect(after.peers[0]).toMatchObject({ breaker: 'closed', failed: before.peers[0]?.failed });
+  });
+
+  it('is refused if it has no epoch, or names too many SPIs', async () => {
+    const greeted = b.dataplane.greetings.length;
+    a.dataplane.greet(
+      'b',
+      Array.from({ length: 65 }, (_, i) => i + 1),
+    );
+    await eventually(() =>
+      expect(b.linesOf('REQUEST_INVALID').at(-1)?.err).toContain('65 SPIs in a greeting'),
+    );
+    const { epoch } = a.dataplane;
+    a.dataplane.epoch = 0n;
+    a.dataplane.greet('b');
+    await eventually(async () => expect(await b.counter('REQUEST_INVALID')).toBeGreaterThan(1));
+    a.dataplane.epoch = epoch;
+    expect(b.dataplane.greetings).toHaveLength(greeted);
+    expect((await a.status()).health).toEqual([]);
+  });
 });
 
 it('never logs a key', () => {

@@ -17,7 +17,7 @@ import {
   type RotationReply,
   reversed,
 } from '../../../services/dataplane/core/facts.js';
-import { type FlowKey, flowKeyOf } from '../../../services/shared/address.js';
+import { addressKeyOf, type FlowKey, flowKeyOf, parseAddress } from '../../../services/shared/address.js';
 import { PspError } from '../../../services/shared/errors.js';
 
 export const epoch = 77n;
@@ -56,6 +56,7 @@ export class Desk {
   readonly published: Published[] = [];
   readonly withdrawn: MadeOffer[] = [];
   readonly audited: AuditFact[] = [];
+  readonly greetings: { peer: number; spis: readonly number[]; atMs: number }[] = [];
   readonly refused: { flow: FlowKey; holdDownMs: number; atMs: number }[] = [];
   /** Replies by request, and the code with which a request failed. */
   readonly replies = new Map<number, KeysReply | RotationReply | string>();
@@ -79,6 +80,8 @@ export class Desk {
       rotateGraceMs: 3_600_000,
       maxInbound: 100_000,
       configured: [],
+      peers: [],
+      random: () => 0,
       ...options,
     });
     this.on({ type: 'bus', connected: true });
@@ -129,6 +132,9 @@ export class Desk {
         for (const flow of flows) this.refused.push({ flow, holdDownMs, atMs: this.now });
         break;
       }
+      case 'greet':
+        this.greetings.push({ peer: action.peer, spis: action.spis, atMs: this.now });
+        break;
       case 'audit':
         this.audited.push(action.event);
         break;
@@ -260,7 +266,11 @@ export const keyOf = (
   number,
   spi: 0x100 + row,
   version: 1,
+  address: peerAddress,
 });
+
+/** 192.0.2.2, as a fact contains it. */
+export const peerAddress = addressKeyOf(parseAddress('192.0.2.2'));
 
 /** The i-th flow of ours. */
 export const flow = (i: number): FlowKey =>

@@ -27,6 +27,8 @@ class Scanned {
     rotateGraceMs: 3_600_000,
     maxInbound: 100_000,
     configured: [],
+    peers: [],
+    random: Math.random,
   });
   #now = 1_000_000;
   #spi = 0;

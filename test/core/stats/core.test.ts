@@ -205,6 +205,7 @@ describe('metrics', () => {
     });
     expect(valuesOf('psp_master_key_created_timestamp_seconds')).toEqual({ '': 1_700_000_000.25 });
     expect(valuesOf('psp_peer_last_key_timestamp_seconds')).toEqual({ 'peer=b': 1_700_000_050 });
+    expect(valuesOf('psp_peer_greeted')).toEqual({ 'peer=b': 1 });
   });
 
   it('have the share of packets that is sampled', () => {

@@ -70,6 +70,8 @@ export const dataplaneReport = (change: Partial<ServiceStats> = {}): ServiceStat
         keyedFlows: 2,
         inboundFlows: 3,
         lastKeyMs: 1_700_000_050_000n,
+        greeting: 'answered',
+        epoch: 5n,
       },
     ],
     lcores: [
