@@ -21,6 +21,7 @@ const runs = {
   wire: ['wire'],
   wire_profile: ['wire', '--profile'],
   first_packet: ['first_packet'],
+  recovery: ['recovery'],
   samples: ['samples'],
   pcap: ['pcap'],
 };

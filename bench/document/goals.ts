@@ -123,6 +123,32 @@ export const goals: readonly Goal[] = [
     // The limit is 100 us above the figure of the busy engine.
     shows: ({ ours: { median }, against }) => `${(median - (against.median - 100)).toFixed(0)} us`,
   },
+  ...[
+    { what: 'first tunnel after a SIGKILL', reach: 'at most 3 s', measure: 'first tunnel carries' },
+    { what: 'all of 1000 tunnels after a SIGKILL', reach: 'at most 10 s', measure: 'all tunnels carry' },
+    {
+      what: 'longest silence of a tunnel after that',
+      reach: 'at most 3 s',
+      measure: 'longest silence of a tunnel',
+    },
+    {
+      what: 'flows that missed without a bus, after its return',
+      reach: 'at most 2 s',
+      measure: 'all missed flows carry',
+    },
+  ].map(({ measure, ...goal }) => ({
+    ...goal,
+    bench: 'recovery',
+    counts: (what: Row['what']) => what.measure === measure,
+    shows: ours('s', 1000),
+  })),
+  {
+    what: 'datagrams of established flows that arrive while the bus is away',
+    reach: '100 %',
+    bench: 'recovery',
+    counts: (what) => `${what.measure}`.startsWith('datagrams of established flows'),
+    shows: ours('%'),
+  },
 ];
 
 export interface Judged extends Goal {
