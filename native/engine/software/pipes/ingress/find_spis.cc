@@ -81,7 +81,6 @@ void find_all(Kind& lcore, Burst& burst) {
   for (Packet* next = burst.begin(); next != burst.end();) {
     const Edge edge = choose(lcore, *next);
     const uint32_t hash = next->hash, record = next->receive_spi;
-    if (edge == Edge::kUnknownSpi) note_unknown(lcore, *next);
     // Packets of the same SPI in a row leave by the same edge.
     do {
       next->receive_spi = record;
@@ -93,6 +92,7 @@ void find_all(Kind& lcore, Burst& burst) {
           hand_off(lcore, *next);
           break;
         default:
+          if (edge == Edge::kUnknownSpi && !next->as_before) note_unknown(lcore, *next);
           lcore.counters.miss(Pipe::kIngressDecrypt);
           lcore.drop_psp(*next, reason_of(edge));
       }
