@@ -95,6 +95,12 @@ export class Pace {
     else this.#window = Math.min(widestWindow, this.#window + (batchLimit * costOf(flows)) / this.#window);
   }
 
+  /** The peer restarted: earlier attempts without an answer say nothing about it any more. A wider window stays. */
+  peerRestarted(): void {
+    this.#window = Math.max(this.#window, firstWindow);
+    this.#backoff = 1;
+  }
+
   /** The peer did not answer an attempt in time. */
   unanswered(startedMs: number, nowMs: number): void {
     if (this.#narrow(startedMs, nowMs)) this.#backoff = Math.min(16, 2 * this.#backoff);

@@ -141,6 +141,7 @@ export class Wants {
 
   /** The peer restarted: attempts that failed before say nothing about it any more; hold-downs stay. */
   peerRestarted(peer: number, nowMs: number): void {
+    this.paceOf(peer).peerRestarted();
     for (const [flow, want] of this.#wants) {
       if (want.peer !== peer) continue;
       want.resetBackoff();

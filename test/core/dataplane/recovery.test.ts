@@ -260,6 +260,21 @@ describe('a new epoch of a peer', () => {
     expect(desk.last).toMatchObject({ reason: 'renew', flows: [flow(0)], atMs: desk.now });
   });
 
+  it('lets as many flows be in flight as at first, although earlier attempts without an answer made them fewer', () => {
+    const flows = Array.from({ length: 500 }, (_, i) => flow(i));
+    const inFlight = (restarts: boolean) => {
+      const desk = new Desk({ peers: [onLink], holdMs: 60_000 });
+      desk.miss(...flows);
+      desk.pass(8000);
+      desk.published.length = 0;
+      if (restarts) desk.on({ type: 'greeted', peer: 0, epoch: 900n, spis: [] });
+      desk.pass(1000);
+      return desk.published.reduce((sum, want) => sum + want.flows.length, 0);
+    };
+    expect(inFlight(false)).toBeLessThan(200);
+    expect(inFlight(true)).toBeGreaterThan(250);
+  });
+
   it('lets a configured flow begin an exchange at once that was backed off', () => {
     const desk = new Desk({ peers: [onLink], configured: [{ flow: f, peer: 0 }] });
     desk.pass(100_000);
