@@ -241,8 +241,11 @@ export class Arbiter {
     }
     this.#exchanges.timeOut(nowMs);
     const actions: Action[] = [];
-    for (const { peer, epoch } of this.#epochs.due(nowMs))
+    for (const { peer, epoch, restarted } of this.#epochs.due(nowMs)) {
+      if (restarted) this.#exchanges.interrupt(peer);
+      this.#wants.epochChanged(peer, restarted, nowMs);
       actions.push(...this.#renewAll(peer, epoch, nowMs));
+    }
     for (const greeting of this.#greetings.due(nowMs)) {
       this.counters.greetingsSent++;
       this.counters.unknownSpisReported += greeting.spis.length;
@@ -302,7 +305,6 @@ export class Arbiter {
   /** The peer has a new epoch: it lacks all keys of others, which stay in use until newer ones arrive. */
   #renewAll(peer: number, epoch: bigint, nowMs: number): Action[] {
     const flows = this.#keys.ofOtherEpochs(peer, epoch);
-    this.#wants.peerRestarted(peer, nowMs);
     for (const flow of flows) this.#wants.renew(flow, peer, nowMs);
     if (flows.length === 0) return [];
     this.counters.peerRestarts++;

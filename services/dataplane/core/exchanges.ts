@@ -116,9 +116,11 @@ export class Exchanges {
     }
   }
 
-  /** Nothing is in flight any more, which says nothing about any peer. */
-  interrupt(): void {
-    for (const exchange of this.#exchanges.values()) this.#freeWindow(exchange);
+  /** Nothing is in flight any more, towards this peer or at all, which says nothing about how fast a peer is. */
+  interrupt(peer?: number): void {
+    for (const exchange of this.#exchanges.values()) {
+      if (peer === undefined || exchange.peer === peer) this.#freeWindow(exchange);
+    }
   }
 
   /** The exchange is over before it was published, so no answer can come. */

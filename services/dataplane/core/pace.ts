@@ -58,8 +58,8 @@ export class Pace {
 
   /** After this long without an answer the next attempt for a flow may begin. */
   get attemptMs(): number {
-    const twiceMs = 2 * (this.latencyMs + 4 * this.#variationMs);
-    return Math.min(this.mostMs, Math.max(this.leastMs, Math.ceil(twiceMs)));
+    const expectedMs = Math.ceil(this.latencyMs + 4 * this.#variationMs);
+    return Math.min(this.mostMs, Math.max(this.leastMs, expectedMs));
   }
 
   /**

@@ -11,6 +11,8 @@ const nameEveryMs = 500;
 
 interface Peer {
   epoch: bigint;
+  /** Another epoch was seen before. */
+  restarted: boolean;
   /** When all flows were renewed last, and how long after that they may be again. */
   renewedMs: number;
   pauseMs: number;
@@ -32,13 +34,24 @@ export class PeerEpochs {
     const known = this.#peers.get(peer);
     if (known?.epoch === epoch) return;
     this.#waiting.add(peer);
-    if (known !== undefined) known.epoch = epoch;
-    else this.#peers.set(peer, { epoch, renewedMs: Number.NEGATIVE_INFINITY, pauseMs: firstPauseMs });
+    if (known !== undefined) {
+      known.epoch = epoch;
+      known.restarted = true;
+    } else
+      this.#peers.set(peer, {
+        epoch,
+        restarted: false,
+        renewedMs: Number.NEGATIVE_INFINITY,
+        pauseMs: firstPauseMs,
+      });
   }
 
-  /** The peers whose keys of other epochs than the last one seen are to be renewed now. */
-  due(nowMs: number): { peer: number; epoch: bigint }[] {
-    const due: { peer: number; epoch: bigint }[] = [];
+  /**
+   * The peers whose keys of other epochs than the last one seen are to be renewed now, and whether another epoch was seen
+   * before.
+   */
+  due(nowMs: number): { peer: number; epoch: bigint; restarted: boolean }[] {
+    const due: { peer: number; epoch: bigint; restarted: boolean }[] = [];
     for (const peer of this.#waiting) {
       const known = this.#peers.get(peer) as Peer;
       const sinceMs = nowMs - known.renewedMs;
@@ -47,7 +60,7 @@ export class PeerEpochs {
       known.pauseMs = isRepeated ? Math.min(longestPauseMs, 2 * known.pauseMs) : firstPauseMs;
       known.renewedMs = nowMs;
       this.#waiting.delete(peer);
-      due.push({ peer, epoch: known.epoch });
+      due.push({ peer, epoch: known.epoch, restarted: known.restarted });
     }
     return due;
   }

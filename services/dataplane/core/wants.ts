@@ -139,11 +139,15 @@ export class Wants {
     if (peer !== undefined) this.#configure(flow, peer, nowMs + firstHoldDownMs);
   }
 
-  /** The peer restarted: attempts that failed before say nothing about it any more; hold-downs stay. */
-  peerRestarted(peer: number, nowMs: number): void {
+  /**
+   * The peer has an epoch other than before: attempts that failed before say nothing about it any more; hold-downs stay.
+   * @param restarted it had one before, so attempts in flight were made to a dataplane that is gone.
+   */
+  epochChanged(peer: number, restarted: boolean, nowMs: number): void {
     this.paceOf(peer).peerRestarted();
     for (const [flow, want] of this.#wants) {
       if (want.peer !== peer) continue;
+      if (restarted) want.exchange = undefined;
       want.resetBackoff();
       this.#scheduleSoon(flow, want, nowMs);
     }

@@ -219,9 +219,9 @@ describe('timers', () => {
 
   it('give up a miss and let its exchange continue, whose answer serves the next packet', () => {
     const desk = new Desk();
-    // An exchange takes 200 ms, and its timeout is 1200 ms.
+    // An exchange takes 400 ms, and its timeout is 1200 ms.
     desk.miss(flow(2));
-    desk.now += 200;
+    desk.now += 400;
     desk.install(desk.last, 1n);
     const start = desk.now;
     desk.published.length = 0;
@@ -240,7 +240,7 @@ describe('timers', () => {
   it('begin no exchange for a packet that will be given up before the answer can arrive', () => {
     const desk = new Desk();
     desk.miss(flow(1));
-    desk.now += 800;
+    desk.now += 1000;
     desk.install(desk.last, 1n);
     // These flows fill the window.
     desk.miss(...all.slice(1000, 1320));

@@ -260,6 +260,18 @@ describe('a new epoch of a peer', () => {
     expect(desk.last).toMatchObject({ reason: 'renew', flows: [flow(0)], atMs: desk.now });
   });
 
+  it('makes attempts anew at once that were in flight to its earlier start, whose answers come too late', () => {
+    const desk = keyed(1);
+    desk.miss(flow(900));
+    const before = desk.last;
+    desk.pass(300);
+    desk.on({ type: 'greeted', peer: 0, epoch: 900n, spis: [] });
+    const again = desk.published.filter(({ flows }) => flows.includes(flow(900))).at(-1);
+    expect(again).toMatchObject({ reason: 'miss', atMs: desk.now });
+    expect(desk.install(before, 1n, theirs)).toEqual(['notInFlight']);
+    expect(desk.install(again ?? before, 1n, 900n)).toContain('installed');
+  });
+
   it('lets as many flows be in flight as at first, although earlier attempts without an answer made them fewer', () => {
     const flows = Array.from({ length: 500 }, (_, i) => flow(i));
     const inFlight = (restarts: boolean) => {
