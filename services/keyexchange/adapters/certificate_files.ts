@@ -145,8 +145,10 @@ export class CertificateFiles {
       this.#context = createSecureContext(tlsOptionsOf(candidate));
       this.#version = { version: this.#version.version + 1, sinceMs: monotonicMs() };
     }
+    const replaced = this.#current;
     this.#current = candidate;
     for (const each of this.#onChange) each();
+    replaced.tls.key.fill(0);
     listener.filesChanged(candidate);
   }
 }
