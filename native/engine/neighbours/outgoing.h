@@ -29,6 +29,7 @@ class Outgoing {
   }
   void append(rte_mbuf* frame) { frames_.push_back(frame); }
   bool empty() const { return frames_.empty(); }
+  size_t size() const { return frames_.size(); }
 
   // Empties it: calls send(neighbour, frames, count) for each run, in order.
   template <typename Send>

@@ -60,7 +60,8 @@ bool send_to_peer(Lcore& lcore, const Packet& packet, uint16_t mtu) {
 // Frees the packet that was fragmented, or drops it.
 bool finish(Lcore& lcore, Packet& packet, FragmentFault fault, const Fragments& fragments) {
   if (fault != FragmentFault::kNone) {
-    lcore.drop(packet, fault == FragmentFault::kNoMemory ? Drop::kEgressNoMemory : Drop::kEgressTooBig);
+    lcore.drop(packet, reason_of(fault, lcore.to_wire, lcore.secured.tx, Drop::kEgressTooBig,
+                                 Drop::kEgressNoMemory, Drop::kEgressTxFull));
     return false;
   }
   rte_pktmbuf_free(packet.mbuf);
@@ -102,6 +103,12 @@ bool leave_reassembly(Lcore& lcore, Packet& packet) {
   rte_pktmbuf_free(packet.mbuf);
   packet.mbuf = copy;
   return true;
+}
+
+Drop reason_of(FragmentFault fault, const Outgoing& outgoing, const TxQueue& tx, Drop too_big, Drop no_memory,
+               Drop tx_full) {
+  if (fault != FragmentFault::kNoMemory) return too_big;
+  return outgoing.size() >= tx.room() ? tx_full : no_memory;
 }
 
 bool fragment(Lcore& lcore, Packet& packet, uint16_t mtu, Fragments* fragments) {

@@ -31,6 +31,12 @@ void report_too_big_to_peer(Lcore& lcore, const Packet& packet, uint16_t mtu);
 // there is none; the packet stays as it is.
 [[nodiscard]] bool leave_reassembly(Lcore& lcore, Packet& packet);
 
+// The reason for which a packet is dropped that could not be fragmented. `outgoing`: where its fragments
+// would leave. If that holds more frames already than the transmit queue takes, those frames have the memory,
+// and the queue is what lacks space.
+Drop reason_of(FragmentFault fault, const Outgoing& outgoing, const TxQueue& tx, Drop too_big, Drop no_memory,
+               Drop tx_full);
+
 // Fragments an IPv4 packet at `mtu` octets. Takes the packet; false: it was dropped.
 bool fragment(Lcore& lcore, Packet& packet, uint16_t mtu, Fragments* fragments);
 // The same for an IPv6 packet, whose headers in front stay whole.

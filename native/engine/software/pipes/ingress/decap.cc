@@ -98,7 +98,8 @@ bool deliver_in_fragments(Lcore& lcore, Packet& packet) {
   Fragments fragments;
   const FragmentFault fault = fragment(lcore, packet, &fragments);
   if (fault != FragmentFault::kNone) {
-    lcore.drop(packet, fault == FragmentFault::kNoMemory ? Drop::kIngressNoMemory : Drop::kIngressTooBig);
+    lcore.drop(packet, reason_of(fault, lcore.to_hosts, lcore.unsecured.tx, Drop::kIngressTooBig,
+                                 Drop::kIngressNoMemory, Drop::kIngressTxFull));
     return false;
   }
   rte_pktmbuf_free(packet.mbuf);
