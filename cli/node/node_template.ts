@@ -43,7 +43,7 @@ tunnels: []
 # Defaults that you may change:
 # trustDomain: psp                      # identities are spiffe://<trustDomain>/gateway/<node>
 # versions: [1, 0]                      # by preference: 1 AES-GCM-256, 0 AES-GCM-128
-# ingressAcl: true                      # false lets in whatever is authentic
+# ingressAcl: true                      # false admits every packet that authenticates
 # bypass: []                            # [{ prefix, protocol, port }]: what passes unencrypted
 # bus: { listen: "127.0.0.1:4270" }     # this node's nats-server; that of the audit stream: audit.listen
 # stateDir: /var/lib/psp/${node}

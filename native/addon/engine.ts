@@ -21,28 +21,28 @@ export interface EngineOptions {
   secured: PortOptions & {
     /** Outer source address; its family is that of every outer header. */
     address: Uint8Array;
-    /** Of the connected prefix, counted in the mapped form: IPv4 /24 is 120. */
+    /** Length of the connected prefix in the IPv4-mapped form: IPv4 /24 is 120. */
     prefixLength: number;
     /** Next hop for addresses outside the connected prefix. */
     gateway?: Uint8Array;
-    /** Of the outer header in tunnel mode. */
+    /** Hop limit of the outer header in tunnel mode. */
     hopLimit: number;
     /** DSCP of the outer header in tunnel mode, 0 to 63; absent: that of the inner one. */
     dscp?: number;
-    /** Fill in the UDP checksum of what is sent; without it the field is zero. */
+    /** Fill in the outer UDP checksum; otherwise the field is zero. */
     udpChecksum: boolean;
-    /** Source ports by a hash of the inner flow, or out of a table of at least 16 into which it points. */
+    /** Source ports: a hash of the inner flow, or a table of at least 16 that this hash indexes. */
     sourcePorts: 'hash' | 'symmetricHash' | Uint16Array;
   };
   /** Prefixes behind us: 17 octets each. */
   vips: Uint8Array;
-  /** Their position in this list is the peer's number everywhere below. */
+  /** The index in this list is the peer's number everywhere below. */
   peers: PeerOptions[];
-  /** false: whatever is authentic is let in, whether or not its SPI was made for its addresses. */
+  /** false: packets that authenticate are admitted without checking the flow that their SPI was offered for. */
   ingressAcl: boolean;
-  /** What passes in the clear, both ways. */
+  /** Traffic that passes unencrypted, in both directions. */
   bypass: BypassOptions[];
-  /** Copies of packets that could not be sealed or did not open, so many a second in all. */
+  /** Copies of packets that could not be sealed or opened, at most so many a second in total. */
   capture: { ingress: boolean; egress: boolean; perSecond: number };
   polling: 'adaptive' | 'busy';
   /** Threads that move packets, 1 to 64. */
@@ -51,7 +51,7 @@ export interface EngineOptions {
   maxFlows: number;
   retireMs: number;
   limits: {
-    /** How long a flow waits for its first key; then what is held is dropped, and the flow is held down. */
+    /** How long a flow waits for its first key; then its held packets are dropped, and it is in hold-down. */
     holdMs: number;
     unansweredMs: number;
     heldPerFlow: number;
@@ -65,18 +65,18 @@ export interface EngineOptions {
     egressLog2?: number;
     /** Octets of each sampled packet that are copied. */
     snapBytes: number;
-    /** Copy what is drawn as it leaves. */
+    /** Copy selected packets after they are sealed. */
     sealed: boolean;
-    /** Copy what is drawn as it came, before it is sealed. */
+    /** Copy selected packets before they are sealed. */
     plain: boolean;
   };
-  /** Called on the JavaScript thread with what has happened since the last call, oldest first. */
+  /** Called on the JavaScript thread with the events since the last call, oldest first. */
   onEvents: (events: EngineEvent[]) => void;
   /** Called on the JavaScript thread with samples taken since the last call, oldest first; a few hundred at most. */
   onSamples: (samples: SampleColumns) => void;
 }
 
-/** What the engine itself needs of them. */
+/** The options that come from the node file. */
 export type EngineSettings = Omit<EngineOptions, 'epoch' | 'busSecret' | 'onEvents' | 'onSamples'>;
 
 export interface PortOptions {
@@ -88,13 +88,13 @@ export interface PeerOptions {
   name: string;
   /** 17 octets each. */
   vips: Uint8Array;
-  /** Of our offers; the peer's must have the same. */
+  /** Mode of our offers; the peer's offers must have the same. */
   mode: ModeName;
   /** Our offers carry a random virtualization cookie. */
   cookie: boolean;
-  /** Of what is sent under versions 0 and 1, in 4-octet units from the end of the IV, 0 to 63. */
+  /** Crypt offset under versions 0 and 1, in 4-octet units from the end of the IV, 0 to 63. */
   cryptOffset: number;
-  /** Of the path towards it; absent: that of the secured port. */
+  /** MTU of the path to the peer; absent: that of the secured port. */
   mtu?: number;
   /** Its own rate in place of sampling.egressLog2. */
   sampling?: number | 'off';
@@ -114,7 +114,7 @@ export interface EngineInfo {
   crypto: string;
   unsecured: PortInfo;
   secured: PortInfo;
-  /** MTU of the secured port that whatever hosts send fits sealed. */
+  /** MTU of the secured port at which every packet of a host fits once it is sealed. */
   wantedMtu: number;
 }
 
@@ -140,7 +140,7 @@ export interface EngineCapabilities {
 export interface PortInfo {
   mac: Uint8Array;
   mtu: number;
-  /** What is sent leaves: administratively up, with a carrier. */
+  /** The link is administratively up and has a carrier. */
   up: boolean;
 }
 
@@ -181,11 +181,11 @@ export interface SampleColumns {
   /** 0 where the inner packet has none. */
   sourcePorts: Uint16Array;
   destinationPorts: Uint16Array;
-  /** log2 of the rate at which it was drawn; 255 at ingress. */
+  /** log2 of the rate at which the packet was selected; 255 at ingress. */
   rates: Uint8Array;
-  /** Of captured packets: position in `Addon.dropReasons`; 255 for samples. */
+  /** Index in `Addon.dropReasons` for captured packets; 255 for samples. */
   reasons: Uint8Array;
-  /** Octets that the copy would have, were it not cut. */
+  /** Octets of the packet before the copy was truncated. */
   originalLengths: Uint32Array;
   /** Octets of the copy. */
   copied: Uint16Array;

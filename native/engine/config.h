@@ -93,7 +93,7 @@ struct EngineConfig {
   std::vector<Prefix> vips;
   std::vector<PeerConfig> peers;  // by peer number
   OuterConfig outer;
-  bool ingress_acl = true;  // false: whatever is authentic passes
+  bool ingress_acl = true;  // false: packets that authenticate pass
   std::vector<BypassRule> bypass;
   CaptureConfig capture;
   CryptoChoice crypto = CryptoChoice::kAuto;

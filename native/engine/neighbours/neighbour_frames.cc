@@ -22,9 +22,9 @@ constexpr uint8_t kHopLimit = 255;
 // Starts a frame of `length` octets after the Ethernet header; null when the mbuf has no space.
 uint8_t* begin(rte_mbuf* mbuf, const MacAddress& destination, const MacAddress& source, uint16_t type,
                size_t length) {
-  char* room = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(kEthernetLength + length));
-  if (room == nullptr) return nullptr;
-  auto* frame = reinterpret_cast<uint8_t*>(room);
+  char* appended = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(kEthernetLength + length));
+  if (appended == nullptr) return nullptr;
+  auto* frame = reinterpret_cast<uint8_t*>(appended);
   std::memset(frame, 0, kEthernetLength + length);
   std::memcpy(frame, destination.data(), 6);
   std::memcpy(frame + 6, source.data(), 6);

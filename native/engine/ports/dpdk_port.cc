@@ -114,8 +114,8 @@ DpdkPort::~DpdkPort() {
   stop();
 }
 
-std::unique_ptr<Port> DpdkPort::queue(uint16_t number) const {
-  return std::make_unique<DpdkQueue>(id_, number, info_);
+std::unique_ptr<Port> DpdkPort::queue(uint16_t index) const {
+  return std::make_unique<DpdkQueue>(id_, index, info_);
 }
 
 uint16_t DpdkPort::rx_burst(rte_mbuf** packets, uint16_t count) {
@@ -197,11 +197,11 @@ void DpdkPort::configure(uint16_t queues, uint16_t wanted_mtu) {
   if (done != 0) throw failed(device_, "configuring it", done);
   rte_eth_dev_get_mtu(id_, &mtu);
   const uint32_t needed = mtu + kEthernetLength + kTrailer + uint32_t{kIcvLength};
-  const uint32_t packet_room = std::max({kSmallestRoom, device_info.min_rx_bufsize, needed});
+  const uint32_t data_octets = std::max({kLeastDataOctets, device_info.min_rx_bufsize, needed});
   uint16_t rx = kRingSize, tx = kRingSize;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx, &tx);
   pool_ = std::make_unique<Pool>("rx", (uint32_t{rx} + tx + kPacketsBeside) * queues,
-                                 packet_room + RTE_PKTMBUF_HEADROOM);
+                                 data_octets + RTE_PKTMBUF_HEADROOM);
   done = 0;
   for (uint16_t queue = 0; queue < queues && done == 0; ++queue) {
     done = rte_eth_rx_queue_setup(id_, queue, rx, SOCKET_ID_ANY, nullptr, pool_->get());

@@ -29,7 +29,7 @@ class DpdkPort : public Port {
   explicit DpdkPort(const std::string& device, uint16_t queues = 1, uint16_t wanted_mtu = 0);
   ~DpdkPort() override;
   // Another of its queues; the port outlives it.
-  std::unique_ptr<Port> queue(uint16_t number) const;
+  std::unique_ptr<Port> queue(uint16_t index) const;
 
   PortInfo info() const override { return info_; }
   uint16_t rx_burst(rte_mbuf** packets, uint16_t count) override;

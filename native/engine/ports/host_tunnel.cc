@@ -49,13 +49,13 @@ bool find_inner(const uint8_t* frame, uint32_t from, uint32_t shim, uint32_t lay
 
 }  // namespace
 
-void write_segment_ip(uint8_t* ip, uint32_t length, uint32_t number) {
+void write_segment_ip(uint8_t* ip, uint32_t length, uint32_t index) {
   if (ip[0] >> 4 == 6) {
     store_u16(ip + 4, static_cast<uint16_t>(length - kIpv6Header));
     return;
   }
   store_u16(ip + 2, static_cast<uint16_t>(length));
-  store_u16(ip + 4, static_cast<uint16_t>(load_u16(ip + 4) + number));
+  store_u16(ip + 4, static_cast<uint16_t>(load_u16(ip + 4) + index));
   write_ipv4_checksum(ip);
 }
 
@@ -104,7 +104,7 @@ bool HostTunnels::read(const uint8_t* frame, uint32_t layer4, uint32_t* ip_at, I
 // From the inside out, since each checksum covers the headers within. What lies from layer 4 on is not read
 // again: its checksum makes its sum known, as in the kernel's local checksum offload.
 void HostTunnels::complete(uint8_t* frame, uint32_t layer4, uint32_t end, uint16_t sum,
-                           uint32_t number) const {
+                           uint32_t index) const {
   for (size_t i = count_; i-- > 0;) {
     const Tunnel& tunnel = tunnels_[i];
     uint8_t* const header = frame + tunnel.header_at;
@@ -118,7 +118,7 @@ void HostTunnels::complete(uint8_t* frame, uint32_t layer4, uint32_t end, uint16
       const uint16_t checksum = checksum_fold(checksum_add(header, layer4 - tunnel.header_at, start));
       store_u16(field, udp && checksum == 0 ? 0xffff : checksum);
     }
-    write_segment_ip(frame + tunnel.ip_at, end - tunnel.ip_at, number);
+    write_segment_ip(frame + tunnel.ip_at, end - tunnel.ip_at, index);
   }
 }
 

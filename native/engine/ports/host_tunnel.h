@@ -12,8 +12,8 @@
 namespace psp {
 
 // Makes the IP header at `ip` that of a segment: its length, and where it is IPv4, the identification of the
-// segment with this number and the checksum.
-void write_segment_ip(uint8_t* ip, uint32_t length, uint32_t number);
+// segment with this index and the checksum.
+void write_segment_ip(uint8_t* ip, uint32_t length, uint32_t index);
 
 class HostTunnels {
  public:
@@ -29,7 +29,7 @@ class HostTunnels {
 
   // Completes the headers of a segment that ends at `end`, once everything behind them is as it will be sent.
   // `sum`: of all octets from `layer4` on, folded.
-  void complete(uint8_t* frame, uint32_t layer4, uint32_t end, uint16_t sum, uint32_t number) const;
+  void complete(uint8_t* frame, uint32_t layer4, uint32_t end, uint16_t sum, uint32_t index) const;
 
  private:
   struct Tunnel {

@@ -27,7 +27,7 @@ namespace {
 
 // Packets outside the port: queued for sending, waiting for neighbours, in a burst.
 constexpr uint32_t kPacketsOutside = 2047;
-constexpr uint32_t kLargestRoom = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
+constexpr uint32_t kMostDataOctets = UINT16_MAX - RTE_PKTMBUF_HEADROOM - kIcvLength;
 constexpr uint32_t kLongestFrame = kEthernetLength + kVlanTag + UINT16_MAX;
 // Socket buffers of the kernel each way, in octets.
 constexpr int kSocketBuffer = 4 << 20;
@@ -98,10 +98,12 @@ void KernelPort::open() {
   info_.mac = interface_mac(interface_);
   info_.completes_checksums = true;
   info_.up = interface_runs(interface_);
-  room_ = std::clamp<uint32_t>(info_.mtu + kEthernetLength + kVlanTag, kSmallestRoom, kLargestRoom);
-  pool_ = std::make_unique<Pool>("rx", kFrames + kPacketsOutside, RTE_PKTMBUF_HEADROOM + room_ + kIcvLength);
+  data_octets_ =
+      std::clamp<uint32_t>(info_.mtu + kEthernetLength + kVlanTag, kLeastDataOctets, kMostDataOctets);
+  pool_ = std::make_unique<Pool>("rx", kFrames + kPacketsOutside,
+                                 RTE_PKTMBUF_HEADROOM + data_octets_ + kIcvLength);
   for (Received& received : received_) {
-    received.buffer = std::make_unique_for_overwrite<uint8_t[]>(room_ + kLongestFrame);
+    received.buffer = std::make_unique_for_overwrite<uint8_t[]>(data_octets_ + kLongestFrame);
   }
 
   // Of no protocol, so that nothing is received before all is set.
@@ -203,8 +205,8 @@ void KernelPort::receive(uint32_t frames) {
     received.mbuf = rte_pktmbuf_alloc(pool_->get());
     if (received.mbuf == nullptr) break;
     received.pieces = {iovec{&received.facts, sizeof received.facts},
-                       iovec{rte_pktmbuf_mtod(received.mbuf, void*), room_},
-                       iovec{received.buffer.get() + room_, kLongestFrame}};
+                       iovec{rte_pktmbuf_mtod(received.mbuf, void*), data_octets_},
+                       iovec{received.buffer.get() + data_octets_, kLongestFrame}};
     msghdr& message = incoming_[ready].msg_hdr;
     message.msg_iov = received.pieces.data();
     message.msg_iovlen = received.pieces.size();
@@ -250,9 +252,10 @@ rte_mbuf* KernelPort::take(Received& received) {
 bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
   gso_packets_ = true;
   uint8_t* const frame = received.buffer.get();
-  std::memcpy(frame, rte_pktmbuf_mtod(received.mbuf, const void*), std::min(length, room_));
+  std::memcpy(frame, rte_pktmbuf_mtod(received.mbuf, const void*), std::min(length, data_octets_));
   const bool tagged = received.mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED;
-  if (tagged || !segments_.begin(received.facts, frame, length, sealed_) || segments_.longest() > room_)
+  if (tagged || !segments_.begin(received.facts, frame, length, sealed_) ||
+      segments_.longest() > data_octets_)
     return false;
   counters_[Value::kGsoPacketsSegmented].add();
   if (received.facts.flags & kPartialChecksum) {
@@ -265,8 +268,8 @@ bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
 // count its drop.
 rte_mbuf* KernelPort::whole(Received& received, uint32_t length) {
   rte_mbuf* const packet = take(received);
-  rte_pktmbuf_append(packet, static_cast<uint16_t>(std::min(length, room_)));
-  if (is_gso_packet(received.facts) || length > room_) {
+  rte_pktmbuf_append(packet, static_cast<uint16_t>(std::min(length, data_octets_)));
+  if (is_gso_packet(received.facts) || length > data_octets_) {
     packet->ol_flags |= RTE_MBUF_F_RX_LRO;
   } else if (received.facts.flags & kPartialChecksum) {
     if (!complete_checksum(received.facts, rte_pktmbuf_mtod(packet, uint8_t*), length)) return packet;

@@ -93,9 +93,9 @@ class KernelPort : public Port {
   std::unique_ptr<LinkWatch> link_;  // of the first queue
   int lock_ = -1;                    // held for as long as we use the interface
   int socket_ = -1;
-  int group_ = -1;          // fanout group, once there are several queues
-  uint32_t room_ = 0;       // octets of a frame that fit into a packet buffer
-  bool merges_udp_ = true;  // until the kernel reports that it does not support it
+  int group_ = -1;            // fanout group, once there are several queues
+  uint32_t data_octets_ = 0;  // octets of a frame that fit into a packet buffer
+  bool merges_udp_ = true;    // until the kernel reports that it does not support it
   std::unique_ptr<Pool> pool_;
 
   std::array<Received, kFrames> received_;

@@ -23,7 +23,7 @@ namespace psp {
 namespace {
 
 // Octets that are read of one datagram. The attributes of interest precede all that may be long.
-constexpr size_t kRoom = 8192;
+constexpr size_t kMessageOctets = 8192;
 constexpr uint32_t kMtuAtMost = 65535;
 
 bool runs(unsigned flags) {
@@ -71,17 +71,17 @@ LinkWatch::~LinkWatch() {
 bool LinkWatch::next() {
   const LinkState before = state_;
   while (state_ == before) {
-    alignas(nlmsghdr) uint8_t room[kRoom];
+    alignas(nlmsghdr) uint8_t octets[kMessageOctets];
     sockaddr_nl from{};
     socklen_t from_length = sizeof from;
     const ssize_t length =
-        recvfrom(socket_, room, sizeof room, 0, reinterpret_cast<sockaddr*>(&from), &from_length);
+        recvfrom(socket_, octets, sizeof octets, 0, reinterpret_cast<sockaddr*>(&from), &from_length);
     if (length < 0) {
       if (errno == EINTR) continue;
       if (errno != ENOBUFS) return false;
       read_interface();
     } else if (from.nl_pid == 0) {  // the kernel
-      read_messages(reinterpret_cast<const nlmsghdr*>(room), static_cast<size_t>(length));
+      read_messages(reinterpret_cast<const nlmsghdr*>(octets), static_cast<size_t>(length));
     }
   }
   return true;

@@ -9,7 +9,7 @@
 namespace psp {
 
 // Octets in each buffer of a port's pool, at least: DPDK's own default.
-inline constexpr uint32_t kSmallestRoom = 2048;
+inline constexpr uint32_t kLeastDataOctets = 2048;
 
 class Pool {
  public:

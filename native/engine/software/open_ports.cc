@@ -42,7 +42,7 @@ EalOptions eal_options(const EngineConfig& config) {
   return options;
 }
 
-// Of interfaces the MTU is not changed: ICMP errors tell hosts what fits.
+// The MTU of an interface is not changed; hosts receive ICMP errors with the MTU that fits.
 uint16_t wanted_mtu(const EngineConfig& config, const Port& unsecured) {
   const bool ipv6 = !is_ipv4(config.secured_address.address);
   const size_t wanted = unsecured.info().mtu + tunnel_overhead(ipv6, true);

@@ -225,7 +225,7 @@ export function formatFault({ path, expected, received, line }: Fault): string {
   return `  ${path === '' ? 'the file' : path}${where}: expected ${expected}, received ${received}`;
 }
 
-/** One line a warning: `warning: ingressAcl (line 9): whatever a peer has sealed is let in, ...`. */
+/** One line a warning: `warning: ingressAcl (line 9): every packet that authenticates is admitted, ...`. */
 export const formatWarning = ({ path, message, line }: Warning): string =>
   `warning: ${path}${line === undefined ? '' : ` (line ${line})`}: ${message}`;
 

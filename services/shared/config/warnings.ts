@@ -43,7 +43,8 @@ export function warningsOf(config: NodeConfig): ConfigWarning[] {
     }
   }
   if (!config.ingressAcl) {
-    const message = 'whatever a peer has sealed is let in, also from and to addresses that were not agreed';
+    const message =
+      'every packet that authenticates is admitted, also from and to addresses that were not agreed';
     warnings.push({ kind: 'ingressAcl', path: ['ingressAcl'], message });
   }
   for (const [i, entry] of config.bypass.entries()) {

@@ -707,7 +707,7 @@ ingressAcl: false
     expect(stdout).toBe(
       `${loose} is good
 warning: peers.b.authOnly (line 7): traffic with b is authenticated, not encrypted
-warning: ingressAcl (line 8): whatever a peer has sealed is let in, also from and to addresses that were not agreed
+warning: ingressAcl (line 8): every packet that authenticates is admitted, also from and to addresses that were not agreed
 `,
     );
     stdout = '';

@@ -147,7 +147,7 @@ describe('the fence', () => {
     expect(await rig.seenOutside(send(all), markers(all))).toEqual(markers(allowed));
   });
 
-  it('knows a new interface of the same name as one without a fence', async () => {
+  it('detects that a new interface of the same name has no fence', async () => {
     rig.gateway.ip('link', 'delete', 'veth-wire');
     rig.link('wire', 'veth-wire');
     rig.gateway.ip('link', 'set', 'veth-wire', 'up');
@@ -183,7 +183,7 @@ describe('the fence', () => {
     expect(await rig.fence(setFence())).toEqual(fenced(true));
   });
 
-  it('names interfaces that nft has no word for', async () => {
+  it('names interfaces whose names nft cannot parse without quotes', async () => {
     rig.link('odd', 'veth_0@x');
     expect(await rig.fence(setFence(undefined, 'veth_0@x', 'c'))).toMatchObject([{ name: 'veth_0@x' }, {}]);
     expect(await rig.fence("removeFence('c')")).toEqual(['veth-host', 'veth_0@x']);

@@ -224,7 +224,7 @@ describe('the dataplane', () => {
     expect(rig.engine.called('withdraw').at(-1)?.about).toEqual([want.offers[0]?.spi]);
   });
 
-  it('asks again each second with a fresh offer, and leaves it to the engine to let the packets go', async () => {
+  it('repeats the want each second with a fresh offer, and leaves dropping of held packets to the engine', async () => {
     rig.engine.emit(...missed(1));
     const { wants } = rig.keyexchange;
     await until('it was wanted for the third time', () => wants.length === 3);
@@ -355,7 +355,7 @@ describe('the dataplane', () => {
     expect(found).toMatchObject([{ name: 'dataplane', version: '0.1.0' }]);
   });
 
-  it('asks for nothing while the bus is away, and at once when it is back', async () => {
+  it('publishes no want while the bus is down, and publishes at once when it is back', async () => {
     await rig.busIsAway();
     rig.engine.emit(...missed(1));
     expect(rig.engine.called('offer')).toEqual([]);

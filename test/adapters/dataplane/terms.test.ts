@@ -35,7 +35,7 @@ describe('a peer that is only authenticated, in transport mode, with cookies', (
     rig = await startRig({ terms: 'authOnly: true, mode: transport, cookie: true, mtu: 1400' });
   };
 
-  it('is offered and asked for what encrypts nothing, under a seal that binds mode and cookie', async () => {
+  it('is offered versions that encrypt nothing, under a seal that binds mode and cookie', async () => {
     await begin();
     rig.engine.emit(...missed(1));
     const { want, keys } = await rig.keyexchange.want(1);
@@ -47,7 +47,7 @@ describe('a peer that is only authenticated, in transport mode, with cookies', (
     expect(await rig.keyexchange.install(message)).toMatchObject({ code: '', results: [1] });
   });
 
-  it('gives no other version or mode, and none is asked of us', async () => {
+  it('is used with no other version or mode', async () => {
     await begin();
     rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);

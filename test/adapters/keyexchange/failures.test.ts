@@ -109,7 +109,7 @@ describe('an outcome that is unknown is not reported to the dataplane:', () => {
     expect(fake.requests).toEqual([]);
   });
 
-  it('the peer speaks TLS 1.2 at most', async () => {
+  it('the peer supports TLS 1.2 at most', async () => {
     const pair = await authority.gateway('spiffe://psp/gateway/b');
     const old = createTlsServer({
       ca: authority.certificate,

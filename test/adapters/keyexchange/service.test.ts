@@ -104,7 +104,7 @@ it('sends the same flows and keys once more if the dataplane has a new epoch', a
   expect(acceptsOf(b, '10.2.0.21')).toHaveLength(1);
 });
 
-it('learns a new epoch from the started dataplane', async () => {
+it('uses the new epoch of a dataplane that started', async () => {
   b.dataplane.epoch += 1n;
   b.dataplane.announce();
   await eventually(async () => expect((await b.status()).node).toBe('b'));

@@ -622,7 +622,7 @@ describe('a process with the addon', () => {
     expect(await run('const e = new Engine(options); e.start(); await e.stop();')).toEqual(ended(0));
   });
 
-  it('learns by code and data why an engine does not start', async () => {
+  it('reports by code and data why an engine does not start', async () => {
     const missing = await run(
       'await new Engine(options).start();',
       `{ unsecured: { device: 'psp-none0', gateways: Buffer.alloc(0) } }`,

@@ -225,7 +225,7 @@ describe('a valid file causes warnings', () => {
       '  - { prefix: 0.0.0.0/0, protocol: tcp, port: 22 }\nsampling:\n  points: [sealed, plain]\ncapture:\n  egress: true';
     expect(warnings({ peer: 'authOnly: true', more })).toEqual([
       'warning: peers.b.authOnly (line 6): traffic with b is authenticated, not encrypted',
-      'warning: ingressAcl (line 7): whatever a peer has sealed is let in, also from and to addresses that were not agreed',
+      'warning: ingressAcl (line 7): every packet that authenticates is admitted, also from and to addresses that were not agreed',
       'warning: bypass[0] (line 9): 198.51.100.0/24 leaves and is let in unencrypted and unauthenticated',
       'warning: bypass[1] (line 10): 10.2.0.128/25 udp leaves and is let in unencrypted and unauthenticated; ' +
         'it overlaps vips of b: that traffic, too',

@@ -138,7 +138,7 @@ TEST_F(BudgetTest, AdmissionsGoOnTurnByTurnAndWithdrawalsToo) {
   EXPECT_EQ(gateway.value(Value::kReceiveSpis), 0u);
 }
 
-TEST_F(BudgetTest, AnAdmissionWhoseRoomIsTakenBetweenTurnsTakesBackWhatItAdmitted) {
+TEST_F(BudgetTest, AnAdmissionWhoseSpaceIsUsedBetweenTurnsIsUndone) {
   EngineConfig config = gateway_config();
   config.max_flows = 500;
   Gateway small(config);

@@ -151,7 +151,7 @@ TEST(Bypass, LetsNobodyOutWhoIsNoHostOfOursAndNothingToOurOwnHostsOrMany) {
   EXPECT_EQ(gateway.counters.read().bypass[0].egress_packets, 0u);
 }
 
-TEST(Bypass, CompletesAPartialChecksumAndCutsOrTellsWhatDoesNotFit) {
+TEST(Bypass, CompletesAPartialChecksumAndFragmentsOrReportsPacketsThatDoNotFit) {
   Open gateway({{prefix("172.16.0.0/12"), 0, 0}, {prefix("fd00:7::/32"), 0, 0}}, 1300);
   Frame large = ipv4_marked(long_packet("10.1.0.5", "172.16.0.1", 1500), 77, 0);
   IpPacket ip;

@@ -186,7 +186,7 @@ TEST(Capture, ShowsNothingThatFailsBeforeItIsOpened) {
   EXPECT_EQ(gateway.value(Value::kCapturesSuppressed), 0u);
 }
 
-TEST(Capture, TellsThePacketsOfABurstApart) {
+TEST(Capture, DistinguishesThePacketsOfABurst) {
   Receiving gateway(capturing(true, false));
   std::vector<Frame> sent;
   for (uint8_t i = 0; i < 24; ++i) {
@@ -205,7 +205,7 @@ TEST(Capture, TellsThePacketsOfABurstApart) {
   for (size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(copy_of(samples[i]), sent[i]);
 }
 
-TEST(Capture, CutsCopiesAndKeepsTheirLength) {
+TEST(Capture, TruncatesCopiesAndKeepsTheirLength) {
   Receiving gateway(capturing(true, true, 1000, 64));
   const Frame frame = forged(1, std::string(400, 'x'));
   gateway.wire_sends(frame);

@@ -197,7 +197,7 @@ TEST(FlowCopies, NewFlowsAloneBeginNoRound) {
   EXPECT_EQ(flows.table.published().endings(), 2u);
 }
 
-TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsPlaceAmongTheMany) {
+TEST(FlowCopies, AFlowThatIsRekeyedKeepsItsSlotAmongTheMany) {
   Flows flows(64, 64);
   flows.install(1, 5);
   const uint32_t place = flows.use(1);

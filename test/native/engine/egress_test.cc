@@ -15,7 +15,7 @@ std::vector<std::string> words_on_wire(Gateway& gateway, const EgressKey& key) {
   return words;
 }
 
-TEST(Egress, HoldsTheFirstPacketTellsOnceAndSendsItSealedOnceInstalled) {
+TEST(Egress, HoldsTheFirstPacketReportsOnceAndSendsItSealedOnceInstalled) {
   Gateway gateway;
   gateway.know_next_hop();
   gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "first"));
@@ -87,7 +87,7 @@ TEST(Egress, PacketsThatArriveWhileAFullPortDrainsJoinTheQueue) {
   gateway.expect_conservation();
 }
 
-TEST(Egress, ADrainThatFillsThePortsQueueLeavesRoomForWhatArrives) {
+TEST(Egress, ADrainThatFillsThePortsQueueLeavesSpaceForArrivingPackets) {
   EngineConfig config = gateway_config();
   config.held_per_flow = TxQueue::kCapacity + 50;
   Gateway gateway(config);
@@ -236,7 +236,7 @@ TEST(Egress, ANewKeyIsUsedFromItsInstallOn) {
 }
 
 // More flows than there are places for few keys: the first and the last of them share one.
-TEST(Egress, FlowsWhoseKeysShareAPlaceAreEachSealedUnderTheirOwnInOneBurst) {
+TEST(Egress, FlowsWhoseKeysShareASlotAreEachSealedUnderTheirOwnInOneBurst) {
   constexpr uint32_t kLast = KeyCache::kFirstTier;
   Gateway gateway;
   gateway.know_next_hop();
@@ -468,7 +468,7 @@ TEST(Egress, SuperFramesAreCountedAsTooBigAndNotHeld) {
   gateway.expect_conservation();
 }
 
-TEST(Egress, CutsLinkPaddingOff) {
+TEST(Egress, StripsLinkPadding) {
   Gateway gateway;
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5));
@@ -554,7 +554,7 @@ TEST(Egress, AFrameWhoseTagThePortTookOffCountsAsTagged) {
   gateway.expect_conservation();
 }
 
-TEST(Egress, AFrameInSeveralSegmentsIsPutTogetherOrIsTooBig) {
+TEST(Egress, AFrameInSeveralSegmentsIsJoinedOrIsTooBig) {
   Gateway gateway;
   gateway.know_next_hop();
   gateway.install(kFlow, egress_key(5));

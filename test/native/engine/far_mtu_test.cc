@@ -72,7 +72,7 @@ void expect_error(const Frame& error, const FlowKey& inbound, uint32_t mtu, cons
 
 class FarMtuTest : public testing::TestWithParam<FarMtuCase> {};
 
-TEST_P(FarMtuTest, TheSourceOfAPacketThatMustNotBeCutReceivesTheHostsMtuThroughTheTunnel) {
+TEST_P(FarMtuTest, TheSourceOfAPacketThatMustNotBeFragmentedReceivesTheHostsMtuThroughTheTunnel) {
   FarMtu gateway(GetParam());
   gateway.install(gateway.inbound.reversed(), gateway.back);
   gateway.peer_sends(gateway.packet(kHostsMtu));

@@ -72,7 +72,7 @@ TEST_F(FragmentTest, OfIpv4JoinToThePacketAndAreNoLongerThanTheMtu) {
   EXPECT_EQ(in_use(), 0u);
 }
 
-TEST_F(FragmentTest, OfAFragmentKeepItsPlace) {
+TEST_F(FragmentTest, OfAFragmentKeepItsOffset) {
   for (const bool more : {true, false}) {
     const auto marks = static_cast<uint16_t>((more ? 0x2000 : 0) | 100);
     const Frame packet =

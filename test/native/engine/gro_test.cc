@@ -35,7 +35,7 @@ Frame joined(const std::vector<Frame>& packets, FrameFacts* facts, bool sealed =
 
 const Frame kTimestamps = {1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 3, 4};
 
-TEST(GroTest, IsTheSuperFrameThatThesePacketsAreCutFrom) {
+TEST(GroTest, IsTheGsoPacketThatTheseSegmentsCameFrom) {
   for (const bool ipv6 : {false, true}) {
     for (const Segment& kind : {Segment{.ipv6 = ipv6, .identification = 0xfffd},
                                 Segment{.ipv6 = ipv6, .marks = 0, .flags = 0x59, .options = kTimestamps},

@@ -192,7 +192,7 @@ TEST(GsoTest, RefusesTunnelsThatCannotBeSegmented) {
   EXPECT_EQ(count(vxlan, [](Frame&, FrameFacts& facts) { facts.kind = kTcpIpv6Packets; }), 0u);
 }
 
-TEST(GsoTest, RefusesWhatItCannotCut) {
+TEST(GsoTest, RefusesPacketsThatItCannotSegment) {
   const Segment whole{.payload = octets_of(3000)};
   FrameFacts facts;
   const Frame frame = whole.partial(1000, &facts);

@@ -366,7 +366,7 @@ TEST(Ingress, InTransportModeAllEcnValuesArriveAsTheyCame) {
   }
 }
 
-TEST(Ingress, WhatIsTooLongForTheHostsIsCutWhereIpAllowsIt) {
+TEST(Ingress, PacketsTooLongForTheHostsAreFragmentedWhereIpAllowsIt) {
   Receiver gateway(config_of(Mode::kTransport), 1280);
   gateway.admit(kFour, 17);
   gateway.admit(kSix, 18);
@@ -509,7 +509,7 @@ TEST(BypassFromTheWire, IsTheWayBackOfARuleAndNothingElse) {
   gateway.expect_conservation();
 }
 
-TEST(BypassFromTheWire, JudgesFragmentsTogetherAndCutsThemAgain) {
+TEST(BypassFromTheWire, JudgesFragmentsTogetherAndFragmentsThemAgain) {
   Receiver gateway(with_bypass({{prefix("192.168.9.0/24"), kProtocolUdp, 53}}));
   Frame answer = ipv4_marked(
       ip_packet(address("192.168.9.1"), address("10.1.0.5"), kProtocolUdp, udp(53, 40000, Frame(2500, 9))),

@@ -47,7 +47,7 @@ TEST(Ingress, DeliversWhatWasOfferedToItsHostInBothVersions) {
   }
 }
 
-TEST(Ingress, TellsOfAnSpiAgainWhenTheRingWasFull) {
+TEST(Ingress, ReportsAnSpiAgainWhenTheRingWasFull) {
   Gateway gateway(gateway_config(), 1500, 1600, 1);
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
@@ -60,7 +60,7 @@ TEST(Ingress, TellsOfAnSpiAgainWhenTheRingWasFull) {
   EXPECT_EQ(gateway.value(Value::kEventsLost), 0u);
 }
 
-TEST(Ingress, AnSpiThatEndsBeforeItCouldBeToldIsAnEventLost) {
+TEST(Ingress, AnSpiThatEndsBeforeItCouldBeReportedIsAnEventLost) {
   Gateway gateway(gateway_config(), 1500, 1600, 1);
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
@@ -127,7 +127,7 @@ TEST(Ingress, AForgedPacketIsCountedAndPushesNoKeyOut) {
 }
 
 // As on the way out: the keys of the first and the last SPI share a place.
-TEST(Ingress, SpisWhoseKeysShareAPlaceAreEachOpenedUnderTheirOwnInOneBurst) {
+TEST(Ingress, SpisWhoseKeysShareASlotAreEachOpenedUnderTheirOwnInOneBurst) {
   constexpr uint32_t kLast = KeyCache::kFirstTier;
   Receiver gateway;
   const auto nth = [](uint32_t n) {
@@ -263,7 +263,7 @@ TEST(Ingress, CongestionMarkedOnTheWayIsCarriedInward) {
                      ip_packet(six.source, six.destination, kProtocolUdp, udp(1, 2, text("x")), 3)));
 }
 
-TEST(Ingress, WhatDoesNotFitTheHostsMtuAndMustNotBeCutIsCountedAsTooBig) {
+TEST(Ingress, PacketsThatExceedTheHostsMtuAndMustNotBeFragmentedAreCountedAsTooBig) {
   Gateway gateway(gateway_config(), 500, 1600);
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);

@@ -141,7 +141,7 @@ class KernelPortTest : public testing::Test {
 
 constexpr uint64_t kGood = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 
-TEST_F(KernelPortTest, CutsTheSuperFramesOfHostsWhateverTheBurst) {
+TEST_F(KernelPortTest, SegmentsTheGsoPacketsOfHostsForBurstsOfAnySize) {
   for (const uint16_t burst : {uint16_t{1}, uint16_t{7}, kBurst}) {
     with_port(false, [&](KernelPort& port) {
       Host host("far");
@@ -286,7 +286,7 @@ TEST_F(KernelPortTest, CompletesThePartialChecksumOfOnePacketAndNoOther) {
   });
 }
 
-TEST_F(KernelPortTest, MarksWhatItCannotCutAndWhatDoesNotFit) {
+TEST_F(KernelPortTest, MarksPacketsThatItCannotSegmentAndThatDoNotFit) {
   with_port(false, [&](KernelPort& port) {
     Host host("far");
     Segment fragment{.marks = 0x2000, .payload = octets_of(1000)};
@@ -313,7 +313,7 @@ TEST_F(KernelPortTest, MarksWhatItCannotCutAndWhatDoesNotFit) {
   });
 }
 
-TEST_F(KernelPortTest, HearsNothingThatLeavesByItsOwnInterface) {
+TEST_F(KernelPortTest, ReceivesNothingThatLeavesByItsOwnInterface) {
   with_port(false, [&](KernelPort& port) {
     Host kernel("near"), host("far");
     const Frame frame = Segment{.payload = octets_of(10)}.frame();
@@ -325,7 +325,7 @@ TEST_F(KernelPortTest, HearsNothingThatLeavesByItsOwnInterface) {
   });
 }
 
-TEST_F(KernelPortTest, TellsOfTheTagThatTheKernelTookOff) {
+TEST_F(KernelPortTest, ReportsTheTagThatTheKernelStripped) {
   with_port(false, [&](KernelPort& port) {
     Host host("far");
     const Frame plain = Segment{.payload = octets_of(10)}.frame();
@@ -424,7 +424,7 @@ TEST_F(KernelPortTest, CarriesSealedDatagramsToAnotherGatewayInOneFrame) {
   });
 }
 
-TEST_F(KernelPortTest, LeavesTheCuttingToTheKernelWhereTheDeviceCannot) {
+TEST_F(KernelPortTest, LeavesSegmentationToTheKernelWhereTheDeviceCannotSegment) {
   with_port(true, [&](KernelPort& port) {
     if (!run("ethtool -K near tx-udp-segmentation off tx off")) GTEST_SKIP() << "ethtool is missing";
     Host wire("far");
@@ -514,7 +514,7 @@ void refuse_one_message() {
   ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
-TEST_F(KernelPortTest, TellsOnceHowManyFramesItHadNoRoomFor) {
+TEST_F(KernelPortTest, ReportsOnceHowManyFramesItHadNoSpaceFor) {
   with_port(false, [&](KernelPort& port) {
     Host host("far");
     EXPECT_EQ(port.missed(), 0u);

@@ -120,7 +120,7 @@ TEST_F(KeyringTest, RotationEndsExhaustion) {
   EXPECT_TRUE(keyring.next_spi(1, key.data()));
 }
 
-TEST_F(KeyringTest, SpisOfEachKeyBeginAtARandomPlace) {
+TEST_F(KeyringTest, SpisOfEachKeyBeginAtARandomNumber) {
   Key key{};
   std::set<uint32_t> first;
   for (int i = 0; i < 8; ++i) first.insert(*Keyring(keys_).next_spi(1, key.data()));

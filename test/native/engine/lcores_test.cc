@@ -288,7 +288,7 @@ TEST(Lcores, WhatWaitedForAHostIsNotOvertakenWhileItWaitsForThePort) {
   EXPECT_EQ(gateway.hosts_queue.sent.size(), 1u);
 }
 
-TEST(Lcores, TheFirstHearsArpAndFragmentsAndAnswersWhatReachedAnother) {
+TEST(Lcores, TheMainLcoreReceivesArpAndFragmentsAndAnswersForTheWorkers) {
   Agreed gateway;
   gateway.host_sends_to_worker(arp(true, kHostMac, "10.1.0.6", "10.1.0.1"));
   gateway.turn();
@@ -342,7 +342,7 @@ Frame from_far(uint32_t n, uint64_t iv) {
   return sealed(key_of(1000 + n, 0), udp_packet(far_host(n), "10.1.0.5", "opened"), iv);
 }
 
-TEST(Lcores, AsManyFlowsAsTheFirstKnowsHaveTheirKeysAtHand) {
+TEST(Lcores, AsManyFlowsAsTheMainLcoreHasHaveTheirKeysCached) {
   constexpr uint32_t kMany = 10'000, kAtOnce = 1000;
   EngineConfig config = gateway_config();
   config.max_flows = kMany;
@@ -438,7 +438,7 @@ TEST(Lcores, AnIdleLcoreStaysAwakeUntilWhatEndedIsWiped) {
   }
 }
 
-TEST(Lcores, TheFirstPacketOfAnSpiIsToldOnceWhicheverLcoreItReaches) {
+TEST(Lcores, TheFirstPacketOfAnSpiIsReportedOnceWhicheverLcoreItReaches) {
   TwoLcores gateway;
   gateway.know_host("10.1.0.5");
   gateway.admit(kInbound, 17);
@@ -452,7 +452,7 @@ TEST(Lcores, TheFirstPacketOfAnSpiIsToldOnceWhicheverLcoreItReaches) {
   EXPECT_TRUE(gateway.seen().empty());
 }
 
-TEST(Lcores, AnSpiThatOnlyAnotherLcoreHearsIsNotRetired) {
+TEST(Lcores, AnSpiThatOnlyAWorkerLcoreReceivesIsNotRetired) {
   Agreed gateway;
   gateway.admit(kInbound, 18);
   gateway.wire_sends(sealed(key_of(18, 0), inner("new")));
@@ -547,7 +547,7 @@ TEST(Lcores, TheLimitsOfIcmpErrorsAndCapturesHoldForAllLcoresTogether) {
   EXPECT_EQ(sum(Value::kCapturesSuppressed), 35u);
 }
 
-TEST(Lcores, NoTwoOfThemGiveTheSameIdentificationToWhatTheyCut) {
+TEST(Lcores, NoTwoOfThemGiveTheSameIdentificationToTheirFragments) {
   TwoLcores gateway;
   std::set<uint16_t> low_halves;
   for (uint32_t i = 0; i < 0x8000; ++i) {

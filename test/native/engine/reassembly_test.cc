@@ -244,7 +244,7 @@ TEST(Reassembly, OverlapsOfIpv6EndTheDatagramToo) {
   bench.expect_conservation();
 }
 
-TEST(Reassembly, RefusesImpossiblePlacesAndLengths) {
+TEST(Reassembly, RefusesImpossibleOffsetsAndLengths) {
   Bench bench;
   const auto refused = [&](const Frame& frame) {
     const uint64_t before = bench.dropped(Drop::kIngressFragmentMalformed);
@@ -449,7 +449,7 @@ TEST(OuterFragments, AreOpenedOnceTheyAreTogether) {
   }
 }
 
-TEST(OuterFragments, TakeThePlaceOfTheLastThatCame) {
+TEST(OuterFragments, TakeTheSlotOfTheLastThatArrived) {
   Receiver gateway(Mode::kTunnel);
   const auto fragments = in_fragments(
       on_wire(mode_key(17, 0, Mode::kTunnel), udp_packet("10.2.0.7", "10.1.0.5", std::string(900, 'f'))),
@@ -470,7 +470,7 @@ TEST(OuterFragments, TakeThePlaceOfTheLastThatCame) {
   EXPECT_EQ(words, (std::vector<std::string>{"one", "two", "fffff", "three"}));
 }
 
-TEST(OuterFragments, AreCutAgainForHostsInTransportModeOnly) {
+TEST(OuterFragments, AreFragmentedAgainForHostsInTransportModeOnly) {
   for (const bool six : {false, true}) {
     Receiver transport(Mode::kTransport);
     const Frame packet = six ? long_packet("fd00:2::7", "fd00:1::5", 5000)

@@ -58,7 +58,7 @@ std::string name_of(const testing::TestParamInfo<Axes>& info) {
 
 class SamplePoints : public testing::TestWithParam<Axes> {};
 
-TEST_P(SamplePoints, CopyHeldAndOtherPacketsWhereTheyAreToldTo) {
+TEST_P(SamplePoints, CopyHeldAndOtherPacketsWhereTheyAreConfigured) {
   const Axes& axes = GetParam();
   EngineConfig config = all_drawn(axes.sealed, axes.plain);
   if (axes.outer_ipv6) config.secured_address = prefix("fd00:9::1/64");
@@ -161,7 +161,7 @@ TEST(SamplePlain, IsMadeOfNothingThatCouldNotBeSealed) {
   EXPECT_TRUE(gateway.sampled().empty());
 }
 
-TEST(SampledFragments, CutBeforeTheSealAreCopiedEachAndDrawnOnce) {
+TEST(SampledFragments, MadeBeforeSealingAreCopiedEachAndSelectedOnce) {
   Drawing gateway(Mode::kTunnel, 1400);
   const auto sent = gateway.sends(long_packet("10.1.0.5", "10.2.0.7", 1500));
   ASSERT_EQ(sent.size(), 2u);
@@ -186,7 +186,7 @@ TEST(SampledFragments, CutBeforeTheSealAreCopiedEachAndDrawnOnce) {
   EXPECT_EQ(gateway.passed(Pipe::kEgressSampling).hit, 1u);
 }
 
-TEST(SampledFragments, CutBehindTheSealAreCopiedAsOne) {
+TEST(SampledFragments, MadeAfterSealingAreCopiedAsOne) {
   for (const bool ipv6 : {false, true}) {
     Drawing gateway(Mode::kTransport, ipv6 ? 1280 : 1400);
     const Frame packet = ipv6 ? long_packet("fd00:1::5", "fd00:2::7", 1280)
@@ -211,7 +211,7 @@ TEST(SampledFragments, CutBehindTheSealAreCopiedAsOne) {
   }
 }
 
-TEST(SampledFragments, PutTogetherForTransportModeAreDrawnOnceAndCopiedWhole) {
+TEST(SampledFragments, ReassembledForTransportModeAreSelectedOnceAndCopiedWhole) {
   Drawing gateway(Mode::kTransport);
   const Frame packet = ipv4_marked(long_packet("10.1.0.5", "10.2.0.7", 820), 77, 0);
   Frame first(packet.begin(), packet.begin() + 420), second(packet.begin(), packet.begin() + 20);
@@ -279,7 +279,7 @@ void expect_rate(double drawn, double count, uint8_t log2) {
   }
 }
 
-TEST(SamplingByPeer, DrawsAtEachPeersOwnRate) {
+TEST(SamplingByPeer, SelectsAtEachPeersOwnRate) {
   constexpr size_t kCount = 20'000;
   Peers3 gateway;
   auto drawn = gateway.drawn(kCount);

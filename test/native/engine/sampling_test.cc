@@ -80,7 +80,7 @@ TEST(EgressSampling, SetsSUnderTheIcvAndCopiesTheFrameThatLeaves) {
   gateway.expect_conservation();
 }
 
-TEST(EgressSampling, CutsCopiesAndKeepsTheirLength) {
+TEST(EgressSampling, TruncatesCopiesAndKeepsTheirLength) {
   Keyed gateway(sampling_config(0, 64));
   gateway.send(std::string(1000, 'x'));
   const auto samples = gateway.sampled();
@@ -114,7 +114,7 @@ TEST(EgressSampling, CopiesNothingOfWhatCouldNotBeSealed) {
   EXPECT_TRUE(gateway.sampled().empty());
 }
 
-TEST(EgressSampling, DrawsPacketsThatWereHeldToo) {
+TEST(EgressSampling, SelectsPacketsThatWereHeldToo) {
   Gateway gateway(sampling_config(0));
   gateway.know_next_hop();
   for (const char* words : {"0", "1", "2"}) gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", words));
@@ -129,7 +129,7 @@ TEST(EgressSampling, DrawsPacketsThatWereHeldToo) {
   }
 }
 
-TEST(EgressSampling, IsOffUntilACommandTurnsItOnAndDrawsNothingWhileOff) {
+TEST(EgressSampling, IsOffUntilACommandTurnsItOnAndSelectsNothingWhileOff) {
   Keyed gateway(sampling_config(std::nullopt)), other(sampling_config(3));
   for (const bool mark : gateway.marks(96)) EXPECT_FALSE(mark);
   EXPECT_EQ(gateway.passed(Pipe::kEgressSampling).hit + gateway.passed(Pipe::kEgressSampling).miss, 0u);
@@ -383,7 +383,7 @@ TEST(Sampling, AFullRingCostsSamplesAndNothingElse) {
   gateway.expect_conservation();
 }
 
-TEST(SampleRing, CutsToItsSnapWhichIsBounded) {
+TEST(SampleRing, TruncatesToItsSnapLengthWhichIsBounded) {
   SampleRing none(2, 0), most(2, UINT16_MAX);
   const Frame octets(2000, 7);
   Sample sample;

@@ -102,7 +102,7 @@ std::vector<std::unique_ptr<Aead>> all_aeads() {
   return aeads;
 }
 
-TEST(KeyCache, HasAPlaceForEachRecordAndBeyondItsBoundTheLaterTakesIt) {
+TEST(KeyCache, HasASlotForEachRecordAndBeyondItsBoundTheLaterEvictsTheEarlier) {
   const uint8_t key[32] = {1};
   for (const auto& aead : all_aeads()) {
     KeyCache cache(*aead, 4);
@@ -164,7 +164,7 @@ bool uses(KeyCache& cache, uint32_t number, uint8_t* misses) {
   return false;
 }
 
-TEST(KeyCache, KeysThatTakeEachOthersPlaceSettleAmongTheMany) {
+TEST(KeyCache, KeysThatEvictEachOtherSettleAmongTheMany) {
   const auto aead = make_aead_ipsec_mb();
   if (!aead) GTEST_SKIP() << "no libipsec-mb, whose keys alone have many places";
   KeyCache cache(*aead, 2 * KeyCache::kFirstTier);

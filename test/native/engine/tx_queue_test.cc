@@ -42,7 +42,7 @@ TEST(TxQueue, CountsTheOctetsOfWhatThePortTook) {
   EXPECT_TRUE(queue.empty());
 }
 
-TEST(TxQueue, KeepsItsOrderRoundTheEndOfItsRoomAndTakesWhatFits) {
+TEST(TxQueue, KeepsItsOrderRoundTheEndOfItsArrayAndTakesWhatFits) {
   enter_eal(kTestEal);
   Pool pool("queued", 2 * TxQueue::kCapacity, 64 + RTE_PKTMBUF_HEADROOM);
   FakePort port({kSecuredMac, 1500});

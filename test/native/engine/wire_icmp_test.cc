@@ -155,7 +155,7 @@ TEST_P(WireIcmp, OfAnyOtherKindIsDropped) {
   EXPECT_TRUE(gateway.unsecured.sent.empty());
 }
 
-TEST_P(WireIcmp, WithAWrongChecksumOrCutOffIsMalformed) {
+TEST_P(WireIcmp, WithAWrongChecksumOrTruncatedIsMalformed) {
   Sender gateway(mode, six);
   const Frame good = too_big(router, us, 1300, gateway.sends(flow));
   const size_t icmp = 14 + (six ? 40 : 20);
