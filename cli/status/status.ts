@@ -143,6 +143,7 @@ function asJson({ name, health, services, dataplane, replicas }: NodeStatus) {
               ...traffic,
               epoch: epoch === undefined ? null : formatEpoch(epoch),
             })),
+            spisLeft: dataplane.spisLeft ?? null,
             terms: dataplane.terms.map(({ mode, samplingLog2, ...terms }) => ({
               ...terms,
               mode: modeName(mode),

@@ -24,7 +24,7 @@ export function asText(node: NodeStatus, nowMs: number, withCounters: boolean): 
   // Replicas have the same notices.
   const notes = new Set(notices.map(({ part, message }) => `note ${part}: ${message}`));
   if (notes.size > 0) parts.push([...notes].join('\n'));
-  if (node.dataplane !== undefined) parts.push(...dataplaneText(node.dataplane, age));
+  if (node.dataplane !== undefined) parts.push(...dataplaneText(node.dataplane, age, nowMs));
   const peers = peerRows(node, age);
   if (peers.length > 0) parts.push(table(peerHead, peers));
   const terms = termRows(node);
@@ -40,12 +40,34 @@ export function asText(node: NodeStatus, nowMs: number, withCounters: boolean): 
   return parts.join('\n\n');
 }
 
-function dataplaneText(status: DataplaneStatus, age: Age): string[] {
-  const { generation, generationMs, unansweredFlows, drainLeftMs, samplingLog2 } = status;
-  const wait =
-    unansweredFlows === 0 && drainLeftMs === 0
-      ? 'the next rotation is possible now'
-      : `the next rotation waits for ${unansweredFlows} flows to be answered and ${drainLeftMs} ms of drain`;
+/** When the next rotation is due, and what it would wait for now. */
+function rotationText(status: DataplaneStatus, nowMs: number): string {
+  const { nextRotationMs, rotationDue, unansweredFlows, drainLeftMs } = status;
+  const due =
+    rotationDue === 'spis'
+      ? 'the next rotation is due, because few SPIs are left'
+      : rotationDue !== ''
+        ? 'the next rotation is due'
+        : nextRotationMs === 0n
+          ? 'no rotation on schedule'
+          : `the next rotation is due in ${formatAge(Number(nextRotationMs) - nowMs)}`;
+  if (unansweredFlows === 0 && drainLeftMs === 0) return `${due}; it is possible now`;
+  const peers = status.traffic
+    .filter(({ unansweredFlows }) => unansweredFlows > 0)
+    .map(({ name, unansweredFlows: flows, unansweredSinceMs: sinceMs }) => {
+      return `${name} (${flows} flows, for ${formatAge(nowMs - Number(sinceMs))})`;
+    });
+  const waits = [
+    ...(unansweredFlows === 0
+      ? []
+      : [`the answers of peers that may still use the older key: ${peers.join(', ')}`]),
+    ...(drainLeftMs === 0 ? [] : [`${drainLeftMs} ms of drain`]),
+  ];
+  return `${due}; it would wait for ${waits.join(' and ')}`;
+}
+
+function dataplaneText(status: DataplaneStatus, age: Age, nowMs: number): string[] {
+  const { generation, generationMs, samplingLog2 } = status;
   const old = generationMs === 0n ? '' : `, ${age(generationMs)} old`;
   const rate =
     samplingLog2 === undefined ? 'is off' : `copies one of ${2 ** samplingLog2} packets that leave`;
@@ -56,7 +78,7 @@ function dataplaneText(status: DataplaneStatus, age: Age): string[] {
     );
   const about = [
     `dataplane up ${age(status.startedMs)}, epoch ${formatEpoch(status.epoch)}, crypto ${status.crypto}`,
-    `master key generation ${generation}${old}; ${wait}`,
+    `master key generation ${generation}${old}; ${rotationText(status, nowMs)}`,
     `sampling ${[rate, ...rates].join('; ')}`,
     ...(status.ingressAcl ? [] : ['ingressAcl is false: every packet that authenticates is admitted']),
   ];

@@ -192,6 +192,7 @@ Napi::Object write_offers(Napi::Env env, const SealedOffers& sealed) {
   object.Set("offers", columns);
   object.Set("seal", seal);
   object.Set("generation", sealed.generation);
+  object.Set("spisLeft", sealed.spis_left);
   return object;
 }
 

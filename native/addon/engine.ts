@@ -299,7 +299,7 @@ export interface NativeEngine {
   stop(): Promise<void>;
   /**
    * Makes an offer of the active generation for the reverse of each flow: a fresh SPI, admitted before the
-   * promise resolves. Rejects with SPI_EXHAUSTED or TABLE_FULL, then none is made.
+   * promise resolves. `spisLeft`: SPIs of that generation's master key that are left. Rejects with SPI_EXHAUSTED or TABLE_FULL, then none is made.
    * Binding and role are those of the message that will carry them.
    */
   offer(
@@ -307,7 +307,7 @@ export interface NativeEngine {
     peer: number,
     version: number,
     binding: SealBinding,
-  ): Promise<{ offers: OfferColumns; seal: SealFields; generation: number }>;
+  ): Promise<{ offers: OfferColumns; seal: SealFields; generation: number; spisLeft: number }>;
   /** Opens keyexchange's seal over egress keys. Throws with `code` SEAL_INVALID or REPLAY. */
   open(flows: Uint8Array, offers: OfferColumns, binding: SealBinding, seal: SealFields): OpenedKeys;
   /**

@@ -57,6 +57,7 @@ struct OfferCommand {
   // Results, in the order of the flows; the control side sizes the columns.
   OfferFailure failure = OfferFailure::kNone;
   uint32_t generation = 0;  // of the master key
+  uint32_t spis_left = 0;   // of that master key, after these offers
   std::vector<uint32_t> spis;
   SecretVector<uint8_t> keys;  // 16 octets each under versions 0 and 2, 32 under 1 and 3
 };

@@ -40,7 +40,13 @@ export interface DataplaneConfig extends ServiceConfig {
   configured: readonly Miss[];
   /** The outer sources of each peer, by peer number. */
   networks: readonly PeerNetworks[];
-  times: { holdMs: number; exchangeMs: number; drainMs: number; rotateGraceMs: number };
+  times: {
+    holdMs: number;
+    exchangeMs: number;
+    drainMs: number;
+    rotateGraceMs: number;
+    rotateEveryMs: number | undefined;
+  };
   /** 32 octets; the engine owns and wipes them. */
   busSecret: Buffer;
 }
@@ -191,6 +197,7 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
       exchangeMs: config.keyExchange.exchangeMs,
       drainMs: engine.drainMs,
       rotateGraceMs: engine.rotateGraceMs,
+      rotateEveryMs: config.keys.rotateEvery === 'off' ? undefined : config.keys.rotateEvery,
     },
     busSecret: readBusSecret(files.busSecret),
   };

@@ -46,6 +46,7 @@ export function rulesOf(config: NodeConfig): Rules {
           underlay: prefixes(peer.underlay),
           insecure: peer.insecureReferenceInterop,
           versions: versionsWith(config.versions, peer),
+          mayRotate: peer.mayRotate,
           mode: modes[peer.mode],
         },
       ]),

@@ -22,6 +22,7 @@ import {
   PeerGreet,
   PeerGreeted,
   PeerGreetedReply,
+  PeerRotation,
   SampleBatch,
   SamplesTaken,
   SamplingSet,
@@ -270,6 +271,14 @@ export const contracts = {
     to: ['dataplane'],
     queue: true,
     payload: KeysRotate,
+    reply: KeysRotated,
+  }),
+  peerRotation: request({
+    subject: 'cmd.peer.rotation',
+    from: ['keyexchange'],
+    to: ['dataplane'],
+    queue: true,
+    payload: PeerRotation,
     reply: KeysRotated,
   }),
   dataplaneStarted: event({

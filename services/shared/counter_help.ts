@@ -65,6 +65,7 @@ export const ownCounters = {
     greetingsUnsupported: 'Greetings to peers whose application does not know them.',
     greetingsFailed: 'Greetings without an answer; the dataplane repeats them while they are needed.',
     greetingsReceived: 'Greetings of peers.',
+    rotationRequests: 'Rotations of our master key that peers requested, refused ones included.',
     requestsCut: 'Requests that did not arrive as a whole within 10 s; their connection was closed.',
     handshakesEvicted:
       'Connections closed before the end of their TLS handshake: the oldest of more than 32 of one address, or of 1024 in all.',

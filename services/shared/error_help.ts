@@ -54,8 +54,13 @@ export const errorHelp = {
       remedy: "Check the peer's software and version.",
     },
     ROTATION_NOT_ALLOWED: {
-      cause: 'A peer requested a rotation of our master key. No peer has that permission.',
-      remedy: 'None on this gateway. To rotate, run `psp rotate`.',
+      cause: 'A peer requested a rotation of our master key, and `peers.X.mayRotate` is not set for it.',
+      remedy: 'None, unless the peer should have that permission. To rotate, run `psp rotate`.',
+    },
+    ROTATION_LIMITED: {
+      cause:
+        'A peer requested a rotation of our master key, but the active key is less than a minute old. Every rotation makes new offers for all flows of all peers, so peers cannot request them more often.',
+      remedy: 'None. Every peer has new keys already.',
     },
     RATE_LIMITED: {
       cause:
@@ -162,8 +167,9 @@ export const errorHelp = {
     },
     ROTATION_PENDING: {
       cause:
-        'The last rotation is not complete: the peers of some flows have not answered yet, or the drain time after the last answer is not over. A rotation is never forced before `engine.rotateGraceMs`.',
-      remedy: 'Wait as long as the message says. If flows do not get answered, check their peer.',
+        'The last rotation is not complete: the peers of some flows have not answered yet, or the drain time after the last answer is not over. A rotation is never forced before `engine.rotateGraceMs`, unless the operator agrees to the flows that it cuts (`psp rotate --force`).',
+      remedy:
+        'Wait as long as the message says. If flows do not get answered, check their peer; `psp status` shows which peers still use the older key.',
     },
     STREAM_UNAVAILABLE: {
       cause:

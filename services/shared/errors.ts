@@ -45,6 +45,10 @@ const table = {
     message: 'peer {peer} is not allowed to rotate our keys',
     retryable: false,
   },
+  ROTATION_LIMITED: {
+    message: 'the active master key is less than a minute old; a peer may request the next one in {ms} ms',
+    retryable: true,
+  },
   RATE_LIMITED: {
     message: 'client {peer} exceeds {limit} of keyExchange.limits; retry after {ms} ms',
     retryable: true,
@@ -98,7 +102,8 @@ const table = {
     retryable: true,
   },
   ROTATION_PENDING: {
-    message: 'the last rotation is not complete: {unanswered} flows unanswered, {ms} ms of drain left',
+    message:
+      'the last rotation is not complete: {unanswered} flows unanswered, {ms} ms of drain left; a forced one would cut {cut} flows',
     retryable: true,
   },
   STREAM_UNAVAILABLE: { message: 'the audit stream cannot be reached: {detail}', retryable: true },

@@ -118,7 +118,7 @@ void Control::seal_offers(const std::vector<FlowKey>& flows, const OfferCommand&
   binding.flows = flows;
   binding.offers = offers;
   Seal seal = sealer_.seal(binding, made.keys);
-  done(SealedOffers{std::move(offers), std::move(seal), made.generation});
+  done(SealedOffers{std::move(offers), std::move(seal), made.generation, made.spis_left});
 }
 
 OpenedKeys Control::open(std::vector<FlowKey> flows, std::vector<Offer> offers, SealContext binding,

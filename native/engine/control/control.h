@@ -30,6 +30,7 @@ struct SealedOffers {
   std::vector<Offer> offers;
   Seal seal;
   uint32_t generation;
+  uint32_t spis_left;  // of the master key of that generation
 };
 
 // Egress keys out of a seal: keys of offers[i] for flows[i], one after another.

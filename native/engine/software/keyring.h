@@ -27,6 +27,9 @@ class Keyring {
   // A fresh SPI of the active key, and its key_length(version) octets at `key`. Nothing when no SPI is left.
   std::optional<uint32_t> next_spi(uint8_t version, uint8_t* key);
 
+  // How many SPIs of the active key are left.
+  uint32_t spis_left() const { return spis_[active_]->remaining(); }
+
   // Prepares a fresh key for the inactive slot, whose SPIs begin at a random number. The active slot stays
   // active until activate().
   void prepare();

@@ -113,6 +113,7 @@ class SoftwareEngine : public Engine {
       spi = *next;
       key += key_length(offer.version);
     }
+    offer.spis_left = keyring_->spis_left();
   }
 
   const uint32_t spis_per_key_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records in the audit what the core decided, in an operator's terms: addresses, names of peers, SPIs in hex. A peer decides
-// how many flows it refuses, so these events are limited for each peer and code.
+// how many flows it refuses, so these events are limited for each peer and code. Rotations are logged, too, because most of
+// them have no command whose answer would report them.
 import { flowOf, formatAddress, formatEpoch } from '../../shared/address.js';
 import type { AuditData } from '../../shared/audit/event.js';
 import type { AuditRecorder } from '../../shared/audit/trail.js';
@@ -25,14 +26,12 @@ export class AuditReport {
   constructor(
     private readonly peers: readonly string[],
     private readonly audit: AuditRecorder,
-    private readonly log: Pick<Logger, 'info'>,
+    private readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
   record(event: AuditFact): void {
     if (event.type === 'keysRotated') {
-      const { generation, reoffered, cut } = event;
-      const data = { generation, by: 'operator', reofferedFlows: reoffered, cutFlows: cut } as const;
-      this.audit.record('keys.rotated', data);
+      this.#rotated(event);
       return;
     }
     if (event.type === 'peerRestarted') {
@@ -75,6 +74,22 @@ export class AuditReport {
       const [firstTime, lastTime] = [new Date(firstMs).toISOString(), new Date(lastMs).toISOString()];
       this.audit.record('tunnel.refused', { ...latest, by: 'peer', count, firstTime, lastTime });
     }
+  }
+
+  #rotated({ generation, cause, reoffered, cut }: Extract<AuditFact, { type: 'keysRotated' }>): void {
+    const { why } = cause;
+    const by = why === 'command' ? 'operator' : why === 'request' ? 'peer' : 'us';
+    const peer = why === 'request' ? (this.peers[cause.peer] as string) : null;
+    this.audit.record('keys.rotated', {
+      generation,
+      by,
+      why,
+      peer,
+      reofferedFlows: reoffered,
+      cutFlows: cut,
+    });
+    this.log.info({ generation, why, ...(peer !== null && { peer }) }, 'keys rotated');
+    if (cut > 0) this.log.warn({ generation, flows: cut }, 'rotation cut flows whose peers had not answered');
   }
 
   /** Rates: one of 2^n packets; undefined: none. @param peer undefined: all peers. */

@@ -11,7 +11,8 @@ export function serve(bus: Bus, { commands, engine }: { commands: Commands; engi
   bus.respond(contracts.flowInstall, (message) => commands.install(message));
   bus.respond(contracts.flowRefuse, (message) => commands.refuse(message));
   bus.respond(contracts.peerGreeted, (message) => commands.greeted(message));
-  bus.respond(contracts.keysRotate, () => commands.rotate());
+  bus.respond(contracts.keysRotate, ({ cutsAtMost }) => commands.rotate(cutsAtMost));
+  bus.respond(contracts.peerRotation, ({ peer }) => commands.rotateForPeer(peer));
   bus.respond(contracts.samplingSet, (message) => commands.sampling(message));
   bus.respond(contracts.dataplaneFlows, ({ cursor, limit }) =>
     engine.flows(cursor, Math.max(1, Math.min(limit, flowsPerPage))),

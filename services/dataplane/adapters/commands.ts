@@ -27,7 +27,7 @@ import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
-import type { EgressKey } from '../core/facts.js';
+import type { EgressKey, RotationReply } from '../core/facts.js';
 import type { AuditReport } from './audit_report.js';
 import type { Engine } from './engine.js';
 import type { Executor } from './executor.js';
@@ -61,9 +61,9 @@ export class Commands {
       const bindingOfReply = { ...binding, contract: `${subject}/reply`, request: seal };
       let answer = noOffers;
       const offerInReturn = async () => {
-        const { offers, seal, generation } = await this.engine.offer(flows, peer, version, bindingOfReply);
+        const { offers, seal, ...made } = await this.engine.offer(flows, peer, version, bindingOfReply);
         answer = { offers, seal };
-        return { generation, spis: offers.map(({ spi }) => spi) };
+        return { ...made, spis: offers.map(({ spi }) => spi) };
       };
       const keys = this.engine.open(flows, egress, bindingOfKeys, seal);
       const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
@@ -113,18 +113,18 @@ export class Commands {
     });
   }
 
-  async rotate(): Promise<KeysRotated> {
-    const { generation, wait, unanswered, reoffered } = await this.executor.request({
-      type: 'rotateReceived',
-    });
-    if (wait !== undefined) {
-      const { unanswered: unansweredFlows, drainLeftMs } = wait;
-      return { code: 'ROTATION_PENDING', generation, unansweredFlows, drainLeftMs, reofferedFlows: 0 };
-    }
-    if (unanswered > 0)
-      this.log.warn({ flows: unanswered }, 'rotation cut flows whose peers had not answered');
-    this.log.info({ generation }, 'keys rotated');
-    return { code: '', generation, unansweredFlows: 0, drainLeftMs: 0, reofferedFlows: reoffered };
+  /** An operator requests a rotation. @param cutsAtMost how many flows it may cut; undefined: it waits for all. */
+  async rotate(cutsAtMost: number | undefined): Promise<KeysRotated> {
+    return rotatedOf(
+      await this.executor.request({ type: 'rotateReceived', cause: { why: 'command' }, cutsAtMost }),
+    );
+  }
+
+  /** @throws PspError ROTATION_PENDING or ROTATION_LIMITED. */
+  async rotateForPeer(name: string): Promise<KeysRotated> {
+    const peer = this.#peer(contracts.peerRotation.subject, name);
+    const cause = { why: 'request', peer } as const;
+    return rotatedOf(await this.executor.request({ type: 'rotateReceived', cause }));
   }
 
   /** @returns the rate after the command, which is the old one when the command failed. */
@@ -209,6 +209,17 @@ export class Commands {
     if (peer < 0) throw malformed(subject, `there is no peer ${name}`);
     return peer;
   }
+}
+
+function rotatedOf({ generation, wait, cut, reoffered }: RotationReply): KeysRotated {
+  return {
+    code: wait === undefined ? '' : 'ROTATION_PENDING',
+    generation,
+    unansweredFlows: wait?.unanswered ?? 0,
+    drainLeftMs: Math.ceil(wait?.drainLeftMs ?? 0),
+    reofferedFlows: reoffered,
+    cutFlows: cut,
+  };
 }
 
 const malformed = (subject: string, detail: string) => new PspError('PAYLOAD_INVALID', { subject, detail });

@@ -36,6 +36,8 @@ export interface SealedOffers {
   offers: Offer[];
   seal: Seal;
   generation: number;
+  /** SPIs of the active master key that are left. */
+  spisLeft: number;
 }
 
 /** What an engine reports on its own. */
@@ -174,8 +176,9 @@ export class Engine {
     binding: SealBinding,
   ): Promise<SealedOffers> {
     return translating(async () => {
-      const { offers, seal, generation } = await this.native.offer(columnOf(flows), peer, version, binding);
-      return { offers: offersIn(offers), seal: sealOf(seal), generation };
+      const made = await this.native.offer(columnOf(flows), peer, version, binding);
+      const { generation, spisLeft } = made;
+      return { offers: offersIn(made.offers), seal: sealOf(made.seal), generation, spisLeft };
     });
   }
 

@@ -25,7 +25,7 @@ export interface RequestContext {
   /** The keys of its message; released when the request ends. */
   keys?: OpenedKeys;
   /** Makes the offers that answer an accept. */
-  offerInReturn?: () => Promise<{ generation: number; spis: readonly number[] }>;
+  offerInReturn?: () => Promise<{ generation: number; spis: readonly number[]; spisLeft: number }>;
 }
 
 interface Request extends RequestContext {
@@ -139,7 +139,7 @@ export class Executor {
     const version = this.config.terms[peer]?.versions[0] as number;
     try {
       const binding = { contract: contract.subject, epoch, peer: name, exchange };
-      const { offers, seal, generation } = await this.engine.offer(flows, peer, version, binding);
+      const { offers, seal, generation, spisLeft } = await this.engine.offer(flows, peer, version, binding);
       const want = {
         exchange,
         epoch,
@@ -152,7 +152,8 @@ export class Executor {
         seal,
       };
       this.#unpublished.set(exchange, { want, reason });
-      this.on({ type: 'offered', exchange, generation, spis: offers.map(({ spi }) => spi) });
+      const spis = offers.map(({ spi }) => spi);
+      this.on({ type: 'offered', exchange, generation, spis, spisLeft });
       this.#unpublished.delete(exchange);
     } catch (error) {
       if (!(error instanceof PspError)) throw error;

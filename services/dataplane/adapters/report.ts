@@ -27,6 +27,9 @@ export interface ReportSources {
   startedMs: number;
 }
 
+/** A peer that has not answered a rotation for this long is a fault. */
+const answerExpectedMs = 10_000;
+
 /** Reports the faults that were found when the fences were set. */
 export function reportFences(fences: readonly Fenced[], faults: FaultList): void {
   for (const { name, wasOpen, unwritable } of fences) {
@@ -66,21 +69,27 @@ export class Report {
   read(): OwnReport<'dataplane'> {
     const { arbiter, engine, info } = this.sources;
     const counts = engine.counters();
-    const wait = arbiter.rotationWait(monotonicMs());
-    const unansweredFlows = wait?.unanswered ?? 0;
-    this.#checkCounters(counts, unansweredFlows);
+    const nowMs = monotonicMs();
+    this.#checkCounters(counts);
     const both = { generation: arbiter.generation, crypto: info.crypto, ...this.#tables(counts) };
+    const wait = arbiter.rotationWait(nowMs);
     return {
       health: this.faults.list(),
       counters: this.#counters(counts),
-      status: { ...both, epoch: arbiter.epoch, unansweredFlows, drainLeftMs: wait?.drainLeftMs ?? 0 },
+      status: {
+        ...both,
+        epoch: arbiter.epoch,
+        unansweredFlows: wait?.unanswered ?? 0,
+        drainLeftMs: Math.ceil(wait?.drainLeftMs ?? 0),
+        rotationDue: arbiter.rotationDue(nowMs) ?? '',
+      },
       stats: both,
     };
   }
 
   /** Fields that status and stats have in common. */
   #tables(counts: EngineCounters) {
-    const { rotatedMs } = this.sources.arbiter;
+    const { rotatedMs, nextRotationMs, flowsToCut, spisLeft } = this.sources.arbiter;
     return {
       notices: noticesOf(this.config).map((notice) => ({ ...notice, sinceMs: this.#startedMs })),
       ports: counts.ports.map((port) => this.#port(port)),
@@ -92,7 +101,10 @@ export class Report {
       bypass: counts.bypass.map((rule, i) => ({ rule: this.config.bypass[i] ?? '', ...rule })),
       terms: this.config.peers.map((name, peer) => this.#terms(name, peer)),
       ingressAcl: this.config.engine.ingressAcl,
-      generationMs: rotatedMs === undefined ? this.#startedMs : unixMsAt(BigInt(rotatedMs)),
+      generationMs: rotatedMs === undefined ? this.#startedMs : unixMsAt(msOf(rotatedMs)),
+      nextRotationMs: unixMsAt(msOf(nextRotationMs)),
+      flowsToCut,
+      spisLeft,
     };
   }
 
@@ -104,32 +116,36 @@ export class Report {
 
   #traffic(peer: EngineCounters['peers'][number], number: number): PeerTraffic {
     const { lastEgressMs, lastIngressMs, ...counts } = peer;
+    const unanswered = this.sources.arbiter.unansweredOf(number);
     return {
       name: this.config.peers[number] ?? '',
       ...counts,
       lastEgressMs: unixMsAt(lastEgressMs),
       lastIngressMs: unixMsAt(lastIngressMs),
-      lastKeyMs: unixMsAt(BigInt(this.sources.arbiter.newestKeyMs(number) ?? 0)),
       greeting: this.sources.arbiter.greetingOf(number) ?? '',
       epoch: this.sources.arbiter.epochOf(number),
+      lastKeyMs: unixMsAt(msOf(this.sources.arbiter.newestKeyMs(number))),
+      unansweredFlows: unanswered.flows,
+      unansweredSinceMs: unixMsAt(msOf(unanswered.flows === 0 ? undefined : unanswered.sinceMs)),
     };
   }
 
   /** Faults that follow from the counters. */
-  #checkCounters(counts: EngineCounters, unanswered: number): void {
+  #checkCounters(counts: EngineCounters): void {
     const check = (part: string, isWrong: boolean, message: string) =>
       isWrong ? this.faults.set(part, message) : this.faults.clear(part);
+    const nowMs = monotonicMs();
+    const late = this.#lateWithRotation(nowMs);
     check(
       'rotation',
-      unanswered > 0,
-      `the peers of ${unanswered} inbound flows have not answered the last rotation; check those peers`,
+      late !== '',
+      `these peers have not answered the last rotation and may still use the older master key: ${late}; check those peers`,
     );
     check(
       'offers',
       this.sources.arbiter.exhausted,
-      'the active master key has no SPI left; run `psp rotate`',
+      'the active master key has no SPI left; it is rotated once the bus is connected, or run `psp rotate`',
     );
-    const nowMs = monotonicMs();
     const { eventsLost = 0n, missesWaiting = 0n, samplesLost = 0n } = counts.values;
     check(
       'misses',
@@ -164,6 +180,17 @@ export class Report {
       unlocked > 0n,
       `${unlocked} octets of secrets could not be locked in memory; raise the limit (ulimit -l)`,
     );
+  }
+
+  /** The peers that had time to answer the last rotation and did not: "b (2 flows), c (1 flow)". */
+  #lateWithRotation(nowMs: number): string {
+    return this.config.peers
+      .flatMap((name, peer) => {
+        const { flows, sinceMs } = this.sources.arbiter.unansweredOf(peer);
+        if (flows === 0 || nowMs - sinceMs < answerExpectedMs) return [];
+        return [`${name} (${flows} ${flows === 1 ? 'flow' : 'flows'})`];
+      })
+      .join(', ');
   }
 
   /** Counters of the engine, of the arbiter and of samples. */
@@ -212,6 +239,9 @@ function noticesOf({ warnings, bypass }: Pick<DataplaneConfig, 'warnings' | 'byp
   const message = `traffic passes unencrypted, both ways, by bypass: ${shown}${more}`;
   return [...lines, { part: 'bypass', message }];
 }
+
+/** Whole milliseconds; 0n: never. */
+const msOf = (ms: number | undefined): bigint => BigInt(Math.round(ms ?? 0));
 
 /** Unix milliseconds of an instant of CLOCK_MONOTONIC in milliseconds; 0n, never, stays 0n. */
 const unixMsAt = (atMs: bigint): bigint => (atMs === 0n ? 0n : unixUsAt(atMs * 1_000_000n) / 1000n);

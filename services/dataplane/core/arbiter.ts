@@ -8,7 +8,7 @@
 //   missed, configured, rotated -> want -> offer -> offered -> publish ... installReceived | refuseReceived
 //   installReceived -> install -> installed -> reply
 //   acceptReceived -> offerInReturn -> offeredInReturn -> install -> installed -> reply
-//   rotateReceived -> rotate -> rotated -> reply
+//   rotateReceived | schedule | few SPIs left -> rotate -> rotated -> reply to the request, if there is one
 //
 // An exchange whose answer is lost costs a second, because its want is tried again with new offers under the number of
 // the next exchange. Timers fire by time: whatever is overdue is done with the next fact, however late the ticks are.
@@ -26,17 +26,18 @@ import {
   type KeyOrder,
   type MadeOffer,
   type Miss,
+  type RotateReceived,
   reversed,
   withdraw,
 } from './facts.js';
 import { type GreetingState, Greetings, spisPerGreeting } from './greetings.js';
 import { firstHoldDownMs } from './hold_down.js';
-import { InboundFlows } from './inbound.js';
+import { InboundFlows, type Unanswered } from './inbound.js';
 import { Installs } from './installs.js';
 import { batchLimit } from './pace.js';
 import { PeerAddresses, type PeerNetworks } from './peer_addresses.js';
 import { PeerEpochs } from './peer_epochs.js';
-import { Rotation, type RotationWait } from './rotation.js';
+import { Rotation, type RotationCause, type RotationWait, requestableMs } from './rotation.js';
 import { type Batch, Wants } from './wants.js';
 
 export interface ArbiterOptions {
@@ -48,6 +49,8 @@ export interface ArbiterOptions {
   exchangeMs: number;
   drainMs: number;
   rotateGraceMs: number;
+  /** Time between rotations on schedule, on average; undefined: there are none. */
+  rotateEveryMs: number | undefined;
   /** How many inbound flows are remembered: as many as the engine can have. */
   maxInbound: number;
   /** Flows that are wanted from the start. */
@@ -106,9 +109,10 @@ export class Arbiter {
     this.#exchanges = new Exchanges(longestMs);
     this.#inbound = new InboundFlows(options.maxInbound);
     this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
-    this.#rotation = new Rotation({ drainMs: options.drainMs, graceMs: options.rotateGraceMs });
     this.#addresses = new PeerAddresses(options.peers);
     this.#greetings = new Greetings(options.peers.length, this.#addresses, options.random);
+    const { drainMs, rotateGraceMs: graceMs, rotateEveryMs: everyMs } = options;
+    this.#rotation = new Rotation({ drainMs, graceMs, everyMs }, options.random);
   }
 
   /** Identifies this start; every message contains it. */
@@ -155,7 +159,7 @@ export class Arbiter {
       keyedFlows: this.#keys.size,
       inboundFlows: this.#inbound.size,
       heldDownFlows: this.#wants.heldDown,
-      unansweredFlows: this.#inbound.unanswered,
+      unansweredFlows: this.#inbound.unanswered.flows,
     };
   }
 
@@ -170,8 +174,33 @@ export class Arbiter {
   }
 
   /** Why a rotation would have to wait now; undefined when it may begin. */
-  rotationWait(nowMs: number): RotationWait | undefined {
-    return this.#rotation.wait(this.#inbound.unanswered, nowMs);
+  rotationWait(nowMs: number, why: RotationCause['why'] = 'command'): RotationWait | undefined {
+    return this.#rotation.wait({ flows: this.#inbound.unanswered.flows, unreachable: 0 }, why, nowMs);
+  }
+
+  /** How many flows a rotation would cut now, because their peers still use the older key. */
+  get flowsToCut(): number {
+    return this.#inbound.unanswered.cut;
+  }
+
+  /** The flows of a peer that has not proven that it has offers of the active key generation. */
+  unansweredOf(peer: number): Readonly<Unanswered> {
+    return this.#inbound.unansweredOf(peer);
+  }
+
+  /** When the next rotation on schedule is due; undefined: never. */
+  get nextRotationMs(): number | undefined {
+    return this.#rotation.scheduledMs;
+  }
+
+  /** Why a rotation without a request is due, whether or not it has to wait. */
+  rotationDue(nowMs: number): RotationCause['why'] | undefined {
+    return this.#rotation.due(nowMs)?.why;
+  }
+
+  /** SPIs of the active master key that are left; undefined until an offer was made. */
+  get spisLeft(): number | undefined {
+    return this.#rotation.spisLeft;
   }
 
   /** The only input: updates the state. @returns the actions, to be carried out in this order. */
@@ -182,6 +211,7 @@ export class Arbiter {
         this.#exchanges.interrupt();
         this.#wants.busChanged(fact.connected, nowMs);
         this.#greetings.busChanged(fact.connected);
+        this.#rotation.busChanged(fact.connected, nowMs);
         return this.#due(nowMs);
       case 'tick':
         return this.#due(nowMs);
@@ -223,12 +253,12 @@ export class Arbiter {
       case 'retryDue':
         return this.#installs.retry(fact.request);
       case 'rotateReceived':
-        return this.#rotate(fact.request, nowMs);
+        return this.#rotate(fact, nowMs);
       case 'rotated':
         return this.#rotated(fact, nowMs);
       case 'rotateFailed':
-        this.#rotation.failed();
-        return [{ type: 'fail', request: fact.request, error: fact.error }];
+        this.#rotation.failed(nowMs);
+        return fact.request === undefined ? [] : [{ type: 'fail', request: fact.request, error: fact.error }];
     }
   }
 
@@ -240,7 +270,7 @@ export class Arbiter {
       this.counters.unanswered += this.#wants.expire(nowMs);
     }
     this.#exchanges.timeOut(nowMs);
-    const actions: Action[] = [];
+    const actions = this.#rotateWhenDue(nowMs);
     for (const { peer, epoch, restarted } of this.#epochs.due(nowMs)) {
       if (restarted) this.#exchanges.interrupt(peer);
       this.#wants.epochChanged(peer, restarted, nowMs);
@@ -311,7 +341,8 @@ export class Arbiter {
     return [audit({ type: 'peerRestarted', peer, epoch, flows: flows.length })];
   }
 
-  #offered({ exchange: number, generation, spis }: FactOf<'offered'>, nowMs: number): Action[] {
+  #offered({ exchange: number, generation, spis, spisLeft }: FactOf<'offered'>, nowMs: number): Action[] {
+    this.#rotation.offered(generation, spisLeft);
     const exchange = this.#exchanges.offeringEnded(number);
     if (exchange === undefined) return this.#due(nowMs);
     const current = generation >= this.generation;
@@ -372,7 +403,8 @@ export class Arbiter {
   }
 
   /** The offers in return of an accept were made, so the peer's keys are used from now on. */
-  #accept({ request, generation, spis }: FactOf<'offeredInReturn'>, nowMs: number): Action[] {
+  #accept({ request, generation, spis, spisLeft }: FactOf<'offeredInReturn'>, nowMs: number): Action[] {
+    this.#rotation.offered(generation, spisLeft);
     const { peer, flows, keys } = this.#takeAccept(request);
     const current = generation >= this.generation;
     const offers = flows.map((flow, i) => ({ inbound: reversed(flow), spi: spis[i] as number }));
@@ -426,21 +458,36 @@ export class Arbiter {
     return [...actions, ...this.#due(nowMs)];
   }
 
-  #rotate(request: number, nowMs: number): Action[] {
-    const wait = this.rotationWait(nowMs);
-    if (wait !== undefined) {
-      const reply = { generation: this.generation, wait, unanswered: 0, reoffered: 0 };
+  #rotate({ request, cause, cutsAtMost }: Requested<RotateReceived>, nowMs: number): Action[] {
+    if (cause.why === 'request') {
+      const waitMs = requestableMs - this.#rotation.ageMs(nowMs);
+      if (waitMs > 0)
+        return [{ type: 'fail', request, error: new PspError('ROTATION_LIMITED', { ms: waitMs }) }];
+    }
+    const wait = this.rotationWait(nowMs, cause.why);
+    const isAgreed = cutsAtMost !== undefined && this.flowsToCut <= cutsAtMost && !this.#rotation.isRunning;
+    if (wait !== undefined && !isAgreed) {
+      const reply = { generation: this.generation, wait, cut: this.flowsToCut, unanswered: 0, reoffered: 0 };
       return [{ type: 'reply', request, reply }];
     }
-    this.#rotation.begin();
+    this.#rotation.begin(cause);
     return [{ type: 'rotate', request }];
   }
 
+  /** Begins a rotation that is due on schedule or because few SPIs are left, once it need not wait any more. */
+  #rotateWhenDue(nowMs: number): Action[] {
+    this.#rotation.passed(nowMs);
+    const cause = this.#rotation.due(nowMs);
+    if (cause === undefined || this.rotationWait(nowMs, cause.why) !== undefined) return [];
+    this.#rotation.begin(cause);
+    return [{ type: 'rotate', request: undefined }];
+  }
+
   #rotated({ request, generation }: FactOf<'rotated'>, nowMs: number): Action[] {
-    const { unanswered } = this.#inbound;
-    this.#rotation.done(generation, nowMs);
+    const unanswered = this.#inbound.unanswered.flows;
+    const cause = this.#rotation.done(generation, nowMs);
     const cut: Action[] = [];
-    const flows = this.#inbound.rotated(generation);
+    const flows = this.#inbound.rotated(generation, nowMs);
     for (const { inbound, peer, isCut } of flows) {
       this.#wants.stale(reversed(inbound), peer, nowMs);
       if (isCut) cut.push(audit({ type: 'tunnelDown', flow: inbound, peer, why: 'rotationForced' }));
@@ -448,9 +495,11 @@ export class Arbiter {
     this.counters.keyRotations++;
     this.counters.staleEvents += cut.length;
     const reoffered = flows.length;
-    const rotated = audit({ type: 'keysRotated', generation, reoffered, cut: cut.length });
-    const reply = { generation, wait: undefined, unanswered, reoffered };
-    return [rotated, ...cut, ...this.#due(nowMs), { type: 'reply', request, reply }];
+    const rotated = audit({ type: 'keysRotated', generation, cause, reoffered, cut: cut.length });
+    const actions = [rotated, ...cut, ...this.#due(nowMs)];
+    if (request === undefined) return actions;
+    const reply = { generation, wait: undefined, cut: cut.length, unanswered, reoffered };
+    return [...actions, { type: 'reply', request, reply }];
   }
 
   #countFailedOffer(code: string | undefined): void {

@@ -9,7 +9,7 @@
 import type { InstallResult } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
 import type { UnknownSpi } from './greetings.js';
-import type { RotationWait } from './rotation.js';
+import type { RotationCause, RotationWait } from './rotation.js';
 
 /** The inbound flow of an egress flow, and the egress flow of an inbound flow. */
 export const reversed = (flow: FlowKey): FlowKey => flow.slice(32) + flow.slice(0, 32);
@@ -64,9 +64,12 @@ export interface InstallReceived {
   keys: readonly EgressKey[];
 }
 
-/** cmd.keys.rotate: an operator or a peer requests a new master key. */
+/** cmd.keys.rotate and cmd.keys.rotate_for_peer: an operator or a peer requests a new master key. */
 export interface RotateReceived {
   type: 'rotateReceived';
+  cause: Extract<RotationCause, { why: 'command' | 'request' }>;
+  /** How many flows the operator agreed to cut, so that the rotation need not wait for them; undefined: it waits. */
+  cutsAtMost?: number | undefined;
 }
 
 export type RequestFact = AcceptReceived | InstallReceived | RotateReceived;
@@ -89,11 +92,17 @@ export type Fact =
   | (RequestFact & { request: number })
   /** cmd.flow.refuse: a peer refused flows of an exchange of ours. The code is one of errors.ts. */
   | { type: 'refuseReceived'; exchange: bigint; peer: number; flows: readonly FlowKey[]; code: string }
-  /** Result of `offer`: one SPI for each flow of the exchange, of this key generation. */
-  | { type: 'offered'; exchange: bigint; generation: number; spis: readonly number[] }
+  /** Result of `offer`: one SPI for each flow of the exchange, of this key generation, and how many SPIs are left. */
+  | { type: 'offered'; exchange: bigint; generation: number; spis: readonly number[]; spisLeft: number }
   | { type: 'offerFailed'; exchange: bigint; code: string }
   /** Result of `offerInReturn`: one SPI for each flow of the accept. */
-  | { type: 'offeredInReturn'; request: number; generation: number; spis: readonly number[] }
+  | {
+      type: 'offeredInReturn';
+      request: number;
+      generation: number;
+      spis: readonly number[];
+      spisLeft: number;
+    }
   | { type: 'offerInReturnFailed'; request: number; error: Error }
   /** Result of `install`: one for each of its rows. */
   | { type: 'installed'; request: number; results: readonly InstallResult[] }
@@ -101,8 +110,8 @@ export type Fact =
   /** Result of `retryLater`: the time has passed. */
   | { type: 'retryDue'; request: number }
   /** Result of `rotate`: the new key generation. */
-  | { type: 'rotated'; request: number; generation: number }
-  | { type: 'rotateFailed'; request: number; error: Error };
+  | { type: 'rotated'; request: number | undefined; generation: number }
+  | { type: 'rotateFailed'; request: number | undefined; error: Error };
 
 /**
  * Why an exchange is wanted, the strongest reason first: a packet is held, the node file names the flow, the egress key
@@ -127,6 +136,8 @@ export interface RotationReply {
   generation: number;
   /** Why the rotation has to wait; undefined when it was done. */
   wait: RotationWait | undefined;
+  /** Inbound flows that the rotation cut, or would cut now if it did not wait. */
+  cut: number;
   /** Inbound flows that still needed the proof which the previous rotation required. */
   unanswered: number;
   /** Inbound flows that need a new offer. */
@@ -147,10 +158,10 @@ export type Action =
   | { type: 'withdraw'; offers: readonly MadeOffer[] }
   /** Drop the held packets of these flows, and further packets for a while. */
   | { type: 'refuse'; flows: readonly FlowKey[]; holdDownMs: number }
-  /** Make a new master key. */
-  | { type: 'rotate'; request: number }
   /** Greet a peer: send it our epoch, and these SPIs, which are not valid here. */
   | { type: 'greet'; peer: number; spis: readonly number[] }
+  /** Make a new master key; without a request it is the schedule, or few SPIs are left. */
+  | { type: 'rotate'; request: number | undefined }
   /** Answer a request. */
   | { type: 'reply'; request: number; reply: Replies[RequestFact['type']] }
   /** Answer a request with an error. */
@@ -167,7 +178,7 @@ export type AuditFact =
   | { type: 'tunnelRefused'; flow: FlowKey; peer: number; code: string }
   /** A peer uses an epoch other than before; the keys of so many flows with it are renewed. */
   | { type: 'peerRestarted'; peer: number; epoch: bigint; flows: number }
-  | { type: 'keysRotated'; generation: number; reoffered: number; cut: number };
+  | { type: 'keysRotated'; generation: number; cause: RotationCause; reoffered: number; cut: number };
 
 export const audit = (event: AuditFact): Action => ({ type: 'audit', event });
 

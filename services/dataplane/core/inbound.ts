@@ -22,12 +22,27 @@ interface Inbound {
   offers: { spi: number; generation: number }[];
 }
 
+/** The flows of one peer without the proof that the last rotation requires. */
+export interface Unanswered {
+  flows: number;
+  /** Those that the next rotation would cut: the peer is known to have used an offer of the flow. */
+  cut: number;
+  /** When the rotation was that made the first of them need a proof; only valid while there are any. */
+  sinceMs: number;
+}
+
+const noneUnanswered: Readonly<Unanswered> = { flows: 0, cut: 0, sinceMs: 0 };
+
 export class InboundFlows {
   /** Oldest first. */
   readonly #flows = new Map<FlowKey, Inbound>();
   /** The flows that are not proven, oldest first. */
   readonly #unproven = new Set<FlowKey>();
-  #unanswered = 0;
+  /** By peer. */
+  readonly #unanswered = new Map<number, Unanswered>();
+  /** Flows by peer. */
+  readonly #flowsOf = new Map<number, number>();
+  #rotatedMs = 0;
 
   constructor(private readonly maxFlows: number) {}
 
@@ -35,9 +50,24 @@ export class InboundFlows {
     return this.#flows.size;
   }
 
-  /** The number of flows without the proof that the last rotation requires. */
-  get unanswered(): number {
-    return this.#unanswered;
+  /** The flows of a peer without the proof that the last rotation requires. */
+  unansweredOf(peer: number): Readonly<Unanswered> {
+    return this.#unanswered.get(peer) ?? noneUnanswered;
+  }
+
+  /** The same of all peers: how many, and how many the next rotation would cut. */
+  get unanswered(): { flows: number; cut: number } {
+    const sum = { flows: 0, cut: 0 };
+    for (const { flows, cut } of this.#unanswered.values()) {
+      sum.flows += flows;
+      sum.cut += cut;
+    }
+    return sum;
+  }
+
+  /** How many flows of a peer are remembered. */
+  flowsOf(peer: number): number {
+    return this.#flowsOf.get(peer) ?? 0;
   }
 
   /** The peer once proved that it has an offer of this flow. */
@@ -66,6 +96,7 @@ export class InboundFlows {
     if (known === undefined) {
       this.#flows.set(inbound, flow);
       this.#unproven.add(inbound);
+      this.#flowsOf.set(peer, this.flowsOf(peer) + 1);
     }
     flow.offers.push({ spi, generation });
     if (flow.offers.length > offersRemembered) flow.offers.shift();
@@ -110,7 +141,8 @@ export class InboundFlows {
    * Every flow needs a new proof. @returns each flow with its peer, and whether the rotation cuts it: its peer used an
    * offer of ours, and did not prove that it has one whose key still exists.
    */
-  rotated(generation: number): { inbound: FlowKey; peer: number; isCut: boolean }[] {
+  rotated(generation: number, nowMs: number): { inbound: FlowKey; peer: number; isCut: boolean }[] {
+    this.#rotatedMs = nowMs;
     return Array.from(this.#flows, ([inbound, flow]) => {
       const isCut = flow.proven && flow.needs !== 'nothing';
       flow.offers = flow.offers.filter((offer) => offer.generation >= generation - 1);
@@ -132,15 +164,29 @@ export class InboundFlows {
     this.#need(flow, 'nothing');
     this.#flows.delete(inbound);
     this.#unproven.delete(inbound);
+    this.#flowsOf.set(flow.peer, this.flowsOf(flow.peer) - 1);
   }
 
   #prove(inbound: FlowKey, flow: Inbound): void {
+    if (flow.proven) return;
     flow.proven = true;
+    if (flow.needs !== 'nothing') this.#countsOf(flow.peer).cut++;
     this.#unproven.delete(inbound);
   }
 
   #need(flow: Inbound, needs: Needs): void {
-    this.#unanswered += Number(needs !== 'nothing') - Number(flow.needs !== 'nothing');
+    const by = Number(needs !== 'nothing') - Number(flow.needs !== 'nothing');
     flow.needs = needs;
+    if (by === 0) return;
+    const counts = this.#countsOf(flow.peer);
+    if (counts.flows === 0) counts.sinceMs = this.#rotatedMs;
+    counts.flows += by;
+    if (flow.proven) counts.cut += by;
+  }
+
+  #countsOf(peer: number): Unanswered {
+    const counts = this.#unanswered.get(peer) ?? { ...noneUnanswered };
+    this.#unanswered.set(peer, counts);
+    return counts;
   }
 }

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's side of an exchange: carries out what core/answering.ts decides. A request of an authenticated peer is
 // checked as a whole, sent to the dataplane as an accept, and answered with the dataplane's offers.
-import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
+import type {
+  KeyRotationRequest,
+  KeyRotationResponse,
+  MultiTunnelRequest,
+  MultiTunnelResponse,
+} from '../../../proto/gen/psp_gateway.js';
+import { PspError } from '../../shared/errors.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { type Acceptance, acceptanceOf, responseOf } from '../core/acceptance.js';
 import { Answering, type AnsweringAction, type AnsweringFact } from '../core/answering.js';
-import type { Peer, Rules } from '../core/rules.js';
+import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
 import type { Tally } from '../core/tally.js';
 import type { DataplaneClient } from './dataplane_client.js';
 
@@ -33,7 +39,7 @@ export class Answerer {
 
   constructor(
     private readonly rules: Rules,
-    private readonly dataplane: Pick<DataplaneClient, 'accept'>,
+    private readonly dataplane: Pick<DataplaneClient, 'accept' | 'rotate'>,
     private readonly tally: Tally,
   ) {}
 
@@ -55,6 +61,17 @@ export class Answerer {
       const endMs = monotonicMs() + call.timeoutMs;
       this.#on({ type: 'requested', id, peer: peer.name, tunnels: message.tunnels.length, endMs });
     });
+  }
+
+  /**
+   * A peer requests a rotation of our master key. A rotation always makes new offers for all flows, so
+   * `issue_new_keys` changes nothing: without new offers the next rotation would end the keys in use.
+   * @throws PspError ROTATION_NOT_ALLOWED, or as DataplaneClient.rotate.
+   */
+  async rotate(peer: Peer, { requestId }: KeyRotationRequest, call: Call): Promise<KeyRotationResponse> {
+    if (!peer.mayRotate) throw new PspError('ROTATION_NOT_ALLOWED', { peer: peer.name });
+    await this.dataplane.rotate(peer.name, Math.max(1, Math.min(longestCommandMs, call.timeoutMs)));
+    return { requestId };
   }
 
   #on(fact: AnsweringFact): void {

@@ -159,6 +159,16 @@ export class DataplaneClient {
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowRefuse.subject, epoch);
   }
 
+  /**
+   * A peer that is authorized for it requests a rotation.
+   * @throws PspError ROTATION_PENDING, ROTATION_LIMITED, ENGINE_BUSY, SERVICE_DOWN or SERVICE_TIMEOUT.
+   */
+  async rotate(peer: string, timeoutMs: number): Promise<void> {
+    const answer = await this.bus.request(contracts.peerRotation, { peer }, timeoutMs);
+    const { code, unansweredFlows: unanswered, drainLeftMs: ms, cutFlows: cut } = answer;
+    if (code !== '') throw new PspError('ROTATION_PENDING', { unanswered, ms, cut });
+  }
+
   #seal(context: Omit<SealContext, 'node' | 'sender' | 'role'>, keys: Buffer[]) {
     return this.#sealer.seal({ ...context, node: this.node, sender: 'keyexchange', role: 'egress' }, keys);
   }

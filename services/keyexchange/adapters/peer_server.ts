@@ -26,7 +26,7 @@ import { readAddress } from '../core/parameters.js';
 import { RequestLimits } from '../core/request_limits.js';
 import { atOnce, type Peer, type Rules, serverAgeMs, serverGraceMs } from '../core/rules.js';
 import { canonicalSource, peersByIdentity, peersBySource } from '../core/sources.js';
-import type { Answerer } from './answerer.js';
+import type { Answerer, Call } from './answerer.js';
 import type { CertificateFiles } from './certificate_files.js';
 import type { Connections } from './connections.js';
 import type { Greeter } from './greeter.js';
@@ -65,7 +65,7 @@ export class PeerServer {
 
   constructor(
     rules: Rules,
-    private readonly answerer: Pick<Answerer, 'answer'>,
+    private readonly answerer: Pick<Answerer, 'answer' | 'rotate'>,
     private readonly greeter: Pick<Greeter, 'answer'>,
     private readonly connections: Connections,
     private readonly report: Report,
@@ -155,10 +155,7 @@ export class PeerServer {
       const { epoch } = call.request;
       const shared = epoch && this.report.epochUsed(peer.name, epoch, call.getPeer());
       if (shared) this.refusals.given(shared, peer.name);
-      const response = await this.answerer.answer(peer, call.request, {
-        timeoutMs: Number(call.getDeadline()) - Date.now(),
-        onCancelled: (listener) => call.on('cancelled', listener),
-      });
+      const response = await this.answerer.answer(peer, call.request, callOf(call));
       this.report.tally.count('requestsAnswered');
       this.report.tally.answer.took(Number(monotonicNs() - startNs) / 1e9);
       callback(null, response);
@@ -181,15 +178,17 @@ export class PeerServer {
     call: ServerUnaryCall<KeyRotationRequest, KeyRotationResponse>,
     callback: sendUnaryData<KeyRotationResponse>,
   ): Promise<void> {
+    const startMs = monotonicMs();
     let peer: Peer | undefined;
+    this.report.tally.count('rotationRequests');
     try {
       peer = this.#peerOf(call);
       this.#limits.admit(peer?.name, 0, monotonicMs());
       if (peer === undefined) throw this.#unknown(call);
-      throw new PspError('ROTATION_NOT_ALLOWED', { peer: peer.name });
+      callback(null, await this.answerer.rotate(peer, call.request, callOf(call)));
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
-      this.report.failure(error, { peer: peer?.name, ms: 0 });
+      this.report.failure(error, { peer: peer?.name, ms: Math.round(monotonicMs() - startMs) });
       this.refusals.given(error, peer?.name);
       callback(statusOf(error));
     }
@@ -238,6 +237,11 @@ export class PeerServer {
     return this.#identities.get(fingerprint);
   }
 }
+
+const callOf = (call: Pick<ServerUnaryCall<unknown, unknown>, 'getDeadline' | 'on'>): Call => ({
+  timeoutMs: Number(call.getDeadline()) - Date.now(),
+  onCancelled: (listener) => call.on('cancelled', listener),
+});
 
 function statusOf({ code, message, data }: PspError): Partial<StatusObject> {
   const metadata = new Metadata();

@@ -18,6 +18,8 @@ export interface Peer {
   versions: readonly number[];
   /** Its software has no TLS: keys are exchanged in plaintext, and its source address is all that identifies it. */
   insecure: boolean;
+  /** It may request a rotation of our master key. */
+  mayRotate: boolean;
   /** How packets between the gateways are encapsulated; offers of the peer must have the same mode. */
   mode: Mode;
 }

@@ -71,7 +71,16 @@ export interface AuditData {
   'peer.restarted': { peer: string; epoch: string; flows: number };
   /** An invalid certificate was presented, or a valid one was used for a request that its owner may not make. */
   'peer.unauthorized': { code: string; peer: string | null; detail: string } & Joined;
-  'keys.rotated': { generation: number; by: Cause; reofferedFlows: number; cutFlows: number };
+  'keys.rotated': {
+    generation: number;
+    by: Cause;
+    /** command of an operator, request of a peer, schedule, or few SPIs left. */
+    why: 'command' | 'request' | 'schedule' | 'spis';
+    /** The peer that requested it; null: none did. */
+    peer: string | null;
+    reofferedFlows: number;
+    cutFlows: number;
+  };
   /** One of 2^n packets is sampled; null: none. */
   'sampling.changed': {
     from: number | null;

@@ -91,7 +91,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
     {
       from: 'dataplane',
       when: 'the master key is rotated',
-      data: 'generation, initiator, number of flows with new offers, number of flows cut',
+      data: 'generation, initiator (`operator`, `peer`, `us`), why (`command`, `request`, `schedule`, `spis`: few SPIs were left), the peer that requested it (null: none), number of flows with new offers, number of flows cut',
     },
   ],
   'sampling.changed': [

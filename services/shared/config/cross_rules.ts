@@ -68,6 +68,9 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
         fault(['peers', name, 'underlay', i], 'the family of secured.address', each);
       }
     }
+    if (peer?.insecureReferenceInterop && peer.mayRotate) {
+      fault(['peers', name, 'mayRotate'], 'false with insecureReferenceInterop', 'true');
+    }
     if (peer?.authOnly && peer.cryptOffset > 0) {
       fault(['peers', name, 'cryptOffset'], '0 with authOnly, which encrypts nothing', `${peer.cryptOffset}`);
     }

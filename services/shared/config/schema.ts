@@ -10,6 +10,7 @@ import {
   count,
   countOr,
   device,
+  durationOr,
   endpoint,
   flag,
   interfaceAddress,
@@ -140,6 +141,10 @@ export const schema = section({
             flag.default(false),
             "Keys are exchanged with the peer over gRPC **without TLS**, in both directions, because NVIDIA's DOCA PSP Gateway has none: whoever reads the out-of-band network has the keys. The peer is known by the address in its `endpoint` alone, which must be an address, and may not rotate our keys ([interoperation](interop/README.md#nvidias-application)).",
           ),
+          mayRotate: restart(
+            flag.default(false),
+            'The peer may request a rotation of our master key. Its request never cuts a flow, and is refused while our key is less than a minute old ([rotation](operations.md#rotation)). Not allowed with `insecureReferenceInterop`.',
+          ),
           mode: restart(
             z.enum(modeNames, { error: 'tunnel or transport' }).default('tunnel'),
             '`tunnel` encapsulates whole packets; `transport` keeps their own IP header, which must be routable on the wire. Both sides must use the same mode, otherwise exchanges fail with [`MODE_MISMATCH`](errors.md#mode_mismatch).',
@@ -216,6 +221,12 @@ export const schema = section({
     'Folder for the files that the node writes: the audit stream, audit events on their way to it, samples. It must belong to one node only.',
     '`/var/lib/psp/<node>`',
   ),
+  keys: section({
+    rotateEvery: restart(
+      durationOr('1s', '30d', 'off').prefault('24h'),
+      'Time between rotations of the master key, on average: each one differs by up to a tenth. `off`: there are none on schedule. The PSP specification asks for a rotation every 24 hours ([rotation](operations.md#rotation)).',
+    ),
+  }).prefault({}),
   engine: section({
     kind: restart(
       text(

@@ -142,6 +142,30 @@ export const dataplaneMetrics: readonly Metric[] = [
     atSeconds([], report.stats.generationMs),
   ),
   gauge(
+    'psp_master_key_next_rotation_timestamp_seconds',
+    [],
+    'Time of the next rotation of the master key on schedule; absent if keys.rotateEvery is off.',
+    (report) => atSeconds([], report.stats.nextRotationMs),
+  ),
+  gauge(
+    'psp_master_key_spis_left',
+    [],
+    'SPIs of the active master key that are left; absent until the first offer under it.',
+    ({ stats }) => (stats.spisLeft === undefined ? [] : [[[], stats.spisLeft]]),
+  ),
+  gauge(
+    'psp_peer_unanswered_flows',
+    ['peer'],
+    'Inbound flows for which a peer has not answered the last rotation, so that it may still use the older master key.',
+    (report) => report.stats.traffic.map(({ name, unansweredFlows }) => [[name], unansweredFlows]),
+  ),
+  gauge(
+    'psp_rotation_flows_to_cut',
+    [],
+    'Inbound flows that a rotation would cut now if it did not wait.',
+    (report) => [[[], report.stats.flowsToCut]],
+  ),
+  gauge(
     'psp_sampling_ratio',
     [],
     'Share of the packets that leave that is sampled, for peers without their own rate; 0: none.',

@@ -4,6 +4,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../../cli/program.js';
@@ -13,8 +14,10 @@ import {
   type FlowsPage,
   type FlowsQuery,
   KeyExchangeStatus,
+  type KeysRotate,
   KeysRotated,
   Mode,
+  PeerTraffic,
   type SamplingSet,
   type SamplingState,
   ServiceStatus,
@@ -93,6 +96,7 @@ const json = () => JSON.parse(stdout) as Record<string, unknown>;
 async function dataplane(answers: {
   status?: Partial<DataplaneStatus>;
   rotated?: Partial<KeysRotated>;
+  rotate?: (message: KeysRotate) => { rotated: boolean; cutFlows: number };
   sampling?: (message: SamplingSet) => SamplingState;
   flows?: (query: FlowsQuery) => FlowsPage;
 }): Promise<void> {
@@ -100,7 +104,12 @@ async function dataplane(answers: {
   services.push(bus);
   const status = { node: 'a', ingressAcl: true, ...answers.status };
   bus.respond(contracts.dataplaneStatus, () => DataplaneStatus.fromPartial(status));
-  bus.respond(contracts.keysRotate, () => KeysRotated.fromPartial({ ...answers.rotated }));
+  bus.respond(contracts.keysRotate, (message) => {
+    const made = answers.rotate?.(message);
+    if (made === undefined) return KeysRotated.fromPartial({ ...answers.rotated });
+    const code = made.rotated ? '' : 'ROTATION_PENDING';
+    return KeysRotated.fromPartial({ code, generation: 4, reofferedFlows: 7, cutFlows: made.cutFlows });
+  });
   if (answers.flows) bus.respond(contracts.dataplaneFlows, answers.flows);
   const { sampling } = answers;
   if (sampling) {
@@ -228,6 +237,8 @@ describe('psp status', () => {
     lastKeyMs: ago(600_000),
     greeting: 'answered',
     epoch: 0xabcn,
+    unansweredFlows: 0,
+    unansweredSinceMs: 0n,
   };
   const peer = {
     name: 'b',
@@ -255,8 +266,10 @@ describe('psp status', () => {
         epoch: 0xabcn,
         generation: 3,
         generationMs: ago(10_800_000),
+        nextRotationMs: ago(-7_210_000),
         unansweredFlows: 4,
         drainLeftMs: 120,
+        traffic: [{ ...traffic, unansweredFlows: 4, unansweredSinceMs: ago(301_000) }],
         startedMs: sinceMs,
         health: [{ part: 'events', message: 'the ring was full; give it a core', sinceMs }],
         drops: [
@@ -279,7 +292,7 @@ describe('psp status', () => {
     ]);
     expect(stdout).toContain('epoch 0x0000000000000abc');
     expect(stdout).toContain(
-      'generation 3, 3 h old; the next rotation waits for 4 flows to be answered and 120 ms of drain',
+      'generation 3, 3 h old; the next rotation is due in 2 h; it would wait for the answers of peers that may still use the older key: b (4 flows, for 5 min) and 120 ms of drain',
     );
     expect(stdout).toContain('sampling copies one of 1024 packets that leave\n');
     expect(stdout).toMatch(/no_peer +egress +12/);
@@ -305,7 +318,7 @@ describe('psp status', () => {
     expect(await psp('status')).toBe(0);
     expect(stdout).toMatch(/^node a is well\n/);
     expect(stdout).toContain('no packet was dropped');
-    expect(stdout).toContain('the next rotation is possible now');
+    expect(stdout).toContain('no rotation on schedule; it is possible now');
     expect(stdout).toContain('sampling is off');
   });
 
@@ -541,11 +554,11 @@ describe('psp rotate', () => {
 
   it('ends with 3 and the wait while the last one is not complete', async () => {
     await dataplane({
-      rotated: { code: 'ROTATION_PENDING', generation: 4, unansweredFlows: 2, drainLeftMs: 300 },
+      rotated: { code: 'ROTATION_PENDING', generation: 4, unansweredFlows: 2, drainLeftMs: 300, cutFlows: 1 },
     });
     expect(await psp('rotate')).toBe(3);
     expect(stderr).toBe(
-      'psp: ROTATION_PENDING: the last rotation is not complete: 2 flows unanswered, 300 ms of drain left; try again later\n',
+      'psp: ROTATION_PENDING: the last rotation is not complete: 2 flows unanswered, 300 ms of drain left; a forced one would cut 1 flows; try again later\n',
     );
     expect(await psp('rotate', '--json')).toBe(3);
     expectSchema('rotate', json());
@@ -553,9 +566,62 @@ describe('psp rotate', () => {
       rotated: false,
       generation: 4,
       reofferedFlows: 0,
+      cutFlows: 1,
       unansweredFlows: 2,
       drainLeftMs: 300,
     });
+  });
+
+  const older = { name: 'b', unansweredFlows: 4, unansweredSinceMs: BigInt(Date.now() - 301_000) };
+  const forced = async (flowsToCut: number, ...args: string[]) => {
+    const requests: (number | undefined)[] = [];
+    await dataplane({
+      status: { flowsToCut, traffic: [PeerTraffic.fromPartial(older)] },
+      rotate: ({ cutsAtMost }) => {
+        requests.push(cutsAtMost);
+        return { rotated: (cutsAtMost ?? 0) >= flowsToCut, cutFlows: flowsToCut };
+      },
+    });
+    return { code: await psp('rotate', ...args), requests };
+  };
+
+  it('--force reports first which flows it cuts, and cuts none without --yes where nobody can be asked', async () => {
+    const { code, requests } = await forced(3, '--force');
+    expect([code, requests]).toEqual([3, [0]]);
+    expect(stderr.split('\n').slice(0, 2)).toEqual([
+      '--force cuts 3 flows, because these peers still use the older key: b (for 5 min)',
+      'nothing was cut; add --yes to rotate without being asked',
+    ]);
+  });
+
+  it('--force --yes does not ask and cuts them', async () => {
+    const { code, requests } = await forced(3, '--force', '--yes');
+    expect([code, requests]).toEqual([0, [0xffff_ffff]]);
+    expect(stdout).toBe('rotated to generation 4; 7 flows get new offers; 3 flows were cut\n');
+  });
+
+  it('--force needs no answer if it cuts nothing, and without it no number is agreed to', async () => {
+    const { code, requests } = await forced(0, '--force');
+    expect([code, requests, stderr]).toEqual([0, [0], '']);
+    await Promise.all(services.splice(0).map((service) => service.close()));
+    expect((await forced(0)).requests).toEqual([undefined]);
+  });
+
+  it('--force asks on a terminal, and cuts the flows that it named only after a yes', async () => {
+    const terminal = Object.assign(new PassThrough(), { isTTY: true });
+    const input = vi
+      .spyOn(process, 'stdin', 'get')
+      .mockReturnValue(terminal as unknown as typeof process.stdin);
+    try {
+      terminal.write('n\n');
+      expect(await forced(3, '--force')).toEqual({ code: 1, requests: [] });
+      expect(stderr).toContain('rotate and cut them? [y/N] ');
+      await Promise.all(services.splice(0).map((service) => service.close()));
+      terminal.write('y\n');
+      expect(await forced(3, '--force')).toEqual({ code: 0, requests: [3] });
+    } finally {
+      input.mockRestore();
+    }
   });
 });
 

@@ -121,7 +121,7 @@ export class FakeEngine implements NativeEngine {
     }));
     const keys = rows.map(() => randomBytes(keyLengthOf(version)));
     const seal = this.#sealer.seal(this.#context(flows, columnsOf(rows), binding, 'offer'), keys);
-    return { offers: columnsOf(rows), seal, generation: this.generation };
+    return { offers: columnsOf(rows), seal, generation: this.generation, spisLeft: 1000 - this.#spi };
   }
 
   open(flows: Uint8Array, offers: OfferColumns, binding: SealBinding, seal: SealFields): OpenedKeys {

@@ -28,19 +28,20 @@ function started() {
     exchangeMs: 1000,
     drainMs: 100,
     rotateGraceMs: 10_000,
+    rotateEveryMs: undefined,
     maxInbound: 100,
     configured: [],
     peers: [],
     random: Math.random,
   });
   const engine = new FakeEngine(config, { onFact: () => {}, onSamples: () => {}, onLink: () => {} });
-  const audit = new AuditReport(['b'], { record: () => {} }, { info: () => {} });
+  const audit = new AuditReport(['b'], { record: () => {} }, { info: () => {}, warn: () => {} });
   const executor = new Executor(config, arbiter, engine.wrapped(), audit, { publish: () => true });
   return { engine, executor };
 }
 
 /** An accept, and how often its keys were released. */
-function accept(offerInReturn: () => Promise<{ generation: number; spis: number[] }>) {
+function accept(offerInReturn: () => Promise<{ generation: number; spis: number[]; spisLeft: number }>) {
   const context = { released: 0, offerInReturn };
   const keys = { count: 1, release: () => void context.released++ };
   const fact = { type: 'acceptReceived', peer: 0, flows, keys: [key] } as const;
@@ -60,7 +61,7 @@ describe('a request', () => {
   it('that waits for space in the ring gives the engine no command after a stop', async () => {
     const { executor, engine } = started();
     engine.busyFor = () => true;
-    const { fact, context } = accept(async () => ({ generation: 1, spis: [7] }));
+    const { fact, context } = accept(async () => ({ generation: 1, spis: [7], spisLeft: 9 }));
     const answer = executor.request(fact, context);
     // Twice at least, so that a retry is pending when the executor stops.
     while (engine.called('install').length < 2) await delay(1);
@@ -74,7 +75,7 @@ describe('a request', () => {
   it('that comes after a stop fails at once, and its keys are released', async () => {
     const { executor } = started();
     executor.stop();
-    const { fact, context } = accept(async () => ({ generation: 1, spis: [7] }));
+    const { fact, context } = accept(async () => ({ generation: 1, spis: [7], spisLeft: 9 }));
     await expect(executor.request(fact, context)).rejects.toMatchObject({ code: 'ENGINE_BUSY' });
     expect(context.released).toBe(1);
   });

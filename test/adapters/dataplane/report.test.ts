@@ -5,19 +5,28 @@ import type { Engine, EngineInfo } from '../../../services/dataplane/adapters/en
 import { Report } from '../../../services/dataplane/adapters/report.js';
 import { SamplerClient } from '../../../services/dataplane/adapters/sampler_client.js';
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
+import { type Fact, reversed } from '../../../services/dataplane/core/facts.js';
+import { monotonicMs } from '../../../services/shared/process/clock.js';
 import { FaultList } from '../../../services/shared/service/fault_list.js';
+import { flow } from '../../core/dataplane/desk.js';
 
 const none = { peers: [], random: Math.random };
-const times = { holdMs: 3000, exchangeMs: 1000, drainMs: 500, rotateGraceMs: 3_600_000 };
+const times = {
+  holdMs: 3000,
+  exchangeMs: 1000,
+  drainMs: 500,
+  rotateGraceMs: 3_600_000,
+  rotateEveryMs: undefined,
+};
 
 type Config = ConstructorParameters<typeof Report>[0];
 
-function reportOf() {
+function reportOf(peers: string[] = []) {
   const values = { eventsLost: 0n, missesWaiting: 0n };
   const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], lcores: [], values });
   const samplingLog2 = () => undefined;
   const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times, ...none });
-  const lists = { peers: [], terms: [], bypass: [], warnings: [] };
+  const lists = { peers, terms: peers.map(() => ({})), bypass: [], warnings: [] };
   const config = { node: 'a', engine: { ingressAcl: true }, ...lists } as unknown as Config;
   const sources = {
     arbiter,
@@ -29,7 +38,7 @@ function reportOf() {
   };
   const report = new Report(config, sources, new FaultList());
   const health = () => report.read().health.map(({ part, message }) => `${part}: ${message.split(';')[0]}`);
-  return { values, report, health };
+  return { values, report, health, arbiter };
 }
 
 describe('a loss of events', () => {
@@ -48,6 +57,32 @@ describe('a loss of events', () => {
     vi.advanceTimersByTime(59_000);
     expect(health()).toEqual(['events: 4 receive SPIs ended before their first packet could be reported']);
     vi.advanceTimersByTime(1000);
+    expect(health()).toEqual([]);
+  });
+});
+
+describe('a peer that does not answer a rotation', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance', 'Date', 'hrtime'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  it('is a fault after ten seconds, with its flows, until it has answered', () => {
+    const { arbiter, health } = reportOf(['b', 'c']);
+    const inbound = reversed(flow(1));
+    const on = (fact: Fact) => arbiter.on(fact, monotonicMs());
+    const accept = { type: 'acceptReceived', peer: 1, flows: [flow(1)], keys: [], request: 1 } as const;
+    on(accept);
+    on({ type: 'offeredInReturn', request: 1, generation: 1, spis: [1], spisLeft: 9 });
+    on({ type: 'rotateReceived', request: 2, cause: { why: 'command' } });
+    on({ type: 'rotated', request: 2, generation: 2 });
+    on({ ...accept, request: 3 });
+    on({ type: 'offeredInReturn', request: 3, generation: 2, spis: [2], spisLeft: 8 });
+    vi.advanceTimersByTime(9000);
+    expect(health()).toEqual([]);
+    vi.advanceTimersByTime(1000);
+    expect(health()).toEqual([
+      'rotation: these peers have not answered the last rotation and may still use the older master key: c (1 flow)',
+    ]);
+    on({ type: 'seen', inbound, spi: 2 });
     expect(health()).toEqual([]);
   });
 });

@@ -180,15 +180,15 @@ describe('the dataplane', () => {
     expect([engine.called('open'), engine.called('refuse'), engine.called('install')]).toEqual([[], [], []]);
   });
 
-  it('does nothing of an accept for which no offers can be made, and says why', async () => {
+  it('does nothing of an accept for which no SPI is left, reports why, and rotates the master key', async () => {
     const { keyexchange, engine, operator } = rig;
     engine.offerFails = 'SPI_EXHAUSTED';
     const answer = await keyexchange.accept(keyexchange.acceptOf([flow(1)], [keyexchange.offer()]));
     expect(answer).toMatchObject({ code: 'SPI_EXHAUSTED', offers: [], seal: undefined });
     expect(engine.called('install')).toEqual([]);
     expect(engine.released).toBe(1);
-    const { health } = await operator.request(contracts.dataplaneStatus, {}, longMs);
-    expect(health).toMatchObject([{ part: 'offers', message: expect.stringContaining('psp rotate') }]);
+    const { health, generation } = await operator.request(contracts.dataplaneStatus, {}, longMs);
+    expect([health, generation]).toEqual([[], 2]);
   });
 
   it.each([
@@ -247,6 +247,7 @@ describe('the dataplane', () => {
       unansweredFlows: 0,
       drainLeftMs: 0,
       reofferedFlows: 1,
+      cutFlows: 0,
     });
     const { want, subject } = await keyexchange.want(1);
     expect([subject, want.reason, want.offers[0]?.spi]).toEqual([
@@ -256,7 +257,9 @@ describe('the dataplane', () => {
     ]);
     expect(await rotate()).toMatchObject({ code: 'ROTATION_PENDING', generation: 2, unansweredFlows: 1 });
     const status = await operator.request(contracts.dataplaneStatus, {}, longMs);
-    expect(status).toMatchObject({ generation: 2, unansweredFlows: 1, health: [{ part: 'rotation' }] });
+    expect(status).toMatchObject({ generation: 2, unansweredFlows: 1, flowsToCut: 0, health: [] });
+    expect(status.traffic).toMatchObject([{ name: 'b', unansweredFlows: 1 }]);
+    expect(status.traffic[0]?.unansweredSinceMs).toBe(status.generationMs);
     await keyexchange.install(keyexchange.installOf(want));
     const pending = await rotate();
     expect(pending).toMatchObject({ code: 'ROTATION_PENDING', unansweredFlows: 0 });

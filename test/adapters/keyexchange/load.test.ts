@@ -61,6 +61,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
         await gate.opened;
         return { stale: false as const, epoch: 1n, offers: [], keys: [] };
       }),
+      rotate: () => expect.unreachable(),
     };
     const answerer = new Answerer(rules, dataplane, new Tally(['b']));
     const call = { timeoutMs: 10_000, onCancelled: () => undefined };

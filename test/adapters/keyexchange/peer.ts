@@ -130,8 +130,10 @@ export class PlainClient {
     return this.#call('RequestMultipleTunnelParams', encodeRequest(request), decodeResponse, timeoutMs);
   }
 
-  rotate(): Promise<unknown> {
-    return this.#call('RequestKeyRotation', Buffer.from([8, 1]), (octets) => octets);
+  /** request_id 1. */
+  rotate(issueNewKeys = false): Promise<unknown> {
+    const octets = Buffer.from(issueNewKeys ? [8, 1, 16, 1] : [8, 1]);
+    return this.#call('RequestKeyRotation', octets, (octets) => [...octets]);
   }
 
   close(): void {

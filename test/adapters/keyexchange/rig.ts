@@ -16,6 +16,7 @@ import {
   type FlowWanted,
   InstallResult,
   type KeyExchangeStatus,
+  KeysRotated,
   Mode,
   type Offer,
   type PeerGreeted,
@@ -63,6 +64,9 @@ export class StandIn {
   readonly refusals: FlowRefuse[] = [];
   /** Greetings of peers, and their answers to ours. */
   readonly greetings: PeerGreeted[] = [];
+  /** The peers that requested a rotation, and how each request is answered. */
+  readonly rotations: string[] = [];
+  rotates: () => KeysRotated = () => KeysRotated.fromPartial({ generation: 2 });
   /** Keys of offers by SPI, as copies. */
   readonly offered = new Map<number, Buffer>();
   #exchange = 0n;
@@ -83,6 +87,10 @@ export class StandIn {
   async start(): Promise<void> {
     this.bus.respond(contracts.flowAccept, (message) => this.#accept(message));
     this.bus.respond(contracts.flowInstall, (message) => this.#install(message));
+    this.bus.respond(contracts.peerRotation, ({ peer }) => {
+      this.rotations.push(peer);
+      return this.rotates();
+    });
     this.bus.respond(contracts.flowRefuse, (message) => {
       this.refusals.push(message);
       return { code: '', epoch: this.epoch };

@@ -4,6 +4,8 @@
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { KeysRotated } from '../../../proto/gen/bus.js';
+import { PspError } from '../../../services/shared/errors.js';
 import { Authority, type KeyPair } from './certificates.js';
 import { handshake, PlainClient, type PlainRequest, type PlainResponse } from './peer.js';
 import { flowOf, freePorts, startNode, type TestNode } from './rig.js';
@@ -26,7 +28,7 @@ beforeAll(async () => {
   port = ports.a as number;
   a = await startNode('a', authority, {
     ports,
-    extra: '  c: { endpoint: "127.0.0.1:9", vips: [10.2.0.128/25] }',
+    extra: '  c: { endpoint: "127.0.0.1:9", vips: [10.2.0.128/25], mayRotate: true }',
   });
   peer = await authority.gateway('spiffe://psp/gateway/b');
 });
@@ -169,6 +171,32 @@ describe('a refused request', () => {
   it('cannot rotate our key', async () => {
     expect(await clientWith(peer).rotate()).toMatchObject({ code: status.PERMISSION_DENIED });
     expect(a.linesOf('ROTATION_NOT_ALLOWED')[0]).toMatchObject({ peer: 'b' });
+    expect(a.dataplane.rotations).toEqual([]);
+  });
+});
+
+describe('a peer that may rotate our key', () => {
+  it.each([false, true])('has its request carried out, issue_new_keys %s', async (issueNewKeys) => {
+    a.dataplane.rotations.length = 0;
+    const client = clientWith(await authority.gateway('spiffe://psp/gateway/c'));
+    expect(await client.rotate(issueNewKeys)).toEqual([8, 1]);
+    expect(a.dataplane.rotations).toEqual(['c']);
+  });
+
+  it.each([
+    ['ROTATION_LIMITED', status.RESOURCE_EXHAUSTED, 'in 59000 ms'],
+    ['ROTATION_PENDING', status.FAILED_PRECONDITION, '3 flows unanswered'],
+    ['ENGINE_BUSY', status.UNAVAILABLE, 'full at the moment'],
+  ] as const)('receives %s as status %i', async (code, expected, text) => {
+    const client = clientWith(await authority.gateway('spiffe://psp/gateway/c'));
+    a.dataplane.rotates = () => {
+      if (code === 'ROTATION_PENDING') return KeysRotated.fromPartial({ code, unansweredFlows: 3 });
+      throw new PspError(code, { ms: 59_000 });
+    };
+    expect(await client.rotate()).toMatchObject({
+      code: expected,
+      details: expect.stringMatching(new RegExp(`^${code}: .*${text}`)),
+    });
   });
 });
 

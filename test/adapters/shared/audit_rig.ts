@@ -150,7 +150,14 @@ export class Producer {
   record(count = 1): void {
     for (let i = 0; i < count; i++) {
       const [generation, by] = [++this.#recorded, 'operator'] as const;
-      this.trail.record('keys.rotated', { generation, by, reofferedFlows: 0, cutFlows: 0 });
+      this.trail.record('keys.rotated', {
+        generation,
+        by,
+        why: 'command',
+        peer: null,
+        reofferedFlows: 0,
+        cutFlows: 0,
+      });
     }
   }
 

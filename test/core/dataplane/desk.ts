@@ -66,6 +66,8 @@ export class Desk {
   /** What the engine returns for every key that it is given. */
   installResult = InstallResult.INSTALL_RESULT_INSTALLED;
   generation = 1;
+  /** What the engine reports with every offer. */
+  spisLeft = 1_000_000;
   #spi = 0;
   #lastRequest = 0;
   readonly #made = new Map<bigint, Published>();
@@ -78,6 +80,7 @@ export class Desk {
       exchangeMs: 1000,
       drainMs: 500,
       rotateGraceMs: 3_600_000,
+      rotateEveryMs: undefined,
       maxInbound: 100_000,
       configured: [],
       peers: [],
@@ -170,13 +173,13 @@ export class Desk {
       generation,
       spis,
     });
-    this.on({ type: 'offered', exchange, generation, spis });
+    this.on({ type: 'offered', exchange, generation, spis, spisLeft: this.spisLeft });
   }
 
   /** Makes the offers that answer an accept. @returns their SPIs. */
   makeInReturn({ request }: ActionOf<'offerInReturn'>, generation = this.generation): number[] {
     const spis = (this.#flowsOf.get(request) ?? []).map(() => this.spi(generation));
-    this.on({ type: 'offeredInReturn', request, generation, spis });
+    this.on({ type: 'offeredInReturn', request, generation, spis, spisLeft: this.spisLeft });
     return spis;
   }
 
@@ -233,8 +236,9 @@ export class Desk {
   }
 
   /** @returns what the rotation has to wait for, or undefined when it was done. */
-  rotate() {
-    const reply = this.replies.get(this.request({ type: 'rotateReceived' })) as RotationReply | undefined;
+  rotate(cutsAtMost?: number) {
+    const request = this.request({ type: 'rotateReceived', cause: { why: 'command' }, cutsAtMost });
+    const reply = this.replies.get(request) as RotationReply | undefined;
     if (reply === undefined) throw new Error('the rotation was not answered');
     return reply.wait;
   }

@@ -6,6 +6,8 @@ import { InstallResult } from '../../../proto/gen/bus.js';
 import { reversed } from '../../../services/dataplane/core/facts.js';
 import { busy, Desk, epoch, flow, keyOf, theirs } from './desk.js';
 
+const cause = { why: 'command' } as const;
+
 const f = flow(1);
 
 it('only the epoch of this start is current', () => {
@@ -353,6 +355,7 @@ describe('rotation', () => {
 
     const exhausted = keyed();
     exhausted.rotate();
+    exhausted.on({ type: 'bus', connected: false });
     exhausted.on({ type: 'offerFailed', exchange: 0n, code: 'SPI_EXHAUSTED' });
     expect(exhausted.arbiter.exhausted).toBe(true);
     expect(exhausted.rotate()).toBeUndefined();
@@ -362,7 +365,7 @@ describe('rotation', () => {
   it('waits while another one is under way', () => {
     const desk = new Desk();
     desk.hold = ['rotate'];
-    const first = desk.request({ type: 'rotateReceived' });
+    const first = desk.request({ type: 'rotateReceived', cause });
     expect(desk.rotate()).toEqual({ unanswered: 0, drainLeftMs: 0 });
     expect(desk.taken('rotate')).toEqual({ type: 'rotate', request: first });
     desk.on({ type: 'rotateFailed', request: first, error: busy });

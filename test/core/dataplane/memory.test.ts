@@ -25,6 +25,7 @@ class Scanned {
     exchangeMs: 1000,
     drainMs: 500,
     rotateGraceMs: 3_600_000,
+    rotateEveryMs: undefined,
     maxInbound: 100_000,
     configured: [],
     peers: [],
@@ -66,7 +67,7 @@ class Scanned {
         continue;
       }
       const spis = flows.map(() => ++this.#spi);
-      this.#on({ type: 'offered', exchange, generation: 1, spis });
+      this.#on({ type: 'offered', exchange, generation: 1, spis, spisLeft: 1 });
       this.#on({ type: 'refuseReceived', exchange, peer, flows, code: 'PEER_REFUSED' });
     }
   }

@@ -7,6 +7,8 @@ import { type Fact, reversed } from '../../../services/dataplane/core/facts.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { busy, Desk, flow, keyOf } from './desk.js';
 
+const cause = { why: 'command' } as const;
+
 const { INSTALL_RESULT_INSTALLED, INSTALL_RESULT_TABLE_FULL } = InstallResult;
 const [f, g] = [flow(1), flow(2)];
 const fault = new PspError('ENGINE_FAILED', { detail: 'test' });
@@ -30,7 +32,7 @@ describe('an accept', () => {
     const request = 1;
     const accept = { type: 'acceptReceived', peer: 0, flows: [f], keys: [keyOf(1n)] } as const;
     expect(typesOf(desk, { ...accept, request })).toEqual(['offerInReturn']);
-    const offered = { type: 'offeredInReturn', request, generation: 1, spis: [7] } as const;
+    const offered = { type: 'offeredInReturn', request, generation: 1, spis: [7], spisLeft: 100 } as const;
     expect(typesOf(desk, offered)).toEqual(['install']);
     const installed = { type: 'installed', request, results: [INSTALL_RESULT_INSTALLED] } as const;
     expect(typesOf(desk, installed)).toEqual(['audit', 'reply']);
@@ -52,7 +54,10 @@ describe('an accept', () => {
     const request = 1;
     desk.arbiter.on({ type: 'acceptReceived', request, peer: 0, flows: [f], keys: [keyOf(1n)] }, desk.now);
     const failed = { type: 'offerInReturnFailed', request, error: exhausted } as const;
-    expect(desk.arbiter.on(failed, desk.now)).toEqual([{ type: 'fail', request, error: exhausted }]);
+    expect(desk.arbiter.on(failed, desk.now)).toEqual([
+      { type: 'fail', request, error: exhausted },
+      { type: 'rotate', request: undefined },
+    ]);
     const { keyedFlows, inboundFlows } = desk.arbiter.gauges();
     expect([keyedFlows, inboundFlows, desk.arbiter.exhausted]).toEqual([0, 0, true]);
     expect(desk.arbiter.counters.offersFailed).toBe(1);
@@ -219,10 +224,10 @@ describe('a request for a rotation', () => {
   it('is answered once the engine has rotated, after the new offers were begun', () => {
     const desk = new Desk();
     desk.accept(f, 1n);
-    expect(typesOf(desk, { type: 'rotateReceived', request: 10 })).toEqual(['rotate']);
+    expect(typesOf(desk, { type: 'rotateReceived', cause, request: 10 })).toEqual(['rotate']);
     const actions = desk.arbiter.on({ type: 'rotated', request: 10, generation: 2 }, desk.now);
     expect(actions.map(({ type }) => type)).toEqual(['audit', 'offer', 'reply']);
-    const reply = { generation: 2, wait: undefined, unanswered: 0, reoffered: 1 };
+    const reply = { generation: 2, wait: undefined, cut: 0, unanswered: 0, reoffered: 1 };
     expect(actions.at(-1)).toEqual({ type: 'reply', request: 10, reply });
   });
 
@@ -231,8 +236,8 @@ describe('a request for a rotation', () => {
     desk.accept(f, 1n);
     desk.rotate();
     const wait = { unanswered: 1, drainLeftMs: 0 };
-    const reply = { generation: 2, wait, unanswered: 0, reoffered: 0 };
-    expect(desk.arbiter.on({ type: 'rotateReceived', request: 10 }, desk.now)).toEqual([
+    const reply = { generation: 2, wait, cut: 0, unanswered: 0, reoffered: 0 };
+    expect(desk.arbiter.on({ type: 'rotateReceived', cause, request: 10 }, desk.now)).toEqual([
       { type: 'reply', request: 10, reply },
     ]);
     expect(desk.arbiter.generation).toBe(2);
@@ -245,8 +250,8 @@ describe('a request for a rotation', () => {
     desk.rotate();
     desk.install({ ...desk.last, flows: [f] }, 3n);
     desk.now += 1000;
-    const request = desk.request({ type: 'rotateReceived' });
-    const reply = { generation: 3, wait: undefined, unanswered: 1, reoffered: 2 };
+    const request = desk.request({ type: 'rotateReceived', cause });
+    const reply = { generation: 3, wait: undefined, cut: 0, unanswered: 1, reoffered: 2 };
     expect(desk.replies.get(request)).toEqual(reply);
   });
 
@@ -254,7 +259,7 @@ describe('a request for a rotation', () => {
     const desk = new Desk();
     desk.accept(f, 1n);
     desk.hold = ['rotate'];
-    const request = desk.request({ type: 'rotateReceived' });
+    const request = desk.request({ type: 'rotateReceived', cause });
     desk.on({ type: 'rotateFailed', request, error: fault });
     expect(desk.replies.get(request)).toBe('ENGINE_FAILED');
     expect([desk.arbiter.generation, desk.arbiter.rotatedMs, desk.published]).toEqual([1, undefined, []]);
@@ -319,7 +324,7 @@ describe('every request', () => {
       const kind = random(4);
       if (kind === 0) desk.miss(...flows);
       else if (kind === 1) desk.acceptReceived(flows, keys);
-      else if (kind === 2) desk.request({ type: 'rotateReceived' });
+      else if (kind === 2) desk.request({ type: 'rotateReceived', cause });
       else if (desk.published.length > 0) {
         const { exchange, flows } = desk.last;
         const keys = flows.map((_, row) => keyOf(++number, undefined, row));
@@ -341,7 +346,7 @@ describe('every request', () => {
     const installed = { type: 'installed', request, results: [INSTALL_RESULT_INSTALLED] } as const;
     desk.on(installed);
     expect(() => desk.on(installed)).toThrow('no keys that are being installed');
-    const offered = { type: 'offeredInReturn', request, generation: 1, spis: [9] } as const;
+    const offered = { type: 'offeredInReturn', request, generation: 1, spis: [9], spisLeft: 100 } as const;
     expect(() => desk.on(offered)).toThrow('waits for no offers');
   });
 });

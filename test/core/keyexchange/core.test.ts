@@ -31,6 +31,7 @@ const peer = (name: string): Peer => ({
   underlay: prefixes('192.0.2.0/24'),
   versions: [1, 0],
   insecure: false,
+  mayRotate: false,
   mode: Mode.MODE_TUNNEL,
 });
 const b = peer('b');

@@ -64,14 +64,16 @@ describe('the arbiter records', () => {
     desk.install(desk.last, 1n);
     desk.audited.length = 0;
     desk.rotate();
-    expect(desk.audited).toEqual([{ type: 'keysRotated', generation: 2, reoffered: 2, cut: 0 }]);
+    expect(desk.audited).toEqual([
+      { type: 'keysRotated', generation: 2, cause: { why: 'command' }, reoffered: 2, cut: 0 },
+    ]);
     const [one] = desk.published.splice(0).slice(-1);
     desk.install({ ...(one as typeof desk.last), flows: [flow(1)] }, 2n);
     desk.now += 1000;
     desk.audited.length = 0;
     desk.rotate();
     expect(desk.audited).toEqual([
-      { type: 'keysRotated', generation: 3, reoffered: 2, cut: 1 },
+      { type: 'keysRotated', generation: 3, cause: { why: 'command' }, reoffered: 2, cut: 1 },
       { type: 'tunnelDown', flow: reversed(flow(2)), peer: 0, why: 'rotationForced' },
     ]);
   });
@@ -163,7 +165,7 @@ describe('an event', () => {
       producer,
       7,
       'keys.rotated',
-      { generation: 2, by: 'operator', reofferedFlows: 0, cutFlows: 0 },
+      { generation: 2, by: 'operator', why: 'command', peer: null, reofferedFlows: 0, cutFlows: 0 },
       0,
     );
     expect(JSON.parse(text)).toEqual({
@@ -176,7 +178,7 @@ describe('an event', () => {
       incarnation: '0123456789abcdef',
       sequence: '7',
       sequencetype: 'Integer',
-      data: { generation: 2, by: 'operator', reofferedFlows: 0, cutFlows: 0 },
+      data: { generation: 2, by: 'operator', why: 'command', peer: null, reofferedFlows: 0, cutFlows: 0 },
     });
   });
 

@@ -52,6 +52,13 @@ describe('a peer without TLS', () => {
     );
   });
 
+  it('may not rotate our keys', () => {
+    const more = ', insecureReferenceInterop: true, mayRotate: true';
+    expect(faults(peer('b', '198.51.100.2:3000', 2, more))).toEqual([
+      'peers.b.mayRotate (line 7): expected false with insecureReferenceInterop, received true',
+    ]);
+  });
+
   it('needs an address in its endpoint that no other one has', () => {
     expect(faults(peer('b', 'b.example:3000', 2))).toEqual([
       'peers.b.endpoint (line 7): expected an address and a port, because insecureReferenceInterop knows the peer by its address, received b.example:3000',

@@ -51,6 +51,7 @@ describe('the terms with a peer', () => {
       endpoint: '198.51.100.2:3000',
       vips: ['10.2.0.0/24', 'fd00:2::/64'],
       underlay: ['192.0.2.0/24'],
+      mayRotate: false,
       mode: 'tunnel',
       cookie: false,
       cryptOffset: 0,
@@ -61,6 +62,7 @@ describe('the terms with a peer', () => {
 
   it.each<[string, string, string]>([
     ['mode: %s', 'transport', 'both'],
+    ['mayRotate: %s', 'true', 'once'],
     ['cookie: %s', 'true', 'sometimes'],
     ['cryptOffset: %s', '63', '64'],
     ['cryptOffset: %s', '0', '-1'],

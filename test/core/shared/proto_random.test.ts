@@ -129,6 +129,7 @@ const peer: Peer = {
   underlay: prefixes('192.0.2.0/24'),
   versions: [1, 0],
   insecure: false,
+  mayRotate: false,
   mode: bus.Mode.MODE_TUNNEL,
 };
 const rules: Rules = {

@@ -60,6 +60,7 @@ struct FakeEngine : Engine {
     if (auto* offer = std::get_if<OfferCommand>(&down.front()->body)) {
       offer->failure = fails;
       offer->generation = generation;
+      offer->spis_left = 7;
       for (uint32_t& spi : offer->spis) spi = ++last_spi;
       random_octets(offer->keys);
     }
@@ -234,6 +235,7 @@ TEST_F(ControlTest, OffersAreMadeForTheReverseFlowOnThePeersTermsBeforeTheyAreSe
     EXPECT_EQ(outcome.value->offers[i].mac, kMac);
   }
   EXPECT_EQ(outcome.value->generation, 1u);
+  EXPECT_EQ(outcome.value->spis_left, 7u);
 }
 
 TEST_F(ControlTest, TheSealOpensToTheKeysThatTheEngineMade) {

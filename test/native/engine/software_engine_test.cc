@@ -310,13 +310,16 @@ TEST_F(OffersOfTheSoftwareEngine, HaveFreshSpisWithTheirKeysAndAreAdmittedWhenTh
 
 TEST_F(OffersOfTheSoftwareEngine, AreAllOrNoneWhenSpisRunOutAndARotationBringsNewOnes) {
   start("b", 30);
-  EXPECT_EQ(carried_out(asked_offer(20, 1)).failure, OfferFailure::kNone);
+  const OfferCommand first = carried_out(asked_offer(20, 1));
+  EXPECT_EQ(first.failure, OfferFailure::kNone);
+  EXPECT_EQ(first.spis_left, 10u);
   EXPECT_EQ(carried_out(asked_offer(11, 1)).failure, OfferFailure::kSpisExhausted);
   EXPECT_EQ(page().count, 20u);
   EXPECT_EQ(carried_out(RotateCommand{}).generation, 2u);
   const OfferCommand offer = carried_out(asked_offer(11, 1));
   EXPECT_EQ(offer.failure, OfferFailure::kNone);
   EXPECT_EQ(offer.generation, 2u);
+  EXPECT_EQ(offer.spis_left, 19u);
   EXPECT_EQ(slot_of(offer.spis[0]), 1);
   engine->stop();
 }

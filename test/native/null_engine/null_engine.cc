@@ -63,7 +63,7 @@ class NullEngine : public Engine {
     }
   }
   void carry_out(OfferCommand& command) {
-    command.generation = generation_;
+    command.generation = generation_, command.spis_left = UINT32_MAX - last_spi_;
     random_octets(command.keys);
     for (size_t i = 0; i < command.inbound.size(); ++i) {
       command.spis[i] = ++last_spi_;
