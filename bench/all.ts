@@ -22,6 +22,7 @@ const runs = {
   wire_profile: ['wire', '--profile'],
   first_packet: ['first_packet'],
   recovery: ['recovery'],
+  rotation: ['rotation'],
   samples: ['samples'],
   pcap: ['pcap'],
 };

@@ -109,6 +109,25 @@ export const goals: readonly Goal[] = [
     counts: wire('request p50, us', peer),
   })),
   {
+    what: 'datagrams that arrive while both gateways rotate each second',
+    reach: 'all',
+    bench: 'rotation',
+    counts: begins('datagrams that arrive, 100 flows'),
+  },
+  {
+    what: 'datagrams that arrive while a gateway with 10 000 tunnels rotates',
+    reach: 'all',
+    bench: 'rotation',
+    counts: begins('datagrams that arrive, 10 000 tunnels'),
+  },
+  {
+    what: 'rotation with 10 000 tunnels under traffic',
+    reach: 'at most 2 s',
+    bench: 'rotation',
+    counts: begins('rotation with 10 000 tunnels'),
+    shows: ours('s'),
+  },
+  {
     what: 'idle with two ports',
     reach: 'less than 2 % of a core',
     bench: 'cpu',

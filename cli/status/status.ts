@@ -141,6 +141,7 @@ function asJson({ name, health, services, dataplane, replicas }: NodeStatus) {
             samplingLog2: dataplane.samplingLog2 ?? null,
             traffic: dataplane.traffic.map(({ epoch, ...traffic }) => ({
               ...traffic,
+              tunnelsLeft: traffic.tunnelsLeft ?? null,
               epoch: epoch === undefined ? null : formatEpoch(epoch),
             })),
             spisLeft: dataplane.spisLeft ?? null,

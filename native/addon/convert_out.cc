@@ -75,6 +75,12 @@ struct EventWriter {
     object.Set("source", write_octets(env, event.source));
     object.Set("spi", event.spi);
   }
+  void operator()(const WornEvent& event) {
+    object.Set("type", "worn");
+    object.Set("flow", write_flow(env, event.flow));
+    object.Set("peer", event.peer);
+    object.Set("stopped", event.stopped);
+  }
   void operator()(const LinkEvent& event) {
     object.Set("type", "link");
     object.Set("port", event.secured ? "secured" : "unsecured");

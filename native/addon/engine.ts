@@ -155,6 +155,11 @@ export type EngineEvent =
    * SPIs of one source in a second, and of a bounded number of sources.
    */
   | { type: 'unknownSpi'; source: Uint8Array; spi: number }
+  /**
+   * An egress key has sealed half of what one key may seal, and must be replaced; `stopped`: it is not used any more, and
+   * packets of the flow are dropped until a newer one is installed.
+   */
+  | { type: 'worn'; flow: Uint8Array; peer: number; stopped: boolean }
   /** A port's link as it is after a change. */
   | ({ type: 'link' } & LinkChange);
 

@@ -10,6 +10,7 @@
 
 #include "engine/sample.h"
 #include "psp/address.h"
+#include "psp/key_limit.h"
 #include "psp/mode.h"
 
 namespace psp {
@@ -108,6 +109,8 @@ struct EngineConfig {
   uint32_t held_total = 0;
   uint32_t wants_per_peer = 0;
   uint32_t spis_per_flow = 0;
+  // Packets that are sealed under one key at most; only tests use less.
+  uint64_t most_sealed_per_key = kMostSealedPerKey;
   SamplingConfig sampling;
 };
 

@@ -62,6 +62,9 @@ inline constexpr std::optional<Value> kNone{};
     "Compare the vips of both gateways. The log has the peer's reason.")                                     \
   X(kEgressRemoved, "removed", kEgress, kNone, "The packet was held, and then a command removed the flow.",  \
     "None. The removal was requested.")                                                                      \
+  X(kEgressKeyWorn, "key_worn", kEgress, kNone,                                                              \
+    "The flow's key has sealed as many packets as one key may seal, and no newer key arrived.",              \
+    "Check the peer in psp status: it has not answered for a long time.")                                    \
   X(kEgressHoldDown, "hold_down", kEgress, kNone,                                                            \
     "The flow is in hold-down, because it was refused or not answered shortly before.",                      \
     "As for refused and no_answer. The flow is retried automatically.")                                      \

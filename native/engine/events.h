@@ -48,6 +48,14 @@ struct LinkEvent {
   uint16_t used_mtu;  // never more than the MTU at start, which packet memory is sized for
 };
 
-using Event = std::variant<MissedEvent, SeenEvent, UnknownSpiEvent, LinkEvent>;
+// An egress key has sealed half of the packets that one key may seal: it must be replaced. Reported once for
+// a key, and once more when the key is `stopped`: from then on packets of the flow are dropped as key_worn.
+struct WornEvent {
+  FlowKey flow;
+  uint16_t peer;
+  bool stopped;
+};
+
+using Event = std::variant<MissedEvent, SeenEvent, UnknownSpiEvent, WornEvent, LinkEvent>;
 
 }  // namespace psp

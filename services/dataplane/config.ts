@@ -47,6 +47,8 @@ export interface DataplaneConfig extends ServiceConfig {
     rotateGraceMs: number;
     rotateEveryMs: number | undefined;
   };
+  /** `peers.X.maxTunnels` by peer number. */
+  maxTunnels: ReadonlyMap<number, number>;
   /** 32 octets; the engine owns and wipes them. */
   busSecret: Buffer;
 }
@@ -199,6 +201,11 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
       rotateGraceMs: engine.rotateGraceMs,
       rotateEveryMs: config.keys.rotateEvery === 'off' ? undefined : config.keys.rotateEvery,
     },
+    maxTunnels: new Map(
+      Object.values(peers).flatMap(({ maxTunnels }, peer) =>
+        maxTunnels === undefined ? [] : [[peer, maxTunnels]],
+      ),
+    ),
     busSecret: readBusSecret(files.busSecret),
   };
 }

@@ -51,12 +51,13 @@ export async function startDataplane(
 ): Promise<RunningService> {
   const config = sliceOf(node);
   const epoch = randomBytes(8).readBigUInt64BE() | 1n;
-  const { configured, engine: limits, networks, times } = config;
+  const { configured, engine: limits, maxTunnels, networks, times } = config;
   const maxInbound = inboundPerFlow * limits.maxFlows;
   const arbiter = new Arbiter({
     epoch,
     configured,
     maxInbound,
+    maxTunnels,
     peers: networks,
     random: Math.random,
     ...times,
@@ -106,7 +107,7 @@ export async function startDataplane(
     if (kind !== 'cryptOffset')
       log.warn({ err: `${formatPath(path)}: ${message}` }, 'less protection by configuration');
   }
-  const report = new Report(config, { arbiter, engine, info, sampler, links, startedMs }, faults);
+  const report = new Report(config, { arbiter, engine, info, sampler, links, startedMs }, faults, log);
   const joined = runtime.join(() => report.read());
   return {
     failed,

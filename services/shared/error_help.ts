@@ -160,6 +160,12 @@ export const errorHelp = {
       cause: 'All SPIs of the active master key have been used.',
       remedy: 'Run `psp rotate`.',
     },
+    TUNNELS_SPENT: {
+      cause:
+        "A peer requested a key, but it has been offered all of its `peers.X.maxTunnels`. NVIDIA's application would read beyond its table with one more. Tunnels that exist keep their keys.",
+      remedy:
+        "Restart the peer's application, then the dataplane of this gateway, which then counts from zero ([rotation](operations.md#peers-that-never-free-a-tunnel)).",
+    },
     ENGINE_BUSY: {
       cause:
         'The command ring of the engine is full; the command was not accepted. `commandsRefused` counts these commands.',

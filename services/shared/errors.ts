@@ -97,6 +97,10 @@ const table = {
     message: 'the active master key has no SPI left; run `psp rotate`',
     retryable: true,
   },
+  TUNNELS_SPENT: {
+    message: 'the peer has been offered as many tunnels as peers.X.maxTunnels allows',
+    retryable: false,
+  },
   ENGINE_BUSY: {
     message: 'the queue of commands to the engine is full at the moment',
     retryable: true,

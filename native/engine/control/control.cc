@@ -11,6 +11,9 @@
 namespace psp {
 namespace {
 
+// A clock that is far ahead leaves space for 2^60 IVs all the same, more than any process uses.
+constexpr uint64_t kLatestIvSeconds = 0xf000'0000;  // in the year 2097
+
 // Never zero, which stands for none.
 uint64_t random_cookie() {
   uint64_t cookie = 0;
@@ -154,7 +157,7 @@ void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& row
     key.version = offer.version;
     key.mode = offer.mode;
     key.cookie = offer.cookie;
-    key.first_iv = unix_seconds << 32;
+    key.first_iv = std::min(unix_seconds, kLatestIvSeconds) << 32;
     key.outer_destination = offer.address;
     key.mac = offer.mac;
     std::copy_n(opened.keys.data() + offsets[row], key_length(offer.version), key.key.data());

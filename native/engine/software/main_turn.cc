@@ -13,6 +13,7 @@ namespace psp {
 
 namespace {
 
+constexpr uint32_t kWornPerTick = 190;           // records a millisecond, within a timer's budget
 constexpr uint32_t kEventsPerTurn = 2 * kBurst;  // at most kBurst flows of a burst are new
 
 // Drops packets whose key did not come within hold_ms by this clock, so that the bound on them holds however
@@ -40,10 +41,39 @@ bool report_unknown_spis(MainLcore& lcore, Budget& budget) {
   });
 }
 
+// Looks at the keys of the next records, as long as a round is under way (key_wear.h). Reports those that
+// must be replaced, and ends those that may not be used any more. What a full ring does not take is reported
+// in the next round. What does not fit the budget is left to the next millisecond, because a round has no
+// hurry.
+bool find_worn_keys(MainLcore& lcore, Budget& budget) {
+  KeyWear& wear = lcore.key_wear;
+  wear.begin_when_due(lcore.sealed_packets());
+  for (uint32_t left = kWornPerTick; left > 0 && wear.in_round(); --left) {
+    if (budget.spent()) break;
+    budget.spend(1);
+    const uint32_t index = wear.next(lcore.flow_table.touched());
+    if (index == 0) return true;
+    EgressFlow& flow = lcore.flows[index];
+    if (flow.state != EgressFlow::State::kKeyed) continue;
+    const KeyWear::Verdict verdict = wear.judge(lcore.flow_table.sealed_under_key(index));
+    if (verdict == KeyWear::Verdict::kFresh) continue;
+    const bool stop = verdict == KeyWear::Verdict::kStop;
+    if (stop || !flow.worn_reported) {
+      flow.worn_reported = lcore.report(WornEvent{flow.key, flow.peer, stop});
+    }
+    if (!stop) continue;
+    budget.spend(Budget::kFlowChange + lcore.hold.drop(flow.held, Drop::kEgressKeyWorn));
+    lcore.egress_keys.erase(index, flow.key_tag);
+    lcore.flow_table.wear_out(index);
+  }
+  return true;
+}
+
 constexpr Timers<MainLcore>::Timer kTimers[] = {
     [](MainLcore& lcore, Budget& budget) { return lcore.egress_reassembly.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.ingress_reassembly.tick(lcore.now_ms, budget); },
     give_up,
+    find_worn_keys,
     [](MainLcore& lcore, Budget& budget) { return lcore.flow_table.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.receive_spis.tick(lcore.now_ms, budget); },
     report_unknown_spis,

@@ -57,8 +57,9 @@ export class AuditReport {
         break;
       }
       case 'tunnelDown': {
-        const ends = event.why === 'tableFull' ? egress : { local: to, remote: from, peer };
-        const direction = event.why === 'tableFull' ? 'egress' : 'ingress';
+        const isIngress = event.why === 'rotationForced';
+        const ends = isIngress ? { local: to, remote: from, peer } : egress;
+        const direction = isIngress ? 'ingress' : 'egress';
         this.audit.record('tunnel.down', { ...ends, direction, reason: event.why });
       }
     }

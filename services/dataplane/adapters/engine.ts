@@ -120,6 +120,9 @@ export function reportEvents(events: readonly EngineEvent[], listener: EngineLis
     if (event.type === 'link') {
       const { type: _, ...change } = event;
       listener.onLink(change);
+    } else if (event.type === 'worn') {
+      const { peer, stopped } = event;
+      listener.onFact({ type: 'worn', flow: flowsIn(event.flow)[0] as FlowKey, peer, stopped });
     } else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
   }
   reportMisses();

@@ -6,6 +6,7 @@ import { formatMac } from '../../shared/address.js';
 import type { OwnCounters } from '../../shared/counter_help.js';
 import { countersOf } from '../../shared/counters.js';
 import { monotonicMs, unixUsAt } from '../../shared/process/clock.js';
+import type { Logger } from '../../shared/process/log.js';
 import type { FaultList } from '../../shared/service/fault_list.js';
 import type { OwnReport } from '../../shared/service/service_runtime.js';
 import type { DataplaneConfig, Terms } from '../config.js';
@@ -62,6 +63,7 @@ export class Report {
     >,
     private readonly sources: ReportSources,
     private readonly faults: FaultList,
+    private readonly log: Pick<Logger, 'warn'>,
   ) {
     this.#startedMs = BigInt(sources.startedMs);
   }
@@ -126,6 +128,7 @@ export class Report {
       epoch: this.sources.arbiter.epochOf(number),
       lastKeyMs: unixMsAt(msOf(this.sources.arbiter.newestKeyMs(number))),
       unansweredFlows: unanswered.flows,
+      tunnelsLeft: this.sources.arbiter.tunnelsLeft(number)?.left,
       unansweredSinceMs: unixMsAt(msOf(unanswered.flows === 0 ? undefined : unanswered.sinceMs)),
     };
   }
@@ -141,6 +144,7 @@ export class Report {
       late !== '',
       `these peers have not answered the last rotation and may still use the older master key: ${late}; check those peers`,
     );
+    for (const [peer, name] of this.config.peers.entries()) this.#checkTunnels(peer, name);
     check(
       'offers',
       this.sources.arbiter.exhausted,
@@ -180,6 +184,25 @@ export class Report {
       unlocked > 0n,
       `${unlocked} octets of secrets could not be locked in memory; raise the limit (ulimit -l)`,
     );
+  }
+
+  /** Warns of a peer that never frees a tunnel, well before it can be offered no more. */
+  #checkTunnels(peer: number, name: string): void {
+    const part = `tunnels ${name}`;
+    const tunnels = this.sources.arbiter.tunnelsLeft(peer);
+    if (!tunnels?.isLow) {
+      this.faults.clear(part);
+      return;
+    }
+    const { left, most } = tunnels;
+    const effect =
+      left === 0 ? 'it gets no more keys, and rotations that would cut its flows wait' : 'plan it';
+    const isNew = !this.faults.has(part);
+    this.faults.set(
+      part,
+      `${left} of ${most} tunnels of peer ${name} are left (peers.${name}.maxTunnels): ${effect}; restart its application, then the dataplane of this gateway`,
+    );
+    if (isNew) this.log.warn({ peer: name, left, most }, 'few tunnels of a peer are left');
   }
 
   /** The peers that had time to answer the last rotation and did not: "b (2 flows), c (1 flow)". */

@@ -38,6 +38,7 @@ import { batchLimit } from './pace.js';
 import { PeerAddresses, type PeerNetworks } from './peer_addresses.js';
 import { PeerEpochs } from './peer_epochs.js';
 import { Rotation, type RotationCause, type RotationWait, requestableMs } from './rotation.js';
+import { TunnelBudgets, type TunnelsLeft } from './tunnel_budgets.js';
 import { type Batch, Wants } from './wants.js';
 
 export interface ArbiterOptions {
@@ -51,6 +52,8 @@ export interface ArbiterOptions {
   rotateGraceMs: number;
   /** Time between rotations on schedule, on average; undefined: there are none. */
   rotateEveryMs: number | undefined;
+  /** How many tunnels a peer can ever be offered, by peer; only for those that have such a limit. */
+  maxTunnels: ReadonlyMap<number, number>;
   /** How many inbound flows are remembered: as many as the engine can have. */
   maxInbound: number;
   /** Flows that are wanted from the start. */
@@ -98,6 +101,7 @@ export class Arbiter {
   readonly #addresses: PeerAddresses;
   readonly #greetings: Greetings;
   readonly #epochs = new PeerEpochs();
+  readonly #budgets: TunnelBudgets;
   /** Accepts whose offers in return are being made, by request. */
   readonly #accepts = new Map<number, AcceptReceived>();
   #expiredMs = Number.NEGATIVE_INFINITY;
@@ -113,6 +117,7 @@ export class Arbiter {
     this.#greetings = new Greetings(options.peers.length, this.#addresses, options.random);
     const { drainMs, rotateGraceMs: graceMs, rotateEveryMs: everyMs } = options;
     this.#rotation = new Rotation({ drainMs, graceMs, everyMs }, options.random);
+    this.#budgets = new TunnelBudgets(options.maxTunnels, (peer) => this.#exchanges.inFlightOf(peer));
   }
 
   /** Identifies this start; every message contains it. */
@@ -175,7 +180,25 @@ export class Arbiter {
 
   /** Why a rotation would have to wait now; undefined when it may begin. */
   rotationWait(nowMs: number, why: RotationCause['why'] = 'command'): RotationWait | undefined {
-    return this.#rotation.wait({ flows: this.#inbound.unanswered.flows, unreachable: 0 }, why, nowMs);
+    return this.#rotation.wait(
+      { flows: this.#inbound.unanswered.flows, unreachable: this.#unreachable },
+      why,
+      nowMs,
+    );
+  }
+
+  /** Flows that a rotation would cut, and whose peers can be offered no further tunnel. */
+  get #unreachable(): number {
+    let flows = 0;
+    for (const peer of this.#budgets.limited) {
+      if (this.#budgets.left(peer) === 0) flows += this.unansweredOf(peer).cut;
+    }
+    return flows;
+  }
+
+  /** How many more tunnels a peer can be offered; undefined for a peer without such a limit. */
+  tunnelsLeft(peer: number): TunnelsLeft | undefined {
+    return this.#budgets.of(peer, this.#inbound.flowsOf(peer));
   }
 
   /** How many flows a rotation would cut now, because their peers still use the older key. */
@@ -231,6 +254,8 @@ export class Arbiter {
           this.#epochs.seen(fact.peer, fact.epoch);
         }
         return this.#due(nowMs);
+      case 'worn':
+        return this.#worn(fact, nowMs);
       case 'offered':
         return this.#offered(fact, nowMs);
       case 'offerFailed':
@@ -240,8 +265,7 @@ export class Arbiter {
       case 'installReceived':
         return this.#install(fact, nowMs);
       case 'acceptReceived':
-        this.#accepts.set(fact.request, fact);
-        return [{ type: 'offerInReturn', request: fact.request }];
+        return this.#acceptReceived(fact);
       case 'offeredInReturn':
         return this.#accept(fact, nowMs);
       case 'offerInReturnFailed':
@@ -283,7 +307,8 @@ export class Arbiter {
     }
     for (const peer of this.#wants.peers()) {
       const limit = (offeringLimit - this.#exchanges.offering) * batchLimit;
-      for (const batch of this.#wants.due(peer, limit, nowMs)) actions.push(this.#begin(batch, nowMs));
+      const most = this.#budgets.left(peer);
+      for (const batch of this.#wants.due(peer, limit, most, nowMs)) actions.push(this.#begin(batch, nowMs));
     }
     return actions;
   }
@@ -341,6 +366,15 @@ export class Arbiter {
     return [audit({ type: 'peerRestarted', peer, epoch, flows: flows.length })];
   }
 
+  #worn({ flow, peer, stopped }: FactOf<'worn'>, nowMs: number): Action[] {
+    // The flow may have been removed meanwhile.
+    if (!this.#keys.has(flow)) return [];
+    this.#wants.renew(flow, peer, nowMs);
+    const down =
+      stopped && this.#keys.stopped(flow) ? [audit({ type: 'tunnelDown', flow, peer, why: 'keyWorn' })] : [];
+    return [...down, ...this.#due(nowMs)];
+  }
+
   #offered({ exchange: number, generation, spis, spisLeft }: FactOf<'offered'>, nowMs: number): Action[] {
     this.#rotation.offered(generation, spisLeft);
     const exchange = this.#exchanges.offeringEnded(number);
@@ -376,7 +410,7 @@ export class Arbiter {
   /** A peer answered an exchange: it is over for every flow for which it was in flight, whichever key is used. */
   #install({ request, exchange, peer, flows, keys }: Requested<InstallReceived>, nowMs: number): Action[] {
     const known = this.#exchangeWith(peer, exchange);
-    if (known !== undefined) this.#exchanges.answered(known, nowMs);
+    if (known !== undefined) this.#peerAnswered(known, nowMs);
     const current = known?.generation === this.generation;
     const late = new Set<number>();
     for (const [row, flow] of flows.entries()) {
@@ -402,6 +436,16 @@ export class Arbiter {
     this.#epochSeen(peer, key.epoch);
   }
 
+  #acceptReceived(fact: Requested<AcceptReceived>): Action[] {
+    const { request, peer, flows } = fact;
+    if (this.#budgets.left(peer) < flows.length) {
+      return [{ type: 'fail', request, error: new PspError('TUNNELS_SPENT') }];
+    }
+    this.#budgets.spend(peer, flows.length);
+    this.#accepts.set(request, fact);
+    return [{ type: 'offerInReturn', request }];
+  }
+
   /** The offers in return of an accept were made, so the peer's keys are used from now on. */
   #accept({ request, generation, spis, spisLeft }: FactOf<'offeredInReturn'>, nowMs: number): Action[] {
     this.#rotation.offered(generation, spisLeft);
@@ -421,7 +465,8 @@ export class Arbiter {
   }
 
   #acceptFailed({ request, error }: FactOf<'offerInReturnFailed'>, nowMs: number): Action[] {
-    this.#takeAccept(request);
+    const { peer, flows } = this.#takeAccept(request);
+    this.#budgets.giveBack(peer, flows.length);
     this.#countFailedOffer(error instanceof PspError ? error.code : undefined);
     return [{ type: 'fail', request, error }, ...this.#due(nowMs)];
   }
@@ -441,7 +486,7 @@ export class Arbiter {
   #refuse({ exchange, peer, flows, code }: FactOf<'refuseReceived'>, nowMs: number): Action[] {
     const refused = this.#exchangeWith(peer, exchange);
     if (refused === undefined) return [];
-    this.#exchanges.answered(refused, nowMs);
+    this.#peerAnswered(refused, nowMs);
     const actions = this.#withdraw(refused, flows);
     for (const flow of flows) {
       if (!this.#wants.isInFlight(flow, exchange)) continue;
@@ -505,6 +550,11 @@ export class Arbiter {
   #countFailedOffer(code: string | undefined): void {
     this.counters.offersFailed++;
     if (code === 'SPI_EXHAUSTED') this.#rotation.exhaust();
+  }
+
+  /** The peer answered or refused an exchange, so its software processed the offers. */
+  #peerAnswered(exchange: Exchange, nowMs: number): void {
+    if (this.#exchanges.answered(exchange, nowMs)) this.#budgets.spend(exchange.peer, exchange.flows.length);
   }
 
   #exchangeWith(peer: number, number: bigint): Exchange | undefined {

@@ -77,6 +77,14 @@ export class EgressKeys {
     return this.#flows.get(flow)?.isInstalled === true;
   }
 
+  /** The engine does not use its key of the flow any more. @returns whether it had one. */
+  stopped(flow: FlowKey): boolean {
+    const entry = this.#flows.get(flow);
+    if (entry?.isInstalled !== true) return false;
+    entry.isInstalled = false;
+    return true;
+  }
+
   /** When the newest key of a peer was installed. */
   newestMs(peer: number): number | undefined {
     return this.#newestMs.get(peer);

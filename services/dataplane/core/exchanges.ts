@@ -35,6 +35,8 @@ export class Exchanges {
   readonly #offering = new Set<bigint>();
   readonly #timeouts = new TimerQueue<Exchange>();
   readonly #rememberedMs: number;
+  /** Flows of exchanges in flight, by peer. */
+  readonly #inFlight = new Map<number, number>();
   #last = 0n;
 
   /** @param longestMs the longest timeout of an exchange. */
@@ -49,6 +51,11 @@ export class Exchanges {
   /** How many exchanges wait for their offers to be made. */
   get offering(): number {
     return this.#offering.size;
+  }
+
+  /** How many flows are in flight towards a peer. */
+  inFlightOf(peer: number): number {
+    return this.#inFlight.get(peer) ?? 0;
   }
 
   begin(peer: number, pace: Pace, flows: readonly FlowKey[], nowMs: number): Exchange {
@@ -67,6 +74,7 @@ export class Exchanges {
     this.#exchanges.set(exchange.number, exchange);
     this.#offering.add(exchange.number);
     pace.began(flows.length);
+    this.#inFlight.set(peer, this.inFlightOf(peer) + flows.length);
     this.#timeouts.add(exchange, nowMs + pace.attemptMs);
     return exchange;
   }
@@ -100,12 +108,16 @@ export class Exchanges {
     });
   }
 
-  /** The peer answered or refused. A late answer is measured, too; a repeated one is not. */
-  answered(exchange: Exchange, nowMs: number): void {
-    if (exchange.answered) return;
+  /**
+   * The peer answered or refused. A late answer is measured, too; a repeated one is not.
+   * @returns whether it is the first answer.
+   */
+  answered(exchange: Exchange, nowMs: number): boolean {
+    if (exchange.answered) return false;
     exchange.answered = true;
     this.#freeWindow(exchange);
     exchange.pace.answered(exchange.flows.length, exchange.startedMs, nowMs);
+    return true;
   }
 
   /** Exchanges whose timeout has passed are no longer in flight. */
@@ -142,6 +154,7 @@ export class Exchanges {
     if (!exchange.inFlight) return false;
     exchange.inFlight = false;
     exchange.pace.ended(exchange.flows.length);
+    this.#inFlight.set(exchange.peer, this.inFlightOf(exchange.peer) - exchange.flows.length);
     return true;
   }
 }

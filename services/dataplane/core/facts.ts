@@ -89,6 +89,8 @@ export type Fact =
   | { type: 'greeted'; peer: number; epoch: bigint; spis: readonly number[] }
   /** A peer answered a greeting of ours. The epoch is undefined if its application does not know greetings. */
   | { type: 'greetingAnswered'; peer: number; epoch: bigint | undefined }
+  /** The egress key of a flow has sealed so much that it must be replaced; `stopped`: it is not used any more. */
+  | { type: 'worn'; flow: FlowKey; peer: number; stopped: boolean }
   | (RequestFact & { request: number })
   /** cmd.flow.refuse: a peer refused flows of an exchange of ours. The code is one of errors.ts. */
   | { type: 'refuseReceived'; exchange: bigint; peer: number; flows: readonly FlowKey[]; code: string }
@@ -174,7 +176,7 @@ export type AuditFact =
   /** The first egress key of a flow was installed; `asked` says whose request it came with. */
   | ({ type: 'tunnelUp'; flow: FlowKey; peer: number; asked: 'us' | 'peer' } & KeyId)
   /** A flow has no egress key any more, or an inbound flow lost the key under which its peer sends. */
-  | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: 'tableFull' | 'rotationForced' }
+  | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: 'tableFull' | 'rotationForced' | 'keyWorn' }
   | { type: 'tunnelRefused'; flow: FlowKey; peer: number; code: string }
   /** A peer uses an epoch other than before; the keys of so many flows with it are renewed. */
   | { type: 'peerRestarted'; peer: number; epoch: bigint; flows: number }

@@ -229,13 +229,13 @@ export class Wants {
 
   /**
    * The flows of a peer whose attempts are due, in batches, misses first, as far as its window has space.
-   * @param otherLimit bounds the flows that did not miss.
+   * @param otherLimit bounds the flows that did not miss. @param most bounds all of them.
    */
-  due(peer: number, otherLimit: number, nowMs: number): Batch[] {
+  due(peer: number, otherLimit: number, most: number, nowMs: number): Batch[] {
     const { pace, misses, others } = this.#peer(peer);
     const flows = new Set<FlowKey>();
-    this.#takeDue(misses, pace.space('misses'), flows, nowMs);
-    this.#takeDue(others, Math.min(pace.space('others'), otherLimit) - flows.size, flows, nowMs);
+    this.#takeDue(misses, Math.min(pace.space('misses'), most), flows, nowMs);
+    this.#takeDue(others, Math.min(pace.space('others'), otherLimit, most) - flows.size, flows, nowMs);
     return this.#batches(peer, pace, flows);
   }
 

@@ -26,6 +26,7 @@ export const grpcStatuses: Partial<Record<ErrorCode, status>> = {
   PAYLOAD_INVALID: status.INTERNAL,
   TABLE_FULL: status.RESOURCE_EXHAUSTED,
   SPI_EXHAUSTED: status.RESOURCE_EXHAUSTED,
+  TUNNELS_SPENT: status.RESOURCE_EXHAUSTED,
   ENGINE_BUSY: status.UNAVAILABLE,
   ENGINE_FAILED: status.INTERNAL,
 };

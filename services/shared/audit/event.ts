@@ -58,7 +58,10 @@ export interface AuditData {
   /** A flow got its first egress key. */
   'tunnel.up': Tunnel & { spi: string; version: number; asked: Cause };
   /** egress: packets can no longer be sealed for it; ingress: the peer's packets can no longer be opened. */
-  'tunnel.down': Tunnel & { direction: 'egress' | 'ingress'; reason: 'tableFull' | 'rotationForced' };
+  'tunnel.down': Tunnel & {
+    direction: 'egress' | 'ingress';
+    reason: 'tableFull' | 'rotationForced' | 'keyWorn';
+  };
   /** by peer: it refused us, the tunnel is the latest one; by us: our refusals. Both are joined when there are many. */
   'tunnel.refused':
     | (Tunnel & { by: 'peer'; code: string } & Joined)

@@ -145,6 +145,11 @@ export const schema = section({
             flag.default(false),
             'The peer may request a rotation of our master key. Its request never cuts a flow, and is refused while our key is less than a minute old ([rotation](operations.md#rotation)). Not allowed with `insecureReferenceInterop`.',
           ),
+          maxTunnels: restart(
+            count(1, 16_777_216).optional(),
+            "Number of tunnels that the peer's software can be offered before it must be restarted, for NVIDIA's DOCA PSP Gateway: its `max-tunnels`. Every offer counts, also one that replaces an older one after a rotation. This gateway warns before the number is reached and never exceeds it ([rotation](operations.md#peers-that-never-free-a-tunnel)).",
+            'no limit',
+          ),
           mode: restart(
             z.enum(modeNames, { error: 'tunnel or transport' }).default('tunnel'),
             '`tunnel` encapsulates whole packets; `transport` keeps their own IP header, which must be routable on the wire. Both sides must use the same mode, otherwise exchanges fail with [`MODE_MISMATCH`](errors.md#mode_mismatch).',

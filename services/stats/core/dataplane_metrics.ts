@@ -160,6 +160,15 @@ export const dataplaneMetrics: readonly Metric[] = [
     (report) => report.stats.traffic.map(({ name, unansweredFlows }) => [[name], unansweredFlows]),
   ),
   gauge(
+    'psp_peer_tunnels_left',
+    ['peer'],
+    'How many more tunnels a peer can be offered before its software must be restarted; absent without peers.X.maxTunnels.',
+    (report) =>
+      report.stats.traffic.flatMap(({ name, tunnelsLeft }) =>
+        tunnelsLeft === undefined ? [] : [[[name], tunnelsLeft]],
+      ),
+  ),
+  gauge(
     'psp_rotation_flows_to_cut',
     [],
     'Inbound flows that a rotation would cut now if it did not wait.',

@@ -29,6 +29,7 @@ function started() {
     drainMs: 100,
     rotateGraceMs: 10_000,
     rotateEveryMs: undefined,
+    maxTunnels: new Map(),
     maxInbound: 100,
     configured: [],
     peers: [],

@@ -21,11 +21,19 @@ const times = {
 
 type Config = ConstructorParameters<typeof Report>[0];
 
-function reportOf(peers: string[] = []) {
+function reportOf(peers: string[] = [], maxTunnels = new Map<number, number>()) {
+  const warned: unknown[] = [];
   const values = { eventsLost: 0n, missesWaiting: 0n };
   const counters = () => ({ pipes: [], drops: [], ports: [], peers: [], bypass: [], lcores: [], values });
   const samplingLog2 = () => undefined;
-  const arbiter = new Arbiter({ epoch: 1n, configured: [], maxInbound: 10, ...times, ...none });
+  const arbiter = new Arbiter({
+    epoch: 1n,
+    configured: [],
+    maxInbound: 10,
+    maxTunnels,
+    ...times,
+    ...none,
+  });
   const lists = { peers, terms: peers.map(() => ({})), bypass: [], warnings: [] };
   const config = { node: 'a', engine: { ingressAcl: true }, ...lists } as unknown as Config;
   const sources = {
@@ -36,9 +44,11 @@ function reportOf(peers: string[] = []) {
     links: { of: () => undefined },
     startedMs: 1,
   };
-  const report = new Report(config, sources, new FaultList());
+  const report = new Report(config, sources, new FaultList(), {
+    warn: (fields: unknown) => void warned.push(fields),
+  });
   const health = () => report.read().health.map(({ part, message }) => `${part}: ${message.split(';')[0]}`);
-  return { values, report, health, arbiter };
+  return { values, report, health, arbiter, warned };
 }
 
 describe('a loss of events', () => {
@@ -84,6 +94,26 @@ describe('a peer that does not answer a rotation', () => {
     ]);
     on({ type: 'seen', inbound, spi: 2 });
     expect(health()).toEqual([]);
+  });
+});
+
+describe('a peer whose tunnels are limited', () => {
+  it('is a fault, and is logged once, when few are left and when none is left', () => {
+    const { arbiter, health, warned } = reportOf(['b', 'c'], new Map([[1, 2]]));
+    expect([health(), warned]).toEqual([[], []]);
+    const accept = (i: number) => {
+      const request = { type: 'acceptReceived', peer: 1, flows: [flow(i)], keys: [], request: i } as const;
+      arbiter.on(request, monotonicMs());
+      const offered = { type: 'offeredInReturn', request: i, generation: 1, spis: [i], spisLeft: 9 } as const;
+      arbiter.on(offered, monotonicMs());
+    };
+    accept(1);
+    expect(health()).toEqual(['tunnels c: 1 of 2 tunnels of peer c are left (peers.c.maxTunnels): plan it']);
+    accept(2);
+    expect(health()).toEqual([
+      'tunnels c: 0 of 2 tunnels of peer c are left (peers.c.maxTunnels): it gets no more keys, and rotations that would cut its flows wait',
+    ]);
+    expect(warned).toEqual([{ peer: 'c', left: 1, most: 2 }]);
   });
 });
 

@@ -267,6 +267,33 @@ describe('the dataplane', () => {
     await until('the drain is over', async () => (await rotate()).generation === 3);
   });
 
+  it("refuses a peer's request for a rotation while the active key is less than a minute old", async () => {
+    const { keyexchange, engine } = rig;
+    await expect(
+      keyexchange.bus.request(contracts.peerRotation, { peer: 'b' }, longMs),
+    ).rejects.toMatchObject({
+      code: 'ROTATION_LIMITED',
+      data: { ms: expect.anything() },
+    });
+    await expect(
+      keyexchange.bus.request(contracts.peerRotation, { peer: 'c' }, longMs),
+    ).rejects.toMatchObject({
+      code: 'PAYLOAD_INVALID',
+    });
+    expect(engine.called('rotate')).toEqual([]);
+  });
+
+  it('replaces a key that the engine reports as worn', async () => {
+    const { keyexchange, engine } = rig;
+    engine.emit(...missed(1));
+    const { want } = await keyexchange.want(1);
+    await keyexchange.install(keyexchange.installOf(want));
+    const flow = missed(1)[0]?.flow as Buffer;
+    engine.emit({ type: 'worn', flow, peer: 0, stopped: false });
+    const renewal = await keyexchange.want(2);
+    expect([renewal.subject, renewal.want.reason]).toEqual(['evt.flow.missed', WantReason.WANT_REASON_RENEW]);
+  });
+
   it('counts the first packet under a new offer as proof that the peer has it', async () => {
     const { keyexchange, operator, engine } = rig;
     await keyexchange.accept(keyexchange.acceptOf([flow(1)], []));
@@ -572,4 +599,21 @@ describe('greetings', () => {
     expect((await keyexchange.greeted({ peerEpoch: undefined })).code).toBe('PAYLOAD_INVALID');
     expect((await keyexchange.greeted({ peer: 'z' })).code).toBe('PAYLOAD_INVALID');
   });
+});
+
+it('rotates on schedule without a command, and the audit says why', async () => {
+  const rig = await startRig({ more: 'keys: { rotateEvery: 1s }' });
+  try {
+    await until('it has rotated twice', () => rig.engine.called('rotate').length >= 2);
+    const rotated = await until('the audit has a rotation', async () => {
+      for await (const { octets } of rig.auditStream.read({ follow: false }, new AbortController().signal)) {
+        const event = readEvent(octets);
+        if (event?.type === 'keys.rotated') return event.data;
+      }
+      return undefined;
+    });
+    expect(rotated).toMatchObject({ generation: 2, by: 'us', why: 'schedule', peer: null, cutFlows: 0 });
+  } finally {
+    await rig.close();
+  }
 });

@@ -325,3 +325,36 @@ it('a peer that asks anew without end has at most eight offers of a flow', () =>
   for (let i = 0; i < 500; i++) desk.accept(f, BigInt(i));
   expect(desk.arbiter.offersOf(reversed(f))).toHaveLength(8);
 });
+
+describe('an egress key that has sealed half of what it may', () => {
+  it('is replaced by a newer one, and stays in use until that arrives', () => {
+    const desk = keyed();
+    desk.published.length = 0;
+    desk.on({ type: 'worn', flow: f, peer: 0, stopped: false });
+    expect(desk.published.map(({ reason, flows }) => [reason, flows])).toEqual([['renew', [f]]]);
+    desk.pass(2000);
+    expect(desk.published).toHaveLength(3);
+    expect(desk.install(desk.last, 2n)).toEqual(['installed']);
+    desk.pass(60_000);
+    expect([desk.published.length, desk.arbiter.gauges().wants, desk.refused]).toEqual([3, 0, []]);
+  });
+
+  it('and is not replaced in time is down, which the audit records once, until a newer one arrives', () => {
+    const desk = keyed();
+    desk.audited.length = 0;
+    desk.on({ type: 'worn', flow: f, peer: 0, stopped: false });
+    for (let i = 0; i < 3; i++) desk.on({ type: 'worn', flow: f, peer: 0, stopped: true });
+    expect(desk.audited).toEqual([{ type: 'tunnelDown', flow: f, peer: 0, why: 'keyWorn' }]);
+    desk.pass(100_000);
+    const exchanges = desk.published.length;
+    while (desk.published.length === exchanges) desk.pass(100);
+    expect(desk.install(desk.last, 2n)).toEqual(['installed']);
+    expect(desk.audited.at(-1)).toMatchObject({ type: 'tunnelUp', flow: f });
+  });
+
+  it('of a flow that was removed is not replaced', () => {
+    const desk = new Desk();
+    desk.on({ type: 'worn', flow: f, peer: 0, stopped: true });
+    expect([desk.published, desk.audited]).toEqual([[], []]);
+  });
+});

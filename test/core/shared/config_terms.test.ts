@@ -63,6 +63,7 @@ describe('the terms with a peer', () => {
   it.each<[string, string, string]>([
     ['mode: %s', 'transport', 'both'],
     ['mayRotate: %s', 'true', 'once'],
+    ['maxTunnels: %s', '1', '0'],
     ['cookie: %s', 'true', 'sometimes'],
     ['cryptOffset: %s', '63', '64'],
     ['cryptOffset: %s', '0', '-1'],

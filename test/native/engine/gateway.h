@@ -151,6 +151,13 @@ struct Gateway {
     }
     return result;
   }
+  std::vector<WornEvent> worn() {
+    std::vector<WornEvent> result;
+    for (Event event; events.pop(&event);) {
+      if (const auto* one = std::get_if<WornEvent>(&event)) result.push_back(*one);
+    }
+    return result;
+  }
   std::vector<SeenEvent> seen() {
     std::vector<SeenEvent> result;
     for (Event event; events.pop(&event);) {

@@ -37,6 +37,7 @@ MainLcore::MainLcore(const EngineConfig& engine_config, const Aead& engine_aead,
             engine_config.max_flows, ReceiveSpis::records_for(engine_config.max_flows)),
       events(event_ring),
       flow_table(flows, shared->ivs, config.wants_per_peer, config.peers.size(), counters, config.lcores - 1),
+      key_wear(config.most_sealed_per_key),
       receive_spis(spis, {config.spis_per_flow, config.retire_ms}, config.peers.size(), ingress_keys,
                    counters, config.lcores - 1),
       unknown_spis(seed),
@@ -65,6 +66,12 @@ void MainLcore::rotate_master_key() {
   announce_change();
 }
 
+uint64_t MainLcore::sealed_packets() const {
+  uint64_t sum = counters[Value::kTxPackets].value();
+  for (const WorkerLcore* worker : workers) sum += worker->counters[Value::kTxPackets].value();
+  return sum;
+}
+
 bool MainLcore::settled() const {
   return std::ranges::all_of(workers, [this](const WorkerLcore* worker) {
     return worker->changes.load(std::memory_order_acquire) == changes.load(std::memory_order_relaxed);
@@ -77,7 +84,7 @@ bool MainLcore::grow_memory() {
 
 uint32_t MainLcore::idle_timeout_ms() const {
   const bool now = unsecured.tx.waits() || secured.tx.waits() || !flow_table.unreported().empty() ||
-                   !flow_table.draining().empty() || receive_spis.any_due();
+                   !flow_table.draining().empty() || receive_spis.any_due() || key_wear.in_round();
   if (now) return 1;
   const bool soon = hosts.any_due() || next_hops.any_due() || flow_table.any_wanted() ||
                     flow_table.any_refused() || unknown_spis.any() || egress_reassembly.waits() ||

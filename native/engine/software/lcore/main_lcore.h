@@ -16,6 +16,7 @@
 #include "engine/software/lcore/timers.h"
 #include "engine/software/tables/flow_table.h"
 #include "engine/software/tables/hold.h"
+#include "engine/software/tables/key_wear.h"
 #include "engine/software/tables/receive_spis.h"
 #include "engine/software/tables/unknown_spis.h"
 
@@ -55,6 +56,8 @@ struct MainLcore : WaitingPackets, Lcore {
   void rotate_master_key();
   // Master keys, sampling rates or links changed.
   void announce_change() { changes.fetch_add(1, std::memory_order_release); }
+  // Packets that all lcores have sealed.
+  uint64_t sealed_packets() const;
   // Whether all worker lcores took over what changed last, so that none uses what was before. Until then no
   // command is completed or begun.
   bool settled() const;
@@ -67,6 +70,7 @@ struct MainLcore : WaitingPackets, Lcore {
 
   SpscRing<Event>& events;
   FlowTable flow_table;
+  KeyWear key_wear;
   ReceiveSpis receive_spis;
   UnknownSpis unknown_spis;
   Neighbours hosts, next_hops;

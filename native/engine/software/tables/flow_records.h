@@ -16,7 +16,8 @@ namespace psp {
 
 // Two cache lines side by side, which the processor fetches as a pair.
 struct alignas(128) EgressFlow {
-  enum class State : uint8_t { kFree, kUnreported, kWanted, kRefused, kKeyed };
+  // kWorn: the key was wiped, because it has sealed as much as it may; a newer one is awaited.
+  enum class State : uint8_t { kFree, kUnreported, kWanted, kRefused, kKeyed, kWorn };
 
   FlowKey key;
   uint64_t key_tag;  // names this key in the cache; never used twice
@@ -37,6 +38,7 @@ struct alignas(128) EgressFlow {
   bool draining : 1;
   bool drained : 1;  // while draining: nothing is held any more, but the last packets may still wait for the
                      // port
+  bool worn_reported : 1;  // that the key must be replaced
   bool used : 1;
   // The second line.
   alignas(64) Address outer_destination;

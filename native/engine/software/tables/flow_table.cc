@@ -25,13 +25,15 @@ FlowTable::FlowTable(FlowRecords& records, IvCounter& ivs, uint32_t wants_per_pe
       tunnel_index_(records.slab().capacity()),
       quota_(records.slab().capacity(), peers),
       wants_(peers),
+      packets_before_key_(size_t{records.slab().capacity()} + 1),
       drained_at_(size_t{records.slab().capacity()} + 1),
       published_(worker_lcores, records.slab().capacity()) {}
 
 bool FlowTable::grow() {
   const uint32_t used = touched();
   if (used == 0) return false;
-  return flows_.slab().grow(used) || index_.grow() || tunnel_index_.grow() || published_.grow(used);
+  return flows_.slab().grow(used) || index_.grow() || tunnel_index_.grow() || published_.grow(used) ||
+         packets_before_key_.grow(used);
 }
 
 uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
@@ -89,6 +91,8 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
     ivs_.raise(first_iv_);
     flows_.begin_ivs_at(first_iv_);
     take_tally(index);
+    packets_before_key_[index] = static_cast<uint32_t>(flow.packets);
+    flow.worn_reported = false;
     flow.key_tag = ++last_key_tag_;
     set_key(index, egress_key.key.data(), length);
   }
@@ -184,6 +188,13 @@ void FlowTable::withdraw(uint32_t index) {
   published_.withdraw(index);
 }
 
+void FlowTable::wear_out(uint32_t index) {
+  take_tally(index);
+  leave_state(index);
+  flows_[index].state = EgressFlow::State::kWorn;
+  set_key(index, nullptr, 0);
+}
+
 // The rest of the octets is zero; without a key all of them are.
 void FlowTable::set_key(uint32_t index, const uint8_t* key, size_t length) {
   uint8_t octets[FlowRecords::kKeyBytes] = {};
@@ -240,6 +251,7 @@ void FlowTable::leave_state(uint32_t index) {
   EgressFlow& flow = flows_[index];
   switch (flow.state) {
     case EgressFlow::State::kFree:
+    case EgressFlow::State::kWorn:
       break;
     case EgressFlow::State::kUnreported:
     case EgressFlow::State::kWanted:

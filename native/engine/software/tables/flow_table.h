@@ -104,6 +104,12 @@ class FlowTable {
     draining_.remove(flows_.slab(), index);
     draining_.push_back(flows_.slab(), index);
   }
+  // Packets that all lcores have sealed under the key of a flow.
+  uint32_t sealed_under_key(uint32_t index) const {
+    return static_cast<uint32_t>(counted(index).packets) - packets_before_key_[index];
+  }
+  // Wipes a key that may seal no more packets. The flow, which may hold none any more, keeps its record.
+  void wear_out(uint32_t index);
   // Packets and octets of a flow, of all lcores.
   Tally counted(uint32_t index) const;
 
@@ -138,7 +144,8 @@ class FlowTable {
   std::vector<uint32_t> wants_;  // by peer
   FlowList unreported_, wanted_, refused_, draining_;
   TimerRound refusals_;
-  ZeroedArray<uint32_t> drained_at_;  // by record, while drained
+  ZeroedArray<uint32_t> packets_before_key_;  // by record, modulo 2^32: when the key was installed
+  ZeroedArray<uint32_t> drained_at_;          // by record, while drained
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed
   Published<SendingFlow> published_;

@@ -15,6 +15,7 @@ enum class Edge : uint8_t {
   kHold,
   kTooBig = drops(Drop::kEgressTooBig),
   kHoldDown = drops(Drop::kEgressHoldDown),
+  kKeyWorn = drops(Drop::kEgressKeyWorn),
   kWantLimit = drops(Drop::kEgressWantLimit),
   kTableFull = drops(Drop::kEgressTableFull),
 };
@@ -52,6 +53,8 @@ Edge choose(MainLcore& lcore, Packet& packet) {
   }
   const bool keyed = packet.flow != 0 && lcore.flows[packet.flow].state == EgressFlow::State::kKeyed;
   if (keyed && lcore.flows[packet.flow].held.empty()) return Edge::kSeal;
+  const bool worn = packet.flow != 0 && lcore.flows[packet.flow].state == EgressFlow::State::kWorn;
+  if (worn) return Edge::kKeyWorn;
   if (!lcore.hold.fits(packet.mbuf)) return Edge::kTooBig;
   const uint64_t until_ms = lcore.now_ms + lcore.config.hold_ms;
   if (packet.flow == 0) {
