@@ -29,6 +29,9 @@ import {
 } from './messages.js';
 import type { Node } from './node.js';
 
+/** Of a master key; never few. */
+const spisLeft = 1_000_000;
+
 /** One start of a dataplane. */
 export class Dataplane {
   readonly arbiter: Arbiter;
@@ -51,6 +54,8 @@ export class Dataplane {
       epoch,
       configured: node.configured,
       maxInbound: 1000,
+      rotateEveryMs: node.rotateEveryMs,
+      maxTunnels: new Map(),
       peers: [{ underlay: node.peerRule.underlay, hosts: [] }],
       random: () => world.random(),
       ...times,
@@ -95,7 +100,7 @@ export class Dataplane {
   }
 
   rotate(): void {
-    this.#request({ type: 'rotateReceived' }, [], () => undefined);
+    this.#request({ type: 'rotateReceived', cause: { why: 'command' } }, [], () => undefined);
   }
 
   #request<F extends RequestFact>(
@@ -140,6 +145,7 @@ export class Dataplane {
           this.#unpublished.set(exchange, { id: nextMessage(), message, keys: keys.map(octetsOf) });
           return {
             type: 'offered',
+            spisLeft,
             exchange,
             generation: this.engine.generation,
             spis: keys.map(({ spi }) => spi),
@@ -161,7 +167,7 @@ export class Dataplane {
           if (entry === undefined) throw new Error(`no request ${request}`);
           entry.offers.push(...this.#admit(entry.flows.map(reversed)));
           const spis = entry.offers.map(({ spi }) => spi);
-          return { type: 'offeredInReturn', request, generation: this.engine.generation, spis };
+          return { type: 'offeredInReturn', spisLeft, request, generation: this.engine.generation, spis };
         });
         break;
       case 'install':

@@ -20,6 +20,8 @@ export class Node {
   readonly bus: Channel;
   /** By how much the clock of this machine differs from the right time. */
   clockErrorMs = 0;
+  /** Time between rotations on schedule. */
+  rotateEveryMs: number | undefined;
   peer!: Node;
   rules!: Rules;
   configured: { flow: FlowKey; peer: number }[] = [];
@@ -49,6 +51,7 @@ export class Node {
       versions: [0],
       mode: Mode.MODE_TUNNEL,
       insecure: false,
+      mayRotate: false,
     };
     this.rules = {
       node: this.name,

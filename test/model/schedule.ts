@@ -62,6 +62,7 @@ export function runSchedule(seed: number, print?: (line: string) => void): Resul
     if (world.chance(0.2)) a.configured.push({ flow, peer: 0 });
   }
   for (const node of [a, b]) {
+    if (world.chance(0.2)) node.rotateEveryMs = world.between(500, 3000);
     node.start();
     rotate(world, node);
     if (world.chance(0.1))
