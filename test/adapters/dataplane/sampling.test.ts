@@ -256,19 +256,19 @@ describe('cmd.sampling.set', () => {
 
   it('sets a rate and takes it off again', async () => {
     expect((await status()).samplingLog2).toBeUndefined();
-    expect(await set(4)).toEqual({ code: '', egressLog2: 4 });
+    expect(await set(4)).toEqual({ code: '', egressLog2: 4, faults: '' });
     expect((await status()).samplingLog2).toBe(4);
-    expect(await set(0)).toEqual({ code: '', egressLog2: 0 });
-    expect(await set(undefined)).toEqual({ code: '', egressLog2: undefined });
+    expect(await set(0)).toEqual({ code: '', egressLog2: 0, faults: '' });
+    expect(await set(undefined)).toEqual({ code: '', egressLog2: undefined, faults: '' });
     expect((await status()).samplingLog2).toBeUndefined();
     expect(told()).toEqual([4, 0, undefined]);
   });
 
   it('refuses what is no rate, and says so while the engine is busy; the rate stays', async () => {
     await set(16);
-    expect(await set(17)).toEqual({ code: 'PAYLOAD_INVALID', egressLog2: 16 });
+    expect(await set(17)).toEqual({ code: 'PAYLOAD_INVALID', egressLog2: 16, faults: '' });
     rig.engine.busy = 1;
-    expect(await set(undefined)).toEqual({ code: 'ENGINE_BUSY', egressLog2: 16 });
+    expect(await set(undefined)).toEqual({ code: 'ENGINE_BUSY', egressLog2: 16, faults: '' });
     expect(told()).toEqual([16, undefined]);
   });
 
@@ -277,20 +277,20 @@ describe('cmd.sampling.set', () => {
       const { samplingLog2, terms } = await status();
       return [samplingLog2, ...terms.map((peer) => peer.samplingLog2)];
     };
-    expect(await set(8)).toEqual({ code: '', egressLog2: 8 });
+    expect(await set(8)).toEqual({ code: '', egressLog2: 8, faults: '' });
     expect(await ratesOf()).toEqual([8, 8]);
-    expect(await set(3, 'b')).toEqual({ code: '', egressLog2: 3 });
+    expect(await set(3, 'b')).toEqual({ code: '', egressLog2: 3, faults: '' });
     expect(await ratesOf()).toEqual([8, 3]);
-    expect(await set(undefined, 'b')).toEqual({ code: '', egressLog2: undefined });
+    expect(await set(undefined, 'b')).toEqual({ code: '', egressLog2: undefined, faults: '' });
     expect(await ratesOf()).toEqual([8, undefined]);
-    expect(await set(8)).toEqual({ code: '', egressLog2: 8 });
+    expect(await set(8)).toEqual({ code: '', egressLog2: 8, faults: '' });
     expect(await ratesOf()).toEqual([8, 8]);
     expect(told()).toEqual([8, { egressLog2: 3, peer: 0 }, { egressLog2: undefined, peer: 0 }, 8]);
   });
 
   it('refuses a peer that there is none, and changes nothing', async () => {
     await set(8);
-    expect(await set(3, 'z')).toEqual({ code: 'PAYLOAD_INVALID', egressLog2: 8 });
+    expect(await set(3, 'z')).toEqual({ code: 'PAYLOAD_INVALID', egressLog2: 8, faults: '' });
     expect(told()).toEqual([8]);
   });
 

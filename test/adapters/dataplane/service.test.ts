@@ -472,7 +472,7 @@ describe('the dataplane', () => {
     const answer = rig.operator.request(contracts.samplingSet, { egressLog2: 4, peer: '' }, longMs);
     await until('the command is under way', () => asked.mock.calls.length === 1);
     const stopped = rig.dataplane.stop();
-    expect(await answer).toEqual({ code: '', egressLog2: 4 });
+    expect(await answer).toEqual({ code: '', egressLog2: 4, faults: '' });
     await stopped;
     const types: unknown[] = [];
     const events = rig.auditStream.read({ follow: false }, new AbortController().signal);
