@@ -237,7 +237,7 @@ export class Dataplane {
     return keys.map(({ spi, number }) => ({
       spi,
       version: 0,
-      number,
+      number: this.node.plain ? undefined : number,
       cookie: 0n,
       address: this.node.address,
       mac: Buffer.of(2, 0, 0, 0, 0, this.node.address[3] as number),

@@ -77,6 +77,7 @@ export class Replica {
       switch (action.type) {
         case 'call': {
           const request = requestOf(message, want.keys, this.node.peerRule, BigInt(id));
+          if (this.node.plain) request.epoch = undefined;
           this.node.call(request, action.timeoutMs, (result) => {
             if (result === 'timeout') return this.#request({ type: 'failed', id, code: 'PEER_TIMEOUT' });
             if ('error' in result) {
@@ -118,7 +119,7 @@ export class Replica {
   greet(epoch: bigint, spis: readonly number[]): void {
     if (!this.#alive) return;
     const { node } = this;
-    node.grpc.request<bigint>(
+    node.grpc.request<bigint | undefined>(
       (answer) => node.world.oneOf(node.peer.replicas)?.greeted(epoch, spis, answer),
       greetMs,
       (result) => {
@@ -138,8 +139,12 @@ export class Replica {
   }
 
   /** A greeting of the peer. */
-  greeted(epoch: bigint, spis: readonly number[], answer: (epoch: bigint) => void): void {
+  greeted(epoch: bigint, spis: readonly number[], answer: (epoch: bigint | undefined) => void): void {
     if (!this.#alive) return;
+    if (this.node.plain) {
+      answer(undefined);
+      return;
+    }
     this.node.bus.request<bigint>(
       (greeted) => this.node.dataplane?.greeted(epoch, spis, greeted),
       shortestCommandMs,
@@ -207,6 +212,7 @@ export class Replica {
         if (code === 'STALE') return this.#answer({ type: 'stale', id, epoch: current });
         if (code !== '') return this.#answer({ type: 'failed', id, error: new PspError(code as 'REPLAY') });
         request.response = responseOf(message.requestId, current, offers, made);
+        if (this.node.plain) request.response.epoch = undefined;
         this.#answer({ type: 'accepted', id, epoch: current });
       },
     );

@@ -20,6 +20,8 @@ export class Node {
   readonly bus: Channel;
   /** By how much the clock of this machine differs from the right time. */
   clockErrorMs = 0;
+  /** As NVIDIA's application it numbers no offer, sends no epoch, and knows no greetings. */
+  plain = false;
   /** Time between rotations on schedule. */
   rotateEveryMs: number | undefined;
   peer!: Node;
@@ -148,6 +150,7 @@ export class Node {
 
   /** Sends a greeting of the dataplane; its answer arrives in whatever dataplane runs then. */
   greet(epoch: bigint, spis: readonly number[]): void {
+    if (this.plain) return;
     const publishedMs = this.world.nowMs;
     this.toKeyExchange((replica) => {
       if (this.world.nowMs - publishedMs > 500) return;

@@ -6,6 +6,8 @@
 //   faulty   messages are lost, late and duplicated, and processes restart: once that has ended, no flow may be
 //            black-holed for longer than 2 s
 //   slow     the same, with messages so late that the timeouts of exchanges grow (core/pace.ts): the same, a little later
+//   plain    the same, with a peer as NVIDIA's application is: nothing orders its offers, so packets may be lost, but what
+//            must hold always holds
 import { reversed } from '../../services/dataplane/core/facts.js';
 import { type FlowKey, flowKeyOf } from '../../services/shared/address.js';
 import { Channel, type Faults, noFaults } from './channel.js';
@@ -23,7 +25,7 @@ const blackHoleMs = 2000;
 const recoveryMs = 1500;
 
 /** By their frequency. */
-const kinds = ['calm', 'calm', 'restart', 'faulty', 'faulty', 'faulty', 'slow'] as const;
+const kinds = ['calm', 'calm', 'restart', 'faulty', 'faulty', 'faulty', 'slow', 'plain'] as const;
 
 interface Stream {
   from: Node;
@@ -70,8 +72,9 @@ export function runSchedule(seed: number, print?: (line: string) => void): Resul
   }
   let settledMs = startMs;
   if (kind === 'restart') settledMs = restart(world, world.oneOf([a, b])) + recoveryMs;
-  if (kind === 'faulty' || kind === 'slow') {
-    for (const node of [a, b]) disturb(world, node, kind === 'slow' ? 1500 : 100, duplicates);
+  if (kind === 'plain') b.plain = true;
+  if (kind === 'faulty' || kind === 'slow' || kind === 'plain') {
+    for (const node of [a, b]) disturb(world, node, kind === 'faulty' ? 100 : 1500, duplicates);
     settledMs += faultsMs + (kind === 'slow' ? times.holdMs : 0);
   }
   world.trace(() => kind);
@@ -84,6 +87,7 @@ export function runSchedule(seed: number, print?: (line: string) => void): Resul
   }
   for (const { flow, from, packets } of streams) {
     result.packets += packets.length;
+    if (kind === 'plain') continue;
     const settled = packets.filter(({ sentMs }) => sentMs >= settledMs);
     const hole = longestHole(settled);
     result.longestMs = Math.max(result.longestMs, hole.ms);
