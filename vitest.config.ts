@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages of the tests in TypeScript. A file belongs to exactly one: house rules, packet vectors, adapters
 // (real nats-server, real gRPC), e2e (whole nodes in network namespaces), and core for everything else, so that no
-// test file is ever left out. Stages run one after another, two files of a stage at a time; files share no resources.
+// test file is ever left out. Stages run one after another, a few files of a stage at a time; files share no resources.
 import { defineConfig } from 'vitest/config';
 
 const house = ['test/house/**/*.test.ts'];
@@ -46,6 +46,8 @@ export default defineConfig({
           name: 'e2e',
           sequence: { groupOrder: 4 },
           include: e2e,
+          // These tests wait for about a third of their time.
+          maxWorkers: 3,
           testTimeout: 300_000,
           hookTimeout: 120_000,
         },
