@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs on a host of the test network: sends datagrams of 100 octets from each of a range of its addresses to each of a
-// range of the other host's, over all pairs in turns. Arguments, as JSON: { host: 1 or 2, sources: [first, count],
+// range of the other host's, over all pairs in turns, spread evenly over the time of a turn. Arguments, as JSON: { host: 1 or 2, sources: [first, count],
 // destinations: [first, count], turns, everyMs, port }. Prints { sent, failed }.
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -29,7 +29,7 @@ let sent = 0;
 let failed = 0;
 const startMs = performance.now();
 for (let turn = 0; turn < turns; turn++) {
-  for (const socket of sockets) {
+  for (const [i, socket] of sockets.entries()) {
     await Promise.all(
       range(destinations).map(
         (destination) =>
@@ -42,9 +42,9 @@ for (let turn = 0; turn < turns; turn++) {
           }),
       ),
     );
+    const waitMs = startMs + (turn + (i + 1) / sockets.length) * everyMs - performance.now();
+    if (waitMs >= 1) await sleep(waitMs);
   }
-  const waitMs = startMs + (turn + 1) * everyMs - performance.now();
-  if (waitMs > 0) await sleep(waitMs);
 }
 for (const socket of sockets) socket.close();
 process.stdout.write(`${JSON.stringify({ sent, failed })}\n`);
