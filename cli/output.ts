@@ -36,8 +36,6 @@ export function table(head: string[], rows: Cell[][]): string {
   return [line(head), ...rows.map(line)].join('\n');
 }
 
-export { formatEpoch } from '../services/shared/address.js';
-
 /** "4 s", "3 min", "2 h", "5 d". */
 export function formatAge(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

@@ -2,12 +2,14 @@
 // `psp pcap encrypt` and `psp pcap decrypt`: PSP in capture files, with the same native code as the dataplane,
 // without a node, privileges or hugepages. The output appears complete or not at all. docs/pcap.md has the rules.
 // JSON: docs/schemas/pcap_encrypt.json and pcap_decrypt.json.
+
 import { closeSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { loadAddon } from '../../native/addon/load.js';
 import type { TranscodeCounts, TranscodeOptions } from '../../native/addon/pcap.js';
+import { formatEpoch } from '../../services/shared/address.js';
 import { Draft } from '../draft.js';
-import { formatEpoch, print, printJson } from '../output.js';
+import { print, printJson } from '../output.js';
 import { captureError, openCapture } from './capture_file.js';
 import {
   addFileOptions,

@@ -8,9 +8,8 @@ import type {
   TracedFrame,
   TracedPacket,
 } from '../../native/addon/trace.js';
-import { formatAddress, formatSpi, unmapped } from '../../services/shared/address.js';
+import { formatAddress, formatEpoch, formatSpi, unmapped } from '../../services/shared/address.js';
 import { samplePoints } from '../../services/shared/samples/sample_points.js';
-import { formatEpoch } from '../output.js';
 import { isEncrypted, modeName } from '../terms.js';
 
 /** Names for the numbers of a trace. */

@@ -3,8 +3,10 @@
 // line too; the exit code is then 1. JSON: { node, ok, health: [{ part, message, sinceMs }], services: [{ name, id,
 // version, startedMs }], dataplane, keyExchange: [...], sampler: [...], stats: [...] } with the fields of
 // proto/bus.proto in camelCase; dataplane is null if it does not answer (docs/schemas/status.json).
+
 import type { Command } from 'commander';
 import type { Health, ServiceStatus, StatusQuery } from '../../proto/gen/bus.js';
+import { formatEpoch } from '../../services/shared/address.js';
 import type { Bus, Discovered } from '../../services/shared/bus/bus.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
 import { certificateHealth, certificateOf } from '../../services/shared/config/node_certificate.js';
@@ -20,7 +22,7 @@ import {
 import { PspError } from '../../services/shared/errors.js';
 import { unixMs } from '../../services/shared/process/clock.js';
 import { answerMs, asOperator, auditOf, type SharedOptions } from '../operator.js';
-import { formatEpoch, print, printJson, Reported } from '../output.js';
+import { print, printJson, Reported } from '../output.js';
 import { modeName } from '../terms.js';
 import type { Answers, NodeStatus } from './node_status.js';
 import { asText } from './status_text.js';

@@ -2,9 +2,11 @@
 // `psp status` for people: faults, then the dataplane's ports, pipes and drops, then one row per peer, per terms with
 // it, and per service. Each replica of keyexchange has its own state of a peer: their counts are summed, and the
 // worst of their links and breakers is shown.
+
 import type { Counter, DataplaneStatus, PeerStatus } from '../../proto/gen/bus.js';
+import { formatEpoch } from '../../services/shared/address.js';
 import { specCounters } from '../../services/shared/spec_counters.js';
-import { formatAge, formatEpoch, table } from '../output.js';
+import { formatAge, table } from '../output.js';
 import { modeName, protection } from '../terms.js';
 import { keyExchangeOf, type NodeStatus } from './node_status.js';
 

@@ -3,9 +3,8 @@
 // those of proto/bus.proto in camelCase, enums are shown by name, addresses as text, SPIs and epochs as 0x strings,
 // other octets as hex. Of a seal only the length of its box is shown. Audit events and other JSON messages are
 // unchanged.
-import { formatAddress, formatMac, formatSpi } from '../../services/shared/address.js';
+import { formatAddress, formatEpoch, formatMac, formatSpi } from '../../services/shared/address.js';
 import { contractNamed } from '../../services/shared/contracts.js';
-import { formatEpoch } from '../output.js';
 
 export interface TappedMessage {
   /** Without the common prefix of the node's subjects. */

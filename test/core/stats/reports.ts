@@ -72,6 +72,7 @@ export const dataplaneReport = (change: Partial<ServiceStats> = {}): ServiceStat
         lastKeyMs: 1_700_000_050_000n,
         greeting: 'answered',
         epoch: 5n,
+        tunnelsLeft: 40,
       },
     ],
     lcores: [
