@@ -53,7 +53,7 @@ it('refuses a second rotation with ROTATION_PENDING during the drain time of the
   const second = await net.a.ask('rotate');
   expect(second.code).toBe(3);
   expect(second.stderr).toMatch(
-    /^psp: ROTATION_PENDING: .*\d+ flows unanswered, \d+ ms of drain left; try again later\n$/,
+    /^psp: ROTATION_PENDING: .*\d+ flows unanswered, \d+ ms of drain left; a forced one would cut \d+ flows; try again later\n$/,
   );
   await settled();
   expect((await net.a.ask('rotate')).code).toBe(0);

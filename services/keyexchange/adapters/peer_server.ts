@@ -206,8 +206,11 @@ export class PeerServer {
       callback(null, await this.greeter.answer(peer, call.request, call.getPeer()));
     } catch (error) {
       if (!(error instanceof PspError)) throw error;
-      this.report.failure(error, { peer: peer?.name, ms: 0 });
-      this.refusals.given(error, peer?.name);
+      // While our dataplane cannot be reached the peer repeats its greeting each second, so this is no failure.
+      if (!isUnreached(error)) {
+        this.report.failure(error, { peer: peer?.name, ms: 0 });
+        this.refusals.given(error, peer?.name);
+      }
       callback(statusOf(error));
     }
   }
@@ -242,6 +245,9 @@ const callOf = (call: Pick<ServerUnaryCall<unknown, unknown>, 'getDeadline' | 'o
   timeoutMs: Number(call.getDeadline()) - Date.now(),
   onCancelled: (listener) => call.on('cancelled', listener),
 });
+
+/** Our dataplane did not receive what a peer sent, or did not answer in time. */
+const isUnreached = ({ code }: PspError): boolean => code === 'SERVICE_DOWN' || code === 'SERVICE_TIMEOUT';
 
 function statusOf({ code, message, data }: PspError): Partial<StatusObject> {
   const metadata = new Metadata();
