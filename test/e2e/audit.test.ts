@@ -116,12 +116,15 @@ it(`has every event once and in order, though each nats-server dies ${kills} tim
   );
   await Promise.all([...story, ...servers]);
 
+  // A rotation whose answer was lost is requested again, so there may be more than were requested.
   const told = async (gateway: Gateway, tunnels: readonly string[], rotations: number) => {
     const events = await eventsOf(gateway);
+    const made = (await gateway.numbers()).generation - 1;
     const up = new Set(tunnelsIn(events));
     return (
       tunnels.every((tunnel) => up.has(tunnel)) &&
-      ofType(events, 'keys.rotated').length === rotations &&
+      made >= rotations &&
+      ofType(events, 'keys.rotated').length === made &&
       events
     );
   };
