@@ -144,7 +144,7 @@ export interface PortInfo {
   up: boolean;
 }
 
-/** What an engine reports on its own. */
+/** An event that an engine reports without a command. */
 export type EngineEvent =
   /** A packet of a flow without a key was held; reported once until the flow is installed, refused or removed. */
   | { type: 'missed'; flow: Uint8Array; peer: number }

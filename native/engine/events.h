@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an engine reports by itself: misses, the first use of an offered SPI, SPIs that it does not know, and
-// changes of its links.
-// Samples have a ring of their own (sample.h), so that many samples never cost an event.
+// An engine reports these events without a command: misses, the first use of an offered SPI, SPIs that it
+// does not know, egress keys that are worn, and changes of its links. Samples have a ring of their own
+// (sample.h), so many samples never cost an event.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,7 @@ export const errorHelp = {
       cause:
         'A client connected to `keyExchange.insecureReferenceListen` from an address that belongs to no peer with `insecureReferenceInterop`. The connection was closed unread.',
       remedy:
-        'If it is such a peer, correct the address in its `endpoint`. A peer with a certificate must use `keyExchange.listen`. Otherwise find out who it is, and keep strangers from the out-of-band network.',
+        'If it is such a peer, correct the address in its `endpoint`. A peer with a certificate must use `keyExchange.listen`. Otherwise identify the host, and deny unauthorized hosts access to the out-of-band network.',
     },
     VIP_NOT_PEERS: {
       cause:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies between the control thread and the main lcore: commands down, completions and events up, and a
-// wake-up for each side. Samples have rings of their own, one for each lcore.
+// The rings between the control thread and the main lcore carry commands down, and completions and events up.
+// Each side has a wake-up. Samples have rings of their own, one for each lcore.
 #pragma once
 
 #include <cstddef>

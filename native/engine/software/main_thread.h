@@ -17,7 +17,7 @@ namespace psp {
 
 class MainThread {
  public:
-  // What it is given outlives it.
+  // All arguments outlive the thread.
   MainThread(MainLcore& lcore, ControlRings& rings, SampleRing& samples,
              std::span<const std::unique_ptr<WorkerThread>> workers, const std::atomic<bool>& stopping);
 

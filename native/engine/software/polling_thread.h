@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the threads of both kinds of lcores do between two turns: sleep, if polling is adaptive and nothing
-// moved for some turns, until a packet arrives, a link changes, another thread wakes them, or a timer is due.
+// A polling thread sleeps between two turns if polling is adaptive and nothing moved for some turns. A
+// packet, a change of a link, another thread, or a timer that is due wakes it. The threads of the main lcore
+// and of worker lcores share this code.
 #pragma once
 
 #include <array>

@@ -40,7 +40,7 @@ export interface SealedOffers {
   spisLeft: number;
 }
 
-/** What an engine reports on its own. */
+/** Receives the events, samples and link changes that an engine reports without a command. */
 export interface EngineListener {
   onFact(fact: Fact): void;
   /** Packets were sampled; the columns are the listener's to keep. */

@@ -51,7 +51,7 @@ const faultsOf = async (node: string) =>
     .map(({ detail }) => detail);
 
 describe('lifetimes', () => {
-  it('are 825 days of a node and 3650 of the authority, unless psp init is told others', async () => {
+  it('are 825 days for a node and 3650 days for the authority, unless options of psp init set others', async () => {
     expect(await init()).toBe(0);
     expect([daysOf('a/tls/node.crt'), daysOf('ca/ca.crt')]).toEqual([825, 3650]);
     rmSync(dir, { recursive: true });

@@ -314,7 +314,7 @@ TEST(Reassembly, BoundsOneSourceAndAll) {
   };
   const auto honest = first_of("10.2.0.7", 1);
   bench.add(honest[0]);
-  // A stranger floods: only its own go.
+  // An unknown source floods: only its own fragments are dropped.
   for (uint16_t id = 1; id <= 5000; ++id) bench.add(first_of("192.0.2.66", id)[0]);
   EXPECT_EQ(bench.dropped(Drop::kIngressFragmentTableFull), 5000u - Reassembly::kPerSource);
   EXPECT_EQ(bench.waiting(), Reassembly::kPerSource + 1);
@@ -323,7 +323,7 @@ TEST(Reassembly, BoundsOneSourceAndAll) {
   EXPECT_FALSE(bench.add(first_of("192.0.2.66", 5000)[1]).empty());
   EXPECT_TRUE(bench.add(first_of("192.0.2.66", 1)[1]).empty());
 
-  // Many strangers: the oldest go, and memory stays what it was.
+  // Many unknown sources flood: the oldest fragments are dropped, and the memory in use does not grow.
   for (int host = 0; host < 2000; ++host) {
     bench.add(first_of("10." + std::to_string(3 + host / 250) + ".0." + std::to_string(host % 250), 1)[0]);
   }
