@@ -30,13 +30,13 @@ import {
   reversed,
   withdraw,
 } from './facts.js';
-import { type GreetingState, Greetings, spisPerGreeting } from './greetings.js';
+import type { GreetingState } from './greetings.js';
 import { firstHoldDownMs } from './hold_down.js';
 import { InboundFlows, type Unanswered } from './inbound.js';
 import { Installs } from './installs.js';
 import { batchLimit } from './pace.js';
-import { PeerAddresses, type PeerNetworks } from './peer_addresses.js';
-import { PeerEpochs } from './peer_epochs.js';
+import type { PeerNetworks } from './peer_addresses.js';
+import { Recovery } from './recovery.js';
 import { Rotation, type RotationCause, type RotationWait, requestableMs } from './rotation.js';
 import { TunnelBudgets, type TunnelsLeft } from './tunnel_budgets.js';
 import { type Batch, Wants } from './wants.js';
@@ -98,9 +98,7 @@ export class Arbiter {
   readonly #inbound: InboundFlows;
   readonly #installs: Installs;
   readonly #rotation: Rotation;
-  readonly #addresses: PeerAddresses;
-  readonly #greetings: Greetings;
-  readonly #epochs = new PeerEpochs();
+  readonly #recovery: Recovery;
   readonly #budgets: TunnelBudgets;
   /** Accepts whose offers in return are being made, by request. */
   readonly #accepts = new Map<number, AcceptReceived>();
@@ -113,8 +111,8 @@ export class Arbiter {
     this.#exchanges = new Exchanges(longestMs);
     this.#inbound = new InboundFlows(options.maxInbound);
     this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
-    this.#addresses = new PeerAddresses(options.peers);
-    this.#greetings = new Greetings(options.peers.length, this.#addresses, options.random);
+    const { peers, random } = options;
+    this.#recovery = new Recovery(peers, random, this.#keys, this.#wants, this.#exchanges, this.counters);
     const { drainMs, rotateGraceMs: graceMs, rotateEveryMs: everyMs } = options;
     this.#rotation = new Rotation({ drainMs, graceMs, everyMs }, options.random);
     this.#budgets = new TunnelBudgets(options.maxTunnels, (peer) => this.#exchanges.inFlightOf(peer));
@@ -147,12 +145,12 @@ export class Arbiter {
 
   /** The epoch of a peer that was seen last; undefined when none was. */
   epochOf(peer: number): bigint | undefined {
-    return this.#epochs.of(peer);
+    return this.#recovery.epochOf(peer);
   }
 
   /** Whether a peer has answered our greeting. */
   greetingOf(peer: number): GreetingState | undefined {
-    return this.#greetings.stateOf(peer);
+    return this.#recovery.greetingOf(peer);
   }
 
   /** The sizes that operators can observe. */
@@ -233,7 +231,7 @@ export class Arbiter {
         // The answers of all exchanges in flight are lost with the bus.
         this.#exchanges.interrupt();
         this.#wants.busChanged(fact.connected, nowMs);
-        this.#greetings.busChanged(fact.connected);
+        this.#recovery.busChanged(fact.connected);
         this.#rotation.busChanged(fact.connected, nowMs);
         return this.#due(nowMs);
       case 'tick':
@@ -243,16 +241,13 @@ export class Arbiter {
       case 'seen':
         return this.#seen(fact.inbound, fact.spi, nowMs);
       case 'unknownSpis':
-        this.#greetings.unknownSpis(fact.packets, nowMs);
+        this.#recovery.unknownSpis(fact.packets, nowMs);
         return this.#due(nowMs);
       case 'greeted':
-        return this.#greeted(fact, nowMs);
+        this.#recovery.greeted(fact.peer, fact.epoch, fact.spis, nowMs);
+        return this.#due(nowMs);
       case 'greetingAnswered':
-        if (fact.epoch === undefined) this.#greetings.unsupported(fact.peer);
-        else {
-          this.#greetings.answered(fact.peer);
-          this.#epochs.seen(fact.peer, fact.epoch);
-        }
+        this.#recovery.greetingAnswered(fact.peer, fact.epoch);
         return this.#due(nowMs);
       case 'worn':
         return this.#worn(fact, nowMs);
@@ -294,17 +289,7 @@ export class Arbiter {
       this.counters.unanswered += this.#wants.expire(nowMs);
     }
     this.#exchanges.timeOut(nowMs);
-    const actions = this.#rotateWhenDue(nowMs);
-    for (const { peer, epoch, restarted } of this.#epochs.due(nowMs)) {
-      if (restarted) this.#exchanges.interrupt(peer);
-      this.#wants.epochChanged(peer, restarted, nowMs);
-      actions.push(...this.#renewAll(peer, epoch, nowMs));
-    }
-    for (const greeting of this.#greetings.due(nowMs)) {
-      this.counters.greetingsSent++;
-      this.counters.unknownSpisReported += greeting.spis.length;
-      actions.push({ type: 'greet', ...greeting });
-    }
+    const actions = [...this.#rotateWhenDue(nowMs), ...this.#recovery.due(nowMs)];
     for (const peer of this.#wants.peers()) {
       const limit = (offeringLimit - this.#exchanges.offering) * batchLimit;
       const most = this.#budgets.left(peer);
@@ -334,36 +319,6 @@ export class Arbiter {
   #seen(inbound: FlowKey, spi: number, nowMs: number): Action[] {
     if (this.#inbound.seen(inbound, spi, this.generation)) this.#proven(reversed(inbound), nowMs);
     return [];
-  }
-
-  /** SPIs that a peer names count only where one is the key that we use towards that peer now. */
-  #greeted({ peer, epoch, spis }: FactOf<'greeted'>, nowMs: number): Action[] {
-    this.counters.greetingsReceived++;
-    this.#epochSeen(peer, epoch);
-    if (spis.length > 0 && this.#epochs.mayName(peer, nowMs)) {
-      for (const spi of spis.slice(0, spisPerGreeting)) {
-        const flow = this.#keys.flowOf(peer, spi);
-        if (flow === undefined) continue;
-        this.counters.unknownSpisRenewed++;
-        this.#wants.renew(flow, peer, nowMs);
-      }
-    }
-    return this.#due(nowMs);
-  }
-
-  #epochSeen(peer: number, epoch: bigint | undefined): void {
-    if (epoch === undefined) return;
-    this.#greetings.usedEpoch(peer);
-    this.#epochs.seen(peer, epoch);
-  }
-
-  /** The peer has a new epoch: it lacks all keys of others, which stay in use until newer ones arrive. */
-  #renewAll(peer: number, epoch: bigint, nowMs: number): Action[] {
-    const flows = this.#keys.ofOtherEpochs(peer, epoch);
-    for (const flow of flows) this.#wants.renew(flow, peer, nowMs);
-    if (flows.length === 0) return [];
-    this.counters.peerRestarts++;
-    return [audit({ type: 'peerRestarted', peer, epoch, flows: flows.length })];
   }
 
   #worn({ flow, peer, stopped }: FactOf<'worn'>, nowMs: number): Action[] {
@@ -426,14 +381,8 @@ export class Arbiter {
     const offered = { request, peer, asked: 'us', flows, keys, offers: [] } as const;
     const actions = this.#installs.begin(offered, late, nowMs);
     // A late answer may be of an earlier epoch of the peer.
-    if (late.size < flows.length) this.#keysReceived(peer, keys);
+    if (late.size < flows.length) this.#recovery.keysReceived(peer, keys);
     return [...actions, ...this.#due(nowMs)];
-  }
-
-  #keysReceived(peer: number, [key]: readonly EgressKey[]): void {
-    if (key === undefined) return;
-    this.#addresses.learned(peer, key.address);
-    this.#epochSeen(peer, key.epoch);
   }
 
   #acceptReceived(fact: Requested<AcceptReceived>): Action[] {
@@ -460,7 +409,7 @@ export class Arbiter {
     for (const row of keys.keys()) this.#wants.keyed(flows[row] as FlowKey);
     const offered = { request, peer, asked: 'peer', flows, keys, offers } as const;
     const actions = this.#installs.begin(offered, new Set(), nowMs);
-    this.#keysReceived(peer, keys);
+    this.#recovery.keysReceived(peer, keys);
     return [...actions, ...this.#due(nowMs)];
   }
 
