@@ -130,9 +130,12 @@ TEST(UnknownSpis, OfPacketsFromTheWireAreEvents) {
   gateway.admit(kInbound, 17);
   gateway.wire_sends(sealed_under(17));
   gateway.wire_sends(sealed_under(18));
+  gateway.turn(2000);
+  EXPECT_EQ(events_of(gateway), (Reported{{kPeer, {18}}}));
+  // In a later report, because two sources of one report may share a slot.
   gateway.wire_sends(sealed_under(19, "192.0.2.9"));
   gateway.turn(2000);
-  EXPECT_EQ(events_of(gateway), (Reported{{kPeer, {18}}, {address("192.0.2.9"), {19}}}));
+  EXPECT_EQ(events_of(gateway), (Reported{{address("192.0.2.9"), {19}}}));
   gateway.turn(2000);
   EXPECT_TRUE(events_of(gateway).empty());
   EXPECT_EQ(gateway.dropped(Drop::kIngressUnknownSpi), 2u);
