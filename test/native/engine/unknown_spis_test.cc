@@ -78,7 +78,7 @@ TEST(UnknownSpis, OfAnySourcesAreBounded) {
 TEST(UnknownSpis, OfASourceThatSharesASlotWithAnotherHaveTheirTurn) {
   UnknownSpis spis(kSeed);
   uint32_t rounds = 0;
-  for (uint64_t round = 0; round < 200; ++round) {
+  for (uint64_t round = 0; round < 1000; ++round) {
     // More sources than slots, ten packets of each.
     for (uint32_t packet = 0; packet < 10; ++packet) {
       for (uint8_t last = 1; last <= 100; ++last) {
@@ -89,8 +89,8 @@ TEST(UnknownSpis, OfASourceThatSharesASlotWithAnotherHaveTheirTurn) {
     }
     rounds += report(spis, 2000 * round + 1999).count(kPeer);
   }
-  // About a third of the rounds.
-  EXPECT_GT(rounds, 20u);
+  // About a third of the rounds, and fewer where its slot has more sources; slots are seeded at random.
+  EXPECT_GT(rounds, 40u);
 }
 
 TEST(UnknownSpis, ThatTheRingDoesNotTakeFollowLaterAndWhatTheBudgetDoesNotAllow) {
