@@ -26,7 +26,10 @@ const commands: Readonly<Record<string, [description: string, load: () => Promis
     'show faults first, then pipes, drops, peers and services (exit code 1: a service does not answer)',
     () => import('./status/status.js'),
   ],
-  flows: ['list the flows with their keys and packet counts', () => import('./status/flows.js')],
+  flows: [
+    'list the flows with their keys and packet counts; remove tunnels',
+    () => import('./status/flows.js'),
+  ],
   rotate: [
     'rotate the master key (exit code 3: the previous rotation is not complete)',
     () => import('./status/rotate.js'),

@@ -11,6 +11,7 @@ import { flowsPerPage } from '../../services/shared/limits.js';
 import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson, table } from '../output.js';
 import { isEncrypted, modeName, protection } from '../terms.js';
+import { addRemove } from './flows_remove.js';
 
 interface FlowsOptions extends SharedOptions {
   limit: number;
@@ -32,6 +33,7 @@ export function define(command: Command): void {
     .option('--limit <rows>', 'rows to show', count, flowsPerPage)
     .option('--cursor <cursor>', 'continue where an earlier call ended', cursor, 0n)
     .action((_, command: Command) => flows(command.optsWithGlobals()));
+  addRemove(command);
 }
 
 async function flows({ config, json, limit, cursor }: FlowsOptions): Promise<void> {

@@ -293,7 +293,7 @@ export interface FlowPage {
 
 /**
  * The engine of one gateway. Methods that return promises reach the polling core through a bounded ring and
- * reject with `code` ENGINE_BUSY when it is full. After stop nothing but stop may be called; commands that stop
+ * reject with `code` ENGINE_BUSY when it is full, except `remove`, which waits, while commands behind it reject. After stop nothing but stop may be called; commands that stop
  * overtakes reject with ENGINE_FAILED. From start to stop it keeps the process alive, as a listening socket does.
  */
 export interface NativeEngine {
@@ -325,7 +325,7 @@ export interface NativeEngine {
   withdraw(inbound: Uint8Array, spis: Uint32Array): Promise<void>;
   /** Drops held packets of flows without a key; further ones are dropped for holdDownMs. Keyed flows stay. */
   refuse(flows: Uint8Array, refusal: number, holdDownMs: number): Promise<void>;
-  /** Forgets flows in both directions, keys and receive SPIs with them. */
+  /** Removes both directions of flows, their keys and receive SPIs; held packets are dropped. */
   remove(flows: Uint8Array): Promise<void>;
   /** Rotates the master key. Resolves to the new generation. */
   rotate(): Promise<{ generation: number }>;

@@ -13,6 +13,8 @@ import {
   FlowInstalled,
   FlowRefuse,
   FlowRefused,
+  FlowRemove,
+  FlowRemoved,
   FlowsPage,
   FlowsQuery,
   FlowWanted,
@@ -249,6 +251,14 @@ export const contracts = {
     queue: true,
     payload: FlowRefuse,
     reply: FlowRefused,
+  }),
+  flowRemove: request({
+    subject: 'cmd.flow.remove',
+    from: ['operator'],
+    to: ['dataplane'],
+    queue: true,
+    payload: FlowRemove,
+    reply: FlowRemoved,
   }),
   peerGreet: event({
     subject: 'evt.peer.greet',

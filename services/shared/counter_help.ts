@@ -38,6 +38,7 @@ export const ownCounters = {
     greetingsReceived: 'Greetings of peers.',
     peerRestarts: 'Times that a peer used a new epoch while there were keys of another.',
     unknownSpisReported: 'Unknown SPIs that our greetings named.',
+    removed: 'Tunnels that were removed by command.',
     unknownSpisRenewed:
       'Egress keys in use that a greeting of their peer named as unknown, and that are renewed.',
     samplesDelivered: 'Samples that a sampler accepted.',

@@ -166,6 +166,16 @@ export const errorHelp = {
       remedy:
         "Restart the peer's application, then the dataplane of this gateway, which then counts from zero ([rotation](operations.md#peers-that-never-free-a-tunnel)).",
     },
+    FLOW_REMOVED: {
+      cause:
+        "An operator removed a flow while this gateway processed a peer's request for it, so the answer would name an SPI that is not valid any more.",
+      remedy: 'None. The peer repeats its request while it needs the tunnel.',
+    },
+    FLOW_UNKNOWN: {
+      cause:
+        '`psp flows remove` found no tunnel between the two addresses or prefixes: there never was one, it was removed before, or the addresses are wrong.',
+      remedy: 'Compare the addresses with the list of `psp flows`.',
+    },
     ENGINE_BUSY: {
       cause:
         'The command ring of the engine is full; the command was not accepted. `commandsRefused` counts these commands.',

@@ -101,6 +101,11 @@ const table = {
     message: 'the peer has been offered as many tunnels as peers.X.maxTunnels allows',
     retryable: false,
   },
+  FLOW_REMOVED: { message: 'a flow of the request was removed meanwhile', retryable: true },
+  FLOW_UNKNOWN: {
+    message: 'there is no tunnel between {one} and {other}; `psp flows` lists the flows',
+    retryable: false,
+  },
   ENGINE_BUSY: {
     message: 'the queue of commands to the engine is full at the moment',
     retryable: true,

@@ -186,6 +186,12 @@ export class Dataplane {
         break;
       case 'retryLater':
         throw new Error('the engine of the model is never busy');
+      case 'remove':
+        this.#command(() => {
+          for (const flow of action.flows) this.engine.remove(flow, reversed(flow));
+          return { type: 'removed', request: action.request };
+        });
+        break;
       case 'withdraw':
         this.#command(() => {
           for (const { spi } of action.offers) this.engine.withdraw(spi);

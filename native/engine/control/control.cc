@@ -46,18 +46,26 @@ EngineInfo Control::start() try {
 }
 
 void Control::abandon() {
+  waiting_.clear();
   complete();
   for (auto& [ticket, pending] : std::exchange(pending_, {})) {
     pending.failed({"ENGINE_FAILED", "", "it was stopped"});
   }
 }
 
-void Control::submit(CommandBody body, Pending pending) {
+void Control::submit(CommandBody body, Pending pending, WhenFull when_full) {
   auto command = std::make_unique<Command>();
   command->body = std::move(body);
   command->context = reinterpret_cast<void*>(++last_ticket_);
-  if (!engine_->submit(command)) return pending.failed({"ENGINE_BUSY", "", ""});
+  if (!waiting_.empty() || !engine_->submit(command)) {
+    if (when_full == WhenFull::kFail) return pending.failed({"ENGINE_BUSY", "", ""});
+    waiting_.push_back(std::move(command));
+  }
   pending_.emplace(last_ticket_, std::move(pending));
+}
+
+void Control::submit_waiting() {
+  while (!waiting_.empty() && engine_->submit(waiting_.front())) waiting_.pop_front();
 }
 
 template <typename T>
@@ -67,6 +75,7 @@ void Control::submit(CommandBody body, const Done<T>& done, std::function<T(Comm
 }
 
 void Control::complete() {
+  submit_waiting();
   while (std::unique_ptr<Command> command = engine_->completed()) {
     auto pending = pending_.extract(reinterpret_cast<uint64_t>(command->context));
     if (!pending.empty()) pending.mapped().completed(*command);
@@ -178,7 +187,9 @@ void Control::refuse(RefuseCommand command, Done<std::monostate> done) {
 }
 
 void Control::remove(RemoveCommand command, Done<std::monostate> done) {
-  submit<std::monostate>(std::move(command), done, nothing);
+  submit(std::move(command),
+         {[done](Command&) { done(std::monostate{}); }, [done](const EngineError& error) { done(error); }},
+         WhenFull::kWait);
 }
 
 void Control::rotate(Done<uint32_t> done) {

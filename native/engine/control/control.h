@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -71,6 +72,8 @@ class Control {
                uint64_t unix_seconds, Done<std::vector<InstallResult>> done);
   void withdraw(WithdrawCommand command, Done<std::monostate> done);
   void refuse(RefuseCommand command, Done<std::monostate> done);
+  // Never fails with ENGINE_BUSY: the caller has forgotten the flows and may want them anew with the next
+  // command.
   void remove(RemoveCommand command, Done<std::monostate> done);
   // Rotates the master key; `done` receives the new generation. Fails with ENGINE_BUSY while another rotation
   // is under way.
@@ -91,8 +94,12 @@ class Control {
     std::function<void(Command&)> completed;
     std::function<void(const EngineError&)> failed;
   };
-  // Hands a command to the engine, or fails it with ENGINE_BUSY.
-  void submit(CommandBody body, Pending pending);
+  // Whether a command that finds the ring full fails with ENGINE_BUSY, or waits for space before all later
+  // ones, which fail meanwhile.
+  enum class WhenFull : bool { kFail, kWait };
+  // Hands a command to the engine.
+  void submit(CommandBody body, Pending pending, WhenFull when_full = WhenFull::kFail);
+  void submit_waiting();
   // Seals the offers that the engine made for the reverse of `flows`.
   void seal_offers(const std::vector<FlowKey>& flows, const OfferCommand& made, SealContext binding,
                    const Done<SealedOffers>& done);
@@ -108,6 +115,7 @@ class Control {
   uint64_t last_offer_ = 0;  // offers are numbered from 1, across master keys
   uint64_t last_ticket_ = 0;
   std::unordered_map<uint64_t, Pending> pending_;  // by Command::context
+  std::deque<std::unique_ptr<Command>> waiting_;   // for space in the ring of commands
 };
 
 }  // namespace psp

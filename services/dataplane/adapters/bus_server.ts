@@ -10,6 +10,7 @@ export function serve(bus: Bus, { commands, engine }: { commands: Commands; engi
   bus.respond(contracts.flowAccept, (message) => commands.accept(message));
   bus.respond(contracts.flowInstall, (message) => commands.install(message));
   bus.respond(contracts.flowRefuse, (message) => commands.refuse(message));
+  bus.respond(contracts.flowRemove, (message) => commands.remove(message));
   bus.respond(contracts.peerGreeted, (message) => commands.greeted(message));
   bus.respond(contracts.keysRotate, ({ cutsAtMost }) => commands.rotate(cutsAtMost));
   bus.respond(contracts.peerRotation, ({ peer }) => commands.rotateForPeer(peer));

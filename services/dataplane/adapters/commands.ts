@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands on the bus: accept, install, refuse, greeted, rotate, sampling. A message is checked, its seal is opened, and it
+// The commands on the bus: accept, install, refuse, remove, greeted, rotate, sampling. A message is checked, its seal is opened, and it
 // becomes a fact for the arbiter, whose reply becomes the answer. A message of another epoch is answered STALE, before
 // its seal is opened. Expected failures are codes in the answer.
 import type {
@@ -10,7 +10,10 @@ import type {
   Flow as FlowMessage,
   FlowRefuse,
   FlowRefused,
+  FlowRemove,
+  FlowRemoved,
   KeysRotated,
+  Network,
   Offer,
   PeerGreeted,
   PeerGreetedReply,
@@ -18,7 +21,14 @@ import type {
   SamplingState,
   Seal,
 } from '../../../proto/gen/bus.js';
-import { addressKeyOf, type FlowKey, flowKeyOf, isReservedSpi } from '../../shared/address.js';
+import {
+  addressKeyOf,
+  type FlowKey,
+  flowKeyOf,
+  isReservedSpi,
+  networkOf,
+  type Prefix,
+} from '../../shared/address.js';
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { highestSamplingLog2 } from '../../shared/limits.js';
@@ -27,7 +37,7 @@ import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
-import type { EgressKey, RotationReply } from '../core/facts.js';
+import type { EgressKey, FlowSelection, RotationReply } from '../core/facts.js';
 import type { AuditReport } from './audit_report.js';
 import type { Engine } from './engine.js';
 import type { Executor } from './executor.js';
@@ -125,6 +135,28 @@ export class Commands {
     const peer = this.#peer(contracts.peerRotation.subject, name);
     const cause = { why: 'request', peer } as const;
     return rotatedOf(await this.executor.request({ type: 'rotateReceived', cause }));
+  }
+
+  /** An operator removes tunnels. @returns how many, once the engine has removed them. */
+  async remove(message: FlowRemove): Promise<FlowRemoved> {
+    try {
+      const selection = this.#selection(message);
+      const { removed } = await this.executor.request({ type: 'removeReceived', selection });
+      this.log.info({ removed, ...(message.peer !== '' && { peer: message.peer }) }, 'flows removed');
+      return { code: '', removed };
+    } catch (error) {
+      return { code: this.#logged(error), removed: 0 };
+    }
+  }
+
+  #selection({ peer, one, other }: FlowRemove): FlowSelection {
+    const { subject } = contracts.flowRemove;
+    const selection = peer === '' ? {} : { peer: this.#peer(subject, peer) };
+    if (one === undefined && other === undefined) return selection;
+    const between = [prefixOf(subject, one), prefixOf(subject, other)] as const;
+    if (between[0].address.length !== between[1].address.length)
+      throw malformed(subject, 'its two networks are not of the same family');
+    return { ...selection, between };
   }
 
   /** @returns the rate after the command, which is the old one when the command failed. */
@@ -239,6 +271,13 @@ function flowsOf(subject: string, flows: readonly FlowMessage[]): FlowKey[] {
     }
     return flowKeyOf(flow);
   });
+}
+
+function prefixOf(subject: string, network: Network | undefined): Prefix {
+  if (network === undefined) throw malformed(subject, 'it contains only one of two networks');
+  if (!isAddress(network.address) || network.length > network.address.length * 8)
+    throw malformed(subject, 'a network is malformed');
+  return networkOf(network);
 }
 
 const bound = (contract: string, peerEpoch: bigint | undefined) => ({

@@ -220,6 +220,11 @@ export class Engine {
     return translating(() => this.native.refuse(columnOf(flows), refusals.refused, holdDownMs));
   }
 
+  /** Removes both directions of flows. A full ring does not fail it: it waits, and later commands fail meanwhile. */
+  remove(flows: readonly FlowKey[]): Promise<void> {
+    return translating(() => this.native.remove(columnOf(flows)));
+  }
+
   /** @returns the new generation. @throws PspError ENGINE_BUSY. */
   rotate(): Promise<number> {
     return translating(async () => (await this.native.rotate()).generation);

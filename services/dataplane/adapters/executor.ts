@@ -2,8 +2,9 @@
 // Reports facts to the arbiter and carries out its actions: commands to the engine, exchanges on the bus, replies to
 // requests. All actions of one fact are carried out in the same turn of the event loop, in their order, so the engine
 // receives commands in the order in which the arbiter decided. `withdraw` and `refuse` must not be lost (a refusal
-// drops held packets, a withdrawal ends a receive SPI), so they are repeated while the engine's ring is full. An offer
-// is not repeated, because its want is tried again by itself.
+// drops held packets, a withdrawal ends a receive SPI), so they are repeated while the engine's ring is full. A removal
+// waits for space in the ring by itself, before every later command. An offer is not repeated, because its want is tried
+// again.
 import { type FlowWanted, WantReason } from '../../../proto/gen/bus.js';
 import { type FlowKey, flowOf } from '../../shared/address.js';
 import type { Bus } from '../../shared/bus/bus.js';
@@ -115,6 +116,9 @@ export class Executor {
       case 'rotate':
         void this.#rotate(action);
         break;
+      case 'remove':
+        void this.#remove(action);
+        break;
       case 'withdraw':
         this.#repeat(() => this.engine.withdraw(action.offers));
         break;
@@ -203,6 +207,13 @@ export class Executor {
     return this.#report(
       this.engine.rotate().then((generation): Fact => ({ type: 'rotated', request, generation })),
       (error) => ({ type: 'rotateFailed', request, error }),
+    );
+  }
+
+  #remove({ request, flows }: ActionOf<'remove'>): Promise<void> {
+    return this.#report(
+      this.engine.remove(flows).then((): Fact => ({ type: 'removed', request })),
+      (error) => ({ type: 'removeFailed', request, error }),
     );
   }
 

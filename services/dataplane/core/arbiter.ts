@@ -9,6 +9,7 @@
 //   installReceived -> install -> installed -> reply
 //   acceptReceived -> offerInReturn -> offeredInReturn -> install -> installed -> reply
 //   rotateReceived | schedule | few SPIs left -> rotate -> rotated -> reply to the request, if there is one
+//   removeReceived -> remove -> removed -> reply
 //
 // An exchange whose answer is lost costs a second, because its want is tried again with new offers under the number of
 // the next exchange. Timers fire by time: whatever is overdue is done with the next fact, however late the ticks are.
@@ -26,6 +27,7 @@ import {
   type KeyOrder,
   type MadeOffer,
   type Miss,
+  type RemoveReceived,
   type RotateReceived,
   reversed,
   withdraw,
@@ -37,6 +39,7 @@ import { Installs } from './installs.js';
 import { batchLimit } from './pace.js';
 import type { PeerNetworks } from './peer_addresses.js';
 import { Recovery } from './recovery.js';
+import { type Flows, Removal, selects } from './removal.js';
 import { Rotation, type RotationCause, type RotationWait, requestableMs } from './rotation.js';
 import { TunnelBudgets, type TunnelsLeft } from './tunnel_budgets.js';
 import { type Batch, Wants } from './wants.js';
@@ -91,6 +94,7 @@ export class Arbiter {
     peerRestarts: 0,
     unknownSpisReported: 0,
     unknownSpisRenewed: 0,
+    removed: 0,
   };
   readonly #wants: Wants;
   readonly #exchanges: Exchanges;
@@ -100,8 +104,11 @@ export class Arbiter {
   readonly #rotation: Rotation;
   readonly #recovery: Recovery;
   readonly #budgets: TunnelBudgets;
-  /** Accepts whose offers in return are being made, by request. */
-  readonly #accepts = new Map<number, AcceptReceived>();
+  readonly #removal: Removal;
+  /** How many tunnels the removal of a request includes, until the engine has carried it out. */
+  readonly #removals = new Map<number, number>();
+  /** Accepts whose offers in return are being made, by request; `isOvertaken`: one of their flows was removed. */
+  readonly #accepts = new Map<number, { accept: AcceptReceived; isOvertaken: boolean }>();
   #expiredMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ArbiterOptions) {
@@ -113,6 +120,14 @@ export class Arbiter {
     this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
     const { peers, random } = options;
     this.#recovery = new Recovery(peers, random, this.#keys, this.#wants, this.#exchanges, this.counters);
+    this.#removal = new Removal(
+      this.#keys,
+      this.#inbound,
+      this.#wants,
+      this.#exchanges,
+      this.#installs,
+      this.counters,
+    );
     const { drainMs, rotateGraceMs: graceMs, rotateEveryMs: everyMs } = options;
     this.#rotation = new Rotation({ drainMs, graceMs, everyMs }, options.random);
     this.#budgets = new TunnelBudgets(options.maxTunnels, (peer) => this.#exchanges.inFlightOf(peer));
@@ -278,6 +293,12 @@ export class Arbiter {
       case 'rotateFailed':
         this.#rotation.failed(nowMs);
         return fact.request === undefined ? [] : [{ type: 'fail', request: fact.request, error: fact.error }];
+      case 'removeReceived':
+        return this.#removeReceived(fact, nowMs);
+      case 'removed':
+        return fact.request === undefined ? [] : [this.#removed(fact.request)];
+      case 'removeFailed':
+        return fact.request === undefined ? [] : [{ type: 'fail', request: fact.request, error: fact.error }];
     }
   }
 
@@ -334,7 +355,7 @@ export class Arbiter {
     this.#rotation.offered(generation, spisLeft);
     const exchange = this.#exchanges.offeringEnded(number);
     if (exchange === undefined) return this.#due(nowMs);
-    const current = generation >= this.generation;
+    const current = generation >= this.generation && !exchange.isOvertaken;
     // Offers of an older generation need no proof from the peer, because they are withdrawn below.
     for (const offer of this.#exchanges.offered(exchange, generation, spis)) {
       this.#remember(offer, exchange.peer, generation, true);
@@ -343,7 +364,7 @@ export class Arbiter {
     if (current && inFlight.length > 0) {
       return [{ type: 'publish', exchange: number, timeoutMs: exchange.timeoutMs }, ...this.#due(nowMs)];
     }
-    // Either a rotation overtook the offers or no flow waits for them any more. They were not published, so they are
+    // Either a rotation or a removal overtook the offers, or no flow waits for them any more. They were not published, so they are
     // withdrawn, and the flows that still want an exchange get another one at once.
     const actions = this.#withdraw(exchange, exchange.flows);
     this.#exchanges.end(exchange);
@@ -391,16 +412,21 @@ export class Arbiter {
       return [{ type: 'fail', request, error: new PspError('TUNNELS_SPENT') }];
     }
     this.#budgets.spend(peer, flows.length);
-    this.#accepts.set(request, fact);
+    this.#accepts.set(request, { accept: fact, isOvertaken: false });
     return [{ type: 'offerInReturn', request }];
   }
 
   /** The offers in return of an accept were made, so the peer's keys are used from now on. */
   #accept({ request, generation, spis, spisLeft }: FactOf<'offeredInReturn'>, nowMs: number): Action[] {
     this.#rotation.offered(generation, spisLeft);
-    const { peer, flows, keys } = this.#takeAccept(request);
-    const current = generation >= this.generation;
+    const { accept, isOvertaken } = this.#takeAccept(request);
+    const { peer, flows, keys } = accept;
     const offers = flows.map((flow, i) => ({ inbound: reversed(flow), spi: spis[i] as number }));
+    if (isOvertaken) {
+      this.#budgets.giveBack(peer, flows.length);
+      return [...withdraw(offers), { type: 'fail', request, error: new PspError('FLOW_REMOVED') }];
+    }
+    const current = generation >= this.generation;
     for (const offer of offers) {
       this.#remember(offer, peer, generation, current);
       if (!current) this.#wants.stale(reversed(offer.inbound), peer, nowMs);
@@ -414,13 +440,13 @@ export class Arbiter {
   }
 
   #acceptFailed({ request, error }: FactOf<'offerInReturnFailed'>, nowMs: number): Action[] {
-    const { peer, flows } = this.#takeAccept(request);
+    const { peer, flows } = this.#takeAccept(request).accept;
     this.#budgets.giveBack(peer, flows.length);
     this.#countFailedOffer(error instanceof PspError ? error.code : undefined);
     return [{ type: 'fail', request, error }, ...this.#due(nowMs)];
   }
 
-  #takeAccept(request: number): AcceptReceived {
+  #takeAccept(request: number): { accept: AcceptReceived; isOvertaken: boolean } {
     const accept = this.#accepts.get(request);
     if (accept === undefined) throw new Error(`request ${request} waits for no offers`);
     this.#accepts.delete(request);
@@ -444,7 +470,7 @@ export class Arbiter {
         continue;
       }
       this.counters.refused++;
-      const holdDownMs = this.#wants.refused(flow, nowMs);
+      const holdDownMs = this.#wants.refused(flow, peer, nowMs);
       // Only the first of consecutive refusals, so that a flow that is refused again and again does not fill the trail.
       if (holdDownMs === firstHoldDownMs) actions.push(audit({ type: 'tunnelRefused', flow, peer, code }));
       if (!this.#keys.has(flow)) actions.push({ type: 'refuse', flows: [flow], holdDownMs });
@@ -494,6 +520,28 @@ export class Arbiter {
     if (request === undefined) return actions;
     const reply = { generation, wait: undefined, cut: cut.length, unanswered, reoffered };
     return [...actions, { type: 'reply', request, reply }];
+  }
+
+  #removeReceived({ request, selection }: Requested<RemoveReceived>, nowMs: number): Action[] {
+    const flows = this.#removal.select(selects(selection));
+    if (flows.size === 0) return [{ type: 'reply', request, reply: { removed: 0 } }];
+    this.#removals.set(request, flows.size);
+    return this.#remove(flows, request, nowMs);
+  }
+
+  /** Removes flows, with their offers and whatever is under way for them. */
+  #remove(flows: Flows, request: number | undefined, nowMs: number): Action[] {
+    for (const pending of this.#accepts.values()) {
+      pending.isOvertaken ||= pending.accept.flows.some((flow) => flows.has(flow));
+    }
+    return [...this.#removal.remove(flows, request, nowMs), ...this.#due(nowMs)];
+  }
+
+  /** The engine has carried out a removal. */
+  #removed(request: number): Action {
+    const removed = this.#removals.get(request) ?? 0;
+    this.#removals.delete(request);
+    return { type: 'reply', request, reply: { removed } };
   }
 
   #countFailedOffer(code: string | undefined): void {

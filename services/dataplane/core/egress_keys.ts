@@ -30,6 +30,19 @@ export class EgressKeys {
     return this.#flows.has(flow);
   }
 
+  /** Every flow with its peer. */
+  *flows(): Iterable<[FlowKey, number]> {
+    for (const [flow, { peer }] of this.#flows) yield [flow, peer];
+  }
+
+  /** Forgets the flow. */
+  remove(flow: FlowKey): void {
+    const entry = this.#flows.get(flow);
+    if (entry === undefined) return;
+    this.#flows.delete(flow);
+    this.#forgetSpi(flow, entry);
+  }
+
   /** Decides for a key unless one at least as new was decided on. @returns the number of the decision, or undefined. */
   decide(flow: FlowKey, peer: number, { epoch, number, spi }: EgressKey): number | undefined {
     const old = this.#flows.get(flow);
@@ -98,8 +111,7 @@ export class EgressKeys {
   lost(flow: FlowKey, tableFull: boolean): boolean {
     const entry = this.#flows.get(flow);
     if (entry === undefined || (entry.isInstalled && !tableFull)) return false;
-    this.#flows.delete(flow);
-    this.#forgetSpi(flow, entry);
+    this.remove(flow);
     return true;
   }
 

@@ -23,6 +23,8 @@ export interface Exchange {
   inFlight: boolean;
   /** Its peer answered it once. */
   answered: boolean;
+  /** One of its flows was removed before its offers were made, so they must not be published. */
+  isOvertaken: boolean;
   /** Key generation of its offers; undefined until they are made. */
   generation: number | undefined;
   /** SPI of the offer by egress flow, until the offer is withdrawn. */
@@ -68,6 +70,7 @@ export class Exchanges {
       pace,
       inFlight: true,
       answered: false,
+      isOvertaken: false,
       generation: undefined,
       spis: new Map(),
     };
@@ -97,6 +100,17 @@ export class Exchanges {
       exchange.spis.set(flow, spi);
       return { inbound: reversed(flow), spi };
     });
+  }
+
+  /** Flows were removed, and with them their offers. */
+  removed(flows: { has(flow: FlowKey): boolean }): void {
+    for (const exchange of this.#exchanges.values()) {
+      for (const flow of exchange.flows) {
+        if (!flows.has(flow)) continue;
+        exchange.spis.delete(flow);
+        exchange.isOvertaken ||= exchange.generation === undefined;
+      }
+    }
   }
 
   /** Removes the offers for these flows from the exchange. @returns those that were not withdrawn before. */

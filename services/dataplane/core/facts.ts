@@ -7,7 +7,7 @@
 // or `fail`. Every action that gives the engine a command for a request or an exchange is followed by one fact with
 // its result, except `withdraw` and `refuse`, which the adapter repeats until the engine accepts them.
 import type { InstallResult } from '../../../proto/gen/bus.js';
-import type { FlowKey } from '../../shared/address.js';
+import type { FlowKey, Prefix } from '../../shared/address.js';
 import type { UnknownSpi } from './greetings.js';
 import type { RotationCause, RotationWait } from './rotation.js';
 
@@ -72,7 +72,21 @@ export interface RotateReceived {
   cutsAtMost?: number | undefined;
 }
 
-export type RequestFact = AcceptReceived | InstallReceived | RotateReceived;
+/** Which tunnels are meant; those that fulfil all conditions. */
+export interface FlowSelection {
+  /** Only those with this peer. */
+  peer?: number | undefined;
+  /** Only those between these two networks, in either direction. */
+  between?: readonly [Prefix, Prefix] | undefined;
+}
+
+/** cmd.flow.remove: an operator removes tunnels. */
+export interface RemoveReceived {
+  type: 'removeReceived';
+  selection: FlowSelection;
+}
+
+export type RequestFact = AcceptReceived | InstallReceived | RotateReceived | RemoveReceived;
 
 export type Fact =
   /** The bus was connected or lost. Without it no exchange begins, because no message would be delivered. */
@@ -113,7 +127,10 @@ export type Fact =
   | { type: 'retryDue'; request: number }
   /** Result of `rotate`: the new key generation. */
   | { type: 'rotated'; request: number | undefined; generation: number }
-  | { type: 'rotateFailed'; request: number | undefined; error: Error };
+  | { type: 'rotateFailed'; request: number | undefined; error: Error }
+  /** Result of `remove`. */
+  | { type: 'removed'; request: number | undefined }
+  | { type: 'removeFailed'; request: number | undefined; error: Error };
 
 /**
  * Why an exchange is wanted, the strongest reason first: a packet is held, the node file names the flow, the egress key
@@ -126,6 +143,7 @@ export interface Replies {
   acceptReceived: KeysReply;
   installReceived: KeysReply;
   rotateReceived: RotationReply;
+  removeReceived: RemovalReply;
 }
 
 /** What became of each key of an accept or an install. */
@@ -146,6 +164,11 @@ export interface RotationReply {
   reoffered: number;
 }
 
+export interface RemovalReply {
+  /** How many tunnels were removed, each with both of its flows. */
+  removed: number;
+}
+
 export type Action =
   /** Make an offer for each flow of an exchange. */
   | { type: 'offer'; exchange: bigint; peer: number; reason: Reason; flows: readonly FlowKey[] }
@@ -160,6 +183,8 @@ export type Action =
   | { type: 'withdraw'; offers: readonly MadeOffer[] }
   /** Drop the held packets of these flows, and further packets for a while. */
   | { type: 'refuse'; flows: readonly FlowKey[]; holdDownMs: number }
+  /** Remove both directions of these flows and drop their held packets. */
+  | { type: 'remove'; request: number | undefined; flows: readonly FlowKey[] }
   /** Greet a peer: send it our epoch, and these SPIs, which are not valid here. */
   | { type: 'greet'; peer: number; spis: readonly number[] }
   /** Make a new master key; without a request it is the schedule, or few SPIs are left. */
@@ -171,12 +196,18 @@ export type Action =
   /** Record an event in the audit trail. */
   | { type: 'audit'; event: AuditFact };
 
+/**
+ * Why a flow has no key any more: the engine had no space for it, a forced rotation wiped it, it sealed as many packets
+ * as a key may, or the flow was removed.
+ */
+export type DownCause = 'tableFull' | 'rotationForced' | 'keyWorn' | 'removed';
+
 /** The audit events of flows and keys. */
 export type AuditFact =
   /** The first egress key of a flow was installed; `asked` says whose request it came with. */
   | ({ type: 'tunnelUp'; flow: FlowKey; peer: number; asked: 'us' | 'peer' } & KeyId)
   /** A flow has no egress key any more, or an inbound flow lost the key under which its peer sends. */
-  | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: 'tableFull' | 'rotationForced' | 'keyWorn' }
+  | { type: 'tunnelDown'; flow: FlowKey; peer: number; why: DownCause }
   | { type: 'tunnelRefused'; flow: FlowKey; peer: number; code: string }
   /** A peer uses an epoch other than before; the keys of so many flows with it are renewed. */
   | { type: 'peerRestarted'; peer: number; epoch: bigint; flows: number }

@@ -9,6 +9,7 @@ export const longestHoldDownMs = 30_000;
 const flowsRemembered = 65_536;
 
 interface Entry {
+  peer: number;
   untilMs: number;
   refusals: number;
 }
@@ -20,25 +21,31 @@ export class HoldDowns {
     return this.#flows.size;
   }
 
+  /** Every flow with its peer. */
+  *flows(): Iterable<[FlowKey, number]> {
+    for (const [flow, { peer }] of this.#flows) yield [flow, peer];
+  }
+
   /** When the hold-down of the flow ends; 0 without one. */
   until(flow: FlowKey): number {
     return this.#flows.get(flow)?.untilMs ?? 0;
   }
 
   /** A peer refused the flow. @returns how long it is held down. */
-  refused(flow: FlowKey, nowMs: number): number {
+  refused(flow: FlowKey, peer: number, nowMs: number): number {
     const refusals = (this.#flows.get(flow)?.refusals ?? 0) + 1;
     const ms = Math.min(longestHoldDownMs, firstHoldDownMs * 2 ** Math.min(refusals - 1, 16));
-    this.#put(flow, { untilMs: nowMs + ms, refusals });
+    this.#put(flow, { peer, untilMs: nowMs + ms, refusals });
     return ms;
   }
 
   /** No key arrived in time. */
-  unanswered(flow: FlowKey, nowMs: number): void {
-    this.#put(flow, { untilMs: nowMs + firstHoldDownMs, refusals: this.#flows.get(flow)?.refusals ?? 0 });
+  unanswered(flow: FlowKey, peer: number, nowMs: number): void {
+    const refusals = this.#flows.get(flow)?.refusals ?? 0;
+    this.#put(flow, { peer, untilMs: nowMs + firstHoldDownMs, refusals });
   }
 
-  /** A key arrived. */
+  /** A key arrived, or the flow was removed. */
   clear(flow: FlowKey): void {
     this.#flows.delete(flow);
   }

@@ -75,6 +75,17 @@ export class InboundFlows {
     return this.#flows.get(inbound)?.proven === true;
   }
 
+  /** Every inbound flow with its peer. */
+  *flows(): Iterable<[FlowKey, number]> {
+    for (const [inbound, { peer }] of this.#flows) yield [inbound, peer];
+  }
+
+  /** Forgets the flow and all its offers. */
+  remove(inbound: FlowKey): void {
+    const flow = this.#flows.get(inbound);
+    if (flow !== undefined) this.#forget(inbound, flow);
+  }
+
   offersOf(inbound: FlowKey): readonly { spi: number; generation: number }[] {
     return this.#flows.get(inbound)?.offers ?? [];
   }

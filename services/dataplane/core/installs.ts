@@ -43,6 +43,8 @@ interface Install extends OfferedKeys {
   /** The rows that the engine has now. */
   rows: readonly number[];
   untilMs: number;
+  /** One of its flows was removed meanwhile, so what the peer is offered in return is not valid. */
+  isOvertaken: boolean;
 }
 
 export class Installs {
@@ -58,7 +60,14 @@ export class Installs {
   /** @param late the rows whose exchange is not in flight; their keys are not installed. */
   begin(offered: OfferedKeys, late: ReadonlySet<number>, nowMs: number): Action[] {
     const untilMs = nowMs + installMs;
-    const install: Install = { ...offered, results: [], decisions: new Map(), rows: [], untilMs };
+    const install: Install = {
+      ...offered,
+      results: [],
+      decisions: new Map(),
+      rows: [],
+      untilMs,
+      isOvertaken: false,
+    };
     for (const [row, key] of offered.keys.entries()) {
       const decision = late.has(row) ? undefined : this.keys.decide(flowAt(install, row), offered.peer, key);
       if (late.has(row)) install.results[row] = INSTALL_RESULT_NOT_IN_FLIGHT;
@@ -79,6 +88,13 @@ export class Installs {
     const install = this.#install(request);
     for (const row of install.rows) install.results[row] = INSTALL_RESULT_SUPERSEDED;
     return this.#send(install, this.#newest(install, install.rows));
+  }
+
+  /** Flows were removed, and with them the offers to their peers. */
+  removed(flows: { has(flow: FlowKey): boolean }): void {
+    for (const install of this.#pending.values()) {
+      install.isOvertaken ||= install.flows.some((flow) => flows.has(flow));
+    }
   }
 
   installed(request: number, results: readonly InstallResult[], nowMs: number): Action[] {
@@ -114,8 +130,12 @@ export class Installs {
     return [{ type: 'install', request: install.request, peer: install.peer, rows }];
   }
 
-  #reply({ request, results }: Install): Action[] {
+  #reply({ request, results, offers, isOvertaken }: Install): Action[] {
     this.#pending.delete(request);
+    if (isOvertaken && offers.length > 0) {
+      for (const offer of offers) this.inbound.withdrawn(offer);
+      return [...withdraw(offers), { type: 'fail', request, error: new PspError('FLOW_REMOVED') }];
+    }
     return [{ type: 'reply', request, reply: { results } }];
   }
 
@@ -133,7 +153,7 @@ export class Installs {
         continue;
       }
       flows.push(flow);
-      this.wants.keyLost(flow, nowMs);
+      this.wants.keyLost(flow, peer, nowMs);
       if (wasUp) down.push(audit({ type: 'tunnelDown', flow, peer, why: 'tableFull' }));
     }
     return flows.length === 0 ? [] : [...down, { type: 'refuse', flows, holdDownMs: firstHoldDownMs }];

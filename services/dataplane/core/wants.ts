@@ -132,11 +132,23 @@ export class Wants {
   }
 
   /** The engine has no key of the flow, because its table was full or it was busy for too long. */
-  keyLost(flow: FlowKey, nowMs: number): void {
+  keyLost(flow: FlowKey, peer: number, nowMs: number): void {
     this.renewed(flow);
-    this.#holdDowns.unanswered(flow, nowMs);
-    const peer = this.#configured.get(flow);
-    if (peer !== undefined) this.#configure(flow, peer, nowMs + firstHoldDownMs);
+    this.#holdDowns.unanswered(flow, peer, nowMs);
+    this.#configureAgain(flow, nowMs + firstHoldDownMs);
+  }
+
+  /** Every flow that is wanted or held down, with its peer. */
+  *flows(): Iterable<[FlowKey, number]> {
+    for (const [flow, { peer }] of this.#wants) yield [flow, peer];
+    yield* this.#holdDowns.flows();
+  }
+
+  /** The flow was removed: a want and a hold-down are forgotten, and a configured flow is wanted again at once. */
+  removed(flow: FlowKey, nowMs: number): void {
+    this.#wants.delete(flow);
+    this.#holdDowns.clear(flow);
+    this.#configureAgain(flow, nowMs);
   }
 
   /**
@@ -154,8 +166,8 @@ export class Wants {
   }
 
   /** The peer refused the flow alone. @returns how long the flow is held down. */
-  refused(flow: FlowKey, nowMs: number): number {
-    const ms = this.#holdDowns.refused(flow, nowMs);
+  refused(flow: FlowKey, peer: number, nowMs: number): number {
+    const ms = this.#holdDowns.refused(flow, peer, nowMs);
     const want = this.#wants.get(flow);
     if (want !== undefined) {
       want.exchange = undefined;
@@ -219,7 +231,7 @@ export class Wants {
       if (want?.missedMs === undefined || want.missedMs + this.options.holdMs !== due.atMs) continue;
       count++;
       want.missedMs = undefined;
-      this.#holdDowns.unanswered(due.key, nowMs);
+      this.#holdDowns.unanswered(due.key, want.peer, nowMs);
       if (want.reason !== undefined) continue;
       if (want.attemptEndMs > nowMs && this.#connected) this.#schedule(due.key, want, want.attemptEndMs);
       else this.#wants.delete(due.key);
@@ -272,6 +284,11 @@ export class Wants {
       if (batch.flows.push(flow) >= limit) incomplete.delete(kind);
     }
     return batches;
+  }
+
+  #configureAgain(flow: FlowKey, atMs: number): void {
+    const peer = this.#configured.get(flow);
+    if (peer !== undefined) this.#configure(flow, peer, atMs);
   }
 
   #configure(flow: FlowKey, peer: number, atMs: number): void {

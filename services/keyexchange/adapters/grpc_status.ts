@@ -27,6 +27,7 @@ export const grpcStatuses: Partial<Record<ErrorCode, status>> = {
   TABLE_FULL: status.RESOURCE_EXHAUSTED,
   SPI_EXHAUSTED: status.RESOURCE_EXHAUSTED,
   TUNNELS_SPENT: status.RESOURCE_EXHAUSTED,
+  FLOW_REMOVED: status.UNAVAILABLE,
   ENGINE_BUSY: status.UNAVAILABLE,
   ENGINE_FAILED: status.INTERNAL,
 };

@@ -10,6 +10,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { run } from '../../../cli/program.js';
 import {
   DataplaneStatus,
+  type FlowRemove,
+  type FlowRemoved,
   FlowRow,
   type FlowsPage,
   type FlowsQuery,
@@ -99,6 +101,7 @@ async function dataplane(answers: {
   rotate?: (message: KeysRotate) => { rotated: boolean; cutFlows: number };
   sampling?: (message: SamplingSet) => SamplingState;
   flows?: (query: FlowsQuery) => FlowsPage;
+  remove?: (message: FlowRemove) => FlowRemoved;
 }): Promise<void> {
   const bus = await server.connect('dataplane', asService);
   services.push(bus);
@@ -111,6 +114,7 @@ async function dataplane(answers: {
     return KeysRotated.fromPartial({ code, generation: 4, reofferedFlows: 7, cutFlows: made.cutFlows });
   });
   if (answers.flows) bus.respond(contracts.dataplaneFlows, answers.flows);
+  if (answers.remove) bus.respond(contracts.flowRemove, answers.remove);
   const { sampling } = answers;
   if (sampling) {
     bus.respond(contracts.samplingSet, (message) => {
@@ -542,6 +546,84 @@ describe('psp flows', () => {
       expect(await psp('flows', '--cursor', bad)).toBe(2);
     }
     expect(stderr).toMatch(/^psp: USAGE: option '--limit <rows>' argument '0' is invalid/);
+  });
+});
+
+describe('psp flows remove', () => {
+  /** A dataplane that removes so many tunnels, and what it was asked. */
+  const removing = async (removed: number, code = '') => {
+    const asked: FlowRemove[] = [];
+    await dataplane({
+      remove: (message) => {
+        asked.push(message);
+        return { code, removed };
+      },
+    });
+    return asked;
+  };
+  const networkOf = (text: string, length: number) => ({ address: Buffer.from(parseAddress(text)), length });
+
+  it('removes the tunnel between two addresses', async () => {
+    const asked = await removing(1);
+    expect(await psp('flows', 'remove', '10.1.0.1', '10.2.0.1')).toBe(0);
+    expect(stdout).toBe('removed 1 tunnel\n');
+    expect(asked).toEqual([{ peer: '', one: networkOf('10.1.0.1', 32), other: networkOf('10.2.0.1', 32) }]);
+  });
+
+  it('takes prefixes of both families, without their host bits, and the name of a peer', async () => {
+    const asked = await removing(12);
+    expect(await psp('flows', 'remove', '10.1.0.7/24', '0.0.0.0/0', '--peer', 'b')).toBe(0);
+    expect(await psp('flows', 'remove', '2001:db8::1', '2001:db8:1::/48')).toBe(0);
+    expect(await psp('flows', 'remove', '--peer', 'b')).toBe(0);
+    expect(await psp('flows', 'remove', '--all')).toBe(0);
+    expect(asked).toEqual([
+      { peer: 'b', one: networkOf('10.1.0.0', 24), other: networkOf('0.0.0.0', 0) },
+      { peer: '', one: networkOf('2001:db8::1', 128), other: networkOf('2001:db8:1::', 48) },
+      { peer: 'b', one: undefined, other: undefined },
+      { peer: '', one: undefined, other: undefined },
+    ]);
+  });
+
+  it('prints JSON', async () => {
+    await removing(12);
+    expect(await psp('flows', 'remove', '--all', '--json')).toBe(0);
+    expectSchema('flows_remove', json());
+    expect(json()).toEqual({ removed: 12 });
+  });
+
+  it('fails with FLOW_UNKNOWN if there is no tunnel between the addresses, and not without addresses', async () => {
+    await removing(0);
+    expect(await psp('flows', 'remove', '10.1.0.1', '10.2.0.0/16')).toBe(1);
+    expect(stderr).toBe(
+      'psp: FLOW_UNKNOWN: there is no tunnel between 10.1.0.1 and 10.2.0.0/16; `psp flows` lists the flows\n',
+    );
+    expect(await psp('flows', 'remove', '--peer', 'b')).toBe(0);
+    expect(stdout).toBe('removed 0 tunnels\n');
+  });
+
+  it.each([
+    [['10.1.0.1'], 'a destination is missing: SRC and DST name a tunnel'],
+    [[], 'nothing is selected: give SRC and DST, --peer NAME, or --all'],
+    [['10.1.0.1', '2001:db8::1'], '10.1.0.1 and 2001:db8::1 are not of the same family'],
+    [
+      ['10.1.0.1', '10.2.0.1', '--all'],
+      '--all selects every tunnel; leave it out, or leave out the other selection',
+    ],
+    [['host', '10.2.0.1'], 'an IP address or a prefix (address/length) is expected'],
+    [['10.1.0.1/33', '10.2.0.1'], 'an IP address or a prefix (address/length) is expected'],
+    [['--peer', 'z'], 'there is no peer z in '],
+  ])('reports wrong usage in one line, without a request: %j', async (args, text) => {
+    const asked = await removing(1);
+    expect(await psp('flows', 'remove', ...args)).toBe(2);
+    expect(stderr).toMatch(/^psp: USAGE: [^\n]+\n$/);
+    expect(stderr).toContain(text);
+    expect(asked).toEqual([]);
+  });
+
+  it('reports that the dataplane runs with a node file without the peer', async () => {
+    await removing(0, 'PAYLOAD_INVALID');
+    expect(await psp('flows', 'remove', '--peer', 'b')).toBe(1);
+    expect(stderr).toMatch(/refused it for peer b; it may run with an older node file\n$/);
   });
 });
 

@@ -2,7 +2,7 @@
 // The dataplane on a real bus, asked and told as the key exchange and an operator do.
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { InstallResult, type ServiceStats, WantReason } from '../../../proto/gen/bus.js';
+import { type FlowRemove, InstallResult, type ServiceStats, WantReason } from '../../../proto/gen/bus.js';
 import { mapped, parseAddress } from '../../../services/shared/address.js';
 import { readEvent } from '../../../services/shared/audit/event.js';
 import { AuditTrail } from '../../../services/shared/audit/trail.js';
@@ -265,6 +265,37 @@ describe('the dataplane', () => {
     expect(pending).toMatchObject({ code: 'ROTATION_PENDING', unansweredFlows: 0 });
     expect(pending.drainLeftMs).toBeGreaterThan(0);
     await until('the drain is over', async () => (await rotate()).generation === 3);
+  });
+
+  it('removes tunnels for an operator, with both of their flows, and refuses what it cannot understand', async () => {
+    const { engine, operator, keyexchange } = rig;
+    const remove = (message: Partial<FlowRemove>) =>
+      operator.request(
+        contracts.flowRemove,
+        { peer: '', one: undefined, other: undefined, ...message },
+        longMs,
+      );
+    engine.emit(...missed(1, 2));
+    const { want } = await keyexchange.want(1);
+    await keyexchange.install(keyexchange.installOf(want));
+    const [one, other] = [
+      { address: Buffer.from([10, 2, 0, 2]), length: 32 },
+      { address: Buffer.from([10, 1, 0, 99]), length: 24 },
+    ];
+    expect(await remove({ one, other })).toEqual({ code: '', removed: 1 });
+    expect(engine.called('remove').map(({ flows }) => flows)).toEqual([[keyOf(2)]]);
+    expect(await remove({ peer: 'b' })).toEqual({ code: '', removed: 1 });
+    expect(await remove({})).toEqual({ code: '', removed: 0 });
+    expect(engine.called('remove').map(({ flows }) => flows)).toEqual([[keyOf(2)], [keyOf(1)]]);
+
+    for (const malformed of [
+      { peer: 'z' },
+      { one },
+      { one, other: { address: Buffer.alloc(16), length: 0 } },
+      { one, other: { address: Buffer.alloc(4), length: 33 } },
+      { one, other: { address: Buffer.alloc(5), length: 8 } },
+    ])
+      expect(await remove(malformed)).toEqual({ code: 'PAYLOAD_INVALID', removed: 0 });
   });
 
   it("refuses a peer's request for a rotation while the active key is less than a minute old", async () => {

@@ -10,9 +10,11 @@ import {
   type AuditFact,
   type EgressKey,
   type Fact,
-  type KeysReply,
+  type FlowSelection,
   type MadeOffer,
   type Reason,
+  type RemovalReply,
+  type Replies,
   type RequestFact,
   type RotationReply,
   reversed,
@@ -48,18 +50,20 @@ const outcomes: Partial<Record<InstallResult, Outcome>> = {
 
 export const busy = new PspError('ENGINE_BUSY');
 
-type Command = 'offer' | 'offerInReturn' | 'install' | 'retryLater' | 'rotate';
+type Command = 'offer' | 'offerInReturn' | 'install' | 'retryLater' | 'rotate' | 'remove';
+type Reply = Replies[RequestFact['type']];
 
 export class Desk {
   readonly arbiter: Arbiter;
   now = 1_000_000;
   readonly published: Published[] = [];
   readonly withdrawn: MadeOffer[] = [];
+  readonly removed: FlowKey[] = [];
   readonly audited: AuditFact[] = [];
   readonly greetings: { peer: number; spis: readonly number[]; atMs: number }[] = [];
   readonly refused: { flow: FlowKey; holdDownMs: number; atMs: number }[] = [];
   /** Replies by request, and the code with which a request failed. */
-  readonly replies = new Map<number, KeysReply | RotationReply | string>();
+  readonly replies = new Map<number, Reply | string>();
   /** Commands of these types are kept in `held` and not carried out. */
   hold: readonly Command[] = [];
   readonly held: Action[] = [];
@@ -127,6 +131,10 @@ export class Desk {
       }
       case 'rotate':
         this.on({ type: 'rotated', request: action.request, generation: ++this.generation });
+        break;
+      case 'remove':
+        this.removed.push(...action.flows);
+        this.on({ type: 'removed', request: action.request });
         break;
       case 'withdraw':
         this.withdrawn.push(...action.offers);
@@ -244,6 +252,14 @@ export class Desk {
     return reply.wait;
   }
 
+  /** @returns how many tunnels were removed. */
+  remove(selection: FlowSelection): number {
+    const request = this.request({ type: 'removeReceived', selection });
+    const reply = this.replies.get(request) as RemovalReply | undefined;
+    if (reply === undefined) throw new Error('the removal was not answered');
+    return reply.removed;
+  }
+
   seen(flow: FlowKey, spi: number): void {
     this.on({ type: 'seen', inbound: reversed(flow), spi });
   }
@@ -255,7 +271,7 @@ export class Desk {
     return reply.results.map((result) => outcomes[result] as Outcome);
   }
 
-  #answer(request: number, reply: KeysReply | RotationReply | string): void {
+  #answer(request: number, reply: Reply | string): void {
     if (this.replies.has(request)) throw new Error(`request ${request} was answered before`);
     this.replies.set(request, reply);
   }

@@ -267,14 +267,14 @@ TEST_F(ControlTest, AFailedOfferIsReportedWithItsCodeAndNothingIsNumberedOrSeale
   EXPECT_EQ(made.value->offers[0].number, 1u);
 }
 
-TEST_F(ControlTest, AFullCommandRingIsEngineBusyForEveryCommand) {
+TEST_F(ControlTest, AFullCommandRingIsEngineBusyForEveryCommandThatMayFail) {
   engine_->room = 0;
   Outcome<SealedOffers> offered;
   control_.offer({flow(1)}, 0, 1, binding(), offered.done());
   EXPECT_EQ(offered.code, "ENGINE_BUSY");
-  Outcome<std::monostate> removed;
-  control_.remove({{flow(1)}}, removed.done());
-  EXPECT_EQ(removed.code, "ENGINE_BUSY");
+  Outcome<std::monostate> withdrawn;
+  control_.withdraw({{{flow(1), 7}}}, withdrawn.done());
+  EXPECT_EQ(withdrawn.code, "ENGINE_BUSY");
   Outcome<uint32_t> rotated;
   control_.rotate(rotated.done());
   EXPECT_EQ(rotated.code, "ENGINE_BUSY");
@@ -413,6 +413,41 @@ TEST_F(ControlTest, NoEgressKeyStaysInMemoryOnceItIsInstalled) {
   carry_out_all();
   EXPECT_TRUE(outcome.value);
   EXPECT_EQ(occurrences(hidden), 0u);
+}
+
+TEST_F(ControlTest, ARemovalWaitsForSpaceInTheRingBeforeEveryLaterCommand) {
+  engine_->room = 0;
+  Outcome<std::monostate> first, second;
+  control_.remove({{flow(1)}}, first.done());
+  control_.remove({{flow(2)}}, second.done());
+  engine_->room = 1;
+  // There is space now, but an offer that overtook the removals would be removed by them.
+  Outcome<SealedOffers> offered;
+  control_.offer({flow(1)}, 0, 1, binding(), offered.done());
+  EXPECT_EQ(offered.code, "ENGINE_BUSY");
+
+  control_.complete();
+  EXPECT_EQ(oldest<RemoveCommand>().flows.front(), flow(1));
+  engine_->carry_out();
+  control_.complete();
+  EXPECT_TRUE(first.value);
+  EXPECT_FALSE(second.value);
+  EXPECT_EQ(oldest<RemoveCommand>().flows.front(), flow(2));
+  engine_->carry_out();
+  control_.complete();
+  EXPECT_TRUE(second.value);
+  EXPECT_TRUE(offer({flow(1)}).value);
+}
+
+TEST_F(ControlTest, StoppingFailsARemovalThatWaits) {
+  engine_->room = 0;
+  Outcome<std::monostate> waiting;
+  control_.remove({{flow(1)}}, waiting.done());
+  control_.stop();
+  engine_->room = 1;
+  control_.abandon();
+  EXPECT_EQ(waiting.code, "ENGINE_FAILED");
+  EXPECT_TRUE(engine_->down.empty());
 }
 
 TEST_F(ControlTest, StoppingTakesWhatWasDoneAndFailsTheRest) {
