@@ -22,7 +22,7 @@ void MainThread::run(bool busy_polling) {
   IdleSleep idle_sleep(lcore_, rings_.main, samples_,
                        {unsecured.link_descriptor(), secured.link_descriptor()});
   uint64_t look_ns = 0;
-  const PollingName name;
+  const PollingThread polling(busy_polling);
   while (!stopping_.load(std::memory_order_relaxed)) {
     const uint64_t now_ns = monotonic_ns();
     if (now_ns >= look_ns) {

@@ -4,7 +4,9 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +18,7 @@ namespace {
 // thread that polls on a machine whose cores are all in use delays the hosts on it; a look at a DPDK port
 // only reads memory.
 constexpr uint32_t kEmptyTurnsAtKernel = 2, kEmptyTurns = 256;
+constexpr int kNice = -10;
 constexpr auto kUndescribedSleep = std::chrono::microseconds(500);
 
 uint32_t empty_turns_of(const Lcore& lcore) {
@@ -31,10 +34,12 @@ uint64_t monotonic_ns() {
                                    .count());
 }
 
-PollingName::PollingName() {
+PollingThread::PollingThread(bool busy_polling) {
+  // Linux takes the id of a thread for that of a process here (setpriority(2)).
+  if (!busy_polling) setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   pthread_setname_np(pthread_self(), "psp polling");
 }
-PollingName::~PollingName() {
+PollingThread::~PollingThread() {
   pthread_setname_np(pthread_self(), "psp ending");
 }
 

@@ -17,11 +17,14 @@ constexpr uint64_t kLookNs = 100'000'000;
 
 uint64_t monotonic_ns();
 
-// The thread's name while it polls, during which it allocates no memory: test/native/no_allocation terminates
-// a process in which a thread of this name does. Threads that EAL started have other names.
-struct PollingName {
-  PollingName();
-  ~PollingName();
+// What a thread is while it polls. Its name says that it allocates no memory: test/native/no_allocation
+// terminates a process in which a thread of this name does; threads that EAL started have other names. Its
+// priority is above that of Node.js (nice -10), if the process has the right, so that packets do not wait for
+// key exchanges where both share a core. A busily polling thread keeps the normal priority, because it never
+// gives its core away.
+struct PollingThread {
+  explicit PollingThread(bool busy_polling);
+  ~PollingThread();
 };
 
 class IdleSleep {

@@ -23,7 +23,7 @@ void WorkerThread::end() {
 void WorkerThread::run(ControlRings& rings, bool busy_polling) {
   enter_eal({});
   IdleSleep idle_sleep(*lcore, wakeup, samples);
-  const PollingName name;
+  const PollingThread polling(busy_polling);
   uint64_t look_ns = 0;
   while (!ending_.load(std::memory_order_relaxed)) {
     const uint64_t now_ns = monotonic_ns();

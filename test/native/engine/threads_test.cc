@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// A system that refuses another thread: pthread_create of this program fails when it is told to.
+// The threads of an engine: their priority, and a system that refuses another one, because pthread_create of
+// this program fails when it is told to.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/software/software_engine.h"
 #include "gateway.h"
@@ -54,6 +62,35 @@ TEST(Threads, OneThatTheSystemRefusesFailsTheStartAndTheEngineStartsAgainAfterwa
   engine->stop();
   // The threads of two lcores and that of the keys were refused, one after the other.
   EXPECT_EQ(refused, 4);
+}
+
+// The nice values of the polling threads of this process.
+std::vector<int> nice_of_polling_threads() {
+  std::vector<int> found;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(thread.path() / "comm"), name);
+    const int id = std::stoi(thread.path().filename());
+    if (name == "psp polling") found.push_back(getpriority(PRIO_PROCESS, static_cast<id_t>(id)));
+  }
+  return found;
+}
+
+TEST(Threads, PacketsDoNotWaitForTheControlSideUnlessTheThreadPollsBusily) {
+  if (getuid() != 0) GTEST_SKIP() << "raising a priority needs root";
+  enter_eal(kTestEal);
+  for (const bool busy : {false, true}) {
+    const auto engine = make_software_engine();
+    EngineConfig config = gateway_config();
+    config.busy_polling = busy;
+    config.unsecured.device = "net_ring_host_n" + std::to_string(busy);
+    config.secured.device = "net_ring_wire_n" + std::to_string(busy);
+    engine->start(config);
+    // The thread begins to poll a moment later.
+    while (nice_of_polling_threads().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(nice_of_polling_threads(), std::vector<int>{busy ? 0 : -10});
+    engine->stop();
+  }
 }
 
 }  // namespace
