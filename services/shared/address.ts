@@ -20,6 +20,9 @@ export interface Flow {
 /** 64 hex digits: source, then destination, each as 16 octets. */
 export type FlowKey = string;
 
+const zero = '0'.charCodeAt(0);
+const mappedPrefix = 'ffff'.padStart(24, '0');
+
 /** @throws Error if the text is no IPv4 or IPv6 address in its usual form. */
 export function parseAddress(text: string): Address {
   if (!isAddress(text)) throw new Error(`${text} is no IP address`);
@@ -28,7 +31,22 @@ export function parseAddress(text: string): Address {
 
 export const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%');
 
-const octetsOfIPv4 = (text: string): Uint8Array => new Uint8Array(text.split('.').map(Number));
+/** Parses a valid IPv4 address in dotted decimal. */
+function octetsOfIPv4(text: string): Uint8Array {
+  const octets = new Uint8Array(4);
+  let at = 0;
+  let value = 0;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - zero;
+    if (digit >= 0) value = 10 * value + digit;
+    else {
+      octets[at++] = value;
+      value = 0;
+    }
+  }
+  octets[at] = value;
+  return octets;
+}
 
 /** Parses a valid IPv6 address: groups before and after `::`, the last four octets possibly in dotted decimal. */
 function octetsOfIPv6(text: string): Uint8Array {
@@ -52,8 +70,8 @@ function octetsOfGroups(groups: string): number[] {
 
 /** RFC 5952 for IPv6, dotted decimal for IPv4. */
 export function formatAddress(address: Address): string {
-  const parsed = ipaddr.fromByteArray([...address]);
-  return parsed.kind() === 'ipv6' ? (parsed as ipaddr.IPv6).toRFC5952String() : parsed.toString();
+  if (address.length === 4) return address.join('.');
+  return (ipaddr.fromByteArray([...address]) as ipaddr.IPv6).toRFC5952String();
 }
 
 export const familyOf = (address: Address): 4 | 6 => (address.length === 4 ? 4 : 6);
@@ -102,23 +120,31 @@ export function contains({ address, length }: Prefix, candidate: Address): boole
 export function mapped(address: Address): Uint8Array {
   if (address.length === 16) return address;
   const octets = new Uint8Array(16);
-  octets.set([0xff, 0xff], 10);
+  octets.fill(0xff, 10, 12);
   octets.set(address, 12);
   return octets;
 }
 
-/** Undoes `mapped`: a copy of 4 octets for ::ffff:0:0/96, else of the 16 given. */
-export function unmapped(octets: Uint8Array): Address {
-  const isMapped = octets[10] === 0xff && octets[11] === 0xff && octets.subarray(0, 10).every((o) => o === 0);
-  return Uint8Array.from(isMapped ? octets.subarray(12, 16) : octets.subarray(0, 16));
+/** Whether 16 octets are an IPv4 address that is mapped into IPv6. */
+export function isMapped(octets: Uint8Array): boolean {
+  if (octets[10] !== 0xff || octets[11] !== 0xff) return false;
+  for (let i = 0; i < 10; i++) if (octets[i] !== 0) return false;
+  return true;
 }
+
+/** Undoes `mapped`: a copy of 4 octets for ::ffff:0:0/96, else of the 16 given. */
+export const unmapped = (octets: Uint8Array): Address =>
+  new Uint8Array(isMapped(octets) ? octets.subarray(12, 16) : octets.subarray(0, 16));
 
 /** 32 hex digits: the address as 16 octets. */
-export const addressKeyOf = (address: Address): string => Buffer.from(mapped(address)).toString('hex');
+export const addressKeyOf = (address: Address): string =>
+  (address.length === 4 ? mappedPrefix : '') + hexOf(address);
 
-export function flowKeyOf({ source, destination }: Flow): FlowKey {
-  return Buffer.concat([mapped(source), mapped(destination)]).toString('hex');
-}
+const hexOf = ({ buffer, byteOffset, length }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, length).toString('hex');
+
+export const flowKeyOf = ({ source, destination }: Flow): FlowKey =>
+  addressKeyOf(source) + addressKeyOf(destination);
 
 export function flowOf(key: FlowKey): Flow {
   const octets = Buffer.from(key, 'hex');
@@ -145,11 +171,10 @@ export function parseEndpoint(text: string): Endpoint {
 /** "aa:bb:cc:dd:ee:ff" as 6 octets. @throws Error otherwise. */
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(text)) throw new Error(`${text} is no MAC address`);
-  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+  return new Uint8Array(Buffer.from(text.replaceAll(':', ''), 'hex'));
 }
 
-export const formatMac = (mac: Uint8Array): string =>
-  Array.from(mac, (octet) => octet.toString(16).padStart(2, '0')).join(':');
+export const formatMac = (mac: Uint8Array): string => hexOf(mac).replace(/..\B/g, '$&:');
 
 /** An SPI whose low 31 bits are zero is reserved (PSP specification, "SPI"): no key exists under it. */
 export const isReservedSpi = (spi: number): boolean => (spi & 0x7fffffff) === 0;

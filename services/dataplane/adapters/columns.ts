@@ -13,8 +13,8 @@ export const columnOf = (flows: readonly FlowKey[]): Buffer => Buffer.from(flows
 export const flowsIn = (column: Uint8Array): FlowKey[] =>
   Array.from({ length: column.length / flowOctets }, (_, i) => flowAt(column, i));
 
-export const flowAt = (column: Uint8Array, i: number): FlowKey =>
-  Buffer.from(column.subarray(i * flowOctets, (i + 1) * flowOctets)).toString('hex');
+export const flowAt = ({ buffer, byteOffset }: Uint8Array, i: number): FlowKey =>
+  Buffer.from(buffer, byteOffset + i * flowOctets, flowOctets).toString('hex');
 
 export function columnsOf(offers: readonly Offer[]): OfferColumns {
   return {
@@ -37,7 +37,7 @@ export const offersIn = (columns: OfferColumns): Offer[] =>
     cookie: columns.cookies[i] as bigint,
     mode: columns.modes[i] as Mode,
     address: Buffer.from(unmapped(columns.addresses.subarray(i * 16, (i + 1) * 16))),
-    mac: Buffer.from(columns.macs.slice(i * macOctets, (i + 1) * macOctets)),
+    mac: Buffer.from(columns.macs.subarray(i * macOctets, (i + 1) * macOctets)),
   }));
 
 export const sealOf = ({ start, counter, box }: SealFields): Seal => ({

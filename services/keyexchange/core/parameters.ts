@@ -11,12 +11,11 @@ import {
   familyOf,
   formatAddress,
   formatMac,
+  isMapped,
   isReservedSpi,
   isUnicast,
-  mapped,
   parseAddress,
   parseMac,
-  unmapped,
 } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { nameOfMode } from '../../shared/modes.js';
@@ -34,7 +33,7 @@ export type Flaw =
 export function readAddress(text: string): Address | undefined {
   try {
     const address = parseAddress(text);
-    return unmapped(mapped(address)).length === address.length ? address : undefined;
+    return address.length === 16 && isMapped(address) ? undefined : address;
   } catch {
     return undefined;
   }

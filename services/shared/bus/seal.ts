@@ -31,6 +31,10 @@ export interface SealContext {
   offers: readonly Offer[];
 }
 
+const addressLength = 16;
+const macLength = 6;
+/** Version, SPI, number, cookie, mode, address, MAC address. */
+const offerLength = 1 + 4 + 9 + 8 + 1 + addressLength + macLength;
 const startLength = 32;
 const tagLength = 16;
 const replayWindow = 1024;
@@ -43,11 +47,6 @@ const startsRemembered = 64;
 export function associatedData(context: SealContext, own: { start: Uint8Array; counter: bigint }): Buffer {
   const parts: Uint8Array[] = [];
   const octets = (...values: number[]) => parts.push(Uint8Array.from(values));
-  const u32 = (value: number) => {
-    const part = Buffer.alloc(4);
-    part.writeUInt32BE(value);
-    parts.push(part);
-  };
   const u64 = (value: bigint) => {
     const part = Buffer.alloc(8);
     part.writeBigUInt64BE(value);
@@ -73,18 +72,36 @@ export function associatedData(context: SealContext, own: { start: Uint8Array; c
   text(context.peer);
   u64(context.exchange);
   optional(context.peerEpoch);
-  u32(context.flows.length);
-  for (const flow of context.flows) parts.push(mapped(flow.source), mapped(flow.destination));
-  u32(context.offers.length);
-  for (const offer of context.offers) {
-    octets(offer.version);
-    u32(offer.spi);
-    optional(offer.number);
-    u64(offer.cookie);
-    octets(offer.mode);
-    parts.push(mapped(offer.address), offer.mac);
-  }
+  parts.push(flowsData(context.flows), offersData(context.offers));
   return Buffer.concat(parts);
+}
+
+function flowsData(flows: readonly FlowMessage[]): Buffer {
+  const data = Buffer.alloc(4 + flows.length * 2 * addressLength);
+  let at = data.writeUInt32BE(flows.length);
+  for (const { source, destination } of flows) {
+    data.set(mapped(source), at);
+    data.set(mapped(destination), at + addressLength);
+    at += 2 * addressLength;
+  }
+  return data;
+}
+
+function offersData(offers: readonly Offer[]): Buffer {
+  const data = Buffer.alloc(4 + offers.length * offerLength);
+  let at = data.writeUInt32BE(offers.length);
+  for (const { version, spi, number, cookie, mode, address, mac } of offers) {
+    at = data.writeUInt8(version, at);
+    at = data.writeUInt32BE(spi, at);
+    at = data.writeUInt8(number === undefined ? 0 : 1, at);
+    at = data.writeBigUInt64BE(number ?? 0n, at);
+    at = data.writeBigUInt64BE(cookie, at);
+    at = data.writeUInt8(mode, at);
+    data.set(mapped(address), at);
+    data.set(mac, at + addressLength);
+    at += addressLength + macLength;
+  }
+  return data;
 }
 
 function keyOf(secret: Uint8Array, start: Uint8Array, node: string, sender: string): Buffer {
