@@ -38,7 +38,10 @@ const dropsOf = ({ drops }: Load): string =>
 /** Rotates the key of gateway a, and waits until its peer has new keys for all tunnels. */
 async function rotationMs({ a }: Topology): Promise<number> {
   const agent = fromPackageRoot('dist/bench/agents/rotation_time.js');
-  const { code, stdout, stderr } = await a.namespace.try(process.execPath, [agent, join(a.files, 'node.yaml')]);
+  const { code, stdout, stderr } = await a.namespace.try(process.execPath, [
+    agent,
+    join(a.files, 'node.yaml'),
+  ]);
   if (code !== 0) throw new Error(`the rotation failed: ${stderr.trim()}`);
   return Number(stdout);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JavaScript values of the engine -> plain structs at the door (by JsValue), plain structs -> values on the
-// way out.
+// Conversion between JavaScript values and the structs of the engine: read_* for arguments, which are checked
+// (js_value.h), and write_* for results.
 #pragma once
 
 #include <napi.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reading half, in the order of native/addon/engine.ts.
+// Conversion of JavaScript values to C++ values, in the order of native/addon/engine.ts.
 #include <algorithm>
 #include <cstring>
 

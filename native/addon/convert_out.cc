@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writing half, in the order of native/addon/engine.ts. Nothing here ever meets a key byte.
+// Conversion of C++ values to JavaScript values, in the order of native/addon/engine.ts. No key passes
+// through here.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -92,8 +93,8 @@ struct EventWriter {
   }
 };
 
-// What an error's name and detail are called in the message templates of services/shared/errors.ts; no
-// detail: it is words of the form field=value.
+// The fields of services/shared/errors.ts that the name and the detail of an error fill. Without a field for
+// it, the detail consists of words of the form field=value.
 struct Fields {
   const char* name;
   const char* detail;
@@ -112,7 +113,7 @@ void write_words(Napi::Object object, const std::string& words) {
   }
 }
 
-// An array of what write(row) makes of each row.
+// An array with write(row) for each row.
 template <typename Rows, typename Write>
 Napi::Array write_array(Napi::Env env, const Rows& rows, Write write) {
   auto list = Napi::Array::New(env);

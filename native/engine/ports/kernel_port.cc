@@ -64,7 +64,8 @@ KernelPort::KernelPort(const std::string& interface, bool sealed, Counters& coun
   }
 }
 
-// Until a socket is in the group it receives everything; what the second one received by then is discarded.
+// A socket receives everything until it is in the fanout group, so what the second one received before that
+// is discarded.
 KernelPort::KernelPort(KernelPort& of, Counters& counters)
     : interface_(of.interface_), sealed_(of.sealed_), counters_(counters), index_(of.index_) {
   try {
@@ -140,16 +141,16 @@ void KernelPort::join_group(int group) {
   hide_outgoing();
   int argument = PACKET_FANOUT_HASH << 16 | (group < 0 ? PACKET_FANOUT_FLAG_UNIQUEID << 16 : group);
   if (setsockopt(socket_, SOL_PACKET, PACKET_FANOUT, &argument, sizeof argument) != 0) {
-    throw failed(interface_, "sharing its frames out between packet sockets");
+    throw failed(interface_, "distributing its frames over packet sockets");
   }
   socklen_t length = sizeof argument;
   if (getsockopt(socket_, SOL_PACKET, PACKET_FANOUT, &argument, &length) != 0) {
-    throw failed(interface_, "asking for its group of packet sockets");
+    throw failed(interface_, "reading the fanout group of its packet sockets");
   }
   group_ = argument & 0xffff;
 }
 
-// In a group the socket's own option for it does not count.
+// In a fanout group PACKET_IGNORE_OUTGOING has no effect, so a filter does the same.
 void KernelPort::hide_outgoing() {
   sock_filter steps[] = {
       {BPF_LD | BPF_B | BPF_ABS, 0, 0, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)},
@@ -177,7 +178,7 @@ uint64_t KernelPort::missed() {
   return counted ? counts.tp_drops : 0;
 }
 
-// At most one system call, which is made once all frames of the last one were passed on.
+// Makes at most one system call, once all frames of the last one were passed on.
 uint16_t KernelPort::rx_burst(rte_mbuf** packets, uint16_t count) {
   uint16_t n = 0;
   for (bool asked = false; n < count;) {
@@ -200,7 +201,7 @@ void KernelPort::receive(uint32_t frames) {
   uint32_t ready = 0;
   for (; ready < frames; ++ready) {
     Received& received = received_[ready];
-    // Not used the last time.
+    // The last call did not need this buffer.
     if (received.mbuf != nullptr) continue;
     received.mbuf = rte_pktmbuf_alloc(pool_->get());
     if (received.mbuf == nullptr) break;
@@ -215,7 +216,7 @@ void KernelPort::receive(uint32_t frames) {
   }
   if (ready == 0) return;
   const int came = recvmmsg(socket_, incoming_.data(), ready, MSG_DONTWAIT, nullptr);
-  // An error is of a frame that is gone, or of an interface that went down.
+  // An error belongs to a frame that was discarded, or to an interface that went down.
   taken_ = came < 0 ? 0 : static_cast<uint32_t>(came);
 }
 
@@ -226,7 +227,7 @@ rte_mbuf* KernelPort::next_packet() {
     const uint32_t octets = incoming_[at_].msg_len;
     const uint32_t length = octets - std::min<uint32_t>(octets, sizeof received.facts);
     read_vlan(incoming_[at_].msg_hdr, received.mbuf);
-    begun_ = is_gso_packet(received.facts) && begin_to_cut(received, length);
+    begun_ = is_gso_packet(received.facts) && begin_segmenting(received, length);
     if (!begun_) {
       ++at_;
       return whole(received, length);
@@ -248,8 +249,8 @@ rte_mbuf* KernelPort::take(Received& received) {
   return std::exchange(received.mbuf, nullptr);
 }
 
-// Puts the two parts of a GSO packet next to each other and reads it. False: it cannot be segmented.
-bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
+// Makes the two parts of a GSO packet contiguous and begins to segment it. False: it cannot be segmented.
+bool KernelPort::begin_segmenting(Received& received, uint32_t length) {
   gso_packets_ = true;
   uint8_t* const frame = received.buffer.get();
   std::memcpy(frame, rte_pktmbuf_mtod(received.mbuf, const void*), std::min(length, data_octets_));
@@ -264,8 +265,8 @@ bool KernelPort::begin_to_cut(Received& received, uint32_t length) {
   return true;
 }
 
-// A frame as it arrived; of a frame that does not fit, or of a GSO packet, only the front, so that the pipes
-// count its drop.
+// Returns a frame as it arrived. Of a frame that does not fit, and of a GSO packet that cannot be segmented,
+// it returns only the front, marked so that ingress_root drops and counts it.
 rte_mbuf* KernelPort::whole(Received& received, uint32_t length) {
   rte_mbuf* const packet = take(received);
   rte_pktmbuf_append(packet, static_cast<uint16_t>(std::min(length, data_octets_)));
@@ -288,7 +289,8 @@ uint16_t KernelPort::tx_burst(rte_mbuf** packets, uint16_t count) {
   return done;
 }
 
-// Decides which packets leave in one frame, and puts them side by side. Returns the number of frames.
+// Decides which packets leave in one frame, and makes them neighbours in `packets`. Returns the number of
+// frames.
 uint32_t KernelPort::join(rte_mbuf** packets, uint16_t count) {
   std::array<uint8_t, kBurst> frame_of;
   uint32_t frames = 0;

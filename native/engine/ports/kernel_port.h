@@ -49,8 +49,8 @@ class KernelPort : public Port {
   int link_descriptor() const override { return link_->descriptor(); }
 
  private:
-  // Frames of one system call, and the same while GSO packets arrive, which should still be in the cache when
-  // they are segmented.
+  // Frames that one system call receives. While GSO packets arrive it receives fewer, so that they are still
+  // in the cache when they are segmented.
   static constexpr uint32_t kFrames = 32, kGsoPackets = 4;
 
   // One received frame: the kernel's metadata, a packet buffer that ordinary frames fit into, and the rest of
@@ -78,7 +78,7 @@ class KernelPort : public Port {
   void receive(uint32_t frames);
   rte_mbuf* next_packet();
   rte_mbuf* take(Received& received);
-  bool begin_to_cut(Received& received, uint32_t length);
+  bool begin_segmenting(Received& received, uint32_t length);
   rte_mbuf* whole(Received& received, uint32_t length);
 
   uint32_t join(rte_mbuf** packets, uint16_t count);
@@ -100,9 +100,9 @@ class KernelPort : public Port {
 
   std::array<Received, kFrames> received_;
   std::array<mmsghdr, kFrames> incoming_{};
-  uint32_t at_ = 0, taken_ = 0;  // received frames: the next one to hand up, and how many there are
+  uint32_t at_ = 0, taken_ = 0;  // received frames: the next one to pass on, and how many there are
   bool begun_ = false;           // the next one is a GSO packet that is being segmented
-  bool gso_packets_ = false;     // arrived lately
+  bool gso_packets_ = false;     // the last system call received some
   Segments segments_;
 
   std::array<Sent, kBurst> sent_;

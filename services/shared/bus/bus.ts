@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's bus, in the terms of the contract table: publish, request, respond, receive. With link.ts and stream.ts this is
-// the only module that uses the `nats` package. A bus exists disconnected: handlers are registered at any time, `connect`
+// The node's bus, in the terms of the contract table: publish, request, respond, receive. With connection.ts and stream.ts
+// this is the only module that uses the `nats` package. A bus exists disconnected: handlers are registered at any time, `connect`
 // connects it as soon as the server can be reached, it reconnects for ever and, on close, lets handlers finish within a
 // deadline. A message that cannot be sent or handled at once is dropped and counted, never queued without bound: its
 // sender repeats it, or no receiver depends on it.
@@ -216,9 +216,9 @@ export class Bus {
   }
 
   /**
-   * Answers a request. Shared ones become endpoints of this service in the NATS services protocol, so that
-   * `nats micro ls|info|stats` shows them. A PspError that the handler throws is the
-   * answer; anything else is a fault, answered ENGINE_FAILED.
+   * Answers a request. Requests that replicas share become endpoints of this service in the NATS services protocol, so that
+   * `nats micro ls|info|stats` shows them. A PspError that the handler throws is the answer. Anything else that it throws is
+   * a fault and is answered with ENGINE_FAILED.
    */
   respond<T, R>(contract: RequestContract<T, R>, handler: (message: T) => R | Promise<R>): void {
     const subject = subjectOf(this.options.node, contract);
