@@ -2,7 +2,8 @@
 // `psp init NODE... --dir D`: creates everything that nodes need before their first start: an authority for all of
 // them, and per node its node file, certificate, bus secret and bus passwords, each readable by the one account that
 // reads it. Existing files are kept, never overwritten, so that a later call adds nodes under the same authority. Certificates
-// have a lifetime that options change; `psp certs renew` makes new ones.
+// have a lifetime that options change; `psp certs renew` makes new ones. `--rotate-bus-secret` replaces the bus secrets of nodes
+// that were made before, and nothing else; a running node uses the new one by itself.
 // JSON: { made: [file], kept: [file] }.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -39,9 +40,11 @@ interface InitOptions extends SharedOptions {
   from?: string;
   lifetime: number;
   caLifetime: number;
+  rotateBusSecret?: boolean;
 }
 
 const root = 0;
+const readByKeysGroup = { mode: 0o640, group: keysGroup };
 const readerOf = (user: BusUser): number => (user === 'operator' ? root : accounts[user].gid);
 
 const nodeName = (name: string, before: string[] | undefined): string[] => {
@@ -58,15 +61,24 @@ export function define(command: Command): void {
     .option('--from <folder>', 'copy <node>.yaml from this folder instead of using a template')
     .addOption(lifetimeOption('--lifetime <duration>', 'of the certificates of nodes', gatewayLifetimeMs))
     .addOption(lifetimeOption('--ca-lifetime <duration>', 'of a new authority', authorityLifetimeMs))
+    .option(
+      '--rotate-bus-secret',
+      'only replace the bus secret of these nodes, which exist; nodes that run use the new one within a few seconds',
+    )
     .action((nodes: string[], _, command: Command) => init([...new Set(nodes)], command.optsWithGlobals()));
 }
 
-async function init(nodes: string[], { dir, from, json, lifetime, caLifetime }: InitOptions): Promise<void> {
+async function init(nodes: string[], options: InitOptions): Promise<void> {
+  const { dir, from, json, lifetime, caLifetime, rotateBusSecret = false } = options;
   if (process.geteuid?.() !== root) {
     throw new PspError('RIGHTS_MISSING', {
       what: 'psp init',
       right: 'root, to change the owners of files',
     });
+  }
+  if (rotateBusSecret) {
+    rotateBusSecrets(nodes, dir, json);
+    return;
   }
   const plans = nodes.map((node) => planOf(node, nodes, dir, from));
   const files = new NewFiles();
@@ -80,6 +92,30 @@ async function init(nodes: string[], { dir, from, json, lifetime, caLifetime }: 
   );
   print('Then: psp up -c <node>/node.yaml');
   print(`Keep ${join(dir, 'ca/ca.key')} secret: whoever has it can impersonate any gateway.`);
+}
+
+/** @throws PspError FILE_UNREADABLE if one of the nodes was not made before; then nothing is replaced. */
+function rotateBusSecrets(nodes: readonly string[], dir: string, json: boolean | undefined): void {
+  const present = nodes.map((node) => {
+    const { busSecret } = filesBeside(join(dir, node, 'node.yaml'));
+    if (existsSync(busSecret)) return busSecret;
+    const remedy = 'name the folder that `psp init` made with --dir, and a node in it';
+    throw new PspError('FILE_UNREADABLE', { file: busSecret, detail: 'ENOENT', remedy });
+  });
+  const files = new NewFiles();
+  for (const file of present) {
+    const secret = newBusSecret();
+    files.replace(file, secret, readByKeysGroup);
+    secret.fill(0);
+  }
+  if (json) {
+    printJson({ made: files.made, kept: files.kept });
+    return;
+  }
+  for (const file of files.made) print(`made  ${file}`);
+  print(
+    '\nA node that runs with these files uses them within a few seconds. Copy the others to their machines.',
+  );
 }
 
 interface Plan {
@@ -138,7 +174,7 @@ async function writeNode(
     { certificate: readByKeyExchange, privateKey: readByKeyExchange },
   );
   const secret = newBusSecret();
-  files.put(beside.busSecret, secret, { mode: 0o640, group: keysGroup });
+  files.put(beside.busSecret, secret, readByKeysGroup);
   secret.fill(0);
   for (const user of busUsers) {
     const password = randomBytes(32).toString('hex');

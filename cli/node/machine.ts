@@ -99,7 +99,7 @@ async function fileFaults(config: NodeConfig): Promise<Fault[]> {
     () => readSecretFile(files.privateKey),
   ]);
   const ofOthers = readFaults([
-    () => readBusSecret(files.busSecret),
+    () => readBusSecret(files.busSecret).octets,
     ...busUsers.map((user) => () => readPassword(files.passwords, user)),
   ]);
   return [...(ofTls.length > 0 ? ofTls : await certificateFaults(config)), ...ofOthers];

@@ -72,7 +72,7 @@ export class NewFiles {
   }
 
   /** Creates a file, or replaces it at once, so that every reader finds either the old or the new content. */
-  replace(path: string, content: string, { mode, group }: Access): void {
+  replace(path: string, content: string | Buffer, { mode, group }: Access): void {
     const draft = `${path}.${process.pid}.new`;
     try {
       writeFileSync(draft, content, { flag: 'wx', mode: mode & 0o600 });

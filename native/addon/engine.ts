@@ -302,6 +302,10 @@ export interface NativeEngine {
   /** Opens ports, starts polling. Rejects with a `code` of services/shared/errors.ts and its `data`. */
   start(): Promise<EngineInfo>;
   stop(): Promise<void>;
+  /** Seals with this bus secret of 32 octets from now on, opens seals of earlier ones too, and wipes `secret`. */
+  addBusSecret(secret: Uint8Array): void;
+  /** Opens no more seals that were made with the oldest of several bus secrets. */
+  retireBusSecret(): void;
   /**
    * Makes an offer of the active generation for the reverse of each flow: a fresh SPI, admitted before the
    * promise resolves. `spisLeft`: SPIs of that generation's master key that are left. Rejects with SPI_EXHAUSTED or TABLE_FULL, then none is made.

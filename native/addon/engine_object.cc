@@ -19,6 +19,7 @@ namespace {
 
 constexpr uint8_t kHighestVersion = 3;  // is_known_version
 
+constexpr size_t kBusSecretLength = 32;
 constexpr uint32_t kFlowsPerPage = 65536;
 // 2^53: cursors cross as numbers.
 constexpr uint64_t kCursorAtMost = uint64_t{1} << 53;
@@ -64,6 +65,8 @@ Napi::Function EngineObject::define(Napi::Env env) {
       env, "Engine",
       {InstanceMethod<&EngineObject::capabilities>("capabilities"),
        InstanceMethod<&EngineObject::start>("start"), InstanceMethod<&EngineObject::stop>("stop"),
+       InstanceMethod<&EngineObject::add_bus_secret>("addBusSecret"),
+       InstanceMethod<&EngineObject::retire_bus_secret>("retireBusSecret"),
        InstanceMethod<&EngineObject::offer>("offer"), InstanceMethod<&EngineObject::open>("open"),
        InstanceMethod<&EngineObject::install>("install"), InstanceMethod<&EngineObject::withdraw>("withdraw"),
        InstanceMethod<&EngineObject::refuse>("refuse"), InstanceMethod<&EngineObject::remove>("remove"),
@@ -78,8 +81,9 @@ EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<En
   if (!engine) given["kind"].refuse("the name of an engine that is built in");
   on_events_ = Napi::Persistent(options.on_events);
   on_samples_ = Napi::Persistent(options.on_samples);
-  control_ = std::make_unique<Control>(std::move(engine), std::move(options.config), options.node,
-                                       std::span<const uint8_t, 32>(options.bus_secret.data(), 32));
+  control_ = std::make_unique<Control>(
+      std::move(engine), std::move(options.config), options.node,
+      std::span<const uint8_t, kBusSecretLength>(options.bus_secret.data(), kBusSecretLength));
 }
 
 EngineObject::~EngineObject() {
@@ -267,6 +271,17 @@ uint16_t EngineObject::read_peer(const JsValue& value) const {
   const size_t peers = control_->config().peers.size();
   if (peers == 0) value.refuse("absent, as there are no peers");
   return value.number_of<uint16_t>(peers - 1);
+}
+
+Napi::Value EngineObject::add_bus_secret(const Napi::CallbackInfo& info) {
+  const SecretVector<uint8_t> secret = JsValue(info[0], "secret").secret(kBusSecretLength);
+  running(info).add_bus_secret(std::span<const uint8_t, kBusSecretLength>(secret.data(), kBusSecretLength));
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineObject::retire_bus_secret(const Napi::CallbackInfo& info) {
+  running(info).retire_bus_secret();
+  return info.Env().Undefined();
 }
 
 Napi::Value EngineObject::offer(const Napi::CallbackInfo& info) {

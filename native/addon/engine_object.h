@@ -40,6 +40,8 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value capabilities(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
+  Napi::Value add_bus_secret(const Napi::CallbackInfo& info);
+  Napi::Value retire_bus_secret(const Napi::CallbackInfo& info);
   Napi::Value offer(const Napi::CallbackInfo& info);
   Napi::Value open(const Napi::CallbackInfo& info);
   Napi::Value install(const Napi::CallbackInfo& info);

@@ -75,6 +75,20 @@ CipherContext start_cipher(const SecretKey& key, uint64_t counter, std::span<con
   return context;
 }
 
+// Opens the box of a seal under this key. Returns whether its tag is right.
+bool decrypt(const SecretKey& key, const Seal& seal, std::span<const uint8_t> associated,
+             SecretVector<uint8_t>* plain) {
+  const CipherContext cipher = start_cipher(key, seal.id.counter, associated, false);
+  plain->resize(seal.box.size() - kIcvLength);
+  uint8_t tag[kIcvLength];
+  std::copy_n(seal.box.end() - kIcvLength, kIcvLength, tag);
+  int written = 0;
+  require(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_SET_TAG, kIcvLength, tag) == 1 &&
+          (plain->empty() || EVP_CipherUpdate(cipher.get(), plain->data(), &written, seal.box.data(),
+                                              static_cast<int>(plain->size())) == 1));
+  return EVP_CipherFinal_ex(cipher.get(), tag, &written) == 1;
+}
+
 size_t keys_length(std::span<const Offer> offers) {
   size_t length = 0;
   for (const Offer& offer : offers) length += key_length(offer.version);
@@ -96,6 +110,7 @@ BusSealer::BusSealer(std::span<const uint8_t, 32> secret, const std::string& nod
 }
 
 BusSealer::~BusSealer() = default;
+BusSealer& BusSealer::operator=(BusSealer&&) noexcept = default;
 
 Seal BusSealer::seal(const SealContext& context, std::span<const uint8_t> keys) {
   state_->last.counter++;
@@ -112,43 +127,62 @@ Seal BusSealer::seal(const SealContext& context, std::span<const uint8_t> keys) 
 }
 
 struct BusOpener::State {
+  struct Secret {
+    uint64_t number;
+    SecretKey octets;
+  };
   struct Start {
     std::array<uint8_t, 32> start;
-    SecretKey key;
+    uint64_t secret;  // Secret::number
+    SecretKey key;    // empty once that secret is retired
     ReplayWindow window;
   };
 
-  SecretKey secret;
+  std::list<Secret> secrets;  // newest first
+  uint64_t last_number = 0;
   std::string node, sender;
   std::list<Start> starts;  // most recently used first
 };
 
 BusOpener::BusOpener(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender)
-    : state_(new State{copy(secret), node, sender, {}}) {}
+    : state_(new State{{}, 0, node, sender, {}}) {
+  add_secret(secret);
+}
 
 BusOpener::~BusOpener() = default;
 
+void BusOpener::add_secret(std::span<const uint8_t, 32> secret) {
+  state_->secrets.push_front({++state_->last_number, copy(secret)});
+}
+
+void BusOpener::retire_secret() {
+  if (state_->secrets.size() < 2) return;
+  for (State::Start& start : state_->starts) {
+    if (start.secret == state_->secrets.back().number) SecretKey().swap(start.key);
+  }
+  state_->secrets.pop_back();
+}
+
 SealFault BusOpener::open(const SealContext& context, const Seal& seal, SecretVector<uint8_t>* keys) {
   if (seal.box.size() < kIcvLength) return SealFault::kInvalid;
+  const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
+  SecretVector<uint8_t> plain;
   std::list<State::Start> added;
   auto found = std::find_if(state_->starts.begin(), state_->starts.end(),
                             [&](const State::Start& known) { return known.start == seal.id.start; });
   const bool known = found != state_->starts.end();
-  if (!known) {
-    added.push_back({seal.id.start, key_of(state_->secret, seal.id.start, state_->node, state_->sender), {}});
+  if (known) {
+    if (found->key.empty() || !decrypt(found->key, seal, associated, &plain)) return SealFault::kInvalid;
+  } else {
+    for (const State::Secret& secret : state_->secrets) {
+      SecretKey key = key_of(secret.octets, seal.id.start, state_->node, state_->sender);
+      if (!decrypt(key, seal, associated, &plain)) continue;
+      added.push_back({seal.id.start, secret.number, std::move(key), {}});
+      break;
+    }
+    if (added.empty()) return SealFault::kInvalid;
     found = added.begin();
   }
-
-  const std::vector<uint8_t> associated = associated_data(context, state_->node, state_->sender, seal.id);
-  const CipherContext cipher = start_cipher(found->key, seal.id.counter, associated, false);
-  SecretVector<uint8_t> plain(seal.box.size() - kIcvLength);
-  uint8_t tag[kIcvLength];
-  std::copy_n(seal.box.end() - kIcvLength, kIcvLength, tag);
-  int written = 0;
-  require(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_SET_TAG, kIcvLength, tag) == 1 &&
-          (plain.empty() || EVP_CipherUpdate(cipher.get(), plain.data(), &written, seal.box.data(),
-                                             static_cast<int>(plain.size())) == 1));
-  if (EVP_CipherFinal_ex(cipher.get(), tag, &written) != 1) return SealFault::kInvalid;
 
   if (!found->window.admit(seal.id.counter)) return SealFault::kReplay;
   state_->starts.splice(state_->starts.begin(), known ? state_->starts : added, found);

@@ -57,6 +57,7 @@ class BusSealer {
  public:
   BusSealer(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender);
   ~BusSealer();
+  BusSealer& operator=(BusSealer&&) noexcept;
   // `keys`: the concatenated keys of context.offers.
   Seal seal(const SealContext& context, std::span<const uint8_t> keys);
 
@@ -71,6 +72,11 @@ class BusOpener {
  public:
   BusOpener(std::span<const uint8_t, 32> secret, const std::string& node, const std::string& sender);
   ~BusOpener();
+  // Also opens seals that are made with this secret from now on.
+  void add_secret(std::span<const uint8_t, 32> secret);
+  // Wipes the oldest of several secrets and the keys that were derived from it. Their seals stay invalid even
+  // if the secret is added again, so that no seal is ever opened twice.
+  void retire_secret();
   // On success *keys holds the concatenated keys of context.offers.
   SealFault open(const SealContext& context, const Seal& seal, SecretVector<uint8_t>* keys);
 

@@ -13,7 +13,7 @@ import {
   parseAddress,
   parsePrefix,
 } from '../shared/address.js';
-import { readBusSecret } from '../shared/bus/secret.js';
+import { type BusSecret, readBusSecret } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
@@ -49,8 +49,8 @@ export interface DataplaneConfig extends ServiceConfig {
   };
   /** `peers.X.maxTunnels` by peer number. */
   maxTunnels: ReadonlyMap<number, number>;
-  /** 32 octets; the engine owns and wipes them. */
-  busSecret: Buffer;
+  /** The engine copies and wipes its octets. */
+  busSecret: BusSecret;
 }
 
 /** The terms of key exchange with a peer. */

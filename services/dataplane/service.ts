@@ -9,6 +9,7 @@ import type { PspError } from '../shared/errors.js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
 import { within } from '../shared/process/within.js';
+import { BusSecretFile } from '../shared/service/bus_secret_file.js';
 import { FaultList } from '../shared/service/fault_list.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
@@ -27,7 +28,7 @@ import { Arbiter } from './core/arbiter.js';
 /** Opens the engine; tests pass one that moves no packets. */
 export type EngineOpener = (config: DataplaneConfig, epoch: bigint, listener: EngineListener) => Engine;
 
-/** How often joined audit events are looked at. */
+/** How often joined audit events and the bus secret are looked at. */
 const tickMs = 1000;
 /** For the engine to stop. */
 const engineMs = 2500;
@@ -81,7 +82,8 @@ export async function startDataplane(
   const executor = new Executor(config, arbiter, engine, auditReport, bus);
   const faults = new FaultList();
   const links = new PortLinks(config, log, auditReport, faults, (error) => fail(error));
-  serve(bus, { commands: new Commands(config, arbiter, engine, executor, auditReport, log), engine });
+  const secret = new BusSecretFile(config.busSecret, audit, faults, log);
+  serve(bus, { commands: new Commands(config, arbiter, engine, executor, auditReport, secret, log), engine });
 
   const fences = await setFence(node);
   for (const { name, wasOpen } of fences) {
@@ -92,7 +94,11 @@ export async function startDataplane(
   executor.start();
   await runtime.begin(drop);
   auditReport.configured(config);
-  const ticks = setInterval(() => auditReport.tick(), tickMs);
+  secret.begin(engine);
+  const ticks = setInterval(() => {
+    auditReport.tick();
+    secret.look();
+  }, tickMs);
   links.begin(info);
   const failed = engineFailed.then(async (error) => {
     clearInterval(ticks);

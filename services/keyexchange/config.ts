@@ -2,7 +2,7 @@
 // The slice of the node file that the key exchange needs, and the files beside it, which are read once, before privileges
 // are dropped.
 import { familyOf, formatAddress, type Prefix, parsePrefix } from '../shared/address.js';
-import { readBusSecret } from '../shared/bus/secret.js';
+import { type BusSecret, readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, versionsWith } from '../shared/config/config.js';
 import type { TlsFiles } from '../shared/config/node_certificate.js';
 import { modes } from '../shared/modes.js';
@@ -20,8 +20,8 @@ export interface KeyExchangeConfig extends ServiceConfig {
   insecureListen: string | undefined;
   tls: TlsFiles;
   bus: ServiceConfig['bus'] & {
-    /** The node's bus secret, 32 octets. */
-    secret: Buffer;
+    /** The node's bus secret; its octets are wiped once the service has its keys. */
+    secret: BusSecret;
   };
 }
 

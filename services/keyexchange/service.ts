@@ -5,6 +5,8 @@ import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
 import { within } from '../shared/process/within.js';
+import { BusSecretFile } from '../shared/service/bus_secret_file.js';
+import { FaultList } from '../shared/service/fault_list.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { Answerer } from './adapters/answerer.js';
@@ -55,7 +57,9 @@ export async function startKeyExchange(
   const connections = new Connections(rules.limits.connections, (name) => report.tally.count(name));
   const report: Report = new Report(rules, clients, connections, log);
   const certificates = new CertificateReport(files, audit, log, report.tally);
-  const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret);
+  const faults = new FaultList();
+  const secret = new BusSecretFile(config.bus.secret, audit, faults, log);
+  const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret.octets, secret);
   const answerer = new Answerer(rules, dataplane, report.tally);
   const requester = new Requester(rules, dataplane, clients, report);
   const greeter = new Greeter(dataplane, clients, report, (epoch) => answerer.epochSeen(epoch));
@@ -65,14 +69,16 @@ export async function startKeyExchange(
   const insecurePort =
     insecureListen === undefined ? undefined : await server.listenInPlaintext(insecureListen);
   await runtime.begin(drop);
+  secret.begin(dataplane);
   for (const client of clients.values()) client.connect();
   dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
   requester.start((epoch) => answerer.epochSeen(epoch));
   greeter.start();
-  const joined = runtime.join(() => report.read(certificates.read()));
+  const joined = runtime.join(() => report.read(certificates.read(), faults.list()));
   const ticks = setInterval(() => {
     refusals.tick();
     void files.look(certificates);
+    secret.look();
     certificates.tick();
     report.tick();
     links.tick();
@@ -98,7 +104,7 @@ export async function startKeyExchange(
       for (const client of clients.values()) client.close();
       refusals.tick(true);
       await runtime.leave();
-      config.bus.secret.fill(0);
+      dataplane.wipe();
       log.info('key exchange stopped');
     },
   };

@@ -146,7 +146,7 @@ export const errorHelp = {
       cause:
         'The seal of a message does not open: it was made with another secret, or the message was changed.',
       remedy:
-        'Check that dataplane and keyexchange read the same `bus.secret`, and restart both. Otherwise treat it as an attack on the bus.',
+        'Check with `psp status` that neither dataplane nor keyexchange reports a fault of its bus secret. If both have read the same file, treat it as an attack on the bus.',
     },
     PAYLOAD_INVALID: {
       cause: 'A message on the bus does not decode as its contract requires.',
@@ -227,6 +227,12 @@ export const errorHelp = {
         'Files in `tls` were changed while the node runs, and cannot be used as they are; the message has every reason: a file is incomplete or cannot be read by the account of the key exchange, the key is not that of the certificate, or the certificate does not lead to an authority in `ca.crt`. The files that were read before stay in use until they expire.',
       remedy:
         'Complete the files as the message says; the node reads them again when they change. The key exchange runs as user and group 70002 and must be able to read them: `node.key` is 0640 with group 70002, and every folder on the way permits it to enter.',
+    },
+    SECRET_NOT_RELOADED: {
+      cause:
+        'The bus secret of a running node was changed, and the new file cannot be used; the message has the reason. The secret that was read before stays in use. If another service of the node has read a newer secret meanwhile, no new keys are exchanged until both have the same one.',
+      remedy:
+        'Run `psp init NODE --dir D --rotate-bus-secret`, or copy a valid file there. The node reads it again when it changes. The file is 0640 with group 70000, and every folder on the way permits dataplane (user 70001) and key exchange (user 70002) to enter.',
     },
     FILE_UNWRITABLE: {
       cause:

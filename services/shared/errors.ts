@@ -130,6 +130,10 @@ const table = {
     message: 'changed files are not used: {faults}; those that were read at {since} stay in use',
     retryable: false,
   },
+  SECRET_NOT_RELOADED: {
+    message: 'the changed file is not used: {fault}; the secret that was read at {since} stays in use',
+    retryable: false,
+  },
   FILE_UNWRITABLE: { message: '{file} cannot be written ({detail}); {remedy}', retryable: false },
   ADDRESS_TAKEN: {
     message: '{address} is in use by another process; free it or change {key}',

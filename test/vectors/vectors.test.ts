@@ -65,6 +65,30 @@ describe('seal vectors', () => {
     }
   });
 
+  it('open under an added secret too, and never again once their own is retired', () => {
+    const row = rows[0] as Row;
+    const other = new Uint8Array(32);
+    const code = (act: () => unknown) => {
+      try {
+        act();
+        return 'none';
+      } catch (error) {
+        return (error as PspError).code;
+      }
+    };
+    const added = new Opener(other, cell(row, 'node'), contextOf(row).sender);
+    expect(code(() => added.open(contextOf(row), sealOf(row)))).toBe('SEAL_INVALID');
+    added.addSecret(unhex(cell(row, 'secret')));
+    expect(code(() => added.open(contextOf(row), sealOf(row)))).toBe('none');
+    added.addSecret(other);
+    expect(code(() => added.open(contextOf(row), sealOf(row)))).toBe('REPLAY');
+    added.retireSecret();
+    added.retireSecret();
+    expect(code(() => added.open(contextOf(row), sealOf(row)))).toBe('SEAL_INVALID');
+    added.addSecret(unhex(cell(row, 'secret')));
+    expect(code(() => added.open(contextOf(row), sealOf(row)))).toBe('SEAL_INVALID');
+  });
+
   it('distinguishes an absent number from zero', () => {
     const context = contextOf(rows[0] as Row);
     const own = { start: new Uint8Array(32), counter: 1n };

@@ -21,6 +21,9 @@ uint64_t random_cookie() {
   return cookie;
 }
 
+// The dataplane's name in its seals.
+constexpr char kOwnSender[] = "dataplane";
+
 std::monostate nothing(Command&) {
   return {};
 }
@@ -30,8 +33,9 @@ std::monostate nothing(Command&) {
 Control::Control(std::unique_ptr<Engine> engine, EngineConfig config, const std::string& node,
                  std::span<const uint8_t, 32> bus_secret)
     : config_(std::move(config)),
+      node_(node),
       engine_(std::move(engine)),
-      sealer_(bus_secret, node, "dataplane"),
+      sealer_(bus_secret, node, kOwnSender),
       opener_(bus_secret, node, "keyexchange") {}
 
 EngineInfo Control::start() try {
@@ -88,6 +92,11 @@ bool Control::next_event(Event* event) {
   // Peers that are offered keys from now on send to the MAC address that the port has now.
   if (link != nullptr && link->secured && link->state.present) secured_mac_ = link->state.mac;
   return true;
+}
+
+void Control::add_bus_secret(std::span<const uint8_t, 32> secret) {
+  sealer_ = BusSealer(secret, node_, kOwnSender);
+  opener_.add_secret(secret);
 }
 
 void Control::offer(std::vector<FlowKey> flows, uint16_t peer, uint8_t version, SealContext binding,

@@ -59,6 +59,11 @@ class Control {
   Engine& engine() { return *engine_; }
   const EngineConfig& config() const { return config_; }
 
+  // Seals with this bus secret from now on, and opens seals of this one and of earlier ones.
+  void add_bus_secret(std::span<const uint8_t, 32> secret);
+  // Opens no more seals that were made with the oldest of several bus secrets, and wipes it.
+  void retire_bus_secret() { opener_.retire_secret(); }
+
   // Offers the reverse of each flow to a peer: all or none, admitted by the engine before they are sealed.
   // Fails with SPI_EXHAUSTED, TABLE_FULL or ENGINE_BUSY. Role, flows and offers of `binding` are filled here.
   void offer(std::vector<FlowKey> flows, uint16_t peer, uint8_t version, SealContext binding,
@@ -107,6 +112,7 @@ class Control {
   void submit(CommandBody body, const Done<T>& done, std::function<T(Command&)> result);
 
   EngineConfig config_;
+  std::string node_;
   std::unique_ptr<Engine> engine_;
   BusSealer sealer_;
   BusOpener opener_;

@@ -35,6 +35,7 @@ import { highestSamplingLog2 } from '../../shared/limits.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
+import type { BusSecretFile } from '../../shared/service/bus_secret_file.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import type { EgressKey, FlowSelection, RotationReply } from '../core/facts.js';
@@ -56,6 +57,7 @@ export class Commands {
     private readonly engine: Engine,
     private readonly executor: Executor,
     private readonly auditor: AuditReport,
+    private readonly secret: Pick<BusSecretFile, 'opening'>,
     private readonly log: Logger,
   ) {}
 
@@ -75,7 +77,7 @@ export class Commands {
         answer = { offers, seal };
         return { ...made, spis: offers.map(({ spi }) => spi) };
       };
-      const keys = this.engine.open(flows, egress, bindingOfKeys, seal);
+      const keys = this.secret.opening(() => this.engine.open(flows, egress, bindingOfKeys, seal));
       const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
       await this.executor.request(fact, { keys, offerInReturn });
       return answer;
@@ -89,7 +91,7 @@ export class Commands {
       const { peer, flows, seal } = this.#checked(subject, message, egress);
       if (egress.length === 0) throw malformed(subject, 'it contains no keys');
       const binding = { epoch, peer: message.peer, exchange, ...bound(subject, message.peerEpoch) };
-      const keys = this.engine.open(flows, egress, binding, seal);
+      const keys = this.secret.opening(() => this.engine.open(flows, egress, binding, seal));
       const offered = { exchange, peer, flows, keys: keysOf(egress, message.peerEpoch) };
       const { results } = await this.executor.request({ type: 'installReceived', ...offered }, { keys });
       return { results: [...results] };

@@ -75,7 +75,7 @@ export function openEngine(
   const onEvents = (events: EngineEvent[]) => reportEvents(events, listener);
   const onSamples = (samples: SampleColumns) => listener.onSamples(samples);
   try {
-    const native = new Native({ ...engine, epoch, busSecret, onEvents, onSamples });
+    const native = new Native({ ...engine, epoch, busSecret: busSecret.octets, onEvents, onSamples });
     const can = native.capabilities();
     checkCapabilities(config.nodeFile, can);
     return new Engine(native, peers, ratesOf(engine), () => checkSampling(config.nodeFile, can));
@@ -169,6 +169,16 @@ export class Engine {
 
   stop(): Promise<void> {
     return this.native.stop();
+  }
+
+  /** Seals with this bus secret from now on, opens seals of it and of earlier ones, and wipes `octets`. */
+  addSecret(octets: Buffer): void {
+    this.native.addBusSecret(octets);
+  }
+
+  /** Opens no more seals of the oldest of several bus secrets. */
+  retireSecret(): void {
+    this.native.retireBusSecret();
   }
 
   /** Offers the reverse of each flow. @throws PspError SPI_EXHAUSTED, TABLE_FULL or ENGINE_BUSY. */

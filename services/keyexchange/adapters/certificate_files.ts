@@ -3,9 +3,9 @@
 // to, so that a rename, a changed symbolic link and a file written in place are all noticed. Changed files are used only as a
 // whole and without a fault; until then the last good ones stay in use, and the reason is reported. New handshakes use the new
 // files at once; established connections are renewed by their clients.
-import { statSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Health } from '../../../proto/gen/bus.js';
+import { FileWatch } from '../../shared/config/file_watch.js';
 import {
   type CertificateFault,
   certificateHealth,
@@ -14,9 +14,9 @@ import {
   NodeCertificate,
   type TlsFiles,
 } from '../../shared/config/node_certificate.js';
+import { fileState } from '../../shared/config/node_file.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, unixMs } from '../../shared/process/clock.js';
-import { FileWatch } from '../core/file_watch.js';
 import type { FilesVersion } from '../core/renewal.js';
 
 /** What TLS needs of a node's files, for both ends. Only version 1.3 is spoken. */
@@ -165,13 +165,4 @@ const faultOf = (part: string, { error, sinceMs }: { error: PspError; sinceMs: n
 /** Which files the names lead to and when each was last changed; differs after any change. */
 function stateOf({ ca, certificate, privateKey, revocationLists, refused }: TlsFiles): string {
   return [ca, certificate, privateKey, revocationLists, refused].map(fileState).join('|');
-}
-
-function fileState(file: string): string {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
-    return [dev, ino, size, mtimeNs, ctimeNs].join(',');
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'error';
-  }
 }

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals.
-import type { FlowAccept, FlowWanted, InstallResult, Offer, PeerGreet } from '../../../proto/gen/bus.js';
+import type {
+  FlowAccept,
+  FlowWanted,
+  InstallResult,
+  Offer,
+  PeerGreet,
+  Seal,
+} from '../../../proto/gen/bus.js';
 import type { GreetRequest } from '../../../proto/gen/psp_peer.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { Opener, type SealContext, Sealer } from '../../shared/bus/seal.js';
 import { contracts } from '../../shared/contracts.js';
 import { type ErrorCode, isErrorCode, PspError } from '../../shared/errors.js';
+import type { BusSecretFile, SecretUser } from '../../shared/service/bus_secret_file.js';
 import type { Acceptance } from '../core/acceptance.js';
 import { pairUp } from '../core/parameters.js';
 import type { Egress } from '../core/peer_request.js';
@@ -17,17 +25,36 @@ export type Accepted =
   | { stale: false; epoch: bigint; offers: Offer[]; keys: Buffer[] }
   | { stale: true; epoch: bigint };
 
-export class DataplaneClient {
-  readonly #sealer: Sealer;
+export class DataplaneClient implements SecretUser {
+  #sealer: Sealer;
   readonly #opener: Opener;
 
+  /** @param octets of the bus secret; they are wiped. @param secretFile has later secrets. */
   constructor(
     private readonly bus: Bus,
     private readonly node: string,
-    secret: Uint8Array,
+    octets: Buffer,
+    private readonly secretFile: Pick<BusSecretFile, 'opening'>,
   ) {
-    this.#sealer = new Sealer(secret, node, 'keyexchange');
-    this.#opener = new Opener(secret, node, 'dataplane');
+    this.#sealer = new Sealer(octets, node, 'keyexchange');
+    this.#opener = new Opener(octets, node, 'dataplane');
+    octets.fill(0);
+  }
+
+  addSecret(octets: Buffer): void {
+    this.#sealer.wipe();
+    this.#sealer = new Sealer(octets, this.node, 'keyexchange');
+    this.#opener.addSecret(octets);
+  }
+
+  retireSecret(): void {
+    this.#opener.retireSecret();
+  }
+
+  /** Ends all seals, for the end of the process. */
+  wipe(): void {
+    this.#sealer.wipe();
+    this.#opener.wipe();
   }
 
   /** Receives the epoch of each start of the dataplane. */
@@ -73,7 +100,7 @@ export class DataplaneClient {
 
   /** The keys of want.offers; the caller wipes them. @throws PspError SEAL_INVALID or REPLAY. */
   openWant(want: FlowWanted, contract: WantContract): Buffer[] {
-    return this.#opener.open(
+    return this.#open(
       {
         contract: contract.subject,
         node: this.node,
@@ -112,7 +139,7 @@ export class DataplaneClient {
         detail: `${answer.offers.length} offers for ${flows.length} flows`,
       });
     }
-    const opened = this.#opener.open(
+    const opened = this.#open(
       {
         contract: `${contracts.flowAccept.subject}/reply`,
         node: this.node,
@@ -167,6 +194,10 @@ export class DataplaneClient {
     const answer = await this.bus.request(contracts.peerRotation, { peer }, timeoutMs);
     const { code, unansweredFlows: unanswered, drainLeftMs: ms, cutFlows: cut } = answer;
     if (code !== '') throw new PspError('ROTATION_PENDING', { unanswered, ms, cut });
+  }
+
+  #open(context: SealContext, seal: Seal | undefined): Buffer[] {
+    return this.secretFile.opening(() => this.#opener.open(context, seal));
   }
 
   #seal(context: Omit<SealContext, 'node' | 'sender' | 'role'>, keys: Buffer[]) {

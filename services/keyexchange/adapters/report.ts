@@ -117,12 +117,12 @@ export class Report {
     }
   }
 
-  /** @param own about our own certificates. */
-  read(own: ReturnType<CertificateReport['read']>): OwnReport<'keyexchange'> {
+  /** @param own about our own certificates. @param faults of this service that are not about a peer or a certificate. */
+  read(own: ReturnType<CertificateReport['read']>, faults: readonly Health[] = []): OwnReport<'keyexchange'> {
     const peers = this.#peers();
     const { notices, certificates } = own;
     return {
-      health: [...own.health, ...this.#health(peers)],
+      health: [...own.health, ...faults, ...this.#health(peers)],
       counters: this.tally.counters(),
       status: { peers, certificates, notices },
       stats: { peers, histograms: this.tally.histograms(), certificates, notices },

@@ -121,6 +121,8 @@ export interface AuditData {
     validUntil: string;
     days: number;
   };
+  /** A changed bus secret is in use from now on. */
+  'busSecret.replaced': Record<string, never>;
   /** Events with these numbers were never stored. */
   'audit.lost': {
     first: number;

@@ -136,6 +136,13 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
       data: 'kind (`node`, `intermediate`, `authority`), subject, SHA-256 fingerprint, end, days',
     },
   ],
+  'busSecret.replaced': [
+    {
+      from: 'dataplane, keyexchange',
+      when: 'a changed `bus.secret` is in use from now on',
+      data: 'none',
+    },
+  ],
   'audit.lost': [
     {
       from: 'all',

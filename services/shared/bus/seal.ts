@@ -114,7 +114,7 @@ function nonceOf(counter: bigint): Buffer {
   return nonce;
 }
 
-/** Makes seals. A process has one sealer; its counter only rises. */
+/** Makes seals. A process has one sealer for each secret that it has read; its counter only rises. */
 export class Sealer {
   readonly #start = randomBytes(startLength);
   readonly #key: Buffer;
@@ -136,10 +136,18 @@ export class Sealer {
     for (const key of keys) key.fill(0);
     return { start: this.#start, counter, box };
   }
+
+  /** Wipes the key; nothing is sealed afterwards. */
+  wipe(): void {
+    this.#key.fill(0);
+  }
 }
 
 interface Sender {
+  secret: Buffer;
   key: Buffer;
+  /** The secret was retired and the key wiped. */
+  retired: boolean;
   highest: bigint;
   /** Bit i: counter highest - i was seen. */
   seen: bigint;
@@ -148,12 +156,35 @@ interface Sender {
 /** Opens seals, each once: a window of 1024 counters for each of the last 64 starts. */
 export class Opener {
   readonly #starts = new Map<string, Sender>();
+  /** Newest first. */
+  readonly #secrets: Buffer[] = [];
 
+  /** @param secret is copied. */
   constructor(
-    private readonly secret: Uint8Array,
+    secret: Uint8Array,
     private readonly node: string,
     private readonly sender: SealContext['sender'],
-  ) {}
+  ) {
+    this.addSecret(secret);
+  }
+
+  /** Also opens seals that are made with this secret from now on. @param secret is copied. */
+  addSecret(secret: Uint8Array): void {
+    this.#secrets.unshift(Buffer.alloc(secret.length, secret));
+  }
+
+  /**
+   * Wipes the oldest of several secrets and the keys that were derived from it. Their seals stay invalid even if the secret
+   * is added again, so that no seal is ever opened twice.
+   */
+  retireSecret(): void {
+    if (this.#secrets.length > 1) this.#forget(this.#secrets.pop() as Buffer);
+  }
+
+  /** Wipes everything; nothing is opened afterwards. */
+  wipe(): void {
+    for (const secret of this.#secrets.splice(0)) this.#forget(secret);
+  }
 
   /**
    * @returns the keys of context.offers in their order; the caller wipes them.
@@ -164,12 +195,12 @@ export class Opener {
       throw new PspError('SEAL_INVALID');
     }
     const id = Buffer.from(seal.start).toString('latin1');
-    const sender = this.#starts.get(id) ?? {
-      key: keyOf(this.secret, seal.start, this.node, this.sender),
-      highest: 0n,
-      seen: 0n,
-    };
-    const plain = this.#decrypt(sender.key, context, seal);
+    const known = this.#starts.get(id);
+    const { sender, plain } =
+      known === undefined
+        ? this.#openFirst(context, seal)
+        : { sender: known, plain: known.retired ? undefined : decrypt(known.key, context, seal) };
+    if (sender === undefined || plain === undefined) throw new PspError('SEAL_INVALID');
     const offset = seal.counter - sender.highest;
     if (offset > 0n) {
       sender.seen = BigInt.asUintN(replayWindow, (offset < replayWindow ? sender.seen << offset : 0n) | 1n);
@@ -192,17 +223,39 @@ export class Opener {
     return split(plain, context.offers);
   }
 
-  #decrypt(key: Buffer, context: SealContext, seal: Seal): Buffer {
-    try {
-      const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(seal.counter), {
-        authTagLength: tagLength,
-      });
-      decipher.setAAD(associatedData(context, seal));
-      decipher.setAuthTag(seal.box.subarray(-tagLength));
-      return Buffer.concat([decipher.update(seal.box.subarray(0, -tagLength)), decipher.final()]);
-    } catch (cause) {
-      throw new PspError('SEAL_INVALID', {}, { cause });
+  /** Opens the first seal of a start with the secret that it was made with. */
+  #openFirst(context: SealContext, seal: Seal): { sender?: Sender; plain?: Buffer } {
+    for (const secret of this.#secrets) {
+      const key = keyOf(secret, seal.start, this.node, this.sender);
+      const plain = decrypt(key, context, seal);
+      if (plain !== undefined)
+        return { sender: { secret, key, retired: false, highest: 0n, seen: 0n }, plain };
+      key.fill(0);
     }
+    return {};
+  }
+
+  #forget(secret: Buffer): void {
+    for (const sender of this.#starts.values()) {
+      if (sender.secret !== secret) continue;
+      sender.key.fill(0);
+      sender.retired = true;
+    }
+    secret.fill(0);
+  }
+}
+
+/** @returns the keys; undefined if the tag is wrong or the message is malformed. */
+function decrypt(key: Buffer, context: SealContext, seal: Seal): Buffer | undefined {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(seal.counter), {
+      authTagLength: tagLength,
+    });
+    decipher.setAAD(associatedData(context, seal));
+    decipher.setAuthTag(seal.box.subarray(-tagLength));
+    return Buffer.concat([decipher.update(seal.box.subarray(0, -tagLength)), decipher.final()]);
+  } catch {
+    return undefined;
   }
 }
 

@@ -4,7 +4,7 @@
 // for each user.
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
-import { readSecretFile } from '../config/node_file.js';
+import { fileState, readSecretFile } from '../config/node_file.js';
 import type { BusUser } from '../contracts.js';
 import { PspError } from '../errors.js';
 
@@ -22,11 +22,21 @@ export function newBusSecret(): Buffer {
   return content;
 }
 
+/** A secret as it was read. */
+export interface BusSecret {
+  file: string;
+  /** Of the file before it was read, see `fileState`. */
+  state: string;
+  /** 32 octets. */
+  octets: Buffer;
+}
+
 /**
- * Reads a secret. @returns 32 octets; the caller wipes them.
+ * Reads a secret; the caller wipes its octets.
  * @throws PspError FILE_UNREADABLE, also for a file that holds anything else; SECRET_EXPOSED.
  */
-export function readBusSecret(file: string): Buffer {
+export function readBusSecret(file: string): BusSecret {
+  const state = fileState(file);
   const content = readSecretFile(file);
   const octets = Buffer.alloc(secretOctets);
   const tail = content.subarray(secretOctets * 2);
@@ -38,7 +48,7 @@ export function readBusSecret(file: string): Buffer {
     octets[i] = (high << 4) | low;
   }
   content.fill(0);
-  if (good) return octets;
+  if (good) return { file, state, octets };
   octets.fill(0);
   throw new PspError('FILE_UNREADABLE', {
     file,

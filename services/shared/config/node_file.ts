@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The small files beside the node file, as `psp init` makes them. They are read before privileges are dropped; those of TLS are
-// read again when they change. A secret that other users can access is refused, because it may have been copied or replaced.
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+// read again when they change, and so is the bus secret. A secret that other users can access is refused, because it may have been copied or replaced.
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { PspError } from '../errors.js';
 
 /** The widest mode of a node's secret: its owner reads and writes, one group reads. */
@@ -16,6 +16,16 @@ export function readNodeFile(file: string): Buffer {
     const remedy =
       detail === 'ENOENT' ? 'make it with `psp init`' : 'start as root or give this user the right';
     throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
+  }
+}
+
+/** Which file a name leads to and when it was last changed; differs after any change. */
+export function fileState(file: string): string {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(',');
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'error';
   }
 }
 

@@ -95,6 +95,7 @@ const examples: { [T in AuditType]: AuditData[T] } = {
     validUntil: '2027-11-23T10:00:00.000Z',
     days: 7,
   },
+  'busSecret.replaced': {},
   'audit.lost': { first: 11, last: 12, count: 2, reason: 'streamRolledBack' },
 };
 const auditTypes = Object.keys(examples) as AuditType[];

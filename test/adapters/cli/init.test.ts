@@ -152,7 +152,9 @@ describe('psp init', () => {
 
   it('creates secrets that the services can read, all of them different', async () => {
     await init('a', 'b', '--from', examples);
-    const secrets = ['a', 'b'].map((node) => readBusSecret(join(out(), node, 'bus.secret')).toString('hex'));
+    const secrets = ['a', 'b'].map((node) =>
+      readBusSecret(join(out(), node, 'bus.secret')).octets.toString('hex'),
+    );
     expect(readFileSync(join(out(), 'a/bus.secret'), 'utf8')).toBe(`${secrets[0]}\n`);
     expect(secrets[0]).toMatch(/^[0-9a-f]{64}$/);
     const passwords = ['a', 'b'].flatMap((node) =>
@@ -186,6 +188,25 @@ describe('psp init', () => {
     expect(made).toEqual([join(out(), 'a/bus.secret')]);
     expect(kept).toHaveLength(11);
     expect(contentsOf(out())['a/bus.secret']).not.toBe(before['a/bus.secret']);
+  });
+
+  it('replaces only the bus secrets of existing nodes with --rotate-bus-secret', async () => {
+    await init('a', 'b', '--from', examples);
+    const [before, rights] = [contentsOf(out()), listing(out())];
+    expect(await init('a', 'none', '--rotate-bus-secret')).toBe(1);
+    expect(said.stderr).toMatch(
+      /^psp: FILE_UNREADABLE: .*none\/bus\.secret cannot be read \(ENOENT\); name the/,
+    );
+    expect(contentsOf(out())).toEqual(before);
+    said.stdout = '';
+    expect(await init('a', '--rotate-bus-secret', '--json')).toBe(0);
+    expectSchema('init', JSON.parse(said.stdout));
+    expect(JSON.parse(said.stdout)).toEqual({ made: [join(out(), 'a/bus.secret')], kept: [] });
+    const { 'a/bus.secret': after, ...others } = contentsOf(out());
+    expect(Buffer.from(after ?? '', 'hex').toString()).toMatch(/^[0-9a-f]{64}\n$/);
+    expect(after).not.toBe(before['a/bus.secret']);
+    expect({ ...others, 'a/bus.secret': before['a/bus.secret'] }).toEqual(before);
+    expect(listing(out())).toEqual(rights);
   });
 
   it('refuses a key without its certificate and a pair that does not match, and names the remedy', async () => {
@@ -267,7 +288,7 @@ describe('a bus secret', () => {
     const digits = '0123456789abcdefABCDEF0123456789'.repeat(2);
     for (const good of [digits, `${digits}\n`, `${digits}\r\n`]) {
       writeFileSync(file, good, { mode: 0o640 });
-      expect(readBusSecret(file)).toEqual(Buffer.from(digits, 'hex'));
+      expect(readBusSecret(file).octets).toEqual(Buffer.from(digits, 'hex'));
     }
     for (const bad of [
       '',
@@ -306,7 +327,7 @@ describe('a secret that other users can reach', () => {
   );
 
   it.each([0o640, 0o600, 0o440, 0o400])('is read with mode %o', (mode) => {
-    expect(readBusSecret(write('bus.secret', digits, mode))).toEqual(Buffer.from(digits, 'hex'));
+    expect(readBusSecret(write('bus.secret', digits, mode)).octets).toEqual(Buffer.from(digits, 'hex'));
     write('operator.password', digits, mode);
     expect(readPassword(dir, 'operator')).toBe(digits);
   });

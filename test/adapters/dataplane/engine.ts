@@ -44,8 +44,7 @@ export class FakeEngine implements NativeEngine {
   readonly #opened = new WeakMap<OpenedKeys, number>();
   readonly #used = new WeakSet<OpenedKeys>();
   #listener: EngineListener | undefined;
-  readonly #secret: Buffer;
-  readonly #sealer: Sealer;
+  #sealer: Sealer;
   readonly #opener: Opener;
 
   constructor(
@@ -53,9 +52,8 @@ export class FakeEngine implements NativeEngine {
     listener: EngineListener,
   ) {
     this.#listener = listener;
-    this.#secret = Buffer.from(config.busSecret);
-    this.#sealer = new Sealer(this.#secret, config.node, 'dataplane');
-    this.#opener = new Opener(this.#secret, config.node, 'keyexchange');
+    this.#sealer = new Sealer(config.busSecret.octets, config.node, 'dataplane');
+    this.#opener = new Opener(config.busSecret.octets, config.node, 'keyexchange');
   }
 
   /** In the place of the native engine. */
@@ -91,6 +89,15 @@ export class FakeEngine implements NativeEngine {
       },
       ...{ cryptOffset: 63, lcores: 64, maxFlows: 1 << 24, spisPerFlow: 8 },
     };
+  }
+
+  addBusSecret(secret: Uint8Array): void {
+    this.#sealer = new Sealer(secret, this.config.node, 'dataplane');
+    this.#opener.addSecret(secret);
+  }
+
+  retireBusSecret(): void {
+    this.#opener.retireSecret();
   }
 
   async start(): Promise<EngineInfo> {

@@ -17,7 +17,7 @@ const key = { epoch: 5n, number: 1n, spi: 0x100, version: 1, address: '' };
 function started() {
   const config = {
     node: 'a',
-    busSecret: randomBytes(32),
+    busSecret: { file: 'none', state: '', octets: randomBytes(32) },
     peers: ['b'],
     terms: [{ versions: [1] }],
     engine: { sampling: {}, peers: [{}] },

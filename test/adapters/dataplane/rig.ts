@@ -37,6 +37,8 @@ import { FakeEngine } from './engine.js';
 export const theirs = 900n;
 
 export interface Rig {
+  /** With the node's files. */
+  folder: string;
   engine: FakeEngine;
   dataplane: RunningService;
   nats: NatsServer;
@@ -117,6 +119,7 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
     ),
   );
   return {
+    folder,
     engine: fake,
     dataplane,
     nats,
@@ -148,7 +151,7 @@ export class KeyExchange {
   readonly wants: { subject: string; want: FlowWanted; keys: Buffer[] }[] = [];
   readonly started: bigint[] = [];
   readonly greetings: PeerGreet[] = [];
-  readonly #sealer: Sealer;
+  #sealer: Sealer;
   readonly #opener: Opener;
   #number = 0;
 
@@ -178,6 +181,12 @@ export class KeyExchange {
         });
       });
     }
+  }
+
+  /** Seals with this secret from now on. */
+  useSecret(secret: Buffer): void {
+    this.#sealer = new Sealer(secret, 'a', 'keyexchange');
+    this.#opener.addSecret(secret);
   }
 
   ready(): Promise<void> {

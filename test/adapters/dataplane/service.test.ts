@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dataplane on a real bus, asked and told as the key exchange and an operator do.
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type FlowRemove, InstallResult, type ServiceStats, WantReason } from '../../../proto/gen/bus.js';
 import { mapped, parseAddress } from '../../../services/shared/address.js';
 import { readEvent } from '../../../services/shared/audit/event.js';
 import { AuditTrail } from '../../../services/shared/audit/trail.js';
+import { newBusSecret } from '../../../services/shared/bus/secret.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
 import { until } from '../../e2e/namespace.js';
@@ -56,6 +59,18 @@ describe('the dataplane', () => {
       { count: 2, rows: [0, 1], peer: 0 },
     ]);
     expect(rig.engine.released).toBe(1);
+  });
+
+  it('opens a seal of a bus secret that it has not read yet, and answers under it', async () => {
+    rig.engine.emit(...missed(1));
+    const { want } = await rig.keyexchange.want(1);
+    const content = newBusSecret();
+    writeFileSync(join(rig.folder, 'new.secret'), content, { mode: 0o640 });
+    renameSync(join(rig.folder, 'new.secret'), join(rig.folder, 'bus.secret'));
+    rig.keyexchange.useSecret(Buffer.from(content.toString('latin1', 0, 64), 'hex'));
+    expect((await rig.keyexchange.install(rig.keyexchange.installOf(want))).code).toBe('');
+    const accept = rig.keyexchange.acceptOf([flow(2)], [rig.keyexchange.offer()]);
+    expect(rig.keyexchange.openAnswer(accept, await rig.keyexchange.accept(accept))).toHaveLength(1);
   });
 
   it('installs only the rows that are in flight', async () => {

@@ -71,7 +71,7 @@ export class StandIn {
   readonly offered = new Map<number, Buffer>();
   #exchange = 0n;
   #number = 0n;
-  readonly #sealer: Sealer;
+  #sealer: Sealer;
   readonly #opener: Opener;
 
   constructor(
@@ -82,6 +82,12 @@ export class StandIn {
     this.epoch = randomBytes(8).readBigUInt64BE() | 1n;
     this.#sealer = new Sealer(secret, node, 'dataplane');
     this.#opener = new Opener(secret, node, 'keyexchange');
+  }
+
+  /** Seals with this secret from now on. */
+  useSecret(secret: Buffer): void {
+    this.#sealer = new Sealer(secret, this.node, 'dataplane');
+    this.#opener.addSecret(secret);
   }
 
   async start(): Promise<void> {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two key exchanges over real gRPC with TLS, each on a real nats-server, with substitutes for the dataplanes.
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flowKeyOf } from '../../../services/shared/address.js';
+import { newBusSecret } from '../../../services/shared/bus/secret.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
 import { eventually } from '../shared/waiting.js';
@@ -284,6 +287,22 @@ describe('a greeting', () => {
     expect(b.dataplane.greetings).toHaveLength(greeted);
     expect((await a.status()).health).toEqual([]);
   });
+});
+
+it('a bus secret that is replaced fails no exchange, even before the key exchange has read it', async () => {
+  const failed = await a.counter('SEAL_INVALID');
+  for (const node of [a, b]) {
+    const content = newBusSecret();
+    writeFileSync(join(node.folder, 'new.secret'), content, { mode: 0o640 });
+    renameSync(join(node.folder, 'new.secret'), join(node.folder, 'bus.secret'));
+    node.dataplane.useSecret(Buffer.from(content.toString('latin1', 0, 64), 'hex'));
+  }
+  const want = a.dataplane.want('b', [flowOf('10.1.0.5', '10.2.0.61')]);
+  await installOf(a, want.exchange);
+  expect(acceptsOf(b, '10.2.0.61')).toHaveLength(1);
+  expect(await a.counter('SEAL_INVALID')).toBe(failed);
+  for (const node of [a, b])
+    expect(node.lines).toContainEqual(expect.objectContaining({ msg: 'bus secret replaced' }));
 });
 
 it('never logs a key', () => {

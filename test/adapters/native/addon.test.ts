@@ -207,7 +207,7 @@ const codeOf = (act: () => unknown): unknown => {
 
 describe('the addon', () => {
   const opener = new Opener(secret, 'a', 'dataplane');
-  const sealer = new Sealer(secret, 'a', 'keyexchange');
+  let sealer = new Sealer(secret, 'a', 'keyexchange');
   const keys: Buffer[] = [];
   let engine: NativeEngine;
   let info: EngineInfo;
@@ -546,6 +546,26 @@ describe('the addon', () => {
     const options = optionsOf();
     new addon.Engine(options);
     expect(options.busSecret.every((octet) => octet === 0)).toBe(true);
+  });
+
+  it('seals with a new bus secret at once, opens seals of the old one until it retires, and wipes both', async () => {
+    const bring = () => egress([forward], 0x7000);
+    const release = ({ columns, seal }: ReturnType<typeof bring>) =>
+      engine.open(forward, columns, install, seal).release();
+    const [before, late] = [bring(), bring()];
+    const next = randomBytes(32);
+    const given = Uint8Array.from(next);
+    engine.addBusSecret(given);
+    expect(given.every((octet) => octet === 0)).toBe(true);
+    opener.addSecret(next);
+    opener.retireSecret();
+    await offer([forward], 1);
+    release(before);
+    engine.retireBusSecret();
+    expect(codeOf(() => release(late))).toBe('SEAL_INVALID');
+    sealer = new Sealer(next, 'a', 'keyexchange');
+    release(bring());
+    expect(() => engine.addBusSecret(new Uint8Array(31))).toThrow('32 octets');
   });
 
   it('ends commands under way when it stops, then takes none', async () => {

@@ -9,12 +9,12 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Certificate } from '../../../proto/gen/bus.js';
 import { ExpiryWatch } from '../../../services/keyexchange/core/expiry_watch.js';
-import { FileWatch } from '../../../services/keyexchange/core/file_watch.js';
 import { isRenewalDue } from '../../../services/keyexchange/core/renewal.js';
 import { certificatesIn, fingerprintOf } from '../../../services/shared/certificates/chain.js';
 import { timeLeft } from '../../../services/shared/certificates/expiry.js';
 import { revocationListsIn } from '../../../services/shared/certificates/revocation_list.js';
 import { refusedIn, Trust } from '../../../services/shared/certificates/trust.js';
+import { FileWatch } from '../../../services/shared/config/file_watch.js';
 import { Authority } from '../../adapters/keyexchange/certificates.js';
 
 const dayMs = 86_400_000;

@@ -179,6 +179,24 @@ TEST_F(BusSeal, OpensOnlyWithItsNodeSenderAndSecret) {
             SealFault::kInvalid);
 }
 
+TEST_F(BusSeal, OpensUnderAnAddedSecretAndNeverAgainOnceItIsRetired) {
+  const Octets other(32, 0x5f);
+  const std::span<const uint8_t, 32> next(other);
+  const Seal before = sealer_.seal(context_, keys_), late = sealer_.seal(context_, keys_);
+  opener_.add_secret(next);
+  sealer_ = BusSealer(next, "a", "dataplane");
+  EXPECT_EQ(open(context_, sealer_.seal(context_, keys_)), SealFault::kNone);
+  EXPECT_EQ(open(context_, before), SealFault::kNone);
+  EXPECT_EQ(open(context_, before), SealFault::kReplay);
+  opener_.retire_secret();
+  EXPECT_EQ(open(context_, late), SealFault::kInvalid);
+  EXPECT_EQ(open(context_, sealer_.seal(context_, keys_)), SealFault::kNone);
+  opener_.retire_secret();
+  EXPECT_EQ(open(context_, sealer_.seal(context_, keys_)), SealFault::kNone) << "the last secret stays";
+  opener_.add_secret(secret());
+  EXPECT_EQ(open(context_, before), SealFault::kInvalid) << "although its secret came back";
+}
+
 TEST_F(BusSeal, RejectsAFlippedBitAndATruncatedBox) {
   const Seal seal = sealer_.seal(context_, keys_);
   for (size_t bit = 0; bit < seal.box.size() * 8; bit++) {

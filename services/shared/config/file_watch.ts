@@ -19,6 +19,11 @@ export class FileWatch {
     return isStable && state !== this.#read;
   }
 
+  /** Whether the files are in another state than when they were read, however long they have been. */
+  isOther(state: string): boolean {
+    return state !== this.#read;
+  }
+
   /** The files were read in this state. */
   wasRead(state: string): void {
     this.#read = state;
