@@ -27,7 +27,7 @@ const commands: Readonly<Record<string, [description: string, load: () => Promis
     () => import('./status/status.js'),
   ],
   flows: [
-    'list the flows with their keys and packet counts; remove tunnels',
+    'list the flows with their keys and packet counts; remove tunnels; trace a key exchange',
     () => import('./status/flows.js'),
   ],
   rotate: [

@@ -12,6 +12,7 @@ import { answerMs, asOperator, type SharedOptions } from '../operator.js';
 import { print, printJson, table } from '../output.js';
 import { isEncrypted, modeName, protection } from '../terms.js';
 import { addRemove } from './flows_remove.js';
+import { addTrace } from './flows_trace.js';
 
 interface FlowsOptions extends SharedOptions {
   limit: number;
@@ -34,6 +35,7 @@ export function define(command: Command): void {
     .option('--cursor <cursor>', 'continue where an earlier call ended', cursor, 0n)
     .action((_, command: Command) => flows(command.optsWithGlobals()));
   addRemove(command);
+  addTrace(command);
 }
 
 async function flows({ config, json, limit, cursor }: FlowsOptions): Promise<void> {

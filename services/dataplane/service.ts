@@ -11,6 +11,7 @@ import type { Dropped } from '../shared/process/privileges.js';
 import { within } from '../shared/process/within.js';
 import { BusSecretFile } from '../shared/service/bus_secret_file.js';
 import { FaultList } from '../shared/service/fault_list.js';
+import { FlowTraces } from '../shared/service/flow_traces.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { AuditReport } from './adapters/audit_report.js';
@@ -79,11 +80,13 @@ export async function startDataplane(
     onSamples: (samples) => sampler.take(samples),
     onLink: (change) => links.changed(change),
   });
-  const executor = new Executor(config, arbiter, engine, auditReport, bus);
+  const traces = new FlowTraces();
+  const executor = new Executor(config, arbiter, engine, auditReport, bus, traces);
   const faults = new FaultList();
   const links = new PortLinks(config, log, auditReport, faults, (error) => fail(error));
   const secret = new BusSecretFile(config.busSecret, audit, faults, log);
-  serve(bus, { commands: new Commands(config, arbiter, engine, executor, auditReport, secret, log), engine });
+  const commands = new Commands(config, arbiter, engine, executor, auditReport, secret, traces, log);
+  serve(bus, { commands, engine, traces });
 
   const fences = await setFence(node);
   for (const { name, wasOpen } of fences) {

@@ -2,11 +2,13 @@
 // Wires the key exchange and orders its life. Start: listen, drop privileges, join the bus. Until the bus is connected,
 // peers receive SERVICE_DOWN. Stop: in reverse, each step with a deadline.
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
+import { flowKeyOf } from '../shared/address.js';
 import type { Logger } from '../shared/process/log.js';
 import type { Dropped } from '../shared/process/privileges.js';
 import { within } from '../shared/process/within.js';
 import { BusSecretFile } from '../shared/service/bus_secret_file.js';
 import { FaultList } from '../shared/service/fault_list.js';
+import { FlowTraces } from '../shared/service/flow_traces.js';
 import type { RunningService } from '../shared/service/service_process.js';
 import { ServiceRuntime } from '../shared/service/service_runtime.js';
 import { Answerer } from './adapters/answerer.js';
@@ -60,8 +62,10 @@ export async function startKeyExchange(
   const faults = new FaultList();
   const secret = new BusSecretFile(config.bus.secret, audit, faults, log);
   const dataplane = new DataplaneClient(bus, rules.node, config.bus.secret.octets, secret);
-  const answerer = new Answerer(rules, dataplane, report.tally);
-  const requester = new Requester(rules, dataplane, clients, report);
+  const traces = new FlowTraces();
+  dataplane.onTrace((flow) => traces.of(flowKeyOf(flow)));
+  const answerer = new Answerer(rules, dataplane, report.tally, traces);
+  const requester = new Requester(rules, dataplane, clients, report, traces);
   const greeter = new Greeter(dataplane, clients, report, (epoch) => answerer.epochSeen(epoch));
   const server = new PeerServer(rules, answerer, greeter, connections, report, refusals);
   const port = await server.listen(config.listen, files);

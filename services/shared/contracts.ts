@@ -17,6 +17,7 @@ import {
   FlowRemoved,
   FlowsPage,
   FlowsQuery,
+  FlowTrace,
   FlowWanted,
   KeyExchangeStatus,
   KeysRotate,
@@ -32,6 +33,7 @@ import {
   ServiceStats,
   ServiceStatus,
   StatusQuery,
+  TraceQuery,
 } from '../../proto/gen/bus.js';
 
 /** The functions of a ts-proto message that the bus needs. */
@@ -339,6 +341,23 @@ export const contracts = {
     queue: true,
     payload: FlowsQuery,
     reply: FlowsPage,
+  }),
+  dataplaneTrace: request({
+    subject: 'query.dataplane.trace',
+    from: ['operator'],
+    to: ['dataplane'],
+    queue: true,
+    payload: TraceQuery,
+    reply: FlowTrace,
+  }),
+  /** Each replica answers for its own exchanges. */
+  keyexchangeTrace: request({
+    subject: 'query.keyexchange.trace',
+    from: ['operator'],
+    to: ['keyexchange'],
+    queue: false,
+    payload: TraceQuery,
+    reply: FlowTrace,
   }),
   ...named<{ [S in Service as `${S}Status`]: (typeof statusContracts)[S] }>(statusContracts, 'Status'),
   ...named<{ [S in Service as `${S}Stats`]: EventContract<ServiceStats> }>(statsContracts, 'Stats'),

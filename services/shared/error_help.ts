@@ -171,6 +171,12 @@ export const errorHelp = {
         "An operator removed a flow while this gateway processed a peer's request for it, so the answer would name an SPI that is not valid any more.",
       remedy: 'None. The peer repeats its request while it needs the tunnel.',
     },
+    EXCHANGE_UNKNOWN: {
+      cause:
+        '`psp flows trace` found no exchange: the source is not the host behind this gateway, the exchange is older than the last 256 ones of a service, or the service was restarted since. Of an exchange with many flows only the first 16 are found.',
+      remedy:
+        'Name the host behind this gateway first. `psp flows remove SRC DST` makes the next packet start a new exchange.',
+    },
     FLOW_UNKNOWN: {
       cause:
         '`psp flows remove` found no tunnel between the two addresses or prefixes: there never was one, it was removed before, or the addresses are wrong.',

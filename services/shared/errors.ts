@@ -102,6 +102,11 @@ const table = {
     retryable: false,
   },
   FLOW_REMOVED: { message: 'a flow of the request was removed meanwhile', retryable: true },
+  EXCHANGE_UNKNOWN: {
+    message:
+      'no exchange of keys about the flow from {one} to {other} is remembered; name the host here first',
+    retryable: false,
+  },
   FLOW_UNKNOWN: {
     message: 'there is no tunnel between {one} and {other}; `psp flows` lists the flows',
     retryable: false,

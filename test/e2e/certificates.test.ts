@@ -6,17 +6,13 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromPackageRoot } from '../../services/shared/process/package_root.js';
-import type { Gateway } from './gateway.js';
+import { type Gateway, unhurried } from './gateway.js';
 import { until } from './namespace.js';
 import { newDrops } from './numbers.js';
 import { Topology } from './topology.js';
 import { ping, startTransfer } from './traffic.js';
 
 let net: Topology;
-
-/** Times that no exchange reaches, however slow the machine is. */
-const unhurried = (_node: string, yaml: string) =>
-  `${yaml.replace('keyExchange: { ', 'keyExchange: { exchangeMs: 20000, callMs: 15000, ')}engine: { holdMs: 20000 }\n`;
 
 beforeAll(async () => {
   net = await Topology.create({ edit: unhurried });

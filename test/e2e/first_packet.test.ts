@@ -2,7 +2,9 @@
 // The first packet of a tunnel is held and not lost, whichever side begins, with every inner and outer family, and
 // with many flows that miss at once.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { expectSchema } from '../json_schema.js';
 import type { Capture } from './capture.js';
+import { type Gateway, unhurried } from './gateway.js';
 import { until } from './namespace.js';
 import { grew, newDrops } from './numbers.js';
 import { type Host, hostInterface, Topology } from './topology.js';
@@ -19,7 +21,7 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
   let wire: Capture;
 
   beforeAll(async () => {
-    net = await Topology.create({ outer, edit: patient });
+    net = await Topology.create({ outer, edit: unhurried });
     wire = await net.capture('wire');
     await net.start();
   });
@@ -49,6 +51,28 @@ describe.each([{ outer: 4 as const }, { outer: 6 as const }])('with IPv$outer ou
     const [a, b] = await Promise.all([net.a.numbers(), net.b.numbers()]);
     expect([a.peers.b?.answered, b.peers.a?.answered]).toEqual([1, 1]);
     expect([a.values.keyed, b.values.keyed]).toEqual([2, 2]);
+  });
+
+  it('shows at both ends when each step of the exchange happened', async () => {
+    const traced = async (gateway: Gateway, ...pair: string[]) => {
+      const shown = JSON.parse((await gateway.psp('flows', 'trace', ...pair, '--json')).stdout);
+      expectSchema('flows_trace', shown);
+      return shown as { requestedBy: string; steps: { step: string }[] };
+    };
+    const own = await traced(net.a, net.host1.v4, net.host2.v4);
+    expect(own.requestedBy).toBe('us');
+    expect(own.steps.map(({ step }) => step)).toEqual([
+      ...['missed', 'offerRequested', 'offerMade', 'wantPublished', 'wantReceived', 'requestSent'],
+      ...['responseReceived', 'installSent', 'installReceived', 'keyInstalled', 'installAnswered'],
+    ]);
+    const theirs = await traced(net.b, net.host2.v4, net.host1.v4);
+    expect(theirs.requestedBy).toBe('peer');
+    expect(theirs.steps.map(({ step }) => step)).toEqual([
+      ...['requestReceived', 'acceptSent', 'acceptReceived', 'returnOfferMade', 'acceptDone'],
+      ...['acceptAnswered', 'responseSent'],
+    ]);
+    const unknown = await net.a.psp('flows', 'trace', net.host2.v4, net.host1.v4);
+    expect(unknown.stderr).toMatch(/^psp: EXCHANGE_UNKNOWN: /);
   });
 
   it('carries TCP both ways at once with equal content', async () => {

@@ -32,10 +32,11 @@ import {
 import { contracts } from '../../shared/contracts.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { highestSamplingLog2 } from '../../shared/limits.js';
-import { monotonicMs } from '../../shared/process/clock.js';
+import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import { LineGate } from '../../shared/process/line_gate.js';
 import type { Logger } from '../../shared/process/log.js';
 import type { BusSecretFile } from '../../shared/service/bus_secret_file.js';
+import type { FlowTraces } from '../../shared/service/flow_traces.js';
 import type { DataplaneConfig, Terms } from '../config.js';
 import type { Arbiter } from '../core/arbiter.js';
 import type { EgressKey, FlowSelection, RotationReply } from '../core/facts.js';
@@ -58,6 +59,7 @@ export class Commands {
     private readonly executor: Executor,
     private readonly auditor: AuditReport,
     private readonly secret: Pick<BusSecretFile, 'opening'>,
+    private readonly traces: FlowTraces,
     private readonly log: Logger,
   ) {}
 
@@ -71,15 +73,19 @@ export class Commands {
       const binding = { epoch, peer: message.peer, exchange: 0n };
       const bindingOfKeys = { ...binding, ...bound(subject, message.peerEpoch) };
       const bindingOfReply = { ...binding, contract: `${subject}/reply`, request: seal };
+      const trace = this.traces.begin({ epoch, exchange: 0n, peer: message.peer }, flows, (key) => key);
+      trace.mark('acceptReceived', monotonicNs());
       let answer = noOffers;
       const offerInReturn = async () => {
         const { offers, seal, ...made } = await this.engine.offer(flows, peer, version, bindingOfReply);
+        trace.mark('returnOfferMade', monotonicNs());
         answer = { offers, seal };
         return { ...made, spis: offers.map(({ spi }) => spi) };
       };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, bindingOfKeys, seal));
       const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
       await this.executor.request(fact, { keys, offerInReturn });
+      trace.mark('acceptDone', monotonicNs());
       return answer;
     });
   }
@@ -88,12 +94,15 @@ export class Commands {
     return this.#answered(message.epoch, { results: [] }, async () => {
       const { subject } = contracts.flowInstall;
       const { epoch, exchange, egress } = message;
+      const trace = this.traces.find(exchange);
+      trace?.mark('installReceived', monotonicNs());
       const { peer, flows, seal } = this.#checked(subject, message, egress);
       if (egress.length === 0) throw malformed(subject, 'it contains no keys');
       const binding = { epoch, peer: message.peer, exchange, ...bound(subject, message.peerEpoch) };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, binding, seal));
       const offered = { exchange, peer, flows, keys: keysOf(egress, message.peerEpoch) };
       const { results } = await this.executor.request({ type: 'installReceived', ...offered }, { keys });
+      trace?.mark('keyInstalled', monotonicNs());
       return { results: [...results] };
     });
   }

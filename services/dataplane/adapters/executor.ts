@@ -11,13 +11,16 @@ import type { Bus } from '../../shared/bus/bus.js';
 import { contracts } from '../../shared/contracts.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
+import type { FlowTraces } from '../../shared/service/flow_traces.js';
 import type { DataplaneConfig } from '../config.js';
 import { type Arbiter, tickMs } from '../core/arbiter.js';
-import type { Action, Fact, Replies, RequestFact } from '../core/facts.js';
+import type { Action, Fact, Miss, Replies, RequestFact } from '../core/facts.js';
 import type { AuditReport } from './audit_report.js';
 import type { Engine, OpenedKeys } from './engine.js';
 
 const retryMs = 20;
+/** Flows whose last miss is remembered. */
+const missesRemembered = 1024;
 
 type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
 
@@ -47,6 +50,8 @@ export class Executor {
   /** Messages of exchanges whose offers were made in this turn. */
   readonly #unpublished = new Map<bigint, { want: FlowWanted; reason: ActionOf<'offer'>['reason'] }>();
   readonly #requests = new Map<number, Request>();
+  /** When the engine reported the last misses; for traces only. */
+  readonly #missedNs = new Map<FlowKey, bigint>();
   #lastRequest = 0;
   readonly #timers = new Set<NodeJS.Timeout>();
 
@@ -56,6 +61,7 @@ export class Executor {
     private readonly engine: Engine,
     private readonly auditor: AuditReport,
     private readonly bus: Pick<Bus, 'publish'>,
+    private readonly traces: FlowTraces,
   ) {}
 
   /** Called once the engine runs. */
@@ -79,7 +85,20 @@ export class Executor {
   /** Reports a fact to the arbiter and carries out its actions. */
   on(fact: Fact): void {
     if (this.#stopped) return;
+    if (fact.type === 'missed') this.#missed(fact.misses);
     for (const action of this.arbiter.on(fact, monotonicMs())) this.#perform(action);
+  }
+
+  #missed(misses: readonly Miss[]): void {
+    const nowNs = monotonicNs();
+    for (const { flow } of misses.slice(0, missesRemembered)) {
+      this.#missedNs.delete(flow);
+      this.#missedNs.set(flow, nowNs);
+    }
+    for (const flow of this.#missedNs.keys()) {
+      if (this.#missedNs.size <= missesRemembered) break;
+      this.#missedNs.delete(flow);
+    }
   }
 
   /** Reports a request. @returns the reply of the arbiter. @throws the error with which the request failed. */
@@ -141,9 +160,14 @@ export class Executor {
     const { epoch } = this.arbiter;
     const name = this.config.peers[peer] as string;
     const version = this.config.terms[peer]?.versions[0] as number;
+    const trace = this.traces.begin({ epoch, exchange, peer: name }, flows, (key) => key);
+    const missedNs = reason === 'miss' ? this.#missedNs.get(flows[0] as FlowKey) : undefined;
+    if (missedNs !== undefined) trace.mark('missed', missedNs);
+    trace.mark('offerRequested', monotonicNs());
     try {
       const binding = { contract: contract.subject, epoch, peer: name, exchange };
       const { offers, seal, generation, spisLeft } = await this.engine.offer(flows, peer, version, binding);
+      trace.mark('offerMade', monotonicNs());
       const want = {
         exchange,
         epoch,
@@ -170,6 +194,7 @@ export class Executor {
     if (unpublished === undefined) throw new Error(`exchange ${exchange} has no offers to publish`);
     const want = { ...unpublished.want, publishedNs: monotonicNs(), timeoutMs };
     this.bus.publish(wants[unpublished.reason].contract, want);
+    this.traces.find(exchange)?.mark('wantPublished', want.publishedNs);
   }
 
   #greet({ peer, spis }: ActionOf<'greet'>): void {

@@ -7,8 +7,10 @@ import type {
   MultiTunnelRequest,
   MultiTunnelResponse,
 } from '../../../proto/gen/psp_gateway.js';
+import { flowKeyOf } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { monotonicMs } from '../../shared/process/clock.js';
+import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
+import type { ExchangeTrace, FlowTraces } from '../../shared/service/flow_traces.js';
 import { type Acceptance, acceptanceOf, responseOf } from '../core/acceptance.js';
 import { Answering, type AnsweringAction, type AnsweringFact } from '../core/answering.js';
 import { longestCommandMs, type Peer, type Rules } from '../core/rules.js';
@@ -28,6 +30,8 @@ interface Request {
   message: MultiTunnelRequest;
   acceptance: Acceptance | undefined;
   answer: MultiTunnelResponse | undefined;
+  receivedNs: bigint;
+  trace: ExchangeTrace | undefined;
   resolve(response: MultiTunnelResponse): void;
   reject(error: Error): void;
 }
@@ -41,6 +45,7 @@ export class Answerer {
     private readonly rules: Rules,
     private readonly dataplane: Pick<DataplaneClient, 'accept' | 'rotate'>,
     private readonly tally: Tally,
+    private readonly traces: FlowTraces,
   ) {}
 
   /** The dataplane announced its epoch. */
@@ -55,7 +60,10 @@ export class Answerer {
   answer(peer: Peer, message: MultiTunnelRequest, call: Call): Promise<MultiTunnelResponse> {
     const id = ++this.#lastRequest;
     return new Promise((resolve, reject) => {
-      const request = { peer, message, acceptance: undefined, answer: undefined, resolve, reject };
+      const request: Request = {
+        ...{ peer, message, acceptance: undefined, answer: undefined, resolve, reject },
+        ...{ receivedNs: monotonicNs(), trace: undefined },
+      };
       this.#requests.set(id, request);
       call.onCancelled(() => this.#on({ type: 'cancelled', id }));
       const endMs = monotonicMs() + call.timeoutMs;
@@ -87,7 +95,16 @@ export class Answerer {
     }
     this.#requests.delete(action.id);
     if (action.type === 'fail') request.reject(action.error);
-    else request.resolve(request.answer as MultiTunnelResponse);
+    else {
+      request.trace?.mark('responseSent', monotonicNs());
+      request.resolve(request.answer as MultiTunnelResponse);
+    }
+  }
+
+  #traced({ peer, receivedNs }: Request, { flows }: Acceptance, epoch: bigint): ExchangeTrace {
+    const trace = this.traces.begin({ epoch, exchange: 0n, peer: peer.name }, flows, flowKeyOf);
+    trace.mark('requestReceived', receivedNs);
+    return trace;
   }
 
   async #accept(
@@ -97,9 +114,12 @@ export class Answerer {
     const { peer, message } = request;
     try {
       request.acceptance ??= acceptanceOf(message, peer, this.rules);
+      request.trace ??= this.#traced(request, request.acceptance, epoch);
+      request.trace.mark('acceptSent', monotonicNs());
       const accepted = await this.dataplane.accept(peer.name, epoch, request.acceptance, timeoutMs);
       if (accepted.stale) return { type: 'stale', id, epoch: accepted.epoch };
       const { offers, keys } = accepted;
+      request.trace.mark('acceptAnswered', monotonicNs());
       request.answer = responseOf(message.requestId, accepted.epoch, offers, keys);
       return { type: 'accepted', id, epoch: accepted.epoch };
     } catch (error) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dataplane over the bus: wants are received, commands are sent, and keys travel only in seals.
 import type {
+  ExchangeTrace,
+  Flow,
   FlowAccept,
   FlowWanted,
   InstallResult,
@@ -67,6 +69,13 @@ export class DataplaneClient implements SecretUser {
     for (const contract of [contracts.flowMissed, contracts.flowStale]) {
       this.bus.receive(contract, (want) => handler(want, contract));
     }
+  }
+
+  /** Answers queries of the operator for the steps of our exchanges about a flow. */
+  onTrace(read: (flow: Flow) => ExchangeTrace[]): void {
+    this.bus.respond(contracts.keyexchangeTrace, ({ flow }) => ({
+      exchanges: flow === undefined ? [] : read(flow),
+    }));
   }
 
   /** Receives every greeting that the bus assigns to this replica. */

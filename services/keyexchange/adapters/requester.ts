@@ -2,9 +2,10 @@
 // The client's side of an exchange: carries out what core/requesting.ts decides. A want is received, its peer is requested
 // once, and the answer or the refusal is sent to the dataplane.
 import { type FlowWanted, InstallResult } from '../../../proto/gen/bus.js';
-import { formatFlow } from '../../shared/address.js';
+import { flowKeyOf, formatFlow } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { monotonicMs, monotonicNs, unixMs } from '../../shared/process/clock.js';
+import type { ExchangeTrace, FlowTraces } from '../../shared/service/flow_traces.js';
 import { isRefusal } from '../core/outcome.js';
 import { type Egress, egressOf, isFresh, peerOf, requestOf } from '../core/peer_request.js';
 import { Requesting, type RequestingAction, type RequestingFact } from '../core/requesting.js';
@@ -30,6 +31,7 @@ interface Exchange {
   startMs: number;
   /** The peer's answer. */
   egress: Egress | undefined;
+  trace: ExchangeTrace;
 }
 
 export class Requester {
@@ -46,6 +48,7 @@ export class Requester {
     private readonly dataplane: DataplaneClient,
     private readonly clients: ReadonlyMap<string, PeerClient>,
     private readonly report: Report,
+    private readonly traces: FlowTraces,
   ) {
     this.#core = new Requesting(rules);
   }
@@ -69,6 +72,7 @@ export class Requester {
   #wanted(want: FlowWanted, contract: WantContract, epochSeen: (epoch: bigint) => void): void {
     const { tally } = this.report;
     const startMs = monotonicMs();
+    const receivedNs = monotonicNs();
     tally.count('wants');
     try {
       const peer = peerOf(want, this.rules, contract.subject);
@@ -80,7 +84,9 @@ export class Requester {
       const keys = this.dataplane.openWant(want, contract);
       epochSeen(want.epoch);
       const id = ++this.#lastWant;
-      this.#exchanges.set(id, { want, keys, peer, startMs, egress: undefined });
+      const trace = this.traces.begin(want, want.flows, flowKeyOf);
+      trace.mark('wantReceived', receivedNs);
+      this.#exchanges.set(id, { want, keys, peer, startMs, egress: undefined, trace });
       this.#on({ type: 'wanted', id, peer: peer.name, tunnels: want.flows.length, timed: want });
     } catch (error) {
       this.#failure(error, want, startMs);
@@ -113,11 +119,12 @@ export class Requester {
   }
 
   async #call(id: number, exchange: Exchange, timeoutMs: number): Promise<RequestingFact> {
-    const { want, keys, peer, startMs } = exchange;
+    const { want, keys, peer, startMs, trace } = exchange;
     const { tally } = this.report;
     tally.began(peer.name);
     const client = this.clients.get(peer.name) as PeerClient;
     const request = requestOf(want, keys, peer, ++this.#requestId);
+    trace.mark('requestSent', monotonicNs());
     try {
       exchange.egress = await client.request(request, timeoutMs, (response) =>
         egressOf(response, want, peer, this.rules),
@@ -132,6 +139,7 @@ export class Requester {
       } else tally.failed(peer.name, unixMs());
       return { type: 'failed', id, code };
     }
+    trace.mark('responseReceived', monotonicNs());
     tally.answered(peer.name, unixMs());
     this.report.answeredBy(peer.name, flowsOf(want));
     const { peerEpoch } = exchange.egress;
@@ -139,9 +147,11 @@ export class Requester {
     return { type: 'answered', id };
   }
 
-  async #install({ want, egress, peer }: Exchange, timeoutMs: number): Promise<void> {
+  async #install({ want, egress, peer, trace }: Exchange, timeoutMs: number): Promise<void> {
     const { tally } = this.report;
+    trace.mark('installSent', monotonicNs());
     const results = await this.dataplane.install(want, egress as Egress, timeoutMs);
+    trace.mark('installAnswered', monotonicNs());
     if (results.includes(InstallResult.INSTALL_RESULT_INSTALLED)) {
       tally.exchange.took(Number(monotonicNs() - want.publishedNs) / 1e9);
     }

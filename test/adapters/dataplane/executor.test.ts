@@ -8,6 +8,7 @@ import { Executor } from '../../../services/dataplane/adapters/executor.js';
 import type { DataplaneConfig } from '../../../services/dataplane/config.js';
 import { Arbiter } from '../../../services/dataplane/core/arbiter.js';
 import { flowKeyOf } from '../../../services/shared/address.js';
+import { FlowTraces } from '../../../services/shared/service/flow_traces.js';
 import { FakeEngine } from './engine.js';
 import { flow } from './rig.js';
 
@@ -37,7 +38,14 @@ function started() {
   });
   const engine = new FakeEngine(config, { onFact: () => {}, onSamples: () => {}, onLink: () => {} });
   const audit = new AuditReport(['b'], { record: () => {} }, { info: () => {}, warn: () => {} });
-  const executor = new Executor(config, arbiter, engine.wrapped(), audit, { publish: () => true });
+  const executor = new Executor(
+    config,
+    arbiter,
+    engine.wrapped(),
+    audit,
+    { publish: () => true },
+    new FlowTraces(),
+  );
   return { engine, executor };
 }
 

@@ -61,6 +61,23 @@ describe('the dataplane', () => {
     expect(rig.engine.released).toBe(1);
   });
 
+  it('answers when each step of an exchange happened, of its own and of a peer', async () => {
+    rig.engine.emit(...missed(1));
+    const { want } = await rig.keyexchange.want(1);
+    await rig.keyexchange.install(rig.keyexchange.installOf(want));
+    await rig.keyexchange.accept(rig.keyexchange.acceptOf([flow(2)], [rig.keyexchange.offer()]));
+    const stepsOf = async (i: number) => {
+      const { exchanges } = await rig.operator.request(contracts.dataplaneTrace, { flow: flow(i) }, longMs);
+      const times = exchanges.flatMap(({ steps }) => steps.map(({ atNs }) => atNs));
+      expect(times).toEqual([...times].sort((one, other) => Number(one - other)));
+      return exchanges.map(({ exchange, steps }) => [exchange, ...steps.map(({ step }) => step)]);
+    };
+    const own = ['missed', 'offerRequested', 'offerMade', 'wantPublished', 'installReceived', 'keyInstalled'];
+    expect(await stepsOf(1)).toEqual([[1n, ...own]]);
+    expect(await stepsOf(2)).toEqual([[0n, 'acceptReceived', 'returnOfferMade', 'acceptDone']]);
+    expect(await stepsOf(3)).toEqual([]);
+  });
+
   it('opens a seal of a bus secret that it has not read yet, and answers under it', async () => {
     rig.engine.emit(...missed(1));
     const { want } = await rig.keyexchange.want(1);

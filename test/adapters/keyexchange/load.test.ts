@@ -12,6 +12,7 @@ import { rulesOf } from '../../../services/keyexchange/config.js';
 import type { Peer } from '../../../services/keyexchange/core/rules.js';
 import { Tally } from '../../../services/keyexchange/core/tally.js';
 import { checkConfig } from '../../../services/shared/config/config.js';
+import { FlowTraces } from '../../../services/shared/service/flow_traces.js';
 import { eventually, longMs } from '../shared/waiting.js';
 import { Authority, type KeyPair } from './certificates.js';
 import { PlainClient } from './peer.js';
@@ -63,7 +64,7 @@ peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24] } }
       }),
       rotate: () => expect.unreachable(),
     };
-    const answerer = new Answerer(rules, dataplane, new Tally(['b']));
+    const answerer = new Answerer(rules, dataplane, new Tally(['b']), new FlowTraces());
     const call = { timeoutMs: 10_000, onCancelled: () => undefined };
     const taken = Array.from({ length: 64 }, (_, i) => answerer.answer(peer, request(i), call));
     await eventually(() => expect(dataplane.accept).toHaveBeenCalledTimes(64));

@@ -317,6 +317,7 @@ export interface TestNode {
   folder: string;
   nats: NatsServer;
   dataplane: StandIn;
+  operator: Bus;
   /** Lines that the service logged, as objects. */
   lines: Record<string, unknown>[];
   /** Lines about exchanges that failed with this code. */
@@ -361,6 +362,7 @@ export async function startNode(name: string, authority: Authority, options: Nod
     folder: made.folder,
     nats,
     dataplane,
+    operator,
     lines,
     linesOf: (code) => lines.filter((line) => line.code === code && line.msg === 'key exchange failed'),
     status,

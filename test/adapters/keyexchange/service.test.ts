@@ -7,7 +7,7 @@ import { flowKeyOf } from '../../../services/shared/address.js';
 import { newBusSecret } from '../../../services/shared/bus/secret.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
-import { eventually } from '../shared/waiting.js';
+import { eventually, longMs } from '../shared/waiting.js';
 import { Authority } from './certificates.js';
 import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
 
@@ -287,6 +287,20 @@ describe('a greeting', () => {
     expect(b.dataplane.greetings).toHaveLength(greeted);
     expect((await a.status()).health).toEqual([]);
   });
+});
+
+it('answers when each step of an exchange happened, at both ends', async () => {
+  const flow = flowOf('10.1.0.5', '10.2.0.62');
+  const want = a.dataplane.want('b', [flow]);
+  await installOf(a, want.exchange);
+  const stepsOf = async (node: TestNode, asked: typeof flow) => {
+    const answers = await node.operator.requestAll(contracts.keyexchangeTrace, { flow: asked }, 200, longMs);
+    return answers.flatMap(({ exchanges }) => exchanges.map(({ steps }) => steps.map(({ step }) => step)));
+  };
+  const own = ['wantReceived', 'requestSent', 'responseReceived', 'installSent', 'installAnswered'];
+  await eventually(async () => expect(await stepsOf(a, flow)).toEqual([own]));
+  const answered = ['requestReceived', 'acceptSent', 'acceptAnswered', 'responseSent'];
+  expect(await stepsOf(b, flowOf('10.2.0.62', '10.1.0.5'))).toEqual([answered]);
 });
 
 it('a bus secret that is replaced fails no exchange, even before the key exchange has read it', async () => {
