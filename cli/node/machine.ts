@@ -31,6 +31,7 @@ import {
   ipHeaderOctets,
   leastMtu,
 } from '../../services/shared/protocols.js';
+import { takenAddresses } from './listen_addresses.js';
 
 /** Faults of the machine, and warnings that the operator needs before the start. */
 export interface MachineCheck {
@@ -54,7 +55,11 @@ interface Route {
 /** Checks the files beside the node file, the programs and the interfaces that the node needs. */
 export async function checkMachine(config: NodeConfig, addon = loadAddon()): Promise<MachineCheck> {
   const found: MachineCheck = {
-    faults: [...(await fileFaults(config)), ...engineFaults(config, addon)],
+    faults: [
+      ...(await fileFaults(config)),
+      ...engineFaults(config, addon),
+      ...(await takenAddresses(config)),
+    ],
     warnings: [],
   };
   const links = await ipJson<Link>('address', 'show');

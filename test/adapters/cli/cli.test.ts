@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The commands for a running node, over a real nats-server, with answers that the test gives in place of the
 // services: their output, as text and JSON, and their exit codes.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -29,7 +32,7 @@ import type { Bus } from '../../../services/shared/bus/bus.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
 import { Authority, writeTls } from '../keyexchange/certificates.js';
-import { AuditServer, asService, NatsServer } from '../shared/nats_server.js';
+import { AuditServer, asService, freePort, NatsServer } from '../shared/nats_server.js';
 
 let server: NatsServer;
 let dir: string;
@@ -883,6 +886,32 @@ warning: ingressAcl (line 8): every packet that authenticates is admitted, also 
     expect(ok).toBe(false);
     const paths = ['node', 'unsecured', 'secured', 'keyExchange', 'vips', 'extra'];
     expect(faults.map(({ path }) => path).sort()).toEqual(paths.sort());
+  });
+});
+
+describe('psp config check reports of listen addresses', () => {
+  it('which ones another process has, unless the node itself runs', async () => {
+    const taken = createServer();
+    const port = await freePort();
+    await once(taken.listen(port, '127.0.0.1'), 'listening');
+    const other = join(dir, 'taken.yaml');
+    const stateDir = mkdtempSync(join(dir, 'state-'));
+    const yaml = readFileSync(file, 'utf8').replace(/^(?:metrics|stateDir):.*\n/gm, '');
+    writeFileSync(other, `${yaml}metrics: { listen: "127.0.0.1:${port}" }\nstateDir: ${stateDir}\n`);
+    const found = async () => {
+      stdout = '';
+      await run(['config', 'check', other, '--json']);
+      const { faults } = json() as { faults: { path: string; received: string }[] };
+      return faults.filter(({ path }) => path === 'metrics.listen').map(({ received }) => received);
+    };
+    expect(await found()).toEqual([`127.0.0.1:${port}`]);
+    const held = openSync(join(stateDir, 'lock'), 'w');
+    execFileSync('flock', ['-x', '-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', held] });
+    expect(await found()).toEqual([]);
+    closeSync(held);
+    taken.close();
+    await once(taken, 'close');
+    expect(await found()).toEqual([]);
   });
 });
 
