@@ -35,10 +35,10 @@ void halt_all() {
   for (EngineObject* engine : alive) engine->halt();
 }
 
-uint64_t unix_seconds() {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count());
+uint64_t unix_ms() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                   std::chrono::system_clock::now().time_since_epoch())
+                                   .count());
 }
 
 // Settles a promise with what a command came to, written by write(env, result).
@@ -323,7 +323,7 @@ Napi::Value EngineObject::install(const Napi::CallbackInfo& info) {
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   const auto settled = settle<std::vector<InstallResult>>(deferred, write_results);
   const auto busy = std::make_shared<bool>(false);
-  control.install(*keys, rows, peer, unix_seconds(),
+  control.install(*keys, rows, peer, unix_ms(),
                   [settled, busy](std::variant<std::vector<InstallResult>, EngineError> outcome) {
                     const auto* error = std::get_if<EngineError>(&outcome);
                     *busy = error != nullptr && error->code == "ENGINE_BUSY";

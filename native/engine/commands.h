@@ -22,7 +22,7 @@ struct EgressKey {
   uint8_t version = 0;
   Mode mode = Mode::kTunnel;
   uint64_t cookie = 0;
-  uint64_t first_iv = 0;  // unix seconds << 32 (docs/design.md, "IVs never repeat")
+  uint64_t first_iv = 0;  // Unix milliseconds << 22 (docs/design.md, "IVs never repeat")
   Address outer_destination{};
   MacAddress mac{};
   std::array<uint8_t, 32> key{};  // 16 octets for version 0

@@ -10,7 +10,7 @@ namespace psp {
 // GCM under one key, unless every IV is made by the deterministic construction of section 8.2.1. Ours is: SPI
 // and a 64-bit counter. The limit holds anyway, because it also bounds what ciphertexts reveal: with packets
 // of 64 KiB an attacker's advantage from colliding blocks stays below 2^-40. The space of IVs is no limit, as
-// a counter that starts at unix seconds << 32 has more than 2^60 values ahead (Control::install).
+// a counter that starts at Unix milliseconds << 22 has at least 2^60 values ahead (Control::install).
 inline constexpr uint64_t kMostSealedPerKey = uint64_t{1} << 32;
 
 }  // namespace psp

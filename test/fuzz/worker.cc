@@ -298,7 +298,7 @@ class Run {
     key.version = what >> 2 & 3;
     key.mode = flow.mode();
     key.cookie = what & 16 ? 0x8877665544332211 : 0;
-    key.first_iv = (uint64_t{1000} + (what >> 5)) << 32;
+    key.first_iv = (uint64_t{1000} + (what >> 5)) << 22;
     key.outer_destination =
         flow.mode() == Mode::kTunnel ? *gateway_.config.secured_gateway : flow.key.destination;
     key.key.fill(static_cast<uint8_t>(key.spi * 5 + key.version));

@@ -12,7 +12,12 @@ namespace psp {
 namespace {
 
 // A clock that is far ahead leaves space for 2^60 IVs all the same, more than any process uses.
-constexpr uint64_t kLatestIvSeconds = 0xf000'0000;  // in the year 2097
+// IVs begin at the Unix time of the install, so many for each millisecond: more than any lcores seal, so that
+// the counter never passes the clock, and a later start of this gateway begins above all IVs of an earlier
+// one.
+constexpr uint32_t kIvBitsPerMs = 22;
+// At least 2^60 IVs are ahead of every key. This time is in the year 2100.
+constexpr uint64_t kLatestIvMs = (uint64_t{1} << (64 - kIvBitsPerMs)) - (uint64_t{1} << (60 - kIvBitsPerMs));
 
 // Never zero, which stands for none.
 uint64_t random_cookie() {
@@ -159,7 +164,7 @@ OpenedKeys Control::open(std::vector<FlowKey> flows, std::vector<Offer> offers, 
 }
 
 void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& rows, uint16_t peer,
-                      uint64_t unix_seconds, Done<std::vector<InstallResult>> done) {
+                      uint64_t unix_ms, Done<std::vector<InstallResult>> done) {
   std::vector<size_t> offsets;
   size_t offset = 0;
   for (const Offer& offer : opened.offers) {
@@ -175,7 +180,7 @@ void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& row
     key.version = offer.version;
     key.mode = offer.mode;
     key.cookie = offer.cookie;
-    key.first_iv = std::min(unix_seconds, kLatestIvSeconds) << 32;
+    key.first_iv = std::min(unix_ms, kLatestIvMs) << kIvBitsPerMs;
     key.outer_destination = offer.address;
     key.mac = offer.mac;
     std::copy_n(opened.keys.data() + offsets[row], key_length(offer.version), key.key.data());

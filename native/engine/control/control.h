@@ -71,10 +71,10 @@ class Control {
   // Opens egress keys that keyexchange sealed. Throws EngineError SEAL_INVALID or REPLAY.
   OpenedKeys open(std::vector<FlowKey> flows, std::vector<Offer> offers, SealContext binding,
                   const Seal& seal);
-  // Installs the keys of `rows`, which name rows of `keys`; their IVs begin at `unix_seconds` << 32. The
-  // results are in the order of `rows`.
-  void install(const OpenedKeys& keys, const std::vector<uint32_t>& rows, uint16_t peer,
-               uint64_t unix_seconds, Done<std::vector<InstallResult>> done);
+  // Installs the keys of `rows`, which name rows of `keys`; their IVs begin at `unix_ms` << 22. The results
+  // are in the order of `rows`.
+  void install(const OpenedKeys& keys, const std::vector<uint32_t>& rows, uint16_t peer, uint64_t unix_ms,
+               Done<std::vector<InstallResult>> done);
   void withdraw(WithdrawCommand command, Done<std::monostate> done);
   void refuse(RefuseCommand command, Done<std::monostate> done);
   // Never fails with ENGINE_BUSY: the caller has forgotten the flows and may want them anew with the next

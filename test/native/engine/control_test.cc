@@ -325,12 +325,12 @@ TEST_F(ControlTest, EgressKeysAreInstalledByRowsWithTheirIvsFromTheTimeGiven) {
   const OpenedKeys opened = control_.open(flows, offers, binding(), seal_egress(flows, offers, keys));
 
   Outcome<std::vector<InstallResult>> outcome;
-  control_.install(opened, {2, 1}, 0, 1'700'000'000, outcome.done());
+  control_.install(opened, {2, 1}, 0, 1'700'000'000'000, outcome.done());
   InstallCommand& command = oldest<InstallCommand>();
   EXPECT_EQ(command.flows, (std::vector<FlowKey>{flow(3), flow(2)}));
   ASSERT_EQ(command.keys.size(), 2u);
   EXPECT_EQ(command.keys[0].spi, 0x33u);
-  EXPECT_EQ(command.keys[0].first_iv, uint64_t{1'700'000'000} << 32);
+  EXPECT_EQ(command.keys[0].first_iv, uint64_t{1'700'000'000'000} << 22);
   EXPECT_EQ(command.keys[0].outer_destination, v4(192, 0, 2, 2));
   EXPECT_EQ(command.keys[0].key[0], 48);
   EXPECT_EQ(command.keys[0].key[31], 79);
@@ -343,6 +343,29 @@ TEST_F(ControlTest, EgressKeysAreInstalledByRowsWithTheirIvsFromTheTimeGiven) {
   carry_out_all();
   EXPECT_EQ(*outcome.value,
             (std::vector<InstallResult>{InstallResult::kInstalled, InstallResult::kSuperseded}));
+}
+
+TEST_F(ControlTest, TheIvsOfEachMillisecondBeginAboveThoseOfTheLastAndLeave2To60Ahead) {
+  const auto first_iv = [&](uint64_t unix_ms) {
+    const std::vector<FlowKey> flows = {flow(1)};
+    const std::vector<Offer> offers = {peers_offer(0x11, 1)};
+    const Seal seal = seal_egress(flows, offers, std::vector<uint8_t>(32, 7));
+    Outcome<std::vector<InstallResult>> outcome;
+    control_.install(control_.open(flows, offers, binding(), seal), {0}, 0, unix_ms, outcome.done());
+    const uint64_t first = oldest<InstallCommand>().keys[0].first_iv;
+    carry_out_all();
+    return first;
+  };
+  // 64-octet frames at 400 Gbit/s, and from each of 128 lcores a block of 1024 IVs that it leaves for the new
+  // key.
+  constexpr uint64_t kMostInAMs = 400'000'000'000 / ((64 + 20) * 8) / 1000 + 128 * 1024;
+  const uint64_t now = 1'764'547'200'000;
+  EXPECT_GT(first_iv(now + 1) - first_iv(now), kMostInAMs);
+  // 2100-01-01, 2105-01-01, and a clock that is far out.
+  for (const uint64_t late : {uint64_t{4'102'444'800'000}, uint64_t{4'260'211'200'000}, ~uint64_t{0}}) {
+    EXPECT_GT(first_iv(late), first_iv(now));
+    EXPECT_GE(~first_iv(late), (uint64_t{1} << 60) - 1);
+  }
 }
 
 std::string fault_of(const std::function<void()>& act) {

@@ -432,13 +432,13 @@ TEST(Ivs, NeverRepeatAcrossReinstallsSharedKeysModesFragmentsAndRestarts) {
     }
     gateway.secured.sent.clear();
   };
-  // Each start of a process reads a later second.
+  // Each start of a process reads a later millisecond.
   for (const uint64_t start : {uint64_t{1000}, uint64_t{1001}}) {
     Gateway gateway(config, 1500, 1500);
     gateway.know_next_hop();
     for (int round = 0; round < 4; ++round) {
       for (const FlowKey& key_flow : {kFlow, flow("10.1.0.5", "10.2.0.8")}) {
-        EgressKey key = egress_key(5, 7, (start + static_cast<uint64_t>(round / 2)) << 32);
+        EgressKey key = egress_key(5, 7, (start + static_cast<uint64_t>(round / 2)) << 22);
         key.mode = round % 2 == 0 ? Mode::kTunnel : Mode::kTransport;
         gateway.install(key_flow, key);
         gateway.host_sends(from_host("10.1.0.5", "10.2.0.7", "x"));
