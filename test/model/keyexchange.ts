@@ -159,7 +159,8 @@ export class Replica {
     if (!this.#alive) return;
     const id = ++this.#last;
     this.#requests.set(id, { message, answer });
-    const endMs = this.node.world.nowMs + timeoutMs;
+    // An application such as NVIDIA's sets no deadline, so we do not know that it has stopped waiting.
+    const endMs = this.node.peer.plain ? Number.POSITIVE_INFINITY : this.node.world.nowMs + timeoutMs;
     this.#answer({
       type: 'requested',
       id,

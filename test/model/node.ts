@@ -20,7 +20,7 @@ export class Node {
   readonly bus: Channel;
   /** By how much the clock of this machine differs from the right time. */
   clockErrorMs = 0;
-  /** As NVIDIA's application it numbers no offer, sends no epoch, and knows no greetings. */
+  /** As NVIDIA's application it numbers no offer, sends no epoch, sets no deadlines, and knows no greetings. */
   plain = false;
   /** Time between rotations on schedule. */
   rotateEveryMs: number | undefined;

@@ -8,6 +8,8 @@
 //   slow     the same, with messages so late that the timeouts of exchanges grow (core/pace.ts): the same, a little later
 //   plain    the same, with a peer as NVIDIA's application is: nothing orders its offers, so packets may be lost, but what
 //            must hold always holds
+//   one-way  the same, but that peer only answers, and no dataplane restarts: only the rule that late answers change
+//            nothing orders its offers, and so no flow may be black-holed, as above
 import { reversed } from '../../services/dataplane/core/facts.js';
 import { type FlowKey, flowKeyOf } from '../../services/shared/address.js';
 import { Channel, type Faults, noFaults } from './channel.js';
@@ -25,7 +27,7 @@ const blackHoleMs = 2000;
 const recoveryMs = 1500;
 
 /** By their frequency. */
-const kinds = ['calm', 'calm', 'restart', 'faulty', 'faulty', 'faulty', 'slow', 'plain'] as const;
+const kinds = ['calm', 'calm', 'restart', 'faulty', 'faulty', 'faulty', 'slow', 'plain', 'one-way'] as const;
 
 interface Stream {
   from: Node;
@@ -60,22 +62,23 @@ export function runSchedule(seed: number, print?: (line: string) => void): Resul
   const streams: Stream[] = [];
   for (let i = 0; i < 1 + world.below(3); i++) {
     const flow = flowBetween(i + 1, i + 1);
-    streams.push(...streamsOf(world, a, b, flow));
+    streams.push(...streamsOf(world, a, b, flow, kind === 'one-way' ? ['there'] : ways));
     if (world.chance(0.2)) a.configured.push({ flow, peer: 0 });
   }
   for (const node of [a, b]) {
-    if (world.chance(0.2)) node.rotateEveryMs = world.between(500, 3000);
+    if (kind !== 'one-way' && world.chance(0.2)) node.rotateEveryMs = world.between(500, 3000);
     node.start();
-    rotate(world, node);
+    if (kind !== 'one-way') rotate(world, node);
     if (world.chance(0.1))
       at(world, world.between(0, faultsMs), `${node.name} asks for foreign VIPs`, () => node.ask(foreign));
   }
   let settledMs = startMs;
   if (kind === 'restart') settledMs = restart(world, world.oneOf([a, b])) + recoveryMs;
-  if (kind === 'plain') b.plain = true;
-  if (kind === 'faulty' || kind === 'slow' || kind === 'plain') {
-    for (const node of [a, b]) disturb(world, node, kind === 'faulty' ? 100 : 1500, duplicates);
-    settledMs += faultsMs + (kind === 'slow' ? times.holdMs : 0);
+  if (kind === 'plain' || kind === 'one-way') b.plain = true;
+  if (kind !== 'calm' && kind !== 'restart') {
+    const lateMs = kind === 'faulty' ? 100 : 1500;
+    for (const node of [a, b]) disturb(world, node, lateMs, duplicates, kind !== 'one-way');
+    settledMs += faultsMs + (kind === 'faulty' ? 0 : times.holdMs);
   }
   world.trace(() => kind);
   const result: Result = { violation: undefined, packets: 0, longestMs: 0 };
@@ -131,11 +134,14 @@ function nodesOf(world: World, duplicates: boolean): [Node, Node] {
   return [a, b];
 }
 
+const ways = ['there', 'back', 'both', 'both at once', 'answers'] as const;
+type Way = (typeof ways)[number];
+
 /** The traffic between two hosts: one way, both ways at once, or one host answers the other. */
-function streamsOf(world: World, a: Node, b: Node, flow: FlowKey): Stream[] {
+function streamsOf(world: World, a: Node, b: Node, flow: FlowKey, among: readonly Way[]): Stream[] {
   const there: Stream = { from: a, flow, packets: [] };
   const back: Stream = { from: b, flow: reversed(flow), packets: [] };
-  const kind = world.oneOf(['there', 'back', 'both', 'both at once', 'answers'] as const);
+  const kind = world.oneOf(among);
   const firstMs = startMs + (world.chance(0.3) ? world.between(2000, 9000) : world.between(0, 500));
   if (kind === 'back') {
     sendTraffic(world, back, firstMs);
@@ -186,8 +192,8 @@ function restart(world: World, node: Node): number {
   return startMs + downMs + awayMs;
 }
 
-/** @param lateMs of the latest messages. */
-function disturb(world: World, node: Node, lateMs: number, duplicates: boolean): void {
+/** @param lateMs of the latest messages. @param restarts dataplanes may restart. */
+function disturb(world: World, node: Node, lateMs: number, duplicates: boolean, restarts: boolean): void {
   const channels = { bus: node.bus, gRPC: node.grpc, wire: node.wire };
   for (const [name, channel] of Object.entries(channels)) {
     const faults: Faults = {
@@ -205,13 +211,16 @@ function disturb(world: World, node: Node, lateMs: number, duplicates: boolean):
   }
   for (let events = world.below(4); events > 0; events--) {
     const ms = world.between(100, faultsMs - 1500);
-    const [what, begin, end] = world.oneOf(duplicates ? misfortunes : [...misfortunes, clockJumps]);
+    const some = restarts ? misfortunes : misfortunes.slice(dataplaneRestarts);
+    const [what, begin, end] = world.oneOf(duplicates ? some : [...some, clockJumps]);
     at(world, ms, `${node.name} ${what}`, () => begin(node, world));
     if (end) at(world, ms + world.between(10, 1400), `${node.name} ${what} ends`, () => end(node));
   }
 }
 
 type Misfortune = [what: string, begin: (node: Node, world: World) => void, end?: (node: Node) => void];
+/** The first so many of the misfortunes. */
+const dataplaneRestarts = 2;
 const misfortunes: Misfortune[] = [
   ['dataplane restarts', (node) => node.startDataplane()],
   ['dataplane is killed', (node) => node.stopDataplane(), (node) => node.startDataplane()],
