@@ -8,13 +8,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls, { createServer } from 'node:tls';
 import grpc, { status } from '@grpc/grpc-js';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { PSP_GatewayClient } from '../../../proto/gen/psp_gateway.js';
 import { until } from '../../e2e/namespace.js';
 import { eventually } from '../shared/waiting.js';
 import { Authority, type KeyPair, type Unusual, writeTls } from './certificates.js';
+import { nodeOfEachTest } from './node_of_each_test.js';
 import { FakePeer, PlainClient, type PlainRequest } from './peer.js';
-import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
+import { flowOf, startNode, type TestNode, unhurried } from './rig.js';
 
 const identity = 'spiffe://psp/gateway/b';
 const hourMs = 3_600_000;
@@ -30,19 +31,11 @@ let authority: Authority;
 let foreign: Authority;
 let ports: Record<string, number>;
 let a: TestNode;
-let closing: (() => unknown)[] = [];
+const closing = nodeOfEachTest((made) => {
+  ({ authority, ports, a } = made);
+});
 beforeAll(async () => {
-  authority = await Authority.create();
   foreign = await Authority.create();
-});
-beforeEach(async () => {
-  ports = await freePorts('a', 'b');
-  a = await startNode('a', authority, { ports, times: unhurried });
-  closing.push(() => a.stop());
-});
-afterEach(async () => {
-  for (const close of closing.reverse()) await close();
-  closing = [];
 });
 
 const health = async (node = a) => (await node.status()).health;

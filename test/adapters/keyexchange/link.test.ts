@@ -4,13 +4,14 @@
 import { once } from 'node:events';
 import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { until } from '../../e2e/namespace.js';
 import { freePort } from '../shared/nats_server.js';
 import { eventually } from '../shared/waiting.js';
 import { exposed, startServed } from '../stats/rig.js';
-import { Authority } from './certificates.js';
-import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
+import type { Authority } from './certificates.js';
+import { nodeOfEachTest } from './node_of_each_test.js';
+import { flowOf, startNode, type TestNode } from './rig.js';
 
 // A command to the dataplane has a timeout of 300 ms; here it is longer, so that a busy machine does not decide the
 // result.
@@ -22,18 +23,8 @@ vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
 let authority: Authority;
 let ports: Record<string, number>;
 let a: TestNode;
-let closing: (() => unknown)[] = [];
-beforeAll(async () => {
-  authority = await Authority.create();
-});
-beforeEach(async () => {
-  ports = await freePorts('a', 'b');
-  a = await startNode('a', authority, { ports, times: unhurried });
-  closing.push(() => a.stop());
-});
-afterEach(async () => {
-  for (const close of closing.reverse()) await close();
-  closing = [];
+const closing = nodeOfEachTest((made) => {
+  ({ authority, ports, a } = made);
 });
 
 const peer = async (node = a, name = 'b') => {

@@ -2,13 +2,14 @@
 // Connections between gateways that have reached their age while exchanges run: they are replaced, and no exchange fails.
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { until } from '../../e2e/namespace.js';
 import { freePort } from '../shared/nats_server.js';
 import { eventually } from '../shared/waiting.js';
-import { Authority } from './certificates.js';
+import type { Authority } from './certificates.js';
+import { nodeOfEachTest } from './node_of_each_test.js';
 import { PlainClient, type PlainRequest } from './peer.js';
-import { flowOf, freePorts, startNode, type TestNode, unhurried } from './rig.js';
+import { flowOf, startNode, type TestNode, unhurried } from './rig.js';
 
 // Minutes become seconds: clients renew after 2 s, the server ends connections of others after 20 s.
 vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
@@ -24,18 +25,8 @@ vi.mock('../../../services/keyexchange/core/rules.js', async (original) => ({
 let authority: Authority;
 let ports: Record<string, number>;
 let a: TestNode;
-let closing: (() => unknown)[] = [];
-beforeAll(async () => {
-  authority = await Authority.create();
-});
-beforeEach(async () => {
-  ports = await freePorts('a', 'b');
-  a = await startNode('a', authority, { ports, times: unhurried });
-  closing.push(() => a.stop());
-});
-afterEach(async () => {
-  for (const close of closing.reverse()) await close();
-  closing = [];
+const closing = nodeOfEachTest((made) => {
+  ({ authority, ports, a } = made);
 });
 
 const peerOf = async (node: TestNode) => (await node.status()).peers[0];
