@@ -77,8 +77,8 @@ export async function checkMachine(config: NodeConfig, addon = loadAddon()): Pro
 }
 
 /** The engine of the node file must be built into the addon, and be able to do all that the file asks for. */
-function engineFaults(config: NodeConfig, { Engine, engines }: Addon): Fault[] {
-  const { kind, lcores } = config.engine;
+function engineFaults(config: NodeConfig, { Engine, engines, hasIpsecMb }: Addon): Fault[] {
+  const { kind, lcores, crypto } = config.engine;
   if (!engines.includes(kind)) {
     const expected = `an engine that is built in: ${engines.join(', ')}`;
     return [{ path: 'engine.kind', expected, received: kind }];
@@ -91,6 +91,10 @@ function engineFaults(config: NodeConfig, { Engine, engines }: Addon): Fault[] {
   if (lcores > cores && !faults.some(({ path }) => path === 'engine.lcores')) {
     const expected = `at most ${cores}, the cores of this machine`;
     faults.push({ path: 'engine.lcores', expected, received: `${lcores}` });
+  }
+  if (crypto === 'ipsec-mb' && !hasIpsecMb) {
+    const expected = 'auto or libcrypto, as libipsec-mb is not built in or does not support this CPU';
+    faults.push({ path: 'engine.crypto', expected, received: crypto });
   }
   return faults;
 }

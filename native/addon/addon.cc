@@ -7,11 +7,13 @@
 #include "addon/opened_keys_object.h"
 #include "addon/pcap_worker.h"
 #include "addon/trace_worker.h"
+#include "psp/aead.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   psp::OpenedKeysObject::define(env);
   exports.Set("Engine", psp::EngineObject::define(env));
   exports.Set("engines", psp::write_kinds(env));
+  exports.Set("hasIpsecMb", psp::make_aead_ipsec_mb() != nullptr);
   exports.Set("pcapTranscode", Napi::Function::New<psp::pcap_transcode>(env, "pcapTranscode"));
   exports.Set("traceCapture", Napi::Function::New<psp::trace_capture>(env, "traceCapture"));
   exports.Set("engineCounters", Napi::Function::New<psp::engine_counters>(env, "engineCounters"));

@@ -10,6 +10,8 @@ import type { CaptureTrace, TraceOptions } from './trace.js';
 export interface Addon {
   /** The kinds of engines that were built in: engine.kind of the node file. */
   engines: string[];
+  /** Whether libipsec-mb was built in and runs on this CPU: `engine.crypto: ipsec-mb`. */
+  hasIpsecMb: boolean;
   Engine: new (options: EngineOptions) => NativeEngine;
   /**
    * Makes one capture file into another, off the JavaScript thread. Rejects with a `code` of

@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { checkMachine } from '../../../cli/node/machine.js';
 import { run } from '../../../cli/program.js';
+import { loadAddon } from '../../../native/addon/load.js';
 import {
   DataplaneStatus,
   type FlowRemove,
@@ -29,6 +31,7 @@ import {
 } from '../../../proto/gen/bus.js';
 import { parseAddress } from '../../../services/shared/address.js';
 import type { Bus } from '../../../services/shared/bus/bus.js';
+import { loadConfig } from '../../../services/shared/config/config.js';
 import { contracts } from '../../../services/shared/contracts.js';
 import { expectSchema } from '../../json_schema.js';
 import { Authority, writeTls } from '../keyexchange/certificates.js';
@@ -926,6 +929,18 @@ describe('psp config check reports of the engine', () => {
       expected: 'an engine that is built in: software',
       received: 'doca',
     });
+  });
+
+  it('that it lacks the crypto library of the node file', async () => {
+    const other = join(dir, 'ipsec-mb.yaml');
+    writeFileSync(other, `${readFileSync(file, 'utf8')}engine: { crypto: ipsec-mb }\n`);
+    const of = async (hasIpsecMb: boolean) => {
+      const found = await checkMachine(loadConfig(other, {}), { ...loadAddon(), hasIpsecMb });
+      return found.faults.filter(({ path }) => path.startsWith('engine.')).map(({ path }) => path);
+    };
+    expect(await of(false)).toEqual(['engine.crypto']);
+    expect(await of(true)).toEqual([]);
+    expect(typeof loadAddon().hasIpsecMb).toBe('boolean');
   });
 
   it('that it has more lcores than the machine has cores', async () => {
