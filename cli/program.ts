@@ -17,7 +17,10 @@ interface CommandModule {
 
 /** The commands in the order of the help text. The module of a command is loaded when that command is called. */
 const commands: Readonly<Record<string, [description: string, load: () => Promise<CommandModule>]>> = {
-  init: ['create the files of new nodes; never overwrites', () => import('./node/init.js')],
+  init: [
+    'create the files of new nodes, and overwrite none; or replace their bus secrets',
+    () => import('./node/init.js'),
+  ],
   up: [
     'run one whole node in the foreground; print "ready" when all services answer',
     () => import('./node/up.js'),

@@ -2,10 +2,11 @@
 // The part of `psp config check` about listen addresses: whether another process listens on one already. `ss` lists the sockets;
 // nothing is opened. While a node holds stateDir its own processes listen there, so nothing is reported.
 import { execFile } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isAddress, parseAddress, parseEndpoint } from '../../services/shared/address.js';
 import type { Fault, NodeConfig } from '../../services/shared/config/config.js';
-import { isStateDirHeld } from './state_dir.js';
 
 /** The listen addresses of a node that other processes have. */
 export async function takenAddresses(config: NodeConfig): Promise<Fault[]> {
@@ -18,6 +19,16 @@ export async function takenAddresses(config: NodeConfig): Promise<Fault[]> {
       expected: 'an address on which no other process listens (`ss -ltnp` lists them)',
       received,
     }));
+}
+
+/** Whether a running node holds the folder. Only reads, so that it disturbs neither that node nor one that starts. */
+function isStateDirHeld(stateDir: string): boolean {
+  try {
+    const { ino } = statSync(join(stateDir, 'lock'));
+    return new RegExp(` FLOCK .*:${ino} `).test(readFileSync('/proc/locks', 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 /** By the key of the node file. */

@@ -82,16 +82,6 @@ function filesIn(folder: string): string[] {
   }
 }
 
-/** Whether a running node holds the folder. Only reads, so that it disturbs neither that node nor one that starts. */
-export function isStateDirHeld(stateDir: string): boolean {
-  try {
-    const { ino } = statSync(join(stateDir, 'lock'));
-    return new RegExp(` FLOCK .*:${ino} `).test(readFileSync('/proc/locks', 'latin1'));
-  } catch {
-    return false;
-  }
-}
-
 /** The folder of the audit server's stream. */
 export const streamFolderOf = (stateDir: string): string => join(stateDir, 'jetstream');
 
