@@ -30,7 +30,7 @@ beforeAll(async () => {
   // Table space for three scans inside the peer's prefixes.
   net = await Topology.create({
     edit: (_, yaml) => yaml.replace('10.2.0.0/24', '10.2.0.0/15, 10.4.0.0/16'),
-    environment: ['NODE_OPTIONS=--max-semi-space-size=1'],
+    environment: () => ['NODE_OPTIONS=--max-semi-space-size=1'],
   });
   net.addAddresses(1);
   await net.start();

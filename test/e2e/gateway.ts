@@ -15,7 +15,7 @@ import { Operator } from './operator.js';
 
 const psp = fromPackageRoot('dist/cli/psp.js');
 /** Ends a process whose polling threads allocate memory. */
-const noAllocation = fromPackageRoot('build/native/libno_allocation.so');
+export const noAllocation = fromPackageRoot('build/native/libno_allocation.so');
 
 export interface GatewayOptions {
   node: 'a' | 'b';

@@ -25,7 +25,8 @@ export interface TopologyOptions {
   /** Changes node files before they are created. */
   edit?: Edit;
   log?: GatewayOptions['log'];
-  environment?: readonly string[];
+  /** NAME=VALUE for `psp up` of a node and its services. */
+  environment?: (node: 'a' | 'b') => readonly string[];
 }
 
 export interface Host {
@@ -72,7 +73,7 @@ export class Topology {
 
   #build(id: string, options: TopologyOptions): Parts {
     const { outer = 4, wireMtu = 1600, gsoPackets = false, edit = (_, yaml) => yaml } = options;
-    const { log = 'info', environment = [] } = options;
+    const { log = 'info', environment = () => [] } = options;
     const namespace = (role: string): Namespace => {
       const made = new Namespace(`psp-${id}-${role}`);
       this.#namespaces.push(made);
@@ -101,7 +102,7 @@ export class Topology {
     up(gwB, 'oob', '198.51.100.2/24');
     initNodes(this.folder, outer, edit);
     const gateway = (node: 'a' | 'b', at: Namespace) =>
-      new Gateway({ node, namespace: at, folder: this.folder, log, environment });
+      new Gateway({ node, namespace: at, folder: this.folder, log, environment: environment(node) });
     return {
       host1: host(host1, 1),
       host2: host(host2, 2),
