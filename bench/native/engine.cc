@@ -39,8 +39,10 @@ double ports_alone(Mill& from, Mill& to) {
 
 // Several passes over all flows, so that none of them is new and the key of each is cached.
 void meet_all(Plant& plant, uint32_t flows) {
-  const uint32_t turns = 10 + 12 * flows / kBurst;
+  constexpr uint32_t kTurnsOfNeighbours = 1 << 18;  // in which the hosts stay reachable
+  const auto turns = static_cast<uint32_t>(10 + uint64_t{12} * flows / kBurst);
   for (uint32_t turn = 0; turn < turns; ++turn) {
+    if (turn % kTurnsOfNeighbours == 0) plant.know_hosts();
     plant.turn();
     if (turn % 1024 != 0) continue;
     plant.take_events();

@@ -104,7 +104,6 @@ void measure_changes(Plant& plant, uint32_t flows) {
       .numbers("withoutNs", without);
 }
 
-#include <cstdio>
 void measure_offers() {
   Plant plant(kOffers);
   std::vector<Command> commands(kOffers / kAtOnce);
@@ -115,7 +114,6 @@ void measure_offers() {
   const double ns = ns_per(kOffers, [&] {
     for (Command& command : commands) plant.obey(command);
   });
-  if (std::getenv("SMAPS")) { std::ifstream in("/proc/self/smaps"); std::string l; while (std::getline(in,l)) std::fprintf(stderr,"%s\n",l.c_str()); }
   Line("flows")
       .text("what", "offers")
       .number("flows", kOffers)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 
 #include "psp/encapsulation.h"
 #include "psp/octets.h"
@@ -160,20 +161,24 @@ class Plant {
     obey(command);
   }
   void turn() { run_once(*main, now_ns += 3'000); }
-  // All hosts send, so that the gateway keeps them as neighbours.
+  // All hosts send a request, from which the gateway learns them, and an answer, which confirms that they are
+  // reachable. That lasts a few seconds of the plant's time. What the ports produce stays as it is.
   void know_hosts() {
-    for (uint32_t host = kFirstHost; host < kFirstHost + kHosts; host += kBurst) {
-      unsecured.fill = [host](rte_mbuf** packets, uint16_t count) {
-        for (uint16_t i = 0; i < count; ++i) {
-          const Frame frame = arp(
-              true, kHostMac,
-              "10.1." + std::to_string((host + i) >> 8) + "." + std::to_string((host + i) & 255), "10.1.0.1");
-          write_frame(packets[i], frame.data(), frame.size());
-        }
-      };
-      turn();
+    const Mill::Fill before = std::exchange(unsecured.fill, nullptr);
+    for (const bool request : {true, false}) {
+      for (uint32_t host = kFirstHost; host < kFirstHost + kHosts; host += kBurst) {
+        unsecured.fill = [request, host](rte_mbuf** packets, uint16_t count) {
+          for (uint16_t i = 0; i < count; ++i) {
+            const uint32_t n = host + i;
+            const std::string sender = "10.1." + std::to_string(n >> 8) + "." + std::to_string(n & 255);
+            const Frame frame = arp(request, kHostMac, sender, "10.1.0.1");
+            write_frame(packets[i], frame.data(), frame.size());
+          }
+        };
+        turn();
+      }
     }
-    unsecured.fill = nullptr;
+    unsecured.fill = before;
     take_events();
   }
   // As the thread beside a polling one does.
