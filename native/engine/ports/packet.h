@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 
+#include "engine/memory/inplace_vector.h"
 #include "psp/encapsulation.h"
 #include "psp/header.h"
 #include "psp/ip_packet.h"
@@ -55,9 +56,12 @@ struct alignas(64) Packet {
 };
 
 struct Burst {
-  std::array<Packet, kBurst> packets;
   uint16_t count = 0;
   bool has_fragments = false;  // some may be IP fragments
+  std::array<Packet, kBurst> packets;
+  // The packets that are not as_before. The pipe that compares packets fills it for the pipe that looks up
+  // their records; later pipes may move the packets.
+  InplaceVector<Packet*, kBurst> firsts;
 
   bool empty() const { return count == 0; }
   Packet* begin() { return packets.data(); }

@@ -27,18 +27,13 @@ FlowKey flow_of(const Packet& packet) {
 // Prefetches all that the flows of a burst need before any of it is read. Notes in each packet its hash and
 // its likely record.
 void prefetch(const MainLcore& lcore, Burst& burst) {
-  std::array<Packet*, kBurst> packets;
-  uint16_t count = 0;
-  for (Packet& packet : burst) {
-    if (packet.as_before) continue;
-    packet.hash = lcore.flow_table.hash(flow_of(packet));
-    lcore.flow_table.prefetch(packet.hash);
-    packets[count++] = &packet;
+  for (Packet* packet : burst.firsts) {
+    packet->hash = lcore.flow_table.hash(flow_of(*packet));
+    lcore.flow_table.prefetch(packet->hash);
   }
-  const std::span fresh(packets.data(), count);
-  for (Packet* packet : fresh) packet->flow = lcore.flow_table.prefetch_record(packet->hash);
+  for (Packet* packet : burst.firsts) packet->flow = lcore.flow_table.prefetch_record(packet->hash);
   const KeyCache& keys = lcore.egress_keys;
-  for (const Packet* packet : fresh) {
+  for (const Packet* packet : burst.firsts) {
     if (packet->flow == 0) continue;
     const EgressFlow& flow = lcore.flows[packet->flow];
     keys.prefetch(keys.slot_for(packet->flow, flow.key_misses), flow.version, packet->ip.length);

@@ -56,6 +56,7 @@ bool is_as_before(const Packet& before, const Packet& packet) {
 void egress_root(Lcore& lcore, Burst& burst) {
   const bool bypasses = !lcore.config.bypass.empty();
   Packet* kept = burst.begin();
+  burst.firsts.clear();
   for (Packet& packet : burst) {
     packet.as_before = kept != burst.begin() && !bypasses && is_as_before(kept[-1], packet);
     if (packet.as_before) {
@@ -66,6 +67,7 @@ void egress_root(Lcore& lcore, Burst& burst) {
     const Edge edge = choose(lcore, packet);
     switch (edge) {
       case Edge::kEgressAcl:
+        burst.firsts.push_back(kept);
         kept = Burst::keep(kept, packet);
         break;
       case Edge::kEgressBypass:

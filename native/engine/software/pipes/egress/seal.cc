@@ -53,6 +53,7 @@ size_t seal_plain(Lcore& lcore, std::span<Packet> packets) {
   lcore.to_wire.begin_run(hop);
 
   size_t taken = 0;
+  uint64_t octets = 0;
   for (; taken < packets.size(); ++taken) {
     Packet& packet = packets[taken];
     if (choose(packet, longest, front) != Edge::kWire) break;
@@ -70,10 +71,7 @@ size_t seal_plain(Lcore& lcore, std::span<Packet> packets) {
     mbuf.data_len += front + kIcvLength;
     mbuf.pkt_len += front + kIcvLength;
     sealing.add();
-  }
-  uint64_t octets = 0;
-  for (const Packet& packet : packets.first(taken)) {
-    lcore.to_wire.append(packet.mbuf);
+    lcore.to_wire.append(&mbuf);
     octets += packet.ip.length;
   }
   sealing.octets += octets + taken * sealed_payload_octets(0, header.has_cookie);

@@ -2,8 +2,6 @@
 // Finds the record of each packet's SPI: the main lcore in its table, a worker lcore among its copies. A
 // packet of an SPI that a worker lcore has no copy of, or that would overtake one that the main lcore still
 // has, is handed off as it came.
-#include <span>
-
 #include "engine/software/pipes/edge.h"
 #include "engine/software/pipes/ingress/ingress.h"
 
@@ -22,17 +20,12 @@ enum class Edge : uint8_t {
 // hash and its likely record.
 template <typename Hash, typename Index, typename Record, typename Rest>
 void prefetch(Burst& burst, Hash&& hash, Index&& index, Record&& record, Rest&& rest) {
-  std::array<Packet*, kBurst> packets;
-  uint16_t count = 0;
-  for (Packet& packet : burst) {
-    if (packet.as_before) continue;
-    packet.hash = hash(packet.header.spi);
-    index(packet.hash);
-    packets[count++] = &packet;
+  for (Packet* packet : burst.firsts) {
+    packet->hash = hash(packet->header.spi);
+    index(packet->hash);
   }
-  const std::span fresh(packets.data(), count);
-  for (Packet* packet : fresh) packet->receive_spi = record(packet->hash);
-  for (const Packet* packet : fresh) {
+  for (Packet* packet : burst.firsts) packet->receive_spi = record(packet->hash);
+  for (const Packet* packet : burst.firsts) {
     if (packet->receive_spi != 0) rest(*packet);
   }
 }

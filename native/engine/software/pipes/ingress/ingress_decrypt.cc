@@ -93,11 +93,13 @@ bool passes_in_the_clear(const Lcore& lcore, Packet& packet) {
 
 void ingress_decrypt(Lcore& lcore, Burst& burst) {
   Packet* kept = burst.begin();
+  burst.firsts.clear();
   for (Packet& packet : burst) {
     const Edge edge = choose(lcore, packet);
     switch (edge) {
       [[likely]] case Edge::kFindSpis : packet.as_before =
           kept != burst.begin() && is_as_before(kept[-1], packet);
+      if (!packet.as_before) burst.firsts.push_back(kept);
       kept = Burst::keep(kept, packet);
       break;
       case Edge::kReceiveIcmp:

@@ -20,11 +20,8 @@ enum class Edge : uint8_t {
   kNoKey = drops(Drop::kIngressNoKey),
 };
 
-// Packets of the burst that wait for the AEAD, and those that were opened.
-struct Opening {
-  std::array<AeadJob, kBurst> jobs;
-  std::array<Packet*, kBurst> waiting;  // whose jobs they are
-  uint16_t count = 0;
+// What became of the burst so far.
+struct Opened {
   Packet* kept;         // where the next packet that was opened goes
   uint64_t octets = 0;  // sealed, of those that were opened
 };
@@ -47,10 +44,10 @@ inline Edge choose(Packet& packet, bool opened) {
   return packet.open_fault == OpenFault::kNone ? Edge::kIngressSampling : Edge::kSyndromeStats;
 }
 
-inline void leave(Lcore& lcore, Opening& opening, Packet& packet, Edge edge) {
+inline void leave(Lcore& lcore, Opened& opened, const Packet& packet, Edge edge) {
   switch (edge) {
-    [[likely]] case Edge::kIngressSampling : opening.octets += sealed_payload_octets(packet.psp_length);
-    opening.kept = Burst::keep(opening.kept, packet);
+    [[likely]] case Edge::kIngressSampling : opened.octets += sealed_payload_octets(packet.psp_length);
+    opened.kept = Burst::keep(opened.kept, packet);
     break;
     case Edge::kSyndromeStats:
       lcore.counters.miss(Pipe::kIngressDecrypt);
@@ -60,16 +57,6 @@ inline void leave(Lcore& lcore, Opening& opening, Packet& packet, Edge edge) {
       lcore.counters.miss(Pipe::kIngressDecrypt);
       lcore.drop_psp(packet, reason_of(edge));
   }
-}
-
-void open_batch(Lcore& lcore, Opening& opening) {
-  std::array<bool, kBurst> opened;
-  lcore.aead.open_burst(opening.jobs.data(), opening.count, opened.data());
-  for (uint16_t i = 0; i < opening.count; ++i) {
-    Packet& packet = *opening.waiting[i];
-    leave(lcore, opening, packet, choose(packet, opened[i]));
-  }
-  opening.count = 0;
 }
 
 // Derives a key that has not proved itself; null where the slot has no master key.
@@ -106,31 +93,44 @@ void* find_key(const Lcore& lcore, const Packet& packet) {
   return lcore.ingress_keys.find(lcore.ingress_keys.slot_for(packet.receive_spi, misses), tag);
 }
 
+// Makes jobs of packets in a row, from the first on, as long as their keys are in the cache. Returns the end.
+Packet* gather(const Lcore& lcore, Packet* first, Packet* end, AeadJob* jobs) {
+  uint32_t record = 0;  // of the packet before
+  void* key = nullptr;
+  for (Packet* next = first; next != end; ++next, ++jobs) {
+    if (next->receive_spi != record) key = find_key(lcore, *next);
+    if (key == nullptr) return next;
+    record = next->receive_spi;
+    lay_out_opening(key, next->header, next->psp, next->psp_length, jobs);
+  }
+  return end;
+}
+
 }  // namespace
 
 void open(Lcore& lcore, Burst& burst) {
-  Opening opening;
-  opening.kept = burst.begin();
-  uint32_t record = 0;  // of the packet before
-  void* key = nullptr;  // its key, if it is in the cache
-  for (Packet& packet : burst) {
-    if (lcore.capture.ingress()) keep_frame(lcore, packet);
-    if (packet.receive_spi != record || key == nullptr) key = find_key(lcore, packet);
-    record = packet.receive_spi;
-    if (key == nullptr) {
-      // The new key may take the slot of a key that packets wait for.
-      open_batch(lcore, opening);
-      leave(lcore, opening, packet, open_with_new_key(lcore, packet));
-      continue;
-    }
-    lay_out_opening(key, packet.header, packet.psp, packet.psp_length, &opening.jobs[opening.count]);
-    opening.waiting[opening.count++] = &packet;
+  if (lcore.capture.ingress()) {
+    for (const Packet& packet : burst) keep_frame(lcore, packet);
   }
-  open_batch(lcore, opening);
-  const uint16_t kept = burst.end_at(opening.kept);
+  Opened result{burst.begin()};
+  for (Packet* next = burst.begin(); next != burst.end();) {
+    std::array<AeadJob, kBurst> jobs;
+    std::array<bool, kBurst> opened;
+    Packet* const first = next;
+    next = gather(lcore, first, burst.end(), jobs.data());
+    lcore.aead.open_burst(jobs.data(), static_cast<size_t>(next - first), opened.data());
+    for (Packet* packet = first; packet != next; ++packet) {
+      leave(lcore, result, *packet, choose(*packet, opened[static_cast<size_t>(packet - first)]));
+    }
+    if (next == burst.end()) break;
+    // The new key may take the slot of a key of the packets before it, which are open by now.
+    leave(lcore, result, *next, open_with_new_key(lcore, *next));
+    ++next;
+  }
+  const uint16_t kept = burst.end_at(result.kept);
   lcore.counters.hit(Pipe::kIngressDecrypt, kept);
   lcore.counters[Value::kRxPackets].add(kept);
-  lcore.counters[Value::kRxBytes].add(opening.octets);
+  lcore.counters[Value::kRxBytes].add(result.octets);
 }
 
 }  // namespace psp
