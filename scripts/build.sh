@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 native() {
   {
-    cmake -S native -B build/native -G Ninja && ninja -C build/native -j "$(nproc)" --quiet psp_addon psp_addon_null no_allocation
+    cmake -S native -B build/native -G Ninja && ninja -C build/native -j "$(nproc)" --quiet psp_addon psp_addon_null psp_addon_known_keys no_allocation
   } >build/native.log 2>&1 || {
     cat build/native.log >&2
     exit 1

@@ -17,14 +17,20 @@ const psp = fromPackageRoot('dist/cli/psp.js');
 /** Ends a process whose polling threads allocate memory. */
 export const noAllocation = fromPackageRoot('build/native/libno_allocation.so');
 
+const shippedAddon = fromPackageRoot('build/native/psp_addon.node');
+/** Every process that `ip netns exec` starts has its own mounts. Core dumps are allowed, as far as the kernel goes. */
+const withAddon = 'mount --bind "$1" "$2" && shift 2 && ulimit -c unlimited && exec "$@"';
+
 export interface GatewayOptions {
   node: 'a' | 'b';
   namespace: Namespace;
   /** As made by initNodes. */
   folder: string;
-  log: 'debug' | 'info' | 'error';
+  log: 'trace' | 'debug' | 'info' | 'error';
   /** NAME=VALUE for `psp up` and its services. */
   environment?: readonly string[];
+  /** A file that takes the place of the shipped addon, for this node alone. */
+  addon?: string | undefined;
 }
 
 /** Processes of a node besides `psp up` itself. */
@@ -83,14 +89,13 @@ export class Gateway {
 
   /** Starts `psp up`; `ready` resolves when the node is running. @param logTo in place of its log file. */
   launch(logTo = this.logFile): void {
-    const { log: level, environment = [] } = this.options;
+    const { log: level, environment = [], addon } = this.options;
     const [log, out] = [openSync(logTo, 'a'), openSync(this.outFile, 'w')];
     const args = [psp, 'up', '-c', join(this.files, 'node.yaml')];
-    this.#child = this.namespace.spawn(
-      'env',
-      [`PSP_LOG_LEVEL=${level}`, `LD_PRELOAD=${noAllocation}`, ...environment, process.execPath, ...args],
-      ['ignore', out, log],
-    );
+    const set = [`PSP_LOG_LEVEL=${level}`, `LD_PRELOAD=${noAllocation}`, ...environment];
+    const node = ['env', ...set, process.execPath, ...args];
+    const words = addon === undefined ? node : ['sh', '-c', withAddon, 'sh', addon, shippedAddon, ...node];
+    this.#child = this.namespace.spawn(words[0] as string, words.slice(1), ['ignore', out, log]);
     for (const file of [log, out]) closeSync(file);
   }
 

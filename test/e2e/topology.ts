@@ -25,8 +25,9 @@ export interface TopologyOptions {
   /** Changes node files before they are created. */
   edit?: Edit;
   log?: GatewayOptions['log'];
-  /** NAME=VALUE for `psp up` of a node and its services. */
-  environment?: (node: 'a' | 'b') => readonly string[];
+  /** NAME=VALUE for `psp up` of a node and its services. @param folder that of the topology. */
+  environment?: (node: 'a' | 'b', folder: string) => readonly string[];
+  addon?: GatewayOptions['addon'];
 }
 
 export interface Host {
@@ -73,7 +74,7 @@ export class Topology {
 
   #build(id: string, options: TopologyOptions): Parts {
     const { outer = 4, wireMtu = 1600, gsoPackets = false, edit = (_, yaml) => yaml } = options;
-    const { log = 'info', environment = () => [] } = options;
+    const { log = 'info', environment = () => [], addon } = options;
     const namespace = (role: string): Namespace => {
       const made = new Namespace(`psp-${id}-${role}`);
       this.#namespaces.push(made);
@@ -102,7 +103,14 @@ export class Topology {
     up(gwB, 'oob', '198.51.100.2/24');
     initNodes(this.folder, outer, edit);
     const gateway = (node: 'a' | 'b', at: Namespace) =>
-      new Gateway({ node, namespace: at, folder: this.folder, log, environment: environment(node) });
+      new Gateway({
+        node,
+        namespace: at,
+        folder: this.folder,
+        log,
+        environment: environment(node, this.folder),
+        addon,
+      });
     return {
       host1: host(host1, 1),
       host2: host(host2, 2),

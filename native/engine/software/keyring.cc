@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Master keys are drawn from the kernel's random source, and the octets they were made of are wiped at once.
+// The octets that a master key was made of are wiped at once.
 #include "engine/software/keyring.h"
 
+#include "engine/software/master_key_source.h"
 #include "psp/secret.h"
 
 namespace psp {
@@ -13,7 +14,7 @@ Keyring::Keyring(MasterKeys& keys, uint32_t spis_per_key) : keys_(keys), spis_pe
 
 std::unique_ptr<MasterKey> Keyring::fresh(uint8_t slot) {
   SecretVector<uint8_t> octets(32);
-  random_octets(octets);
+  draw_master_key(std::span<uint8_t, 32>(octets));
   uint32_t start = 0;
   random_octets({reinterpret_cast<uint8_t*>(&start), sizeof start});
   spis_[slot].emplace(slot, start, spis_per_key_);
