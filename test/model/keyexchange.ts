@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core of one replica of keyexchange, connected to the bus and to the peer as its adapters connect it.
-import type { MultiTunnelRequest, MultiTunnelResponse } from '../../proto/gen/psp_gateway.js';
+import type {
+  MultiTunnelRequest,
+  MultiTunnelResponse,
+  TunnelParameters,
+} from '../../proto/gen/psp_gateway.js';
 import { type Acceptance, acceptanceOf, responseOf } from '../../services/keyexchange/core/acceptance.js';
 import { Answering, type AnsweringFact } from '../../services/keyexchange/core/answering.js';
 import { greetMs } from '../../services/keyexchange/core/greeting.js';
@@ -76,8 +80,14 @@ export class Replica {
       const ended = () => this.#request({ type: 'ended', id });
       switch (action.type) {
         case 'call': {
-          const request = requestOf(message, want.keys, this.node.peerRule, BigInt(id));
-          if (this.node.plain) request.epoch = undefined;
+          const request = requestOf(
+            message,
+            want.keys,
+            this.node.peerRule,
+            BigInt(id),
+            this.node.rules.keptMs,
+          );
+          if (this.node.plain) makePlain(request, request.tunnels);
           this.node.call(request, action.timeoutMs, (result) => {
             if (result === 'timeout') return this.#request({ type: 'failed', id, code: 'PEER_TIMEOUT' });
             if ('error' in result) {
@@ -92,9 +102,10 @@ export class Replica {
           break;
         }
         case 'install': {
-          const { offers, keys, peerEpoch } = want.egress as Egress;
+          const { offers, keys, peerEpoch, keptMs } = want.egress as Egress;
           const { exchange, epoch } = message;
-          const install = { id: nextMessage(), exchange, epoch, flows, egress: offers, keys, peerEpoch };
+          const bound = { exchange, epoch, flows, peerEpoch };
+          const install = { id: nextMessage(), ...bound, egress: offers, keys, keptMs };
           this.node.bus.request<Installed>(
             (answer) => this.node.dataplane?.install(install, answer),
             action.timeoutMs,
@@ -201,8 +212,8 @@ export class Replica {
       this.#answer({ type: 'failed', id, error: error as Error });
       return;
     }
-    const { flows, egress, keys, peerEpoch } = request.acceptance;
-    const accept = { id: nextMessage(), epoch, flows: flows.map(flowKeyOf), egress, keys, peerEpoch };
+    const { flows, egress, keys, peerEpoch, keptMs } = request.acceptance;
+    const accept = { id: nextMessage(), epoch, flows: flows.map(flowKeyOf), egress, keys, peerEpoch, keptMs };
     this.node.bus.request<Accepted>(
       (answer) => this.node.dataplane?.accept(accept, answer),
       timeoutMs,
@@ -212,10 +223,21 @@ export class Replica {
         const { code, epoch: current, offers, keys: made } = result.answer;
         if (code === 'STALE') return this.#answer({ type: 'stale', id, epoch: current });
         if (code !== '') return this.#answer({ type: 'failed', id, error: new PspError(code as 'REPLAY') });
-        request.response = responseOf(message.requestId, current, offers, made);
-        if (this.node.plain) request.response.epoch = undefined;
+        request.response = responseOf(message.requestId, current, offers, made, this.node.rules.keptMs);
+        if (this.node.plain) makePlain(request.response, []);
         this.#answer({ type: 'accepted', id, epoch: current });
       },
     );
   }
+}
+
+/** As NVIDIA's application: no epoch, and no word about how long SPIs are kept. */
+function makePlain(
+  message: MultiTunnelRequest | MultiTunnelResponse,
+  tunnels: readonly { reverseParams?: TunnelParameters | undefined }[],
+): void {
+  message.epoch = undefined;
+  const offers =
+    'tunnelsParams' in message ? message.tunnelsParams : tunnels.map(({ reverseParams }) => reverseParams);
+  for (const offer of offers) if (offer) offer.keepUnusedMs = undefined;
 }

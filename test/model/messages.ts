@@ -31,6 +31,7 @@ export interface Accept {
   egress: Offer[];
   keys: Buffer[];
   peerEpoch: bigint | undefined;
+  keptMs: number | undefined;
 }
 export type Accepted = { code: string; epoch: bigint; offers: Offer[]; keys: Buffer[] };
 

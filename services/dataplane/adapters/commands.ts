@@ -83,7 +83,8 @@ export class Commands {
         return { ...made, spis: offers.map(({ spi }) => spi) };
       };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, bindingOfKeys, seal));
-      const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
+      const { keptMs, peerEpoch } = message;
+      const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, peerEpoch), keptMs } as const;
       await this.executor.request(fact, { keys, offerInReturn });
       trace.mark('acceptDone', monotonicNs());
       return answer;
@@ -100,7 +101,8 @@ export class Commands {
       if (egress.length === 0) throw malformed(subject, 'it contains no keys');
       const binding = { epoch, peer: message.peer, exchange, ...bound(subject, message.peerEpoch) };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, binding, seal));
-      const offered = { exchange, peer, flows, keys: keysOf(egress, message.peerEpoch) };
+      const { keptMs, peerEpoch } = message;
+      const offered = { exchange, peer, flows, keys: keysOf(egress, peerEpoch), keptMs };
       const { results } = await this.executor.request({ type: 'installReceived', ...offered }, { keys });
       trace?.mark('keyInstalled', monotonicNs());
       return { results: [...results] };
