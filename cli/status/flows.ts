@@ -16,7 +16,7 @@ import { addTrace } from './flows_trace.js';
 
 interface FlowsOptions extends SharedOptions {
   limit: number;
-  cursor: bigint;
+  cursor?: bigint;
 }
 
 const count = (text: string): number => {
@@ -32,13 +32,13 @@ const cursor = (text: string): bigint => {
 export function define(command: Command): void {
   command
     .option('--limit <rows>', 'rows to show', count, flowsPerPage)
-    .option('--cursor <cursor>', 'continue where an earlier call ended', cursor, 0n)
+    .option('--cursor <cursor>', 'continue where an earlier call ended', cursor)
     .action((_, command: Command) => flows(command.optsWithGlobals()));
   addRemove(command);
   addTrace(command);
 }
 
-async function flows({ config, json, limit, cursor }: FlowsOptions): Promise<void> {
+async function flows({ config, json, limit, cursor = 0n }: FlowsOptions): Promise<void> {
   const { rows, next } = await asOperator(config, (bus) => read(bus, limit, cursor));
   const shown = rows.map(shownRow);
   if (json) return printJson({ flows: shown, nextCursor: next === 0n ? null : next });
