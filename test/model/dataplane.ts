@@ -78,7 +78,8 @@ export class Dataplane {
       () => node.unixMs,
       times.holdMs,
       node.restartsIvs,
-      node.idleMs && 2 * node.idleMs,
+      // NVIDIA's application ends no SPI by age.
+      () => (node.plain || node.idleMs === undefined ? undefined : 2 * node.idleMs),
     );
     this.#tick();
   }
