@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small secrets share locked pages, because the limit on locked memory may be only a few megabytes. A page is
-// divided into cells of one size. It is unmapped when its last cell is freed, unless it is the only one of
-// its size with free cells: mapping and unmapping take tens of microseconds, as other cores must drop their
-// translations, and a lone key exchange would pay for them each time. Secrets larger than kMaxCell get pages
-// of their own. Each mapping starts with a header of one cell. A mapping that could not be locked
+// divided into cells of one size and is unmapped when its last cell is freed. Secrets larger than kMaxCell
+// get pages of their own. Each mapping starts with a header of one cell. A mapping that could not be locked
 // is still used, and counted.
 #include "psp/secret.h"
 
@@ -140,7 +138,7 @@ void free_secret(void* memory, size_t length) {
   Mapping* const page = reinterpret_cast<Mapping*>(reinterpret_cast<uintptr_t>(memory) & ~(kPage - 1));
   if (!page->free) link(head, page);
   page->free = new (memory) Cell{page->free};
-  if (--page->used > 0 || (head == page && !page->next)) return;
+  if (--page->used > 0) return;
   unlink(head, page);
   unmap(page);
 }

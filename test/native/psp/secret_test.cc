@@ -33,7 +33,6 @@ size_t locked_kib() {
 
 TEST(Secret, ManySmallSecretsShareLockedPages) {
   if (kSanitized) GTEST_SKIP() << "the sanitizer disables mlock";
-  free_secret(allocate_secret(32), 32);
   const size_t before = locked_kib();
   std::vector<void*> secrets;
   for (int i = 0; i < 1000; i++) secrets.push_back(allocate_secret(32));
@@ -43,18 +42,6 @@ TEST(Secret, ManySmallSecretsShareLockedPages) {
   }
   for (void* secret : secrets) free_secret(secret, 32);
   EXPECT_EQ(locked_kib(), before) << "empty pages are unmapped";
-}
-
-TEST(Secret, OfASizeThatIsUsedNowAndThenKeepsItsPage) {
-  const size_t before = locked_kib();
-  void* const first = allocate_secret(1000);
-  free_secret(first, 1000);
-  EXPECT_LE(locked_kib() - before, 4u);
-  for (int i = 0; i < 10; i++) {
-    void* const again = allocate_secret(1000);
-    EXPECT_EQ(again, first) << "neither unmapped nor mapped";
-    free_secret(again, 1000);
-  }
 }
 
 TEST(Secret, NeverOverlapsAndIsAligned) {
