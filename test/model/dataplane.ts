@@ -78,8 +78,7 @@ export class Dataplane {
       () => node.unixMs,
       times.holdMs,
       node.restartsIvs,
-      // NVIDIA's application ends no SPI by age.
-      () => (node.plain || node.idleMs === undefined ? undefined : 2 * node.idleMs),
+      node.idleMs && 2 * node.idleMs,
     );
     this.#tick();
   }

@@ -100,7 +100,7 @@ export class ModelEngine {
     /** As in hardware, IVs start at 0 with each install, so the core must never install a key twice. */
     private readonly restartsIvs: boolean,
     /** How long an SPI stays that no packet uses; undefined: as long as its generation. */
-    private readonly keptMs: () => number | undefined,
+    private readonly keptMs: number | undefined,
   ) {
     this.#iv = 0;
     this.#nextSpi = world.below(0x7fff_0000);
@@ -307,10 +307,9 @@ export class ModelEngine {
       this.#egress.delete(name);
       this.events.aged(name, key.spi, true);
     }
-    const keptMs = this.keptMs();
-    if (keptMs === undefined || !this.#peerKeepsTime) return;
+    if (this.keptMs === undefined || !this.#peerKeepsTime) return;
     for (const entry of [...this.#spis.values()]) {
-      if (nowMs < entry.lastSeenMs + keptMs) continue;
+      if (nowMs < entry.lastSeenMs + this.keptMs) continue;
       this.#end(entry);
       this.events.aged(entry.key.flow, entry.key.spi, false);
     }

@@ -8,7 +8,7 @@
 //   slow     the same, with messages so late that the timeouts of exchanges grow (core/pace.ts): the same, a little later
 //   plain    the same, with a peer as NVIDIA's application is: nothing orders its offers, so packets may be lost, but what
 //            must hold always holds
-//   one-way  the same, but that peer only answers, and no keys are lost: only the rule that late answers change
+//   one-way  the same, but that peer only answers, and no dataplane restarts: only the rule that late answers change
 //            nothing orders its offers, and so no flow may be black-holed, as above
 import { reversed } from '../../services/dataplane/core/facts.js';
 import { type FlowKey, flowKeyOf } from '../../services/shared/address.js';
@@ -198,7 +198,7 @@ function restart(world: World, node: Node): number {
   return startMs + downMs + awayMs;
 }
 
-/** @param lateMs of the latest messages. @param restarts dataplanes may restart, and tunnels be removed. */
+/** @param lateMs of the latest messages. @param restarts dataplanes may restart. */
 function disturb(world: World, node: Node, lateMs: number, duplicates: boolean, restarts: boolean): void {
   const channels = { bus: node.bus, gRPC: node.grpc, wire: node.wire };
   for (const [name, channel] of Object.entries(channels)) {
@@ -217,7 +217,7 @@ function disturb(world: World, node: Node, lateMs: number, duplicates: boolean, 
   }
   for (let events = world.below(4); events > 0; events--) {
     const ms = world.between(100, faultsMs - 1500);
-    const some = restarts ? misfortunes : misfortunes.slice(keyLosses);
+    const some = restarts ? misfortunes : misfortunes.slice(dataplaneRestarts);
     const [what, begin, end] = world.oneOf(duplicates ? some : [...some, clockJumps]);
     at(world, ms, `${node.name} ${what}`, () => begin(node, world));
     if (end) at(world, ms + world.between(10, 1400), `${node.name} ${what} ends`, () => end(node));
@@ -225,13 +225,13 @@ function disturb(world: World, node: Node, lateMs: number, duplicates: boolean, 
 }
 
 type Misfortune = [what: string, begin: (node: Node, world: World) => void, end?: (node: Node) => void];
-/** The first so many of the misfortunes end keys of tunnels, which only a peer that answers greetings learns. */
-const keyLosses = 3;
+/** The first so many of the misfortunes. */
+const dataplaneRestarts = 2;
 const misfortunes: Misfortune[] = [
-  ['all tunnels are removed', (node) => node.dataplane?.remove()],
   ['dataplane restarts', (node) => node.startDataplane()],
   ['dataplane is killed', (node) => node.stopDataplane(), (node) => node.startDataplane()],
   ['keyexchange restarts', (node, world) => node.restartReplica(world.below(2))],
+  ['all tunnels are removed', (node) => node.dataplane?.remove()],
   ['bus is lost', (node) => node.busConnected(false), (node) => node.busConnected(true)],
   [
     'channel to the peer is lost',
