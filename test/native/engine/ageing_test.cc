@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Egress flows and receive SPIs that end because no packet uses them, in an order that loses no packet: the
 // sender ends its flow before the receiver ends the SPI.
+#include "engine/software/lcore/ageing_rounds.h"
+
 #include <gtest/gtest.h>
 
-#include "engine/software/lcore/ageing_rounds.h"
 #include "gateway.h"
 #include "lcores.h"
 

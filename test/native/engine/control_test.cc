@@ -354,7 +354,7 @@ TEST_F(ControlTest, TheIvsOfEachMillisecondBeginAboveThoseOfTheLastAndLeave2To60
     const std::vector<Offer> offers = {peers_offer(0x11, 1)};
     const Seal seal = seal_egress(flows, offers, std::vector<uint8_t>(32, 7));
     Outcome<std::vector<InstallResult>> outcome;
-    control_.install(control_.open(flows, offers, binding(), seal), {0}, 0, {}, unix_ms, outcome.done());
+    control_.install(control_.open(flows, offers, binding(), seal), {0}, 0, unix_ms, outcome.done());
     const uint64_t first = oldest<InstallCommand>().keys[0].first_iv;
     carry_out_all();
     return first;
