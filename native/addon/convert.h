@@ -34,8 +34,6 @@ SealContext read_binding(const JsValue& binding);
 Seal read_seal(const JsValue& seal);
 // Numbers below `bound`.
 std::vector<uint32_t> read_rows(const JsValue& value, size_t bound);
-// How as many keys age, or absent: none ends.
-Control::Ageing read_ageing(const JsValue& value, size_t keys);
 // Inbound flows and one SPI for each.
 WithdrawCommand read_withdraw(const JsValue& inbound, const JsValue& spis);
 Refusal read_refusal(const JsValue& value);

@@ -135,7 +135,6 @@ EngineConfig read_engine_config(const JsValue& options) {
   config.lcores = static_cast<uint32_t>(options["lcores"].number(kLcoresAtMost, 1));
   config.max_flows = options["maxFlows"].number_of<uint32_t>();
   config.retire_ms = options["retireMs"].number_of<uint32_t>();
-  config.unused_spi_ms = options["unusedSpiMs"].number_of<uint32_t>();
   const JsValue limits = options["limits"];
   config.hold_ms = limits["holdMs"].number_of<uint32_t>();
   config.unanswered_ms = limits["unansweredMs"].number_of<uint32_t>();
@@ -212,13 +211,6 @@ std::vector<uint32_t> read_rows(const JsValue& value, size_t bound) {
     if (row >= bound) value.refuse("rows of the opened keys");
   }
   return rows;
-}
-
-Control::Ageing read_ageing(const JsValue& value, size_t keys) {
-  if (value.is_absent()) return {};
-  Control::Ageing ageing{value["idleMs"].column<uint32_t>(), value["keepsTime"].flag()};
-  if (ageing.idle_ms.size() != keys) value["idleMs"].refuse("one for each of rows");
-  return ageing;
 }
 
 WithdrawCommand read_withdraw(const JsValue& inbound, const JsValue& spis) {

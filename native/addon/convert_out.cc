@@ -82,13 +82,6 @@ struct EventWriter {
     object.Set("peer", event.peer);
     object.Set("stopped", event.stopped);
   }
-  void operator()(const AgedEvent& event) {
-    object.Set("type", "aged");
-    object.Set("flow", write_flow(env, event.flow));
-    object.Set("spi", event.spi);
-    object.Set("peer", event.peer);
-    object.Set("egress", event.egress);
-  }
   void operator()(const LinkEvent& event) {
     object.Set("type", "link");
     object.Set("port", event.secured ? "secured" : "unsecured");

@@ -50,8 +50,6 @@ export interface EngineOptions {
   crypto: 'auto' | 'ipsec-mb' | 'libcrypto';
   maxFlows: number;
   retireMs: number;
-  /** How long a receive SPI is kept that no packet uses, of peers that keep time; 0: as long as its master key. */
-  unusedSpiMs: number;
   limits: {
     /** How long a flow waits for its first key; then its held packets are dropped, and it is in hold-down. */
     holdMs: number;
@@ -162,8 +160,6 @@ export type EngineEvent =
    * packets of the flow are dropped until a newer one is installed.
    */
   | { type: 'worn'; flow: Uint8Array; peer: number; stopped: boolean }
-  /** Ended, because no packet used it for long: an egress flow with its key, or an SPI of an inbound flow. */
-  | { type: 'aged'; flow: Uint8Array; spi: number; peer: number; egress: boolean }
   /** A port's link as it is after a change. */
   | ({ type: 'link' } & LinkChange);
 
@@ -238,14 +234,6 @@ export interface SealBinding {
 export interface OpenedKeys {
   readonly count: number;
   release(): void;
-}
-
-/** How egress keys age that are installed together. */
-export interface KeyAgeing {
-  /** One for each key: its flow ends after so long without a packet; 0: never. */
-  idleMs: Uint32Array;
-  /** The peer stops using an SPI of ours that it has not used for half of `unusedSpiMs`. */
-  keepsTime: boolean;
 }
 
 /** Why held packets are dropped and further ones are for a while. */
@@ -333,10 +321,10 @@ export interface NativeEngine {
   open(flows: Uint8Array, offers: OfferColumns, binding: SealBinding, seal: SealFields): OpenedKeys;
   /**
    * Installs the egress keys of the rows named by `rows` and releases the flows' held packets, in order. A key
-   * already in place keeps its IV. Without `ageing` the flows never end by age. Resolves to one InstallResult of proto/bus.proto for each row. The handle is used up,
+   * already in place keeps its IV. Resolves to one InstallResult of proto/bus.proto for each row. The handle is used up,
    * unless this rejects with ENGINE_BUSY.
    */
-  install(keys: OpenedKeys, rows: Uint32Array, peer: number, ageing?: KeyAgeing): Promise<Uint8Array>;
+  install(keys: OpenedKeys, rows: Uint32Array, peer: number): Promise<Uint8Array>;
   /** Takes offers back: the inbound flows (32 octets each) and their SPIs. */
   withdraw(inbound: Uint8Array, spis: Uint32Array): Promise<void>;
   /** Drops held packets of flows without a key; further ones are dropped for holdDownMs. Keyed flows stay. */

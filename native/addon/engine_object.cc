@@ -318,13 +318,12 @@ Napi::Value EngineObject::install(const Napi::CallbackInfo& info) {
   OpenedKeysObject* object = OpenedKeysObject::of({info[0], "keys"});
   const std::vector<uint32_t> rows = read_rows({info[1], "rows"}, object->count());
   const uint16_t peer = read_peer({info[2], "peer"});
-  const Control::Ageing ageing = read_ageing({info[3], "ageing"}, rows.size());
   std::optional<OpenedKeys> keys = object->take();
   if (!keys) throw Napi::Error::New(info.Env(), "these keys were installed or released before");
   const auto deferred = Napi::Promise::Deferred::New(info.Env());
   const auto settled = settle<std::vector<InstallResult>>(deferred, write_results);
   const auto busy = std::make_shared<bool>(false);
-  control.install(*keys, rows, peer, ageing, unix_ms(),
+  control.install(*keys, rows, peer, unix_ms(),
                   [settled, busy](std::variant<std::vector<InstallResult>, EngineError> outcome) {
                     const auto* error = std::get_if<EngineError>(&outcome);
                     *busy = error != nullptr && error->code == "ENGINE_BUSY";

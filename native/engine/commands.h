@@ -23,7 +23,6 @@ struct EgressKey {
   Mode mode = Mode::kTunnel;
   uint64_t cookie = 0;
   uint64_t first_iv = 0;  // Unix milliseconds << 22 (docs/design.md, "IVs never repeat")
-  uint32_t idle_ms = 0;   // the flow ends once it has sealed nothing for so long; 0: never
   Address outer_destination{};
   MacAddress mac{};
   std::array<uint8_t, 32> key{};  // 16 octets for version 0
@@ -38,8 +37,6 @@ struct InstallCommand {
   std::vector<FlowKey> flows;
   SecretVector<EgressKey> keys;
   std::vector<InstallResult> results;  // sized by the control side
-  // The peer stops using an SPI of ours that it has not used for half of EngineConfig::unused_spi_ms.
-  bool keeps_time = false;
 };
 
 // Why no offer was made.

@@ -109,9 +109,6 @@ struct EngineConfig {
   uint32_t held_total = 0;
   uint32_t wants_per_peer = 0;
   uint32_t spis_per_flow = 0;
-  // How long a receive SPI stays valid that no packet uses, of peers that keep to that time
-  // (InstallCommand::keeps_time); 0: as long as its master key.
-  uint32_t unused_spi_ms = 0;
   // Packets that are sealed under one key at most; only tests use less.
   uint64_t most_sealed_per_key = kMostSealedPerKey;
   SamplingConfig sampling;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An engine reports these events without a command: misses, the first use of an offered SPI, SPIs that it
-// does not know, egress keys that are worn, what ended by age, and changes of its links. Samples have a ring
-// of their own (sample.h), so many samples never cost an event.
+// does not know, egress keys that are worn, and changes of its links. Samples have a ring of their own
+// (sample.h), so many samples never cost an event.
 #pragma once
 
 #include <cstdint>
@@ -56,15 +56,6 @@ struct WornEvent {
   bool stopped;
 };
 
-// Something has ended because no packet used it for long: an egress flow with its key, or a receive SPI that
-// was offered for an inbound flow.
-struct AgedEvent {
-  FlowKey flow;
-  uint32_t spi;
-  uint16_t peer;
-  bool egress;
-};
-
-using Event = std::variant<MissedEvent, SeenEvent, UnknownSpiEvent, WornEvent, AgedEvent, LinkEvent>;
+using Event = std::variant<MissedEvent, SeenEvent, UnknownSpiEvent, WornEvent, LinkEvent>;
 
 }  // namespace psp

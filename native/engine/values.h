@@ -44,8 +44,6 @@ namespace psp {
   X(kCommandsRefused, "commandsRefused",                                                                     \
     "Commands that found the command ring full. They are answered with `ENGINE_BUSY`, and their sender "     \
     "repeats them if it still needs them.")                                                                  \
-  X(kFlowsAged, "flowsAged", "Egress flows that ended because no packet used their key.")                    \
-  X(kSpisAged, "spisAged", "Receive SPIs that ended because no packet used them.")                           \
   X(kSpisRetired, "spisRetired", "SPIs that retired.")                                                       \
   X(kSpisEvicted, "spisEvicted", "SPIs that a newer one of their flow evicted.")                             \
   X(kKeyCacheMisses, "keyCacheMisses", "Packets whose key had to be derived.")                               \

@@ -17,7 +17,7 @@ import { type BusSecret, readBusSecret } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
 import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
-import { keptMsOf, spisPerFlow } from '../shared/limits.js';
+import { spisPerFlow } from '../shared/limits.js';
 import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Miss } from './core/facts.js';
@@ -46,7 +46,6 @@ export interface DataplaneConfig extends ServiceConfig {
     drainMs: number;
     rotateGraceMs: number;
     rotateEveryMs: number | undefined;
-    idleMs: number | undefined;
   };
   /** `peers.X.maxTunnels` by peer number. */
   maxTunnels: ReadonlyMap<number, number>;
@@ -172,7 +171,6 @@ export function engineSettings(config: NodeConfig): EngineSettings {
     crypto: engine.crypto,
     maxFlows: engine.maxFlows,
     retireMs: engine.retireMs,
-    unusedSpiMs: config.flows.idleTimeout === 'off' ? 0 : keptMsOf(config.flows.idleTimeout),
     limits: { ...limits, holdMs: engine.holdMs },
     sampling: {
       snapBytes: sampling.snapBytes,
@@ -202,7 +200,6 @@ export function sliceOf(config: NodeConfig): DataplaneConfig {
       drainMs: engine.drainMs,
       rotateGraceMs: engine.rotateGraceMs,
       rotateEveryMs: config.keys.rotateEvery === 'off' ? undefined : config.keys.rotateEvery,
-      idleMs: config.flows.idleTimeout === 'off' ? undefined : config.flows.idleTimeout,
     },
     maxTunnels: new Map(
       Object.values(peers).flatMap(({ maxTunnels }, peer) =>

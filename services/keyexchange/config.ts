@@ -5,7 +5,6 @@ import { familyOf, formatAddress, type Prefix, parsePrefix } from '../shared/add
 import { type BusSecret, readBusSecret } from '../shared/bus/secret.js';
 import { identityOf, type NodeConfig, versionsWith } from '../shared/config/config.js';
 import type { TlsFiles } from '../shared/config/node_certificate.js';
-import { keptMsOf } from '../shared/limits.js';
 import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
 import type { Rules } from './core/rules.js';
@@ -52,7 +51,6 @@ export function rulesOf(config: NodeConfig): Rules {
         },
       ]),
     ),
-    keptMs: keptMsOf(config.flows.idleTimeout),
     exchangeMs: config.keyExchange.exchangeMs,
     callMs: config.keyExchange.callMs,
     limits: config.keyExchange.limits,

@@ -26,14 +26,3 @@ export const flowsPerPage = 1000;
 
 /** The most tunnels in one request of the peer protocol; a larger one is refused as a whole. */
 export const maxTunnelsPerRequest = 1024;
-
-// How flows.idleTimeout orders the end of idle flows: a gateway keeps a receive SPI that no packet uses for twice its own
-// idleTimeout and promises that to its peer, and a sender stops using an SPI after half of what was promised. So the sender
-// always stops first, whatever the two gateways are configured to.
-
-/** The promise of a gateway that ends no SPI because of its age. */
-export const keptForEver = 0xffff_ffff;
-
-/** How long a receive SPI is kept that no packet uses, in milliseconds. */
-export const keptMsOf = (idleTimeout: number | 'off'): number =>
-  idleTimeout === 'off' ? keptForEver : 2 * idleTimeout;

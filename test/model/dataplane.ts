@@ -55,7 +55,6 @@ export class Dataplane {
       configured: node.configured,
       maxInbound: 1000,
       rotateEveryMs: node.rotateEveryMs,
-      idleMs: node.idleMs,
       maxTunnels: new Map(),
       peers: [{ underlay: node.peerRule.underlay, hosts: [] }],
       random: () => world.random(),
@@ -71,14 +70,11 @@ export class Dataplane {
           const source = hexOf(node.peer.address);
           this.on({ type: 'unknownSpis', packets: spis.map((spi) => ({ source, spi })) });
         },
-        aged: (flow, spi, egress) =>
-          this.#soon(() => this.on({ type: 'aged', flow, spi, peer: peerNumber, egress })),
         send: (sealed) => node.transmit(sealed),
       },
       () => node.unixMs,
       times.holdMs,
       node.restartsIvs,
-      node.idleMs && 2 * node.idleMs,
     );
     this.#tick();
   }
@@ -105,11 +101,6 @@ export class Dataplane {
 
   rotate(): void {
     this.#request({ type: 'rotateReceived', cause: { why: 'command' } }, [], () => undefined);
-  }
-
-  /** An operator removes all tunnels. */
-  remove(): void {
-    this.#request({ type: 'removeReceived', selection: {} }, [], () => undefined);
   }
 
   #request<F extends RequestFact>(
@@ -181,13 +172,11 @@ export class Dataplane {
         break;
       case 'install':
         this.#command(() => {
-          const { request, rows, ageing } = action;
+          const { request, rows } = action;
           const entry = this.#requests.get(request);
           if (entry === undefined) throw new Error(`no request ${request}`);
-          for (const [i, row] of rows.entries()) {
-            const key = keyIn(entry.keys[row] as Buffer);
-            this.engine.install(entry.flows[row] as FlowKey, key, ageing.idleMs[i] ?? 0, ageing.keepsTime);
-          }
+          for (const row of rows)
+            this.engine.install(entry.flows[row] as FlowKey, keyIn(entry.keys[row] as Buffer));
           return {
             type: 'installed',
             request,
@@ -273,13 +262,12 @@ export class Dataplane {
       answer({ ...nothing, code: 'REPLAY' });
       return;
     }
-    const { flows, egress, keys, peerEpoch, keptMs } = message;
+    const { flows, egress, keys, peerEpoch } = message;
     const fact = {
       type: 'acceptReceived',
       peer: peerNumber,
       flows,
       keys: keysOf(egress, peerEpoch),
-      keptMs,
     } as const;
     this.#request(fact, keys, (result, made) => {
       if (result instanceof Error) return answer({ ...nothing, code: (result as PspError).code });
@@ -296,8 +284,8 @@ export class Dataplane {
       answer({ code: 'REPLAY', results: [] });
       return;
     }
-    const { exchange, flows, egress, keys, peerEpoch, keptMs } = message;
-    const offered = { exchange, peer: peerNumber, flows, keys: keysOf(egress, peerEpoch), keptMs };
+    const { exchange, flows, egress, keys, peerEpoch } = message;
+    const offered = { exchange, peer: peerNumber, flows, keys: keysOf(egress, peerEpoch) };
     this.#request({ type: 'installReceived', ...offered }, keys, (result) => {
       if (result instanceof Error) return answer({ code: (result as PspError).code, results: [] });
       answer({ code: '', results: result.results });

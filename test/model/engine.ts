@@ -51,10 +51,6 @@ interface EgressFlow {
   key: Key | undefined;
   held: Packet[];
   untilMs: number;
-  /** When the last packet was sealed, or the first key was installed. */
-  usedMs: number;
-  /** The flow ends when it was not used for so long; 0: never. */
-  idleMs: number;
 }
 
 interface ReceiveSpi {
@@ -71,7 +67,6 @@ export interface EngineEvents {
   missed(flow: FlowKey): void;
   seen(inbound: FlowKey, spi: number): void;
   unknownSpis(spis: readonly number[]): void;
-  aged(flow: FlowKey, spi: number, egress: boolean): void;
   send(sealed: Sealed): void;
 }
 
@@ -87,8 +82,6 @@ export class ModelEngine {
   #iv: number;
   #nextSpi: number;
   #lastOffer = 0n;
-  /** The peer stops using an SPI in time before it ends by age. */
-  #peerKeepsTime = false;
 
   /** @param unixMs the machine's clock, which may be wrong. */
   constructor(
@@ -99,8 +92,6 @@ export class ModelEngine {
     private readonly holdMs: number,
     /** As in hardware, IVs start at 0 with each install, so the core must never install a key twice. */
     private readonly restartsIvs: boolean,
-    /** How long an SPI stays that no packet uses; undefined: as long as its generation. */
-    private readonly keptMs: number | undefined,
   ) {
     this.#iv = 0;
     this.#nextSpi = world.below(0x7fff_0000);
@@ -128,8 +119,6 @@ export class ModelEngine {
       key: undefined,
       held: [packet],
       untilMs: nowMs + this.holdMs,
-      usedMs: nowMs,
-      idleMs: 0,
     };
     this.#egress.set(packet.flow, wanted);
     this.events.missed(packet.flow);
@@ -146,7 +135,6 @@ export class ModelEngine {
     const iv = this.restartsIvs ? ++flow.iv : ++this.#iv;
     if (iv <= key.highestIv) throw new Violation(`IV ${iv} of SPI ${key.spi} was used before`);
     key.highestIv = iv;
-    flow.usedMs = this.world.nowMs;
     this.events.send({ packet, spi: key.spi, key });
   }
 
@@ -218,7 +206,7 @@ export class ModelEngine {
       const kept = old.findLast(({ seen, lastSeenMs }) => seen && nowMs < lastSeenMs + retireMs);
       this.#end((old[0] === kept ? old[1] : old[0]) as ReceiveSpi);
     }
-    const entry = { key, seen: false, supersededMs: undefined, lastSeenMs: nowMs };
+    const entry = { key, seen: false, supersededMs: undefined, lastSeenMs: 0 };
     const spis = [...(this.#inbound.get(key.flow) ?? []), entry];
     if (spis.length > spisPerFlow) throw new Violation(`${spis.length} SPIs of one flow`);
     this.#inbound.set(key.flow, spis);
@@ -238,21 +226,9 @@ export class ModelEngine {
     if (entry) this.#end(entry);
   }
 
-  install(name: FlowKey, key: Key, idleMs: number, peerKeepsTime: boolean): void {
-    const fresh = {
-      iv: 0,
-      state: 'wanted',
-      key: undefined,
-      held: [],
-      untilMs: 0,
-      usedMs: 0,
-      idleMs,
-    } as const;
-    const flow: EgressFlow = this.#egress.get(name) ?? { ...fresh, held: [] };
+  install(name: FlowKey, key: Key): void {
+    const flow = this.#egress.get(name) ?? { iv: 0, state: 'wanted', key: undefined, held: [], untilMs: 0 };
     this.#egress.set(name, flow);
-    this.#peerKeepsTime = peerKeepsTime;
-    flow.idleMs = idleMs;
-    if (flow.state !== 'keyed') flow.usedMs = this.world.nowMs;
     if (this.restartsIvs) flow.iv = 0;
     // IVs never go down within the life of an engine, whatever the clock says.
     else if (flow.key !== key) this.#iv = Math.max(this.#iv, this.unixMs() * ivsPerMs);
@@ -288,7 +264,6 @@ export class ModelEngine {
   /** What the engine does by time. */
   tick(): void {
     const { nowMs } = this.world;
-    this.#age(nowMs);
     for (const flow of this.#egress.values()) {
       if (flow.state === 'wanted' && nowMs >= flow.untilMs) this.#drop(flow, 'no answer', unansweredMs);
     }
@@ -296,22 +271,6 @@ export class ModelEngine {
       const { supersededMs, seen, lastSeenMs } = entry;
       if (supersededMs === undefined || nowMs - supersededMs < retireMs) continue;
       if (!seen || nowMs >= lastSeenMs + retireMs) this.#end(entry);
-    }
-  }
-
-  /** Ends what no packet used for long (native/engine/software/lcore/ageing_rounds.h). */
-  #age(nowMs: number): void {
-    for (const [name, { state, key, usedMs, idleMs }] of this.#egress) {
-      if (state !== 'keyed' || key === undefined || idleMs === 0 || nowMs < usedMs + idleMs) continue;
-      this.#trace(() => `ends the idle flow with ${nameOf(key)}`);
-      this.#egress.delete(name);
-      this.events.aged(name, key.spi, true);
-    }
-    if (this.keptMs === undefined || !this.#peerKeepsTime) return;
-    for (const entry of [...this.#spis.values()]) {
-      if (nowMs < entry.lastSeenMs + this.keptMs) continue;
-      this.#end(entry);
-      this.events.aged(entry.key.flow, entry.key.spi, false);
     }
   }
 

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core of one replica of keyexchange, connected to the bus and to the peer as its adapters connect it.
-import type {
-  MultiTunnelRequest,
-  MultiTunnelResponse,
-  TunnelParameters,
-} from '../../proto/gen/psp_gateway.js';
+import type { MultiTunnelRequest, MultiTunnelResponse } from '../../proto/gen/psp_gateway.js';
 import { type Acceptance, acceptanceOf, responseOf } from '../../services/keyexchange/core/acceptance.js';
 import { Answering, type AnsweringFact } from '../../services/keyexchange/core/answering.js';
 import { greetMs } from '../../services/keyexchange/core/greeting.js';
@@ -80,14 +76,8 @@ export class Replica {
       const ended = () => this.#request({ type: 'ended', id });
       switch (action.type) {
         case 'call': {
-          const request = requestOf(
-            message,
-            want.keys,
-            this.node.peerRule,
-            BigInt(id),
-            this.node.rules.keptMs,
-          );
-          if (this.node.plain) makePlain(request, request.tunnels);
+          const request = requestOf(message, want.keys, this.node.peerRule, BigInt(id));
+          if (this.node.plain) request.epoch = undefined;
           this.node.call(request, action.timeoutMs, (result) => {
             if (result === 'timeout') return this.#request({ type: 'failed', id, code: 'PEER_TIMEOUT' });
             if ('error' in result) {
@@ -102,10 +92,9 @@ export class Replica {
           break;
         }
         case 'install': {
-          const { offers, keys, peerEpoch, keptMs } = want.egress as Egress;
+          const { offers, keys, peerEpoch } = want.egress as Egress;
           const { exchange, epoch } = message;
-          const bound = { exchange, epoch, flows, peerEpoch };
-          const install = { id: nextMessage(), ...bound, egress: offers, keys, keptMs };
+          const install = { id: nextMessage(), exchange, epoch, flows, egress: offers, keys, peerEpoch };
           this.node.bus.request<Installed>(
             (answer) => this.node.dataplane?.install(install, answer),
             action.timeoutMs,
@@ -212,8 +201,8 @@ export class Replica {
       this.#answer({ type: 'failed', id, error: error as Error });
       return;
     }
-    const { flows, egress, keys, peerEpoch, keptMs } = request.acceptance;
-    const accept = { id: nextMessage(), epoch, flows: flows.map(flowKeyOf), egress, keys, peerEpoch, keptMs };
+    const { flows, egress, keys, peerEpoch } = request.acceptance;
+    const accept = { id: nextMessage(), epoch, flows: flows.map(flowKeyOf), egress, keys, peerEpoch };
     this.node.bus.request<Accepted>(
       (answer) => this.node.dataplane?.accept(accept, answer),
       timeoutMs,
@@ -223,21 +212,10 @@ export class Replica {
         const { code, epoch: current, offers, keys: made } = result.answer;
         if (code === 'STALE') return this.#answer({ type: 'stale', id, epoch: current });
         if (code !== '') return this.#answer({ type: 'failed', id, error: new PspError(code as 'REPLAY') });
-        request.response = responseOf(message.requestId, current, offers, made, this.node.rules.keptMs);
-        if (this.node.plain) makePlain(request.response, []);
+        request.response = responseOf(message.requestId, current, offers, made);
+        if (this.node.plain) request.response.epoch = undefined;
         this.#answer({ type: 'accepted', id, epoch: current });
       },
     );
   }
-}
-
-/** As NVIDIA's application: no epoch, and no word about how long SPIs are kept. */
-function makePlain(
-  message: MultiTunnelRequest | MultiTunnelResponse,
-  tunnels: readonly { reverseParams?: TunnelParameters | undefined }[],
-): void {
-  message.epoch = undefined;
-  const offers =
-    'tunnelsParams' in message ? message.tunnelsParams : tunnels.map(({ reverseParams }) => reverseParams);
-  for (const offer of offers) if (offer) offer.keepUnusedMs = undefined;
 }

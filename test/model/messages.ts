@@ -31,7 +31,6 @@ export interface Accept {
   egress: Offer[];
   keys: Buffer[];
   peerEpoch: bigint | undefined;
-  keptMs: number | undefined;
 }
 export type Accepted = { code: string; epoch: bigint; offers: Offer[]; keys: Buffer[] };
 

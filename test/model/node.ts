@@ -7,7 +7,6 @@ import { requestOf } from '../../services/keyexchange/core/peer_request.js';
 import type { Peer, Rules } from '../../services/keyexchange/core/rules.js';
 import { ourselves, VipTable } from '../../services/keyexchange/core/vip_table.js';
 import { type FlowKey, flowOf, formatAddress, parsePrefix } from '../../services/shared/address.js';
-import { keptMsOf } from '../../services/shared/limits.js';
 import { Channel } from './channel.js';
 import { Dataplane } from './dataplane.js';
 import { type Packet, type Sealed, Violation } from './engine.js';
@@ -36,8 +35,6 @@ export class Node {
     readonly restartsIvs: boolean,
     readonly address: Buffer,
     readonly vips: string,
-    /** flows.idleTimeout; undefined: off. */
-    readonly idleMs: number | undefined,
     /** To the peer: gRPC, and packets. */
     readonly grpc: Channel,
     readonly wire: Channel,
@@ -67,7 +64,6 @@ export class Node {
         [peer.name, [parsePrefix(peer.vips)]],
       ]),
       peers: new Map([[peer.name, rule]]),
-      keptMs: keptMsOf(this.idleMs ?? 'off'),
       exchangeMs: times.exchangeMs,
       callMs: times.callMs,
       limits: { requestsPerSecond: 1000, tunnelsPerSecond: 10_000, tunnelsPerRequest: 1024, connections: 16 },
@@ -174,14 +170,10 @@ export class Node {
       mode: Mode.MODE_TUNNEL,
     };
     const want = this.wanted(1n, 1n, [flow], [offer]);
-    this.call(
-      requestOf(want, [Buffer.alloc(16)], this.peerRule, 1n, this.rules.keptMs),
-      times.callMs,
-      (result) => {
-        if (result !== 'timeout' && 'response' in result)
-          throw new Violation('keys of a foreign VIP were given away');
-      },
-    );
+    this.call(requestOf(want, [Buffer.alloc(16)], this.peerRule, 1n), times.callMs, (result) => {
+      if (result !== 'timeout' && 'response' in result)
+        throw new Violation('keys of a foreign VIP were given away');
+    });
   }
 
   /** A packet of a host behind this gateway. */

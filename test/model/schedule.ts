@@ -117,7 +117,6 @@ function nodesOf(world: World, duplicates: boolean): [Node, Node] {
     !duplicates && world.chance(0.5),
     Buffer.of(192, 0, 2, 1),
     '10.1.0.0/24',
-    idleMsOf(world),
     channel(grpcMs),
     channel(50),
   );
@@ -127,7 +126,6 @@ function nodesOf(world: World, duplicates: boolean): [Node, Node] {
     !duplicates && world.chance(0.5),
     Buffer.of(192, 0, 2, 2),
     '10.2.0.0/24',
-    idleMsOf(world),
     channel(grpcMs),
     channel(50),
   );
@@ -138,10 +136,6 @@ function nodesOf(world: World, duplicates: boolean): [Node, Node] {
 
 const ways = ['there', 'back', 'both', 'both at once', 'answers'] as const;
 type Way = (typeof ways)[number];
-
-/** Either idle flows stay, or they end after as little as an exchange may take. */
-const idleMsOf = (world: World): number | undefined =>
-  world.chance(0.5) ? undefined : world.between(1000, times.holdMs);
 
 /** The traffic between two hosts: one way, both ways at once, or one host answers the other. */
 function streamsOf(world: World, a: Node, b: Node, flow: FlowKey, among: readonly Way[]): Stream[] {
@@ -231,7 +225,6 @@ const misfortunes: Misfortune[] = [
   ['dataplane restarts', (node) => node.startDataplane()],
   ['dataplane is killed', (node) => node.stopDataplane(), (node) => node.startDataplane()],
   ['keyexchange restarts', (node, world) => node.restartReplica(world.below(2))],
-  ['all tunnels are removed', (node) => node.dataplane?.remove()],
   ['bus is lost', (node) => node.busConnected(false), (node) => node.busConnected(true)],
   [
     'channel to the peer is lost',

@@ -164,7 +164,7 @@ OpenedKeys Control::open(std::vector<FlowKey> flows, std::vector<Offer> offers, 
 }
 
 void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& rows, uint16_t peer,
-                      const Ageing& ageing, uint64_t unix_ms, Done<std::vector<InstallResult>> done) {
+                      uint64_t unix_ms, Done<std::vector<InstallResult>> done) {
   std::vector<size_t> offsets;
   size_t offset = 0;
   for (const Offer& offer : opened.offers) {
@@ -172,7 +172,6 @@ void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& row
     offset += key_length(offer.version);
   }
   InstallCommand command{.peer = peer, .flows = {}, .keys = {}, .results = {}};
-  command.keeps_time = ageing.keeps_time;
   command.keys.reserve(rows.size());
   for (const uint32_t row : rows) {
     const Offer& offer = opened.offers[row];
@@ -184,7 +183,6 @@ void Control::install(const OpenedKeys& opened, const std::vector<uint32_t>& row
     key.first_iv = std::min(unix_ms, kLatestIvMs) << kIvBitsPerMs;
     key.outer_destination = offer.address;
     key.mac = offer.mac;
-    if (command.flows.size() < ageing.idle_ms.size()) key.idle_ms = ageing.idle_ms[command.flows.size()];
     std::copy_n(opened.keys.data() + offsets[row], key_length(offer.version), key.key.data());
     command.flows.push_back(opened.flows[row]);
   }

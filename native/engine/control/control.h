@@ -71,16 +71,10 @@ class Control {
   // Opens egress keys that keyexchange sealed. Throws EngineError SEAL_INVALID or REPLAY.
   OpenedKeys open(std::vector<FlowKey> flows, std::vector<Offer> offers, SealContext binding,
                   const Seal& seal);
-  // How keys age: after how long without a packet each one ends (EgressKey::idle_ms), by row, and whether the
-  // peer keeps time with ours (InstallCommand::keeps_time). Without a list none ends.
-  struct Ageing {
-    std::vector<uint32_t> idle_ms{};
-    bool keeps_time = false;
-  };
-  // Installs the keys of `rows`, which name rows of `keys`; their IVs begin at `unix_ms` << 22. The results,
-  // and the list of `ageing`, are in the order of `rows`.
-  void install(const OpenedKeys& keys, const std::vector<uint32_t>& rows, uint16_t peer, const Ageing& ageing,
-               uint64_t unix_ms, Done<std::vector<InstallResult>> done);
+  // Installs the keys of `rows`, which name rows of `keys`; their IVs begin at `unix_ms` << 22. The results
+  // are in the order of `rows`.
+  void install(const OpenedKeys& keys, const std::vector<uint32_t>& rows, uint16_t peer, uint64_t unix_ms,
+               Done<std::vector<InstallResult>> done);
   void withdraw(WithdrawCommand command, Done<std::monostate> done);
   void refuse(RefuseCommand command, Done<std::monostate> done);
   // Never fails with ENGINE_BUSY: the caller has forgotten the flows and may want them anew with the next

@@ -26,9 +26,6 @@ bool each_entry(size_t count, uint32_t& done, Budget& budget, Change&& change) {
 
 bool carry_out(MainLcore& lcore, InstallCommand& command, uint32_t& done, Budget& budget) {
   const size_t count = std::min({command.flows.size(), command.keys.size(), command.results.size()});
-  if (done == 0 && command.peer < lcore.config.peers.size()) {
-    lcore.receive_spis.set_keeps_time(command.peer, command.keeps_time);
-  }
   return each_entry(count, done, budget, [&](size_t i) {
     const EgressKey& key = command.keys[i];
     command.results[i] = InstallResult::kTableFull;

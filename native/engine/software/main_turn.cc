@@ -13,9 +13,7 @@ namespace psp {
 
 namespace {
 
-constexpr uint32_t kWornPerTick = 190;  // records a millisecond, within a timer's budget
-constexpr uint32_t kAgedPerTick = 128;  // records a millisecond and table, of which so many may end:
-constexpr uint32_t kEndsPerTick = 32;
+constexpr uint32_t kWornPerTick = 190;           // records a millisecond, within a timer's budget
 constexpr uint32_t kEventsPerTurn = 2 * kBurst;  // at most kBurst flows of a burst are new
 
 // Drops packets whose key did not come within hold_ms by this clock, so that the bound on them holds however
@@ -71,62 +69,11 @@ bool find_worn_keys(MainLcore& lcore, Budget& budget) {
   return true;
 }
 
-// Looks at the next records of a table, as long as a round is under way (ageing_rounds.h): is_due(index) says
-// which of them end, and end(index) ends one unless the ring of events is full. What does not fit the budget
-// is left to the next millisecond.
-template <typename IsDue, typename End>
-void age(AgeingRounds& rounds, uint32_t last, Budget& budget, IsDue&& is_due, End&& end) {
-  uint32_t ends = kEndsPerTick;
-  for (uint32_t left = kAgedPerTick; left > 0 && ends > 0 && !budget.spent() && rounds.in_round(); --left) {
-    budget.spend(1);
-    const uint32_t index = rounds.next(last);
-    if (index == 0) return;
-    if (!is_due(index)) continue;
-    if (!end(index)) return;
-    --ends;
-  }
-}
-
-// Ends egress flows that sealed nothing for long.
-bool end_idle_flows(MainLcore& lcore, Budget& budget) {
-  FlowTable& table = lcore.flow_table;
-  lcore.flow_rounds.begin_when_due(lcore.now_ms, table.shortest_idle_ms());
-  const auto is_idle = [&](uint32_t index) { return table.is_idle(index, lcore.now_ms); };
-  age(lcore.flow_rounds, table.touched(), budget, is_idle, [&](uint32_t index) {
-    const EgressFlow& flow = lcore.flows[index];
-    if (!lcore.report(AgedEvent{flow.key, flow.spi, flow.peer, true})) return false;
-    lcore.egress_keys.erase(index, flow.key_tag);
-    table.remove(index);
-    lcore.counters[Value::kFlowsAged].add();
-    budget.spend(Budget::kFlowChange);
-    return true;
-  });
-  return true;
-}
-
-// Ends receive SPIs that no packet used for long.
-bool end_unused_spis(MainLcore& lcore, Budget& budget) {
-  ReceiveSpis& table = lcore.receive_spis;
-  lcore.spi_rounds.begin_when_due(lcore.now_ms, table.unused_ms());
-  const auto is_unused = [&](uint32_t index) { return table.is_unused(index, lcore.now_ms); };
-  age(lcore.spi_rounds, table.touched(), budget, is_unused, [&](uint32_t index) {
-    const InboundFlow& flow = lcore.spis.flow_of(index);
-    if (!lcore.report(AgedEvent{flow.key, lcore.spis[index].spi, flow.peer, false})) return false;
-    table.end_unused(index);
-    lcore.counters[Value::kSpisAged].add();
-    budget.spend(Budget::kSpiChange);
-    return true;
-  });
-  return true;
-}
-
 constexpr Timers<MainLcore>::Timer kTimers[] = {
     [](MainLcore& lcore, Budget& budget) { return lcore.egress_reassembly.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.ingress_reassembly.tick(lcore.now_ms, budget); },
     give_up,
     find_worn_keys,
-    end_idle_flows,
-    end_unused_spis,
     [](MainLcore& lcore, Budget& budget) { return lcore.flow_table.tick(lcore.now_ms, budget); },
     [](MainLcore& lcore, Budget& budget) { return lcore.receive_spis.tick(lcore.now_ms, budget); },
     report_unknown_spis,

@@ -83,8 +83,7 @@ export class Commands {
         return { ...made, spis: offers.map(({ spi }) => spi) };
       };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, bindingOfKeys, seal));
-      const { keptMs, peerEpoch } = message;
-      const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, peerEpoch), keptMs } as const;
+      const fact = { type: 'acceptReceived', peer, flows, keys: keysOf(egress, message.peerEpoch) } as const;
       await this.executor.request(fact, { keys, offerInReturn });
       trace.mark('acceptDone', monotonicNs());
       return answer;
@@ -101,8 +100,7 @@ export class Commands {
       if (egress.length === 0) throw malformed(subject, 'it contains no keys');
       const binding = { epoch, peer: message.peer, exchange, ...bound(subject, message.peerEpoch) };
       const keys = this.secret.opening(() => this.engine.open(flows, egress, binding, seal));
-      const { keptMs, peerEpoch } = message;
-      const offered = { exchange, peer, flows, keys: keysOf(egress, peerEpoch), keptMs };
+      const offered = { exchange, peer, flows, keys: keysOf(egress, message.peerEpoch) };
       const { results } = await this.executor.request({ type: 'installReceived', ...offered }, { keys });
       trace?.mark('keyInstalled', monotonicNs());
       return { results: [...results] };

@@ -18,7 +18,7 @@ import { addressKeyOf, type FlowKey } from '../../shared/address.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { checkCapabilities, checkKind, checkSampling } from '../capabilities.js';
 import type { DataplaneConfig } from '../config.js';
-import type { Action, Fact, KeyAgeing, MadeOffer, Miss } from '../core/facts.js';
+import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
 import type { UnknownSpi } from '../core/greetings.js';
 import { SampleRates } from '../core/sample_rates.js';
 import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
@@ -123,9 +123,6 @@ export function reportEvents(events: readonly EngineEvent[], listener: EngineLis
     } else if (event.type === 'worn') {
       const { peer, stopped } = event;
       listener.onFact({ type: 'worn', flow: flowsIn(event.flow)[0] as FlowKey, peer, stopped });
-    } else if (event.type === 'aged') {
-      const { spi, peer, egress } = event;
-      listener.onFact({ type: 'aged', flow: flowsIn(event.flow)[0] as FlowKey, spi, peer, egress });
     } else listener.onFact({ type: 'seen', inbound: flowsIn(event.flow)[0] as FlowKey, spi: event.spi });
   }
   reportMisses();
@@ -208,18 +205,10 @@ export class Engine {
   }
 
   /** @returns one result for each of rows. @throws PspError ENGINE_BUSY: then the handle can be used again. */
-  install(
-    keys: OpenedKeys,
-    rows: readonly number[],
-    peer: number,
-    { idleMs, keepsTime }: KeyAgeing,
-  ): Promise<InstallResult[]> {
+  install(keys: OpenedKeys, rows: readonly number[], peer: number): Promise<InstallResult[]> {
     return translating(async () =>
       Array.from(
-        await this.native.install(keys, Uint32Array.from(rows), peer, {
-          idleMs: Uint32Array.from(idleMs),
-          keepsTime,
-        }),
+        await this.native.install(keys, Uint32Array.from(rows), peer),
         (result): InstallResult => result,
       ),
     );

@@ -217,12 +217,12 @@ export class Executor {
     );
   }
 
-  #install({ request, peer, rows, ageing }: ActionOf<'install'>): Promise<void> {
+  #install({ request, peer, rows }: ActionOf<'install'>): Promise<void> {
     const keys = this.#requests.get(request)?.keys;
     if (keys === undefined) throw new Error(`request ${request} has no keys to install`);
     return this.#report(
       this.engine
-        .install(keys, rows, peer, ageing)
+        .install(keys, rows, peer)
         .then((results): Fact => ({ type: 'installed', request, results })),
       (error) => ({ type: 'installFailed', request, error }),
     );

@@ -15,7 +15,6 @@
 // the next exchange. Timers fire by time: whatever is overdue is done with the next fact, however late the ticks are.
 import type { FlowKey } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { Ageing } from './ageing.js';
 import { EgressKeys } from './egress_keys.js';
 import { type Exchange, Exchanges } from './exchanges.js';
 import {
@@ -60,8 +59,6 @@ export interface ArbiterOptions {
   maxTunnels: ReadonlyMap<number, number>;
   /** How many inbound flows are remembered: as many as the engine can have. */
   maxInbound: number;
-  /** How long an egress key stays that seals nothing; undefined: for ever. */
-  idleMs: number | undefined;
   /** Flows that are wanted from the start. */
   configured: readonly Miss[];
   /** The peers, by their numbers. */
@@ -103,7 +100,6 @@ export class Arbiter {
   readonly #exchanges: Exchanges;
   readonly #keys = new EgressKeys();
   readonly #inbound: InboundFlows;
-  readonly #ageing: Ageing;
   readonly #installs: Installs;
   readonly #rotation: Rotation;
   readonly #recovery: Recovery;
@@ -121,8 +117,7 @@ export class Arbiter {
     this.#wants = new Wants({ ...options, longestMs });
     this.#exchanges = new Exchanges(longestMs);
     this.#inbound = new InboundFlows(options.maxInbound);
-    this.#ageing = new Ageing(options, this.#keys, this.#inbound, this.#wants);
-    this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.#ageing, this.counters);
+    this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
     const { peers, random } = options;
     this.#recovery = new Recovery(peers, random, this.#keys, this.#wants, this.#exchanges, this.counters);
     this.#removal = new Removal(
@@ -271,8 +266,6 @@ export class Arbiter {
         return this.#due(nowMs);
       case 'worn':
         return this.#worn(fact, nowMs);
-      case 'aged':
-        return [...this.#ageing.aged(fact), ...this.#due(nowMs)];
       case 'offered':
         return this.#offered(fact, nowMs);
       case 'offerFailed':
@@ -315,7 +308,6 @@ export class Arbiter {
       this.#expiredMs = nowMs;
       this.#exchanges.forget(nowMs);
       this.counters.unanswered += this.#wants.expire(nowMs);
-      this.#ageing.renewWhenDue(nowMs);
     }
     this.#exchanges.timeOut(nowMs);
     const actions = [...this.#rotateWhenDue(nowMs), ...this.#recovery.due(nowMs)];
@@ -392,8 +384,7 @@ export class Arbiter {
   }
 
   /** A peer answered an exchange: it is over for every flow for which it was in flight, whichever key is used. */
-  #install(fact: Requested<InstallReceived>, nowMs: number): Action[] {
-    const { request, exchange, peer, flows, keys, keptMs } = fact;
+  #install({ request, exchange, peer, flows, keys }: Requested<InstallReceived>, nowMs: number): Action[] {
     const known = this.#exchangeWith(peer, exchange);
     if (known !== undefined) this.#peerAnswered(known, nowMs);
     const current = known?.generation === this.generation;
@@ -408,7 +399,7 @@ export class Arbiter {
       this.counters.answered++;
       this.#wants.keyed(flow, nowMs);
     }
-    const offered = { request, peer, asked: 'us', flows, keys, offers: [], keptMs } as const;
+    const offered = { request, peer, asked: 'us', flows, keys, offers: [] } as const;
     const actions = this.#installs.begin(offered, late, nowMs);
     // A late answer may be of an earlier epoch of the peer.
     if (late.size < flows.length) this.#recovery.keysReceived(peer, keys);
@@ -429,7 +420,7 @@ export class Arbiter {
   #accept({ request, generation, spis, spisLeft }: FactOf<'offeredInReturn'>, nowMs: number): Action[] {
     this.#rotation.offered(generation, spisLeft);
     const { accept, isOvertaken } = this.#takeAccept(request);
-    const { peer, flows, keys, keptMs } = accept;
+    const { peer, flows, keys } = accept;
     const offers = flows.map((flow, i) => ({ inbound: reversed(flow), spi: spis[i] as number }));
     if (isOvertaken) {
       this.#budgets.giveBack(peer, flows.length);
@@ -442,7 +433,7 @@ export class Arbiter {
     }
     this.counters.accepted += keys.length;
     for (const row of keys.keys()) this.#wants.keyed(flows[row] as FlowKey);
-    const offered = { request, peer, asked: 'peer', flows, keys, offers, keptMs } as const;
+    const offered = { request, peer, asked: 'peer', flows, keys, offers } as const;
     const actions = this.#installs.begin(offered, new Set(), nowMs);
     this.#recovery.keysReceived(peer, keys);
     return [...actions, ...this.#due(nowMs)];

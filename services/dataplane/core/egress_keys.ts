@@ -98,18 +98,6 @@ export class EgressKeys {
     return true;
   }
 
-  /**
-   * The engine ended the flow, whose key had this SPI. A newer key that was decided on meanwhile is installed after that.
-   * @returns whether the engine had a key until then.
-   */
-  aged(flow: FlowKey, spi: number): boolean {
-    const entry = this.#flows.get(flow);
-    if (entry === undefined) return false;
-    if (entry.spi !== spi) return this.stopped(flow);
-    this.remove(flow);
-    return entry.isInstalled;
-  }
-
   /** When the newest key of a peer was installed. */
   newestMs(peer: number): number | undefined {
     return this.#newestMs.get(peer);

@@ -52,8 +52,6 @@ export interface AcceptReceived {
   flows: readonly FlowKey[];
   /** One for each flow, or none when the peer offered no keys. */
   keys: readonly EgressKey[];
-  /** How long the peer keeps SPIs that no packet uses (shared/limits.ts); undefined: it did not say. */
-  keptMs?: number | undefined;
 }
 
 /** cmd.flow.install: a peer answered an exchange of ours. */
@@ -64,8 +62,6 @@ export interface InstallReceived {
   flows: readonly FlowKey[];
   /** One for each flow. */
   keys: readonly EgressKey[];
-  /** As in AcceptReceived. */
-  keptMs?: number | undefined;
 }
 
 /** cmd.keys.rotate and cmd.keys.rotate_for_peer: an operator or a peer requests a new master key. */
@@ -92,22 +88,6 @@ export interface RemoveReceived {
 
 export type RequestFact = AcceptReceived | InstallReceived | RotateReceived | RemoveReceived;
 
-/** What the engine ended because no packet used it: an egress flow with its key, or an SPI of an inbound flow. */
-export interface AgedFlow {
-  flow: FlowKey;
-  spi: number;
-  peer: number;
-  egress: boolean;
-}
-
-/** How keys age that are installed together. */
-export interface KeyAgeing {
-  /** One for each key: after how long without a packet its flow ends; 0: never. */
-  idleMs: readonly number[];
-  /** The peer stops using an SPI of ours in time before it ends by age. */
-  keepsTime: boolean;
-}
-
 export type Fact =
   /** The bus was connected or lost. Without it no exchange begins, because no message would be delivered. */
   | { type: 'bus'; connected: boolean }
@@ -125,7 +105,6 @@ export type Fact =
   | { type: 'greetingAnswered'; peer: number; epoch: bigint | undefined }
   /** The egress key of a flow has sealed so much that it must be replaced; `stopped`: it is not used any more. */
   | { type: 'worn'; flow: FlowKey; peer: number; stopped: boolean }
-  | ({ type: 'aged' } & AgedFlow)
   | (RequestFact & { request: number })
   /** cmd.flow.refuse: a peer refused flows of an exchange of ours. The code is one of errors.ts. */
   | { type: 'refuseReceived'; exchange: bigint; peer: number; flows: readonly FlowKey[]; code: string }
@@ -198,7 +177,7 @@ export type Action =
   /** Make the offers that answer an accept, one for each of its flows. */
   | { type: 'offerInReturn'; request: number }
   /** Install these keys of a request; a row is an index into the flows and keys of the request. */
-  | { type: 'install'; request: number; peer: number; rows: readonly number[]; ageing: KeyAgeing }
+  | { type: 'install'; request: number; peer: number; rows: readonly number[] }
   | { type: 'retryLater'; request: number; afterMs: number }
   /** Withdraw offers that their peer refused or never received. */
   | { type: 'withdraw'; offers: readonly MadeOffer[] }
@@ -219,9 +198,9 @@ export type Action =
 
 /**
  * Why a flow has no key any more: the engine had no space for it, a forced rotation wiped it, it sealed as many packets
- * as a key may, the flow was removed, or no packet used the key.
+ * as a key may, or the flow was removed.
  */
-export type DownCause = 'tableFull' | 'rotationForced' | 'keyWorn' | 'removed' | 'idle';
+export type DownCause = 'tableFull' | 'rotationForced' | 'keyWorn' | 'removed';
 
 /** The audit events of flows and keys. */
 export type AuditFact =

@@ -124,19 +124,6 @@ export class InboundFlows {
   }
 
   /**
-   * The engine ended an SPI that the peer does not use any more.
-   * @returns whether it was the last one of the flow, which is forgotten then.
-   */
-  aged({ inbound, spi }: MadeOffer): boolean {
-    const flow = this.#flows.get(inbound);
-    if (flow === undefined) return false;
-    flow.offers = flow.offers.filter((offer) => offer.spi !== spi);
-    if (flow.offers.length > 0) return false;
-    this.#forget(inbound, flow);
-    return true;
-  }
-
-  /**
    * The peer answered an exchange with an offer.
    * @param current whether the offer is of the active key generation.
    * @returns whether that was the answer that the last rotation requires.
@@ -155,9 +142,6 @@ export class InboundFlows {
     const flow = this.#flows.get(inbound);
     if (flow === undefined) return false;
     this.#prove(inbound, flow);
-    // The engine retires older SPIs soon.
-    const place = flow.offers.findIndex((offer) => offer.spi === spi);
-    if (place > 0) flow.offers.splice(0, place);
     if (flow.needs === 'nothing') return false;
     if (!flow.offers.some((offer) => offer.spi === spi && offer.generation === generation)) return false;
     this.#need(flow, 'nothing');

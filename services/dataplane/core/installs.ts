@@ -9,7 +9,6 @@
 import { InstallResult } from '../../../proto/gen/bus.js';
 import type { FlowKey } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import type { Ageing } from './ageing.js';
 import type { EgressKeys } from './egress_keys.js';
 import { type Action, audit, type EgressKey, type MadeOffer, withdraw } from './facts.js';
 import { firstHoldDownMs } from './hold_down.js';
@@ -34,8 +33,6 @@ export interface OfferedKeys {
   keys: readonly EgressKey[];
   /** What the peer is offered in return. */
   offers: readonly MadeOffer[];
-  /** How long the peer keeps SPIs that no packet uses; undefined: it did not say. */
-  keptMs: number | undefined;
 }
 
 interface Install extends OfferedKeys {
@@ -57,7 +54,6 @@ export class Installs {
     private readonly keys: EgressKeys,
     private readonly inbound: InboundFlows,
     private readonly wants: Wants,
-    private readonly ageing: Ageing,
     private readonly counters: { superseded: number },
   ) {}
 
@@ -109,9 +105,7 @@ export class Installs {
       const result = results[i] as InstallResult;
       install.results[row] = result;
       const flow = flowAt(install, row);
-      if (result !== INSTALL_RESULT_INSTALLED) continue;
-      this.ageing.installed(flow, install.keptMs, nowMs);
-      if (!this.keys.installed(flow, peer, nowMs)) continue;
+      if (result !== INSTALL_RESULT_INSTALLED || !this.keys.installed(flow, peer, nowMs)) continue;
       const { spi, version } = install.keys[row] as EgressKey;
       up.push(audit({ type: 'tunnelUp', flow, peer, asked, spi, version }));
     }
@@ -133,9 +127,7 @@ export class Installs {
   #send(install: Install, rows: readonly number[]): Action[] {
     if (rows.length === 0) return this.#reply(install);
     install.rows = rows;
-    const { request, peer, keptMs } = install;
-    const flows = rows.map((row) => flowAt(install, row));
-    return [{ type: 'install', request, peer, rows, ageing: this.ageing.of(flows, peer, keptMs) }];
+    return [{ type: 'install', request: install.request, peer: install.peer, rows }];
   }
 
   #reply({ request, results, offers, isOvertaken }: Install): Action[] {

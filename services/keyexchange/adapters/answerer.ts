@@ -120,7 +120,7 @@ export class Answerer {
       if (accepted.stale) return { type: 'stale', id, epoch: accepted.epoch };
       const { offers, keys } = accepted;
       request.trace.mark('acceptAnswered', monotonicNs());
-      request.answer = responseOf(message.requestId, accepted.epoch, offers, keys, this.rules.keptMs);
+      request.answer = responseOf(message.requestId, accepted.epoch, offers, keys);
       return { type: 'accepted', id, epoch: accepted.epoch };
     } catch (error) {
       return { type: 'failed', id, error: error as Error };

@@ -132,13 +132,13 @@ export class DataplaneClient implements SecretUser {
    * @throws PspError SERVICE_DOWN, SERVICE_TIMEOUT without an answer in time, or the code of the answer.
    */
   async accept(peer: string, epoch: bigint, acceptance: Acceptance, timeoutMs: number): Promise<Accepted> {
-    const { flows, egress: offers, keys, keptMs, peerEpoch, version } = acceptance;
+    const { flows, egress: offers, keys, peerEpoch, version } = acceptance;
     const bound = { peer, epoch, peerEpoch, flows };
     const seal = this.#seal(
       { ...bound, contract: contracts.flowAccept.subject, exchange: 0n, offers },
       keys.map((key) => Buffer.from(key)),
     );
-    const request: FlowAccept = { ...bound, version, egress: offers, seal, keptMs };
+    const request: FlowAccept = { ...bound, version, egress: offers, seal };
     const answer = await this.bus.request(contracts.flowAccept, request, timeoutMs);
     if (answer.code === 'STALE') return { stale: true, epoch: answer.epoch };
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowAccept.subject, answer.epoch);
@@ -178,7 +178,7 @@ export class DataplaneClient implements SecretUser {
       { ...bound, contract: contracts.flowInstall.subject, offers: egress.offers },
       egress.keys,
     );
-    const request = { ...bound, egress: egress.offers, seal, keptMs: egress.keptMs };
+    const request = { ...bound, egress: egress.offers, seal };
     const answer = await this.bus.request(contracts.flowInstall, request, timeoutMs);
     if (answer.code !== '') throw refusalOf(answer.code, contracts.flowInstall.subject, epoch);
     return answer.results;

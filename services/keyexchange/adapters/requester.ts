@@ -123,7 +123,7 @@ export class Requester {
     const { tally } = this.report;
     tally.began(peer.name);
     const client = this.clients.get(peer.name) as PeerClient;
-    const request = requestOf(want, keys, peer, ++this.#requestId, this.rules.keptMs);
+    const request = requestOf(want, keys, peer, ++this.#requestId);
     trace.mark('requestSent', monotonicNs());
     try {
       exchange.egress = await client.request(request, timeoutMs, (response) =>

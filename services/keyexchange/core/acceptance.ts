@@ -10,7 +10,7 @@ import type {
 } from '../../../proto/gen/psp_gateway.js';
 import { type Address, familyOf, flowKeyOf, formatAddress } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { keptMsOf, modeMismatch, parametersOf, readAddress, readOffer, repeatsSpi } from './parameters.js';
+import { modeMismatch, parametersOf, readAddress, readOffer, repeatsSpi } from './parameters.js';
 import type { Peer, Rules } from './rules.js';
 import { ourselves } from './vip_table.js';
 
@@ -25,8 +25,6 @@ export interface Acceptance {
   egress: Offer[];
   /** Keys of egress; borrowed from the request. */
   keys: Buffer[];
-  /** How long the peer keeps SPIs that no packet uses; undefined: it did not say. */
-  keptMs: number | undefined;
 }
 
 const malformed = (detail: string) => new PspError('REQUEST_INVALID', { detail });
@@ -100,21 +98,19 @@ export function acceptanceOf(request: MultiTunnelRequest, peer: Peer, rules: Rul
     flows,
     egress,
     keys: reverse.map((parameters) => parameters.encryptionKey),
-    keptMs: keptMsOf(reverse),
   };
 }
 
-/** The answer. @param keys those of the offers; they are not copied. @param keptMs how long we keep unused SPIs. */
+/** The answer. @param keys those of the offers; they are not copied. */
 export function responseOf(
   requestId: bigint,
   epoch: bigint,
   offers: readonly Offer[],
   keys: readonly Buffer[],
-  keptMs: number,
 ): MultiTunnelResponse {
   return {
     requestId,
     epoch,
-    tunnelsParams: offers.map((offer, i) => parametersOf(offer, keys[i] as Buffer, keptMs)),
+    tunnelsParams: offers.map((offer, i) => parametersOf(offer, keys[i] as Buffer)),
   };
 }

@@ -123,17 +123,8 @@ export function pairUp(flows: readonly FlowMessage[], offers: readonly Offer[]):
 export const repeatsSpi = (offers: readonly Offer[]): boolean =>
   new Set(offers.map(({ spi }) => spi)).size !== offers.length;
 
-/** How long a peer keeps the SPIs of all these parameters that no packet uses; undefined: it does not say for each. */
-export function keptMsOf(parameters: readonly TunnelParameters[]): number | undefined {
-  const times = parameters.flatMap(({ keepUnusedMs }) => keepUnusedMs ?? []);
-  return times.length === parameters.length && times.length > 0 ? Math.min(...times) : undefined;
-}
-
-/**
- * Our offer as the parameters that the peer receives; `key` is not copied.
- * @param keepUnusedMs how long we keep an SPI that no packet uses.
- */
-export function parametersOf(offer: Offer, key: Buffer, keepUnusedMs: number): TunnelParameters {
+/** Our offer as the parameters that the peer receives; `key` is not copied. */
+export function parametersOf(offer: Offer, key: Buffer): TunnelParameters {
   return {
     macAddr: formatMac(offer.mac),
     ipAddr: formatAddress(offer.address),
@@ -144,6 +135,5 @@ export function parametersOf(offer: Offer, key: Buffer, keepUnusedMs: number): T
     encapType: familyOf(offer.address),
     offerNumber: offer.number,
     mode: offer.mode,
-    keepUnusedMs,
   };
 }

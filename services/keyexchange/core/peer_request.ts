@@ -6,7 +6,7 @@ import type { FlowWanted, Offer } from '../../../proto/gen/bus.js';
 import type { MultiTunnelRequest, MultiTunnelResponse } from '../../../proto/gen/psp_gateway.js';
 import { familyOf, formatAddress } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
-import { keptMsOf, modeMismatch, pairUp, parametersOf, readOffer, repeatsSpi } from './parameters.js';
+import { modeMismatch, pairUp, parametersOf, readOffer, repeatsSpi } from './parameters.js';
 import { type Peer, type Rules, shortestCommandMs } from './rules.js';
 
 /** When a want was published, and how long an answer to it is useful. */
@@ -50,13 +50,12 @@ export function peerOf(want: FlowWanted, rules: Rules, subject: string): Peer {
   return peer;
 }
 
-/** The request for a want. @param keys those of want.offers; they are not copied. @param keptMs how long we keep unused SPIs. */
+/** The request for a want. @param keys those of want.offers; they are not copied. */
 export function requestOf(
   want: FlowWanted,
   keys: readonly Buffer[],
   peer: Peer,
   requestId: bigint,
-  keptMs: number,
 ): MultiTunnelRequest {
   return {
     requestId,
@@ -66,7 +65,7 @@ export function requestOf(
       virtSrcIp: formatAddress(flow.source),
       virtDstIp: formatAddress(flow.destination),
       innerType: familyOf(flow.source),
-      reverseParams: parametersOf(want.offers[i] as Offer, keys[i] as Buffer, keptMs),
+      reverseParams: parametersOf(want.offers[i] as Offer, keys[i] as Buffer),
     })),
   };
 }
@@ -76,8 +75,6 @@ export interface Egress {
   peerEpoch: bigint | undefined;
   offers: Offer[];
   keys: Buffer[];
-  /** How long the peer keeps SPIs that no packet uses; undefined: it did not say. */
-  keptMs: number | undefined;
 }
 
 /** @throws PspError RESPONSE_INVALID or MODE_MISMATCH if any part of the answer cannot be used; then none of it is. */
@@ -99,6 +96,5 @@ export function egressOf(response: MultiTunnelResponse, want: FlowWanted, peer: 
     peerEpoch: response.epoch,
     offers,
     keys: given.map((parameters) => parameters.encryptionKey),
-    keptMs: keptMsOf(given),
   };
 }

@@ -41,8 +41,6 @@ export interface Rules {
   outerAddress: string;
   vips: VipTable;
   peers: ReadonlyMap<string, Peer>;
-  /** How long a receive SPI of ours is kept that no packet uses (shared/limits.ts). */
-  keptMs: number;
   /** Timeout of an exchange from the publication of its want, for wants without one. */
   exchangeMs: number;
   /** Timeout of a call to a peer within an exchange of exchangeMs; longer exchanges have a proportionally longer one. */

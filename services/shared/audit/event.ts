@@ -60,7 +60,7 @@ export interface AuditData {
   /** egress: packets can no longer be sealed for it; ingress: the peer's packets can no longer be opened. */
   'tunnel.down': Tunnel & {
     direction: 'egress' | 'ingress';
-    reason: 'tableFull' | 'rotationForced' | 'keyWorn' | 'removed' | 'idle';
+    reason: 'tableFull' | 'rotationForced' | 'keyWorn' | 'removed';
   };
   /** by peer: it refused us, the tunnel is the latest one; by us: our refusals. Both are joined when there are many. */
   'tunnel.refused':

@@ -43,7 +43,7 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
   'tunnel.down': [
     {
       from: 'dataplane',
-      when: "there is no space for its key (`tableFull`); a forced rotation ended the peer's key (`rotationForced`); its key has sealed as many packets as one key may (`keyWorn`); an operator removed it (`removed`); no packet used its key for long (`idle`)",
+      when: "there is no space for its key (`tableFull`); a forced rotation ended the peer's key (`rotationForced`); its key has sealed as many packets as one key may (`keyWorn`); an operator removed it (`removed`)",
       data: 'local, remote, peer, direction, reason',
     },
   ],

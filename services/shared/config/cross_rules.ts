@@ -41,7 +41,6 @@ export function crossFaults(raw: Record<string, unknown>): Finding[] {
   const own = self && parsePrefix(self.address);
   if (self) nextHopFaults(self, fault);
   portFaults(raw, fault);
-  idleFaults(raw, fault);
 
   const buses = [good(bus, raw.bus)?.listen, good(audit, raw.audit)?.listen];
   if (buses[0] !== undefined && buses[0] === buses[1]) {
@@ -126,22 +125,6 @@ function nextHopFaults({ address, gateway, onlink }: Secured, fault: ReportFault
       gateway,
     );
   }
-}
-
-/** Flows that the engine can end in a millisecond. */
-const endsPerMs = 32;
-
-/**
- * Reports an idle timeout within which an exchange may not end, or the engine cannot end all flows. The order in which the
- * two ends of a tunnel end it depends on that.
- */
-function idleFaults(raw: Record<string, unknown>, fault: ReportFault): void {
-  const [flows, engine] = [good(schema.shape.flows, raw.flows), good(schema.shape.engine, raw.engine)];
-  if (flows === undefined || engine === undefined || flows.idleTimeout === 'off') return;
-  const leastMs = Math.max(engine.holdMs, Math.ceil(engine.maxFlows / endsPerMs));
-  if (flows.idleTimeout >= leastMs) return;
-  const why = 'engine.holdMs, and 1 ms for every 32 of engine.maxFlows';
-  fault(['flows', 'idleTimeout'], `at least ${leastMs}ms (${why}), or off`, `${flows.idleTimeout}ms`);
 }
 
 /** Reports one interface on both sides, and services that listen where the fence drops everything. */

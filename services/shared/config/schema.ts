@@ -232,12 +232,6 @@ export const schema = section({
       'Time between rotations of the master key, on average: each one differs by up to a tenth. `off`: there are none on schedule. The PSP specification asks for a rotation every 24 hours ([rotation](operations.md#rotation)).',
     ),
   }).prefault({}),
-  flows: section({
-    idleTimeout: restart(
-      durationOr('1s', '7d', 'off').prefault('10m'),
-      'A key that encrypts no packet for this long ends, and the next packet of its flow requests a new one. A receive SPI stays valid for twice this long without a packet, and only peers that keep to these times lose theirs ([idle tunnels](operations.md#idle-tunnels)). At least `engine.holdMs`, and 1 ms for every 32 of `engine.maxFlows`. `off`: nothing ends because it is idle.',
-    ),
-  }).prefault({}),
   engine: section({
     kind: restart(
       text(

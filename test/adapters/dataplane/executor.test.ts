@@ -30,7 +30,6 @@ function started() {
     drainMs: 100,
     rotateGraceMs: 10_000,
     rotateEveryMs: undefined,
-    idleMs: undefined,
     maxTunnels: new Map(),
     maxInbound: 100,
     configured: [],

@@ -17,7 +17,6 @@ const times = {
   drainMs: 500,
   rotateGraceMs: 3_600_000,
   rotateEveryMs: undefined,
-  idleMs: undefined,
 };
 
 type Config = ConstructorParameters<typeof Report>[0];

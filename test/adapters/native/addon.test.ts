@@ -98,7 +98,6 @@ function optionsOf(changes: Partial<EngineOptions> = {}): EngineOptions {
     crypto: 'auto',
     maxFlows: 1024,
     retireMs: 1000,
-    unusedSpiMs: 0,
     limits: {
       holdMs: 3000,
       unansweredMs: 1000,
@@ -606,7 +605,7 @@ describe('a process with the addon', () => {
           hopLimit: 64, udpChecksum: false, sourcePorts: 'hash',
         },
         ingressAcl: true, bypass: [], capture: { ingress: false, egress: false, perSecond: 100 },
-        vips: prefix, peers: [], polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000, unusedSpiMs: 0,
+        vips: prefix, peers: [], polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000,
         limits: {
           holdMs: 3000, unansweredMs: 1000, heldPerFlow: 1, heldPerSource: 1, heldTotal: 1, wantsPerPeer: 1,
           spisPerFlow: 8,

@@ -85,7 +85,6 @@ export class Desk {
       drainMs: 500,
       rotateGraceMs: 3_600_000,
       rotateEveryMs: undefined,
-      idleMs: undefined,
       maxTunnels: new Map(),
       maxInbound: 100_000,
       configured: [],

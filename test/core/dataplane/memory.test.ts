@@ -26,7 +26,6 @@ class Scanned {
     drainMs: 500,
     rotateGraceMs: 3_600_000,
     rotateEveryMs: undefined,
-    idleMs: undefined,
     maxTunnels: new Map(),
     maxInbound: 100_000,
     configured: [],

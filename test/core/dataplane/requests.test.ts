@@ -176,7 +176,7 @@ describe('an install', () => {
     desk.hold = ['install'];
     const keys = [keyOf(2n, undefined, 0), keyOf(3n, undefined, 1)];
     const request = desk.request({ ...last, type: 'installReceived', keys });
-    expect(desk.taken('install')).toMatchObject({ type: 'install', request, peer: 0, rows: [1] });
+    expect(desk.taken('install')).toEqual({ type: 'install', request, peer: 0, rows: [1] });
     expect(desk.replies.has(request)).toBe(false);
     desk.on({ type: 'installed', request, results: [INSTALL_RESULT_INSTALLED] });
     expect(desk.outcomesOf(request)).toEqual(['notInFlight', 'installed']);

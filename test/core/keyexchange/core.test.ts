@@ -37,7 +37,6 @@ const peer = (name: string): Peer => ({
 const b = peer('b');
 const rules: Rules = {
   node: 'a',
-  keptMs: 60_000,
   outerFamily: 4,
   outerAddress: '192.0.2.1',
   vips: new VipTable([
@@ -127,7 +126,7 @@ describe('a want', () => {
 
   it('becomes a request with our versions in order, epoch and numbered offers', () => {
     const key = Buffer.alloc(32, 1);
-    expect(requestOf(want, [key], b, 4n, 60_000)).toEqual({
+    expect(requestOf(want, [key], b, 4n)).toEqual({
       requestId: 4n,
       pspVersionsAccepted: [1, 0],
       epoch: 77n,
@@ -146,7 +145,6 @@ describe('a want', () => {
             encapType: 4,
             offerNumber: 3n,
             mode: 1,
-            keepUnusedMs: 60_000,
           },
         },
       ],
@@ -234,7 +232,6 @@ function theirs(change: Partial<TunnelParameters> = {}): TunnelParameters {
     encapType: 4,
     offerNumber: undefined,
     mode: 1,
-    keepUnusedMs: 60_000,
     ...change,
   };
 }
@@ -253,7 +250,7 @@ describe('parameters of a peer', () => {
         mac: Buffer.from([2, 0, 0, 0, 0, 2]),
       },
     });
-    if ('offer' in read) expect(parametersOf(read.offer, Buffer.alloc(16, 9), 60_000)).toEqual(theirs());
+    if ('offer' in read) expect(parametersOf(read.offer, Buffer.alloc(16, 9))).toEqual(theirs());
   });
 
   it.each<[string, Partial<TunnelParameters>]>([
@@ -420,29 +417,10 @@ describe('a request of a peer', () => {
     expect(codeOf(() => acceptanceOf(request({ tunnels }), b, rules))).toBe('VIP_NOT_PEERS');
   });
 
-  it('says how long its sender keeps SPIs only if every offer of it does', () => {
-    const tunnel = (reverseParams: TunnelParameters) => ({
-      virtSrcIp: '10.2.0.7',
-      virtDstIp: '10.1.0.5',
-      innerType: 4,
-      reverseParams,
-    });
-    const keptMsOf = (...times: (number | undefined)[]) => {
-      const tunnels = times.map((keepUnusedMs, i) => ({
-        ...tunnel(theirs({ keepUnusedMs, spi: 0x1000 + i })),
-        virtDstIp: `10.1.0.${i}`,
-      }));
-      return acceptanceOf({ requestId: 1n, epoch: 5n, pspVersionsAccepted: [0], tunnels }, b, rules).keptMs;
-    };
-    expect(keptMsOf(9000, 5000, 7000)).toBe(5000);
-    expect(keptMsOf(9000, undefined)).toBeUndefined();
-    expect(keptMsOf(undefined)).toBeUndefined();
-  });
-
   it('is answered with its id, our epoch and our offers', () => {
     const read = readOffer(theirs(), b, rules);
     if (!('offer' in read)) throw new Error('flawed');
-    expect(responseOf(5n, 6n, [read.offer], [Buffer.alloc(16, 9)], 60_000)).toEqual({
+    expect(responseOf(5n, 6n, [read.offer], [Buffer.alloc(16, 9)])).toEqual({
       requestId: 5n,
       epoch: 6n,
       tunnelsParams: [theirs()],

@@ -85,7 +85,6 @@ describe('a node file', () => {
       bus: { listen: '127.0.0.1:4270' },
       stateDir: '/var/lib/psp/a',
       keys: { rotateEvery: 86_400_000 },
-      flows: { idleTimeout: 600_000 },
       digest: createHash('sha256').update(least).digest('hex'),
       engine: {
         kind: 'software',
@@ -448,9 +447,6 @@ describe('limits', () => {
     ['engine: { rotateGraceMs: %s }', '1000', '1000.5'],
     ['keys: { rotateEvery: %s }', '1s', '999ms'],
     ['keys: { rotateEvery: %s }', 'off', '31d'],
-    ['flows: { idleTimeout: %s }', 'off', '8d'],
-    ['flows: { idleTimeout: %s }', '8192ms', '8191ms'],
-    ['engine: { maxFlows: 1024, holdMs: 2500 }\nflows: { idleTimeout: %s }', '2500ms', '2499ms'],
     ['versions: %s', '[0]', '[]'],
     ['versions: %s', '[0, 1]', '[2]'],
     ['bus: { listen: "%s" }', '[::1]:4270', '192.0.2.1:4270'],

@@ -134,7 +134,6 @@ const peer: Peer = {
 };
 const rules: Rules = {
   node: 'a',
-  keptMs: 60_000,
   outerFamily: 4,
   outerAddress: '192.0.2.1',
   vips: new VipTable([
@@ -171,7 +170,6 @@ const parameters = (random: Random): peerProtocol.TunnelParameters => ({
     bus.Mode.MODE_UNSPECIFIED,
     77 as bus.Mode,
   ),
-  keepUnusedMs: random.pick([undefined, 0, 1_200_000, 0xffff_ffff]),
 });
 const request = (random: Random): peerProtocol.MultiTunnelRequest => {
   const ipv6 = random.below(2) === 1;

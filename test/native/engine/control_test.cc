@@ -325,7 +325,7 @@ TEST_F(ControlTest, EgressKeysAreInstalledByRowsWithTheirIvsFromTheTimeGiven) {
   const OpenedKeys opened = control_.open(flows, offers, binding(), seal_egress(flows, offers, keys));
 
   Outcome<std::vector<InstallResult>> outcome;
-  control_.install(opened, {2, 1}, 0, {{500, 700}, true}, 1'700'000'000'000, outcome.done());
+  control_.install(opened, {2, 1}, 0, 1'700'000'000'000, outcome.done());
   InstallCommand& command = oldest<InstallCommand>();
   EXPECT_EQ(command.flows, (std::vector<FlowKey>{flow(3), flow(2)}));
   ASSERT_EQ(command.keys.size(), 2u);
@@ -334,9 +334,6 @@ TEST_F(ControlTest, EgressKeysAreInstalledByRowsWithTheirIvsFromTheTimeGiven) {
   EXPECT_EQ(command.keys[0].outer_destination, v4(192, 0, 2, 2));
   EXPECT_EQ(command.keys[0].key[0], 48);
   EXPECT_EQ(command.keys[0].key[31], 79);
-  EXPECT_EQ(command.keys[0].idle_ms, 500u);
-  EXPECT_EQ(command.keys[1].idle_ms, 700u);
-  EXPECT_TRUE(command.keeps_time);
   EXPECT_EQ(command.keys[1].version, 0);
   EXPECT_EQ(command.keys[1].key[0], 32);
   EXPECT_EQ(command.keys[1].key[15], 47);
@@ -433,7 +430,7 @@ TEST_F(ControlTest, NoEgressKeyStaysInMemoryOnceItIsInstalled) {
   Outcome<std::vector<InstallResult>> outcome;
   {
     const OpenedKeys opened = control_.open(flows, offers, binding(), seal);
-    control_.install(opened, {0, 1, 2, 3, 4, 5, 6, 7}, 0, {}, 1, outcome.done());
+    control_.install(opened, {0, 1, 2, 3, 4, 5, 6, 7}, 0, 1, outcome.done());
   }
   EXPECT_GE(occurrences(hidden), 32u);
   carry_out_all();

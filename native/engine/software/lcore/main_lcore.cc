@@ -38,8 +38,8 @@ MainLcore::MainLcore(const EngineConfig& engine_config, const Aead& engine_aead,
       events(event_ring),
       flow_table(flows, shared->ivs, config.wants_per_peer, config.peers.size(), counters, config.lcores - 1),
       key_wear(config.most_sealed_per_key),
-      receive_spis(spis, {config.spis_per_flow, config.retire_ms, config.unused_spi_ms}, config.peers.size(),
-                   ingress_keys, counters, config.lcores - 1),
+      receive_spis(spis, {config.spis_per_flow, config.retire_ms}, config.peers.size(), ingress_keys,
+                   counters, config.lcores - 1),
       unknown_spis(seed),
       hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, shared->control_pool.get(), counters,
             kHostDrops, Value::kForwardedIngress, config.lcores > 1),
@@ -89,9 +89,7 @@ uint32_t MainLcore::idle_timeout_ms() const {
   const bool soon = hosts.any_due() || next_hops.any_due() || flow_table.any_wanted() ||
                     flow_table.any_refused() || unknown_spis.any() || egress_reassembly.waits() ||
                     ingress_reassembly.waits();
-  const uint32_t ageing_ms = std::min(flow_rounds.due_in_ms(now_ms, flow_table.shortest_idle_ms()),
-                                      spi_rounds.due_in_ms(now_ms, receive_spis.unused_ms()));
-  return std::min(ageing_ms, soon ? 10u : 1000u);
+  return soon ? 10 : 1000;
 }
 
 }  // namespace psp

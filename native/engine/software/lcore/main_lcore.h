@@ -11,7 +11,6 @@
 #include "engine/ip/reassembly.h"
 #include "engine/memory/spsc_ring.h"
 #include "engine/neighbours/neighbours.h"
-#include "engine/software/lcore/ageing_rounds.h"
 #include "engine/software/lcore/lcore.h"
 #include "engine/software/lcore/master_keys.h"
 #include "engine/software/lcore/timers.h"
@@ -72,7 +71,6 @@ struct MainLcore : WaitingPackets, Lcore {
   SpscRing<Event>& events;
   FlowTable flow_table;
   KeyWear key_wear;
-  AgeingRounds flow_rounds, spi_rounds;
   ReceiveSpis receive_spis;
   UnknownSpis unknown_spis;
   Neighbours hosts, next_hops;

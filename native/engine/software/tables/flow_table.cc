@@ -27,14 +27,13 @@ FlowTable::FlowTable(FlowRecords& records, IvCounter& ivs, uint32_t wants_per_pe
       wants_(peers),
       packets_before_key_(size_t{records.slab().capacity()} + 1),
       drained_at_(size_t{records.slab().capacity()} + 1),
-      idle_(size_t{records.slab().capacity()} + 1),
       published_(worker_lcores, records.slab().capacity()) {}
 
 bool FlowTable::grow() {
   const uint32_t used = touched();
   if (used == 0) return false;
   return flows_.slab().grow(used) || index_.grow() || tunnel_index_.grow() || published_.grow(used) ||
-         packets_before_key_.grow(used) || idle_.grow(used);
+         packets_before_key_.grow(used);
 }
 
 uint32_t FlowTable::find_tunnel(const Address& outer_destination, uint32_t spi) const {
@@ -71,12 +70,7 @@ uint32_t FlowTable::install(const FlowKey& key, uint16_t peer, const EgressKey& 
   const bool same = flow.state == EgressFlow::State::kKeyed && flow.spi == egress_key.spi &&
                     flow.version == egress_key.version &&
                     std::memcmp(flows_.key_bytes(index), egress_key.key.data(), length) == 0;
-  idle_[index].limit_ms = egress_key.idle_ms;
-  if (egress_key.idle_ms != 0) {
-    shortest_idle_ms_ = std::min(shortest_idle_ms_ - 1, egress_key.idle_ms - 1) + 1;  // 0 counts as longest
-  }
   if (flow.state != EgressFlow::State::kKeyed) {
-    idle_[index].fresh = true;
     leave_state(index);
     flow.state = EgressFlow::State::kKeyed;
     counters_[Value::kKeyed].add();
@@ -169,21 +163,6 @@ Tally FlowTable::counted(uint32_t index) const {
   sum.packets += flow.packets;
   sum.bytes += flow.bytes;
   return sum;
-}
-
-bool FlowTable::is_idle(uint32_t index, uint64_t now_ms) {
-  const EgressFlow& flow = flows_[index];
-  Idle& idle = idle_[index];
-  const bool had_key = flow.state == EgressFlow::State::kKeyed || flow.state == EgressFlow::State::kWorn;
-  if (!had_key || idle.limit_ms == 0 || flow.draining || !flow.held.empty()) return false;
-  const auto packets = static_cast<uint32_t>(counted(index).packets);
-  const auto now = static_cast<uint32_t>(now_ms);
-  if (idle.fresh || packets != idle.packets) {
-    idle.packets = packets;
-    idle.since_ms = now;
-    idle.fresh = false;
-  }
-  return now - idle.since_ms >= idle.limit_ms;
 }
 
 void FlowTable::publish(uint32_t index) {

@@ -108,11 +108,6 @@ class FlowTable {
   uint32_t sealed_under_key(uint32_t index) const {
     return static_cast<uint32_t>(counted(index).packets) - packets_before_key_[index];
   }
-  // Whether a flow has sealed nothing for as long as its key may be idle. Packets since the last call for
-  // this flow count as sealed now, so each flow must be asked about from time to time (ageing_rounds.h).
-  bool is_idle(uint32_t index, uint64_t now_ms);
-  // The shortest time after which a key ends that seals nothing; 0: none does.
-  uint32_t shortest_idle_ms() const { return shortest_idle_ms_; }
   // Wipes a key that may seal no more packets. The flow, which may hold none any more, keeps its record.
   void wear_out(uint32_t index);
   // Packets and octets of a flow, of all lcores.
@@ -151,14 +146,6 @@ class FlowTable {
   TimerRound refusals_;
   ZeroedArray<uint32_t> packets_before_key_;  // by record, modulo 2^32: when the key was installed
   ZeroedArray<uint32_t> drained_at_;          // by record, while drained
-  struct Idle {
-    uint32_t packets;   // modulo 2^32, when the flow was last asked about
-    uint32_t since_ms;  // modulo 2^32
-    uint32_t limit_ms;  // 0: none
-    bool fresh;         // not asked about since its first key
-  };
-  ZeroedArray<Idle> idle_;  // by record
-  uint32_t shortest_idle_ms_ = 0;
   uint64_t last_key_tag_ = 0;
   uint64_t first_iv_ = 0;  // highest ever installed
   Published<SendingFlow> published_;

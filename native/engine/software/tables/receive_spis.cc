@@ -24,7 +24,6 @@ ReceiveSpis::ReceiveSpis(SpiRecords& records, const Limits& limits, size_t peers
       flow_index_(records.slab().capacity()),
       quota_(records.slab().capacity(), peers),
       unseen_(peers),
-      keeps_time_(peers),
       published_(worker_lcores, records.slab().capacity()) {}
 
 bool ReceiveSpis::grow() {
@@ -201,7 +200,6 @@ bool ReceiveSpis::admit(const Admission& entry, uint32_t before, uint64_t now_ms
   spi.cookie = entry.cookie;
   spi.flow = flow;
   spi.generation = generation(slot_of(entry.spi));
-  spi.last_seen_ms = now_ms;
   spi_index_.insert(hash(entry.spi), index);
   spis_.flows()[flow].spis.push_back(spis_.slab(), index);
   unseen_[entry.peer].push_back(spis_.slab(), index);

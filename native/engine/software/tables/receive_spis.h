@@ -2,9 +2,7 @@
 // The table of receive SPIs, and of the flow that each was offered for. A flow may have several: one retires
 // when the first packet under a newer one and the last packet under it both lie retire_ms back. Beyond
 // spis_per_flow the oldest retires, except the newest one seen within retire_ms. The table is divided between
-// the peers; a peer that has no space left loses the oldest of its own SPIs that no packet ever used. An SPI
-// that no packet has used for unused_ms, counted from its admission, ends if its peer keeps time: such a peer
-// has stopped using it long before. A dead
+// the peers; a peer that has no space left loses the oldest of its own SPIs that no packet ever used. A dead
 // master key ends its SPIs at once by a generation number per slot; their records, and their expanded keys,
 // are cleared within the budget of each turn. Only the main lcore reads and writes it. An SPI is published
 // for the worker lcores (published.h) once the control side received the event of its first packet; they keep
@@ -56,7 +54,6 @@ class ReceiveSpis {
  public:
   struct Limits {
     uint32_t per_flow, retire_ms;
-    uint32_t unused_ms = 0;  // 0: SPIs do not age
   };
 
   // Records that a table for so many flows needs: after a rotation each flow has two SPIs.
@@ -98,18 +95,6 @@ class ReceiveSpis {
   // returns false, and in the first one of each millisecond.
   bool tick(uint64_t now_ms, Budget& budget);
   bool any_due() const { return !retiring_.empty() || sweep_ != 0; }
-
-  // Whether the peer stops using SPIs that it has not used for half of unused_ms.
-  void set_keeps_time(uint16_t peer, bool keeps_time) { keeps_time_[peer] = keeps_time; }
-  uint32_t unused_ms() const { return limits_.unused_ms; }
-  uint32_t touched() const { return spis_.slab().touched(); }
-  // Whether a record is an SPI that ends by age.
-  bool is_unused(uint32_t index, uint64_t now_ms) const {
-    const ReceiveSpi& spi = spis_[index];
-    return spi.used && keeps_time_[spis_.flow_of(index).peer] &&
-           now_ms >= last_seen_ms(index) + limits_.unused_ms;
-  }
-  void end_unused(uint32_t index) { end(index); }
 
   // For listing: the n-th record of flows, if in use.
   uint32_t flows_touched() const { return spis_.flows().touched(); }
@@ -153,7 +138,6 @@ class ReceiveSpis {
   Quota quota_;
   std::vector<List<ReceiveSpi, &ReceiveSpi::in_wait>> unseen_;  // by peer, oldest first, not superseded
   List<ReceiveSpi, &ReceiveSpi::in_wait> retiring_;             // superseded
-  std::vector<bool> keeps_time_;                                // by peer
   std::array<std::atomic<uint32_t>, 2> generations_{};
   TimerRound retirements_, sweeps_;
   uint32_t sweep_ = 0;  // next record to check, 0: nothing to clear

@@ -14,7 +14,7 @@ namespace psp {
 
 struct alignas(64) ReceiveSpi {
   uint64_t cookie;
-  uint64_t last_seen_ms;   // of its last packet; before the first one, of its admission
+  uint64_t last_seen_ms;
   uint64_t superseded_ms;  // when the first packet under a newer SPI of the flow came
   uint32_t spi;
   uint32_t flow;
