@@ -2,6 +2,7 @@
 // The clock of one gateway jumps back and forth by a day while hosts send, and across a restart of its dataplane: no IV
 // occurs twice under a key, no packet is lost, nothing rotates. Beyond the dates of certificates no connection lasts.
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { long } from '../long.js';
 import type { Capture } from './capture.js';
 import { noAllocation } from './gateway.js';
 import { MovedClock } from './moved_clock.js';
@@ -49,7 +50,10 @@ const sent = (): PspFrame[] => pspFrames(capture.frames()).filter(({ source }) =
 const byNumber = (one: bigint, other: bigint): number => Number(one - other);
 const greatest = (ivs: readonly bigint[]): bigint => [...ivs].sort(byNumber).at(-1) ?? 0n;
 
-it('jumps of a day while hosts send lose no packet and rotate nothing', async () => {
+/** These tests take more than a minute, so they run with `npm run test:long`. */
+const clocked = it.runIf(long);
+
+clocked('jumps of a day while hosts send lose no packet and rotate nothing', async () => {
   expect(await newTunnel()).toBe(1);
   const before = [await net.a.numbers(), await net.b.numbers()];
   const listeners = [
@@ -77,7 +81,7 @@ it('jumps of a day while hosts send lose no packet and rotate nothing', async ()
   }
 });
 
-it('the log and the audit have the time of the clock, and the audit is complete', async () => {
+clocked('the log and the audit have the time of the clock, and the audit is complete', async () => {
   const { code, stdout } = await net.a.ask('audit', '--json');
   expect(code).toBe(0);
   const events = stdout
@@ -97,7 +101,7 @@ it('the log and the audit have the time of the clock, and the audit is complete'
   expect(ahead.filter((days) => days === 1).length).toBeGreaterThan(0);
 });
 
-it('a restart with the clock set back by a day begins with lower IVs, under new keys', async () => {
+clocked('a restart with the clock set back by a day begins with lower IVs, under new keys', async () => {
   const known = new Set(sent().map(({ spi }) => spi));
   const highest = greatest(sent().map(({ iv }) => iv));
   clock.moveTo(dayMs);
@@ -117,26 +121,29 @@ it('a restart with the clock set back by a day begins with lower IVs, under new 
   expect(greatest(after.map(({ iv }) => iv)) < highest).toBe(true);
 });
 
-it('beyond the dates of certificates no exchange succeeds; back within them exchanges succeed again', async () => {
-  clock.moveTo(lifetimeMs + dayMs);
-  await until('gateway a rejects the certificate of b', async () => {
-    await newTunnel(1);
-    next--;
-    return (await exchangeWithB())?.lastCode === 'PEER_CERTIFICATE_INVALID';
-  });
-  // Keys are no matter of certificates.
-  expect((await ping(net.host1.namespace, '10.2.0.100', { source: '10.1.0.100' })).received).toBe(1);
-  expect((await net.a.numbers()).health.join()).toContain('expired');
-  clock.moveTo(dayMs);
-  await until('exchanges succeed again', async () => {
-    const received = await newTunnel(1);
-    next -= 1 - received;
-    return received === 1;
-  });
-  await until('gateway a is healthy', async () => (await net.a.numbers()).health.length === 0);
-});
+clocked(
+  'beyond the dates of certificates no exchange succeeds; back within them exchanges succeed again',
+  async () => {
+    clock.moveTo(lifetimeMs + dayMs);
+    await until('gateway a rejects the certificate of b', async () => {
+      await newTunnel(1);
+      next--;
+      return (await exchangeWithB())?.lastCode === 'PEER_CERTIFICATE_INVALID';
+    });
+    // Keys are no matter of certificates.
+    expect((await ping(net.host1.namespace, '10.2.0.100', { source: '10.1.0.100' })).received).toBe(1);
+    expect((await net.a.numbers()).health.join()).toContain('expired');
+    clock.moveTo(dayMs);
+    await until('exchanges succeed again', async () => {
+      const received = await newTunnel(1);
+      next -= 1 - received;
+      return received === 1;
+    });
+    await until('gateway a is healthy', async () => (await net.a.numbers()).health.length === 0);
+  },
+);
 
-it('no IV occurred twice under an SPI of gateway b', async () => {
+clocked('no IV occurred twice under an SPI of gateway b', async () => {
   await capture.stop();
   expect(capture.summary([]).lost).toBe(0);
   const pairs = sent().map(({ spi, iv }) => `${spi} ${iv}`);
