@@ -91,7 +91,7 @@ interface Run {
 /** Feeds samples at a fixed rate to running samplers. */
 async function run(samplers: number, perS: number, seconds: number): Promise<Run> {
   const before = await takenBySamplers(samplers);
-  const way = new SamplerClient(dataplane, ['b']);
+  const way = new SamplerClient(dataplane, { peers: ['b'] });
   let fed = 0;
   const startMs = performance.now();
   const startCpu = process.cpuUsage();

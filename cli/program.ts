@@ -25,6 +25,10 @@ const commands: Readonly<Record<string, [description: string, load: () => Promis
     'run one whole node in the foreground; print "ready" when all services answer',
     () => import('./node/up.js'),
   ],
+  reload: [
+    'apply the changed node file to the running node, and name what takes a restart',
+    () => import('./node/reload.js'),
+  ],
   status: [
     'show faults first, then pipes, drops, peers and services (exit code 1: a service does not answer)',
     () => import('./status/status.js'),

@@ -30,7 +30,7 @@ export class ChildLog {
    */
   constructor(
     private readonly node: string,
-    private readonly level: string,
+    private loggedLevel: string,
     private readonly onDropped: (name: string, lines: number) => void,
   ) {
     this.#reporting = setInterval(() => this.#report(), reportMs).unref();
@@ -46,6 +46,12 @@ export class ChildLog {
     if (message !== '') this.#loggerOf(name)[natsLevels[code] ?? 'warn'](message);
   }
 
+  /** The least level of lines that are not records of a service. */
+  set level(level: string) {
+    this.loggedLevel = level;
+    for (const logger of this.#loggers.values()) logger.level = level;
+  }
+
   end(): void {
     clearInterval(this.#reporting);
   }
@@ -56,7 +62,7 @@ export class ChildLog {
   }
 
   #loggerOf(name: string): Logger {
-    const logger = this.#loggers.get(name) ?? createLogger(name, this.node, this.level);
+    const logger = this.#loggers.get(name) ?? createLogger(name, this.node, this.loggedLevel);
     this.#loggers.set(name, logger);
     return logger;
   }

@@ -30,8 +30,11 @@ const silentProbes = { server: 5, service: 10 };
 /** A start may take long: that of the dataplane on a large machine, that of the audit server with a large stream. */
 const firstAnswerMs = { audit: 600_000, other: 60_000 };
 
-/** Also locks `stateDir`: the lock lasts as long as this process and the server that writes there. */
-export function childrenOf(config: NodeConfig): ChildSpec[] {
+/**
+ * Also locks `stateDir`: the lock lasts as long as this process and the server that writes there.
+ * @param runningFile from which services read their configuration.
+ */
+export function childrenOf(config: NodeConfig, runningFile: string): ChildSpec[] {
   const { node, bus, audit, files, stateDir } = config;
   const lock = lockStateDir(stateDir, programIn('flock', 'util-linux'));
   try {
@@ -78,6 +81,8 @@ export function childrenOf(config: NodeConfig): ChildSpec[] {
         fileURLToPath(new URL(`../../services/${service}/main.js`, import.meta.url)),
         '--config',
         config.files.config,
+        '--running',
+        runningFile,
       ],
       stopMs,
       silentProbes: silentProbes.service,

@@ -2,19 +2,28 @@
 // `psp up`: runs one whole node in the foreground, in the network namespace in which it is started (children.ts).
 // Prints the line "ready" once all services answer; after that stdout belongs to the sampler. A child that hangs is
 // restarted like one that died (watch.ts). SIGTERM or Ctrl-C stops the children in reverse order, nats-servers last;
-// SIGHUP, SIGUSR1 and SIGUSR2 do nothing. If this process is killed, its children end too: nats-servers by the
+// SIGHUP reloads the node file (node_reload.ts); SIGUSR1 and SIGUSR2 do nothing. If this process is killed, its children end too: nats-servers by the
 // kernel's parent-death signal, services by their channel.
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Command } from 'commander';
+import { isFencedAlike, replaceFence } from '../../services/dataplane/adapters/fence.js';
 import { parseEndpoint } from '../../services/shared/address.js';
-import { loadConfig } from '../../services/shared/config/config.js';
+import {
+  checkConfig,
+  configInvalid,
+  type NodeConfig,
+  readConfig,
+} from '../../services/shared/config/config.js';
+import { runningFileOf, writeRunning } from '../../services/shared/config/running_file.js';
 import { PspError } from '../../services/shared/errors.js';
-import { createLogger, flushLog } from '../../services/shared/process/log.js';
+import { createLogger, flushLog, type Logger } from '../../services/shared/process/log.js';
 import { ignoreSignals } from '../../services/shared/process/signals.js';
 import type { SharedOptions } from '../operator.js';
 import { Reported } from '../output.js';
 import { ChildLog } from './child_log.js';
 import { childrenOf } from './children.js';
+import { NodeReload } from './node_reload.js';
 import { type Ended, Supervisor } from './supervisor.js';
 import { attend, keepAudit } from './watch.js';
 
@@ -28,13 +37,32 @@ export function define(command: Command): void {
 
 async function up({ config: file }: SharedOptions): Promise<void> {
   if (process.geteuid?.() !== 0) throw new PspError('RIGHTS_MISSING', { what: 'psp up', right: 'root' });
-  const config = loadConfig(file, process.env);
+  const text = readConfig(file);
+  const checked = checkConfig(text, file, process.env);
+  if (!('config' in checked)) throw configInvalid(file, checked.faults);
+  const { config } = checked;
   const log = createLogger('up', config.node, config.log.level);
   await demandFree(config.bus.listen, 'bus.listen');
   await demandFree(config.audit.listen, 'audit.listen');
-  const children = childrenOf(config);
+  const runningFile = runningFileOf(config.stateDir);
+  const children = childrenOf(config, runningFile);
+  keepRunning(runningFile, text, config, log);
+  const reload = new NodeReload(text, config, runningFile, log, {
+    begin: async (before, next) => {
+      isFenceOpen = !isFencedAlike(before, next);
+      if (isFenceOpen) await replaceFence(before, next);
+    },
+    end: async (now) => {
+      log.level = now.log.level;
+      childLog.level = now.log.level;
+      if (isFenceOpen) await replaceFence(now);
+      isFenceOpen = false;
+    },
+  });
 
   let failed: Ended | undefined;
+  /** The fence also allows what a former configuration needs. */
+  let isFenceOpen = false;
   const end = new AbortController();
   const childLog = new ChildLog(config.node, config.log.level, (name, lines) =>
     supervisor.reportDropped(name, lines),
@@ -51,10 +79,9 @@ async function up({ config: file }: SharedOptions): Promise<void> {
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => end.abort());
   ignoreSignals('SIGHUP', 'SIGUSR2');
-  process.on('SIGHUP', () => log.warn('SIGHUP is ignored; restart the node to apply a changed node file'));
   supervisor.start();
   const attended = Promise.all([
-    attend(config, supervisor, log, end.signal),
+    attend(config, supervisor, reload, log, end.signal),
     keepAudit(config, supervisor, log, end.signal),
   ]);
   await new Promise((resolve) => end.signal.addEventListener('abort', resolve));
@@ -65,6 +92,16 @@ async function up({ config: file }: SharedOptions): Promise<void> {
   if (failed === undefined) return;
   process.stderr.write(`psp: ${whyOf(failed)}\n`);
   throw new Reported();
+}
+
+/** Hands the configuration to the services; without space on the disk they read the node file. */
+function keepRunning(file: string, text: string, config: NodeConfig, log: Logger): void {
+  try {
+    writeRunning(file, text, config.source);
+  } catch (error) {
+    rmSync(file, { force: true });
+    log.warn({ err: (error as Error).message }, 'services that are restarted read the node file');
+  }
 }
 
 /** The closing line after a child could not start. */

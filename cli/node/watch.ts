@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tasks of `psp up` while its children run: it probes them over the bus, reports when all of them answer, and
-// maintains what audit needs. A probe is a round trip with a deadline through everything that the child works with,
+// The tasks of `psp up` while its children run: it probes them over the bus, reports when all of them answer, reloads the
+// node file on request, and maintains what audit needs. A probe is a round trip with a deadline through everything that the child works with,
 // because a server that accepts connections may still hang. Services are judged only while the bus answers.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bus, type Discovered } from '../../services/shared/bus/bus.js';
 import { BusStream } from '../../services/shared/bus/stream.js';
 import type { NodeConfig } from '../../services/shared/config/config.js';
-import { type Service, services } from '../../services/shared/contracts.js';
+import { contracts, type Service, services } from '../../services/shared/contracts.js';
 import type { Logger } from '../../services/shared/process/log.js';
 import { Connects, keepStream } from '../audit/stream_keeper.js';
 import { loginOf } from '../operator.js';
 import { print } from '../output.js';
 import { auditServer, busServer } from './children.js';
+import { callerOn, type NodeReload, type ServiceCaller } from './node_reload.js';
 import { ensureAuditFolders } from './state_dir.js';
 import type { Probed, Supervisor } from './supervisor.js';
 
@@ -26,13 +27,17 @@ const probeMs = 1500;
 export async function attend(
   config: NodeConfig,
   supervisor: Supervisor,
+  reload: NodeReload,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   let bus: Bus | undefined;
+  const hangup = () => void reload.reload(bus === undefined ? unreached : callerOn(bus), 'SIGHUP');
+  process.on('SIGHUP', hangup);
   const joined = Bus.connect({ ...loginOf(config), server: config.bus.listen, signal }).then(
     (made) => {
       bus = made;
+      made.respond(contracts.nodeReload, ({ author }) => reload.reload(callerOn(made), author));
       return announce(made, supervisor, log, signal);
     },
     () => undefined,
@@ -40,12 +45,19 @@ export async function attend(
   while (!signal.aborted) {
     const found = await probed(bus);
     supervisor.probed(busServer, found);
-    if (bus !== undefined && found === 'answered') await probeServices(bus, supervisor);
+    if (bus !== undefined && found === 'answered') {
+      await probeServices(bus, supervisor);
+      void reload.tend(callerOn(bus));
+    }
     await delay(probeEveryMs, undefined, { signal }).catch(() => undefined);
   }
+  process.off('SIGHUP', hangup);
   await joined;
   await bus?.close();
 }
+
+/** Before the bus is connected: services apply the configuration once they answer. */
+const unreached: ServiceCaller = async () => [];
 
 async function probeServices(bus: Bus, supervisor: Supervisor): Promise<void> {
   const areAll = (found: readonly Discovered[]) => missingIn(found).length === 0;

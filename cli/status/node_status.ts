@@ -14,6 +14,8 @@ export interface NodeStatus extends Answers {
   /** Faults, silent services first. */
   health: Health[];
   services: Running[];
+  /** How the node file differs from what runs. */
+  notices: Health[];
 }
 
 /** The received statuses. */

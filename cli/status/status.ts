@@ -103,10 +103,31 @@ async function ask(bus: Bus, config: NodeConfig): Promise<NodeStatus> {
   const isCertificateReported = reported.some(({ part }) => part === 'certificate');
   return {
     name,
+    notices: configNotices(config, [dataplane, ...all]),
     health: [...silent, ...(isCertificateReported ? [] : await filesHealth(config)), ...reported],
     services: found.map((service) => ({ ...service, startedMs: startedOf(service) ?? null })),
     ...answers,
   };
+}
+
+/** What of the node file does not run: changes since it was read, why it was refused, and keys that take a restart. */
+function configNotices(
+  config: NodeConfig,
+  answers: readonly (Pick<ServiceStatus, 'config'> | undefined)[],
+): Health[] {
+  const states = answers.flatMap((answer) => answer?.config ?? []);
+  const notice = (message: string) => [{ part: 'config', message, sinceMs: 0n }];
+  const refused = states.find(({ refusal }) => refusal !== '');
+  if (refused !== undefined)
+    return notice(
+      `the node file was refused when it was read last (${refused.refusal}); \`psp reload\` says why, and applies it once it is correct`,
+    );
+  if (states.some(({ fileDigest }) => fileDigest !== config.digest))
+    return notice('the node file has changed since it was read; `psp reload` applies it');
+  const keys = [...new Set(states.flatMap(({ restartKeys }) => restartKeys))];
+  return keys.length === 0
+    ? []
+    : notice(`these keys take effect with the next start of the node: ${keys.join(', ')}`);
 }
 
 /** The faults that keep the key exchange from starting with the current files, as far as this user may read them. */

@@ -20,6 +20,7 @@ export function asText(node: NodeStatus, nowMs: number, withCounters: boolean): 
   });
   const parts = [health.length > 0 ? health.join('\n') : `node ${node.name} is well`];
   const notices = [
+    ...node.notices,
     ...(node.dataplane?.notices ?? []),
     ...keyExchangeOf(node).flatMap((replica) => replica.notices),
   ];

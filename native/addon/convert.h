@@ -36,6 +36,8 @@ Seal read_seal(const JsValue& seal);
 std::vector<uint32_t> read_rows(const JsValue& value, size_t bound);
 // Inbound flows and one SPI for each.
 WithdrawCommand read_withdraw(const JsValue& inbound, const JsValue& spis);
+// VIPs, at most so many peers, and the bypass, as in the options.
+ReconfigureCommand read_reconfigure(const JsValue& topology, size_t max_peers);
 Refusal read_refusal(const JsValue& value);
 // A rate as log2, or absent: none.
 std::optional<uint8_t> read_rate(const JsValue& value);

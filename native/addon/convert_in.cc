@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kFlowOctets = sizeof(FlowKey);
 constexpr size_t kPrefixOctets = 17;
-constexpr size_t kPeersAtMost = 0xffff;
+constexpr size_t kPeersAtMost = 0xfff0;     // the numbers above have other meanings
 constexpr size_t kBoundTextAtMost = 255;    // its length fits one octet, as seals bind it
 constexpr size_t kSourcePortsAtLeast = 16;  // PSP specification, "UDP Header"
 
@@ -73,6 +73,20 @@ BypassRule read_bypass_rule(const JsValue& rule) {
   return {prefix.front(), rule["protocol"].number_of<uint8_t>(), rule["port"].number_of<uint16_t>()};
 }
 
+std::vector<PeerConfig> read_peers(const JsValue& value, size_t most) {
+  std::vector<PeerConfig> peers;
+  for (const JsValue& peer : value.list()) peers.push_back(read_peer(peer));
+  if (peers.size() > most) value.refuse("at most as many as maxPeers");
+  return peers;
+}
+
+std::vector<BypassRule> read_bypass(const JsValue& value) {
+  std::vector<BypassRule> rules;
+  for (const JsValue& rule : value.list()) rules.push_back(read_bypass_rule(rule));
+  if (rules.size() > kBypassRulesAtMost) value.refuse("at most 64");
+  return rules;
+}
+
 SamplingConfig read_sampling(const JsValue& sampling) {
   SamplingConfig config;
   config.egress_log2 = read_rate(sampling["egressLog2"]);
@@ -120,12 +134,11 @@ EngineConfig read_engine_config(const JsValue& options) {
   if (!gateway.is_absent()) config.secured_gateway = gateway.octets<16>();
 
   config.vips = read_prefixes(options["vips"]);
-  const std::vector<JsValue> peers = options["peers"].list();
-  if (peers.size() > kPeersAtMost) options["peers"].refuse("fewer than 65536");
-  for (const JsValue& peer : peers) config.peers.push_back(read_peer(peer));
+  config.max_peers = static_cast<uint32_t>(options["maxPeers"].number(kPeersAtMost));
+  config.peers = read_peers(options["peers"], config.max_peers);
   config.outer = read_outer(secured);
   config.ingress_acl = options["ingressAcl"].flag();
-  for (const JsValue& rule : options["bypass"].list()) config.bypass.push_back(read_bypass_rule(rule));
+  config.bypass = read_bypass(options["bypass"]);
   const JsValue capture = options["capture"];
   config.capture.ingress = capture["ingress"].flag();
   config.capture.egress = capture["egress"].flag();
@@ -219,6 +232,14 @@ WithdrawCommand read_withdraw(const JsValue& inbound, const JsValue& spis) {
   if (flows.size() != column.size()) spis.refuse("one for each inbound flow");
   WithdrawCommand command;
   for (size_t i = 0; i < flows.size(); ++i) command.entries.push_back({flows[i], column[i]});
+  return command;
+}
+
+ReconfigureCommand read_reconfigure(const JsValue& topology, size_t max_peers) {
+  ReconfigureCommand command;
+  command.vips = read_prefixes(topology["vips"]);
+  command.peers = read_peers(topology["peers"], max_peers);
+  command.bypass = read_bypass(topology["bypass"]);
   return command;
 }
 

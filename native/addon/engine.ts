@@ -38,9 +38,11 @@ export interface EngineOptions {
   vips: Uint8Array;
   /** The index in this list is the peer's number everywhere below. */
   peers: PeerOptions[];
+  /** As many peers as there may ever be, those that `reconfigure` adds included; at most 65520. */
+  maxPeers: number;
   /** false: packets that authenticate are admitted without checking the flow that their SPI was offered for. */
   ingressAcl: boolean;
-  /** Traffic that passes unencrypted, in both directions. */
+  /** Traffic that passes unencrypted, in both directions; at most 64 entries. */
   bypass: BypassOptions[];
   /** Copies of packets that could not be sealed or opened, at most so many a second in total. */
   capture: { ingress: boolean; egress: boolean; perSecond: number };
@@ -251,7 +253,7 @@ export interface EngineCounters {
     txPackets: bigint;
     txBytes: bigint;
   }[];
-  /** By peer number. Times are CLOCK_MONOTONIC milliseconds, 0n: never. */
+  /** By peer number, of all that there ever were. Times are CLOCK_MONOTONIC milliseconds, 0n: never. */
   peers: {
     egressPackets: bigint;
     egressBytes: bigint;
@@ -262,7 +264,7 @@ export interface EngineCounters {
     keyedFlows: number;
     inboundFlows: number;
   }[];
-  /** In the order of EngineOptions.bypass. */
+  /** In the order of the bypass; each counts what passed by its place in that list. */
   bypass: { egressPackets: bigint; ingressPackets: bigint }[];
   /** What the queues of each received and sent, both ports together. */
   lcores: { rxPackets: bigint; txPackets: bigint }[];
@@ -335,6 +337,12 @@ export interface NativeEngine {
   rotate(): Promise<{ generation: number }>;
   /** Samples one of 2^egressLog2 packets that leave, from 0 to 16, towards one peer or all; undefined: none. */
   sampling(egressLog2: number | undefined, peer?: number): Promise<void>;
+  /**
+   * Replaces VIPs, peers and bypass; resolves once no packet is looked up in the old ones. A peer keeps its number and
+   * its mode. A number without a peer is an entry without VIPs. Flows, keys and sampling rates stay. Rejects with
+   * ENGINE_FAILED without memory for it; then nothing changes.
+   */
+  reconfigure(topology: Pick<EngineOptions, 'vips' | 'peers' | 'bypass'>): Promise<void>;
   /** A page of flows, egress first; cursor 0 begins. */
   flows(cursor: number, limit: number): Promise<FlowPage>;
   counters(): EngineCounters;

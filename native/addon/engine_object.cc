@@ -71,6 +71,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
        InstanceMethod<&EngineObject::install>("install"), InstanceMethod<&EngineObject::withdraw>("withdraw"),
        InstanceMethod<&EngineObject::refuse>("refuse"), InstanceMethod<&EngineObject::remove>("remove"),
        InstanceMethod<&EngineObject::rotate>("rotate"), InstanceMethod<&EngineObject::sampling>("sampling"),
+       InstanceMethod<&EngineObject::reconfigure>("reconfigure"),
        InstanceMethod<&EngineObject::flows>("flows"), InstanceMethod<&EngineObject::counters>("counters")});
 }
 
@@ -381,6 +382,14 @@ Napi::Value EngineObject::sampling(const Napi::CallbackInfo& info) {
   return deferred.Promise();
 }
 
+Napi::Value EngineObject::reconfigure(const Napi::CallbackInfo& info) {
+  Control& control = running(info);
+  ReconfigureCommand command = read_reconfigure({info[0], "topology"}, control.config().max_peers);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  control.reconfigure(std::move(command), settle<std::monostate>(deferred, write_nothing));
+  return deferred.Promise();
+}
+
 Napi::Value EngineObject::flows(const Napi::CallbackInfo& info) {
   Control& control = running(info);
   const uint64_t cursor = JsValue(info[0], "cursor").number(kCursorAtMost);
@@ -391,7 +400,11 @@ Napi::Value EngineObject::flows(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EngineObject::counters(const Napi::CallbackInfo& info) {
-  return write_counters(info.Env(), running(info).engine().counts());
+  const Control& control = running(info);
+  EngineCounts counts = control.engine().counts();
+  counts.peers.resize(std::min(counts.peers.size(), control.config().peers.size()));
+  counts.bypass.resize(std::min(counts.bypass.size(), control.config().bypass.size()));
+  return write_counters(info.Env(), counts);
 }
 
 }  // namespace psp

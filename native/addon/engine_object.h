@@ -50,6 +50,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value remove(const Napi::CallbackInfo& info);
   Napi::Value rotate(const Napi::CallbackInfo& info);
   Napi::Value sampling(const Napi::CallbackInfo& info);
+  Napi::Value reconfigure(const Napi::CallbackInfo& info);
   Napi::Value flows(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
 

@@ -6,10 +6,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <variant>
 #include <vector>
 
+#include "engine/config.h"
 #include "psp/address.h"
 #include "psp/mode.h"
 #include "psp/secret.h"
@@ -95,6 +97,18 @@ struct SamplingCommand {
   std::optional<uint8_t> egress_log2;
 };
 
+// Replaces our VIPs, the peers and the bypass. No packet that is received after the completion is looked up
+// in the old ones. Flows and their keys stay: the control side then removes those that are not wanted any
+// more. A peer keeps its index and its mode for as long as it is there. Sampling rates stay, too.
+struct ReconfigureCommand {
+  std::vector<Prefix> vips;
+  std::vector<PeerConfig> peers;  // by peer number, at most EngineConfig::max_peers
+  std::vector<BypassRule> bypass;
+  bool paths_changed = false;      // the MTU or the crypt offset of a peer is another one
+  bool failed = false;             // result: there was not enough memory, and nothing changed
+  std::shared_ptr<void> prepared;  // the engine's own
+};
+
 struct FlowRow {
   enum class State : uint8_t { kWanted = 0, kKeyed = 1, kRefused = 2, kOffered = 3, kSeen = 4 };
   FlowKey flow;
@@ -118,7 +132,7 @@ struct FlowsCommand {
 };
 
 using CommandBody = std::variant<InstallCommand, OfferCommand, WithdrawCommand, RefuseCommand, RemoveCommand,
-                                 RotateCommand, SamplingCommand, FlowsCommand>;
+                                 RotateCommand, SamplingCommand, ReconfigureCommand, FlowsCommand>;
 
 struct Command {
   CommandBody body;

@@ -53,7 +53,7 @@ struct CaptureConfig {
 
 // A peer, and what our own side chose for the tunnels with it.
 struct PeerConfig {
-  std::vector<Prefix> vips;
+  std::vector<Prefix> vips;   // without any nobody is reached, as where an index has no peer
   Mode mode = Mode::kTunnel;  // of what we offer; what the peer offers has the same
   bool cookie = false;        // our offers carry a random virtualization cookie
   uint8_t crypt_offset = 0;   // of what we send under versions 0 and 1, in 4-octet units
@@ -82,6 +82,9 @@ struct BypassRule {
   uint16_t port = 0;     // TCP, UDP; 0: any
 };
 
+// The most rules that a gateway can have.
+inline constexpr uint32_t kBypassRulesAtMost = 64;
+
 // The AES-GCM implementation of an engine that encrypts by software.
 enum class CryptoChoice : uint8_t { kAuto, kIpsecMb, kLibcrypto };
 
@@ -93,6 +96,7 @@ struct EngineConfig {
   std::optional<Address> secured_gateway;  // next hop beyond the prefix; IPv6 beside an IPv4 address too
   std::vector<Prefix> vips;
   std::vector<PeerConfig> peers;  // by peer number
+  uint32_t max_peers = 0;         // that there may be after a reconfiguration; at least those above
   OuterConfig outer;
   bool ingress_acl = true;  // false: packets that authenticate pass
   std::vector<BypassRule> bypass;

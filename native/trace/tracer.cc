@@ -119,7 +119,8 @@ Tracer::Tracer(TraceConfig config)
       main_(std::make_unique<MainLcore>(config_.engine, *aead_, unsecured_, secured_, master_keys_, counters_,
                                         events_, samples_, kSeed)) {
   if (!egress_ && keys_) {
-    offers_ = std::make_unique<Offers>(config_.engine, main_->peers, config_.versions, *keys_, secured_);
+    offers_ =
+        std::make_unique<Offers>(config_.engine, main_->topology->peers, config_.versions, *keys_, secured_);
   }
 }
 
@@ -230,8 +231,8 @@ std::optional<uint16_t> Tracer::sealed_too_big_mtu(std::span<const uint8_t> fram
 // Installs the key of a flow to a peer before the first packet of the flow runs.
 void Tracer::key_flow(const FlowKey& flow) {
   if (!config_.key) return;
-  const uint16_t peer = main_->peers.owner(flow.destination);
-  const bool ours = main_->peers.owner(flow.source) == Peers::kLocal;
+  const uint16_t peer = main_->topology->peers.owner(flow.destination);
+  const bool ours = main_->topology->peers.owner(flow.source) == Peers::kLocal;
   if (!ours || peer >= config_.engine.peers.size() || main_->flow_table.find(flow) != 0) return;
   const TraceKey& configured = *config_.key;
   EgressKey key;
@@ -253,7 +254,7 @@ void Tracer::key_flow(const FlowKey& flow) {
 void Tracer::report_egress(TracedFrame* traced) {
   if (!traced->dissection.ip) return;
   const FlowKey key{traced->dissection.ip->source, traced->dissection.ip->destination};
-  const uint16_t peer = main_->peers.owner(key.destination);
+  const uint16_t peer = main_->topology->peers.owner(key.destination);
   if (peer < config_.engine.peers.size()) traced->peer = peer;
   const uint32_t index = main_->flow_table.find(key);
   if (index == 0) return;

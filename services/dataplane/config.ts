@@ -3,16 +3,7 @@
 // before privileges are dropped.
 import type { EngineOptions, EngineSettings, PeerOptions } from '../../native/addon/engine.js';
 import type { Mode } from '../../proto/gen/bus.js';
-import {
-  contains,
-  type Flow,
-  flowKeyOf,
-  mapped,
-  networkOf,
-  type Prefix,
-  parseAddress,
-  parsePrefix,
-} from '../shared/address.js';
+import { type Flow, flowKeyOf, mapped, type Prefix, parseAddress, parsePrefix } from '../shared/address.js';
 import { type BusSecret, readBusSecret } from '../shared/bus/secret.js';
 import { bypassRule } from '../shared/config/bypass.js';
 import { type NodeConfig, type PeerConfig, versionsWith } from '../shared/config/config.js';
@@ -20,26 +11,13 @@ import { type ConfigWarning, warningsOf } from '../shared/config/warnings.js';
 import { spisPerFlow } from '../shared/limits.js';
 import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
+import { type Owner, ourselves, VipTable } from '../shared/vip_table.js';
 import type { Miss } from './core/facts.js';
 import { firstHoldDownMs } from './core/hold_down.js';
 import type { PeerNetworks } from './core/peer_addresses.js';
 
-export interface DataplaneConfig extends ServiceConfig {
-  /** What this was read from, to check it against the engine. */
-  nodeFile: NodeConfig;
+export interface DataplaneConfig extends ServiceConfig, Live {
   engine: EngineSettings;
-  /** Names by peer number. */
-  peers: readonly string[];
-  /** By peer number. */
-  terms: readonly Terms[];
-  /** Entries of `bypass`, in the engine's order. */
-  bypass: readonly string[];
-  /** What passes unencrypted or unchecked by configuration. */
-  warnings: readonly ConfigWarning[];
-  /** Flows wanted from the start. */
-  configured: readonly Miss[];
-  /** The outer sources of each peer, by peer number. */
-  networks: readonly PeerNetworks[];
   times: {
     holdMs: number;
     exchangeMs: number;
@@ -47,10 +25,25 @@ export interface DataplaneConfig extends ServiceConfig {
     rotateGraceMs: number;
     rotateEveryMs: number | undefined;
   };
-  /** `peers.X.maxTunnels` by peer number. */
-  maxTunnels: ReadonlyMap<number, number>;
   /** The engine copies and wipes its octets. */
   busSecret: BusSecret;
+}
+
+/** The part that a reload replaces in place. Lists of peers are by peer number. */
+export interface Live {
+  /** Names; empty: no peer has the number. */
+  peers: readonly string[];
+  terms: readonly Terms[];
+  /** Entries of `bypass`, in the engine's order. */
+  bypass: readonly string[];
+  /** What passes unencrypted or unchecked by configuration. */
+  warnings: readonly ConfigWarning[];
+  /** Flows that are wanted without a packet. */
+  configured: readonly Miss[];
+  /** The outer sources of each peer. */
+  networks: ReadonlyMap<number, PeerNetworks>;
+  /** `peers.X.maxTunnels`. */
+  maxTunnels: ReadonlyMap<number, number>;
 }
 
 /** The terms of key exchange with a peer. */
@@ -89,24 +82,21 @@ const mappedLength = (address: Uint8Array, length: number): number =>
 const prefixes = (texts: readonly string[]): Uint8Array =>
   Buffer.concat(texts.map((text) => prefixOctets(parsePrefix(text))));
 
-/** The peer with the longest prefix that contains the address. */
-function peerOf(address: Uint8Array, peers: NodeConfig['peers']): number {
-  let longest = { length: -1, peer: -1 };
-  for (const [peer, { vips }] of Object.values(peers).entries()) {
-    for (const prefix of vips.map(parsePrefix)) {
-      if (contains(networkOf(prefix), address) && prefix.length > longest.length) {
-        longest = { length: prefix.length, peer };
-      }
-    }
-  }
-  return longest.peer;
-}
+/** The owners of all addresses: this gateway, and the peers by their names. */
+export const vipsOf = ({ vips, peers }: Pick<NodeConfig, 'vips' | 'peers'>): VipTable =>
+  new VipTable([
+    [ourselves, vips.map(parsePrefix)],
+    ...Object.entries(peers).map(([name, peer]): [Owner, Prefix[]] => [name, peer.vips.map(parsePrefix)]),
+  ]);
 
 /** The flows of `tunnels`; both ends were checked when the node file was loaded. */
-function configuredFlows({ tunnels, peers }: NodeConfig): Miss[] {
-  return tunnels.map(({ local, remote }) => {
+function configuredFlows(config: NodeConfig, numbers: ReadonlyMap<string, number>): Miss[] {
+  const table = vipsOf(config);
+  return config.tunnels.flatMap(({ local, remote }) => {
     const flow: Flow = { source: parseAddress(local), destination: parseAddress(remote) };
-    return { flow: flowKeyOf(flow), peer: peerOf(flow.destination, peers) };
+    const peer = numbers.get(String(table.ownerOf(flow.destination)));
+    // A more specific prefix of this gateway may contain the remote address.
+    return peer === undefined ? [] : [{ flow: flowKeyOf(flow), peer }];
   });
 }
 
@@ -149,6 +139,35 @@ function securedOptions({ secured }: NodeConfig): EngineOptions['secured'] {
   };
 }
 
+/** The numbers that peers have at start. */
+export const numbersOf = (peers: NodeConfig['peers']): ReadonlyMap<string, number> =>
+  new Map(Object.keys(peers).map((name, number) => [name, number]));
+
+/** A number without a peer is an entry without VIPs. */
+function peersByNumber(peers: NodeConfig['peers'], numbers: ReadonlyMap<string, number>): PeerOptions[] {
+  const list: PeerOptions[] = Array.from({ length: 1 + Math.max(-1, ...numbers.values()) }, () => noPeer);
+  for (const [name, number] of numbers) list[number] = peerOptions(name, peers[name] as PeerConfig);
+  return list;
+}
+
+const noPeer: PeerOptions = { name: '', vips: prefixes([]), mode: 'tunnel', cookie: false, cryptOffset: 0 };
+
+const bypassOptions = ({ bypass }: Pick<NodeConfig, 'bypass'>): EngineOptions['bypass'] =>
+  bypass.map(({ prefix, protocol = 0, port = 0 }) => ({ prefix: prefixes([prefix]), protocol, port }));
+
+/** What the engine looks packets up by. */
+export const topologyOf = (
+  config: NodeConfig,
+  numbers: ReadonlyMap<string, number>,
+): Pick<EngineOptions, 'vips' | 'peers' | 'bypass'> => ({
+  vips: prefixes(config.vips),
+  peers: peersByNumber(config.peers, numbers),
+  bypass: bypassOptions(config),
+});
+
+/** How many peers there may be at once and after reloads, each with a number of its own. */
+export const maxPeersFor = (peers: number): number => Math.min(65_520, Math.max(1024, 4 * peers));
+
 /** The engine's settings in a node file. */
 export function engineSettings(config: NodeConfig): EngineSettings {
   const { engine, sampling, unsecured, peers } = config;
@@ -158,13 +177,10 @@ export function engineSettings(config: NodeConfig): EngineSettings {
     unsecured: { device: unsecured.port, gateways: prefixes(unsecured.gateway) },
     secured: securedOptions(config),
     vips: prefixes(config.vips),
-    peers: Object.entries(peers).map(([name, peer]) => peerOptions(name, peer)),
+    peers: peersByNumber(peers, numbersOf(peers)),
+    maxPeers: maxPeersFor(Object.keys(peers).length),
     ingressAcl: config.ingressAcl,
-    bypass: config.bypass.map(({ prefix, protocol = 0, port = 0 }) => ({
-      prefix: prefixes([prefix]),
-      protocol,
-      port,
-    })),
+    bypass: bypassOptions(config),
     capture: config.capture,
     polling: engine.polling,
     lcores: engine.lcores,
@@ -181,31 +197,47 @@ export function engineSettings(config: NodeConfig): EngineSettings {
   };
 }
 
+export function liveOf(config: NodeConfig, numbers: ReadonlyMap<string, number>): Live {
+  const peers: string[] = Array.from({ length: 1 + Math.max(-1, ...numbers.values()) }, () => '');
+  const terms: Terms[] = [];
+  const networks = new Map<number, PeerNetworks>();
+  const maxTunnels = new Map<number, number>();
+  for (const [name, number] of numbers) {
+    const peer = config.peers[name] as PeerConfig;
+    peers[number] = name;
+    terms[number] = termsOf(peer, config.versions);
+    networks.set(number, networksOf(peer));
+    if (peer.maxTunnels !== undefined) maxTunnels.set(number, peer.maxTunnels);
+  }
+  return {
+    peers,
+    terms,
+    networks,
+    maxTunnels,
+    bypass: config.bypass.map(bypassRule),
+    warnings: warningsOf(config),
+    configured: configuredFlows(config, numbers),
+  };
+}
+
+export const rotationTimes = ({ engine, keys }: Pick<NodeConfig, 'engine' | 'keys'>) => ({
+  drainMs: engine.drainMs,
+  rotateGraceMs: engine.rotateGraceMs,
+  rotateEveryMs: keys.rotateEvery === 'off' ? undefined : keys.rotateEvery,
+});
+
 /** @throws PspError FILE_UNREADABLE if a file beside the node file is missing or has other content. */
 export function sliceOf(config: NodeConfig): DataplaneConfig {
   const { engine, peers, files } = config;
   return {
     ...serviceConfigOf(config, 'dataplane'),
-    nodeFile: config,
+    ...liveOf(config, numbersOf(peers)),
     engine: engineSettings(config),
-    peers: Object.keys(peers),
-    terms: Object.values(peers).map((peer) => termsOf(peer, config.versions)),
-    bypass: config.bypass.map(bypassRule),
-    warnings: warningsOf(config),
-    configured: configuredFlows(config),
-    networks: Object.values(peers).map(networksOf),
     times: {
       holdMs: engine.holdMs,
       exchangeMs: config.keyExchange.exchangeMs,
-      drainMs: engine.drainMs,
-      rotateGraceMs: engine.rotateGraceMs,
-      rotateEveryMs: config.keys.rotateEvery === 'off' ? undefined : config.keys.rotateEvery,
+      ...rotationTimes(config),
     },
-    maxTunnels: new Map(
-      Object.values(peers).flatMap(({ maxTunnels }, peer) =>
-        maxTunnels === undefined ? [] : [[peer, maxTunnels]],
-      ),
-    ),
     busSecret: readBusSecret(files.busSecret),
   };
 }

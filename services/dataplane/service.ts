@@ -23,6 +23,7 @@ import { setFence } from './adapters/fence.js';
 import { PortLinks } from './adapters/port_links.js';
 import { Report, reportFences } from './adapters/report.js';
 import { SamplerClient } from './adapters/sampler_client.js';
+import { TopologyReload } from './adapters/topology_reload.js';
 import { type DataplaneConfig, sliceOf } from './config.js';
 import { Arbiter } from './core/arbiter.js';
 
@@ -60,7 +61,7 @@ export async function startDataplane(
     configured,
     maxInbound,
     maxTunnels,
-    peers: networks,
+    peers: [...networks.values()],
     random: Math.random,
     ...times,
   });
@@ -73,8 +74,8 @@ export async function startDataplane(
     onBusState: (connected) => executor.busState(connected),
   });
   const { audit, bus, startedMs } = runtime;
-  const auditReport = new AuditReport(config.peers, audit, log);
-  const sampler = new SamplerClient(bus, config.peers, dropReasons());
+  const auditReport = new AuditReport(config, audit, log);
+  const sampler = new SamplerClient(bus, config, dropReasons());
   const engine: Engine = open(config, epoch, {
     onFact: (fact) => executor.on(fact),
     onSamples: (samples) => sampler.take(samples),
@@ -117,7 +118,8 @@ export async function startDataplane(
       log.warn({ err: `${formatPath(path)}: ${message}` }, 'less protection by configuration');
   }
   const report = new Report(config, { arbiter, engine, info, sampler, links, startedMs }, faults, log);
-  const joined = runtime.join(() => report.read());
+  const reloading = new TopologyReload(config, engine, executor, auditReport, log);
+  const joined = runtime.join(() => report.read(), reloading);
   return {
     failed,
     joined,

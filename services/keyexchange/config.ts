@@ -7,8 +7,8 @@ import { identityOf, type NodeConfig, versionsWith } from '../shared/config/conf
 import type { TlsFiles } from '../shared/config/node_certificate.js';
 import { modes } from '../shared/modes.js';
 import { type ServiceConfig, serviceConfigOf } from '../shared/service/service_config.js';
+import { type Owner, ourselves, VipTable } from '../shared/vip_table.js';
 import type { Rules } from './core/rules.js';
-import { type Owner, ourselves, VipTable } from './core/vip_table.js';
 
 export interface KeyExchangeConfig extends ServiceConfig {
   rules: Rules;
@@ -57,16 +57,21 @@ export function rulesOf(config: NodeConfig): Rules {
   };
 }
 
+/** host:port of the listener without TLS; undefined unless a peer needs it. */
+export const insecureListenOf = ({ keyExchange, peers }: NodeConfig): string | undefined =>
+  Object.values(peers).some((peer) => peer.insecureReferenceInterop)
+    ? keyExchange.insecureReferenceListen
+    : undefined;
+
 /** @throws PspError FILE_UNREADABLE if a file beside the node file is missing or has other content. */
 export function sliceOf(config: NodeConfig): KeyExchangeConfig {
   const common = serviceConfigOf(config, 'keyexchange');
-  const isNeeded = Object.values(config.peers).some((peer) => peer.insecureReferenceInterop);
   return {
     ...common,
     rules: rulesOf(config),
     identity: identityOf(config.trustDomain, config.node),
     listen: config.keyExchange.listen,
-    insecureListen: isNeeded ? config.keyExchange.insecureReferenceListen : undefined,
+    insecureListen: insecureListenOf(config),
     tls: config.files,
     bus: { ...common.bus, secret: readBusSecret(config.files.busSecret) },
   };

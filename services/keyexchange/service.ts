@@ -23,7 +23,8 @@ import { PeerServer } from './adapters/peer_server.js';
 import { Refusals } from './adapters/refusals.js';
 import { Report } from './adapters/report.js';
 import { Requester } from './adapters/requester.js';
-import type { KeyExchangeConfig } from './config.js';
+import { RulesReload } from './adapters/rules_reload.js';
+import { insecureListenOf, type KeyExchangeConfig, rulesOf } from './config.js';
 
 export interface KeyExchange extends RunningService {
   /** Port on which peers reach us. */
@@ -47,7 +48,7 @@ export async function startKeyExchange(
 ): Promise<KeyExchange> {
   // gRPC would write log lines in its own format.
   setLogVerbosity(logVerbosity.NONE);
-  const { rules } = config;
+  const rules = { ...config.rules };
   const files = await CertificateFiles.open(config.tls, config.identity);
   const runtime = new ServiceRuntime('keyexchange', config, log);
   const { audit, bus } = runtime;
@@ -78,7 +79,12 @@ export async function startKeyExchange(
   dataplane.onStarted((epoch) => answerer.epochSeen(epoch));
   requester.start((epoch) => answerer.epochSeen(epoch));
   greeter.start();
-  const joined = runtime.join(() => report.read(certificates.read(), faults.list()));
+  const parts = { rules, clients, files, links, report, server };
+  const reloading = new RulesReload(parts, config.insecureListen, (node) => ({
+    rules: rulesOf(node),
+    insecureListen: insecureListenOf(node),
+  }));
+  const joined = runtime.join(() => report.read(certificates.read(), faults.list()), reloading);
   const ticks = setInterval(() => {
     refusals.tick();
     void files.look(certificates);

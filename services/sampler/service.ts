@@ -59,7 +59,7 @@ export async function startSampler(
     });
   }
   await runtime.begin(drop);
-  const joined = runtime.join(() => report.read());
+  const joined = runtime.join(() => report.read(), { apply: () => undefined });
   void joined.then(() => log.info({ folder }, 'sampler started'));
   return {
     joined,

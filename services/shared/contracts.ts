@@ -5,6 +5,8 @@
 // that nats-server grants each user are rendered from here. Two servers carry the messages: audit has one of its own, so
 // that the bus keeps nothing on disk and no disk that is full or hangs can delay a key.
 import {
+  ConfigReload,
+  ConfigReloaded,
   DataplaneStarted,
   DataplaneStatus,
   FlowAccept,
@@ -22,6 +24,8 @@ import {
   KeyExchangeStatus,
   KeysRotate,
   KeysRotated,
+  NodeReload,
+  NodeReloaded,
   PeerGreet,
   PeerGreeted,
   PeerGreetedReply,
@@ -203,6 +207,17 @@ export const statsContracts = perService<Record<Service, EventContract<ServiceSt
     payload: ServiceStats,
   }),
 );
+export const reloadContracts = perService<Record<Service, RequestContract<ConfigReload, ConfigReloaded>>>(
+  (service) =>
+    request({
+      subject: `cmd.config.reload.${service}`,
+      from: ['operator'],
+      to: [service],
+      queue: !serviceRow(service).hasReplicas,
+      payload: ConfigReload,
+      reply: ConfigReloaded,
+    }),
+);
 export const auditContracts = perService<Record<Service, AuditContract>>((service) => ({
   kind: 'audit',
   subject: `audit.${service}`,
@@ -308,6 +323,15 @@ export const contracts = {
     payload: SamplingSet,
     reply: SamplingState,
   }),
+  /** Answered by `psp up`, which supervises the node. */
+  nodeReload: request({
+    subject: 'cmd.node.reload',
+    from: ['operator'],
+    to: ['operator'],
+    queue: false,
+    payload: NodeReload,
+    reply: NodeReloaded,
+  }),
   /** A request, so that the dataplane can count the samples that no sampler accepted. */
   sampleEgress: request({
     subject: 'sample.egress',
@@ -360,6 +384,7 @@ export const contracts = {
     reply: FlowTrace,
   }),
   ...named<{ [S in Service as `${S}Status`]: (typeof statusContracts)[S] }>(statusContracts, 'Status'),
+  ...named<{ [S in Service as `${S}Reload`]: (typeof reloadContracts)[S] }>(reloadContracts, 'Reload'),
   ...named<{ [S in Service as `${S}Stats`]: EventContract<ServiceStats> }>(statsContracts, 'Stats'),
   ...named<{ [S in Service as `${S}Audit`]: AuditContract }>(auditContracts, 'Audit'),
 } as const;

@@ -193,6 +193,17 @@ export const errorHelp = {
       remedy:
         'Wait as long as the message says. If flows do not get answered, check their peer; `psp status` shows which peers still use the older key.',
     },
+    RESTART_NEEDED: {
+      cause:
+        'The node file was changed in keys that take a restart (the last column of [config.md](config.md)) and in others that a reload could apply, but these others do not fit to the values with which the node started.',
+      remedy:
+        'Restart the node (`psp up`) to apply the whole file, or undo the changes of the named keys and reload.',
+    },
+    RELOAD_REFUSED: {
+      cause:
+        'The changed node file is valid, but a running service cannot apply it, for example because the engine cannot do what it asks for.',
+      remedy: 'See the code and the text in the message.',
+    },
     STREAM_UNAVAILABLE: {
       cause:
         'The audit server is down, does not have the stream PSP_AUDIT yet, did not answer in time, or delivers fewer events than it reports. The message has the reason.',

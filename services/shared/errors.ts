@@ -120,6 +120,15 @@ const table = {
       'the last rotation is not complete: {unanswered} flows unanswered, {ms} ms of drain left; a forced one would cut {cut} flows',
     retryable: true,
   },
+  RESTART_NEEDED: {
+    message:
+      'nothing was applied, because without these keys, which take a restart, the rest of {file} is not valid: {keys}\n{faults}',
+    retryable: false,
+  },
+  RELOAD_REFUSED: {
+    message: 'a service refused the changed node file, and nothing was applied: {code}: {detail}',
+    retryable: false,
+  },
   STREAM_UNAVAILABLE: { message: 'the audit stream cannot be reached: {detail}', retryable: true },
   BUS_UNAVAILABLE: { message: 'the bus at {server} cannot be reached: {detail}', retryable: true },
   // At start.

@@ -34,3 +34,6 @@ export const cookieOctets = 8;
 
 /** The crypt offset of a PSP header has 6 bits. */
 export const highestCryptOffset = 63;
+
+/** Octets of the key of a PSP version (PSP specification, "Packet Encryption"). */
+export const keyLengthOf = (version: number): number => (version & 1 ? 32 : 16);

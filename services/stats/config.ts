@@ -13,13 +13,17 @@ export interface StatsConfig extends ServiceConfig {
   listen: string;
 }
 
+/** The names of a node file that may become labels. */
+export const namedIn = ({ peers, bypass }: NodeConfig): Pick<StatsConfig, 'peers' | 'bypass'> => ({
+  peers: Object.keys(peers),
+  bypass: bypass.map(bypassRule),
+});
+
 /** @throws PspError FILE_UNREADABLE if the password beside the node file is missing. */
 export function sliceOf(config: NodeConfig): StatsConfig {
-  const { peers, metrics } = config;
   return {
     ...serviceConfigOf(config, 'stats'),
-    peers: Object.keys(peers),
-    bypass: config.bypass.map(bypassRule),
-    listen: metrics.listen,
+    ...namedIn(config),
+    listen: config.metrics.listen,
   };
 }

@@ -10,7 +10,7 @@ import { HttpServer } from './adapters/http_server.js';
 import { listen } from './adapters/listener.js';
 import { pagesOf } from './adapters/pages.js';
 import { reportOf } from './adapters/report.js';
-import type { StatsConfig } from './config.js';
+import { namedIn, type StatsConfig } from './config.js';
 import { LatestReports } from './core/latest_reports.js';
 
 const httpMs = 1500;
@@ -36,7 +36,9 @@ export async function startStats(
   );
   await http.listen(config.listen);
   await runtime.begin(drop);
-  const joined = runtime.join(() => reportOf(reports, http));
+  const joined = runtime.join(() => reportOf(reports, http), {
+    apply: (node) => reports.name(namedIn(node)),
+  });
   log.info({ listen: config.listen }, 'stats started');
   return {
     joined,

@@ -22,12 +22,16 @@ function survives(pid: number, number: number): boolean {
   return (((mask('SigCgt') | mask('SigIgn')) >> BigInt(number - 1)) & 1n) === 1n;
 }
 
-it('SIGHUP, SIGUSR1 and SIGUSR2 leave psp up and every service running, without an inspector', async () => {
+it('SIGHUP, which reloads the node file, SIGUSR1 and SIGUSR2 leave psp up and every service running, without an inspector', async () => {
   const pids = () => [net.a.pid, ...services.map((service) => net.a.pidOf(service))] as number[];
   const before = pids();
   expect(before.every((pid) => [1, 10, 12].every((number) => survives(pid, number)))).toBe(true);
   for (const name of ['SIGUSR1', 'SIGUSR2', 'SIGHUP'] as const) for (const pid of before) signal(pid, name);
-  await until('psp up says that it ignores SIGHUP', () => net.a.log().includes('SIGHUP is ignored'));
+  await until('psp up reloads the node file, which has not changed', () =>
+    net.a
+      .log()
+      .includes('"by":"SIGHUP","applied":[],"restartKeys":[],"waiting":[],"msg":"node file reloaded"'),
+  );
   expect((await ping(net.host1.namespace, net.host2.v4, { waitS: 5 })).received).toBe(1);
   expect((await net.a.psp('status')).code).toBe(0);
   expect(pids()).toEqual(before);

@@ -9,9 +9,9 @@ import {
   type RequestFact,
   reversed,
 } from '../../services/dataplane/core/facts.js';
-import { ourselves } from '../../services/keyexchange/core/vip_table.js';
 import { type FlowKey, flowOf } from '../../services/shared/address.js';
 import type { PspError } from '../../services/shared/errors.js';
+import { ourselves } from '../../services/shared/vip_table.js';
 import { type Key, ModelEngine, Violation } from './engine.js';
 import {
   type Accept,

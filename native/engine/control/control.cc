@@ -29,6 +29,14 @@ uint64_t random_cookie() {
 // The dataplane's name in its seals.
 constexpr char kOwnSender[] = "dataplane";
 
+// Whether packets to a peer that stays are sealed in another way.
+bool paths_differ(const std::vector<PeerConfig>& before, const std::vector<PeerConfig>& after) {
+  for (size_t i = 0; i < std::min(before.size(), after.size()); ++i) {
+    if (before[i].mtu != after[i].mtu || before[i].crypt_offset != after[i].crypt_offset) return true;
+  }
+  return false;
+}
+
 std::monostate nothing(Command&) {
   return {};
 }
@@ -221,6 +229,28 @@ void Control::rotate(Done<uint32_t> done) {
 
 void Control::sampling(SamplingCommand command, Done<std::monostate> done) {
   submit<std::monostate>(std::move(command), done, nothing);
+}
+
+void Control::reconfigure(ReconfigureCommand command, Done<std::monostate> done) {
+  if (reconfiguring_) return done(EngineError{"ENGINE_BUSY", "", ""});
+  reconfiguring_ = true;
+  command.paths_changed = paths_differ(config_.peers, command.peers);
+  submit(std::move(command),
+         {[this, done](Command& completed) {
+            reconfiguring_ = false;
+            auto& body = std::get<ReconfigureCommand>(completed.body);
+            if (body.failed) {
+              return done(EngineError{"ENGINE_FAILED", "", "there is no memory for peers"});
+            }
+            config_.vips = std::move(body.vips);
+            config_.peers = std::move(body.peers);
+            config_.bypass = std::move(body.bypass);
+            done(std::monostate{});
+          },
+          [this, done](const EngineError& error) {
+            reconfiguring_ = false;
+            done(error);
+          }});
 }
 
 void Control::flows(uint64_t cursor, uint32_t limit, Done<FlowsCommand> done) {

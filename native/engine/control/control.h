@@ -56,7 +56,7 @@ class Control {
 
   // For the thread that waits on the engine: Engine::wait, interrupt and counts may be called beside the
   // rest.
-  Engine& engine() { return *engine_; }
+  Engine& engine() const { return *engine_; }
   const EngineConfig& config() const { return config_; }
 
   // Seals with this bus secret from now on, and opens seals of this one and of earlier ones.
@@ -85,6 +85,10 @@ class Control {
   void rotate(Done<uint32_t> done);
   // Draws one of 2^egress_log2 packets that leave; none: no packet.
   void sampling(SamplingCommand command, Done<std::monostate> done);
+  // Replaces VIPs, peers and bypass; `done` is called once no packet is looked up in the old ones. Fails with
+  // ENGINE_BUSY while another replacement is under way, and with ENGINE_FAILED without memory for it; then
+  // nothing changes.
+  void reconfigure(ReconfigureCommand command, Done<std::monostate> done);
   // Up to `limit` flows from `cursor`, 0 for the first.
   void flows(uint64_t cursor, uint32_t limit, Done<FlowsCommand> done);
 
@@ -117,7 +121,7 @@ class Control {
   BusSealer sealer_;
   BusOpener opener_;
   MacAddress secured_mac_{};
-  bool rotating_ = false;
+  bool rotating_ = false, reconfiguring_ = false;
   uint64_t last_offer_ = 0;  // offers are numbered from 1, across master keys
   uint64_t last_ticket_ = 0;
   std::unordered_map<uint64_t, Pending> pending_;  // by Command::context

@@ -17,6 +17,7 @@ class Bypass {
  public:
   explicit Bypass(const std::vector<BypassRule>& rules) : rules_(rules) {}
 
+  bool empty() const { return rules_.empty(); }
   // The index of the rule by which a packet that read_ip accepted passes from a host to the wire, where the
   // far end is its destination. A packet without readable ports (a later fragment, a protocol without ports)
   // matches only rules without a port.

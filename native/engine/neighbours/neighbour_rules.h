@@ -40,22 +40,24 @@ class NeighbourRules {
 class UnsecuredRules : public NeighbourRules {
  public:
   UnsecuredRules(const Peers& peers, const std::vector<Prefix>& gateways, const MacAddress& mac)
-      : peers_(peers) {
+      : peers_(&peers) {
     for (const Prefix& gateway : gateways) own_.push_back(gateway.address);
     own_.push_back(link_local(mac));
   }
 
+  // These peers take the place of the others.
+  void use_peers(const Peers& peers) { peers_ = &peers; }
   // A gateway address, or the link-local one of the port.
   bool is_own(const Address& address) const { return std::ranges::find(own_, address) != own_.end(); }
   Answer answers(const NeighbourMessage& request) const override {
     const Address& target = request.target;
     if (is_own(target)) return Answer::kAsOurselves;
     if (is_link_local(target)) return Answer::kNo;
-    const uint16_t owner = peers_.owner(target);
+    const uint16_t owner = peers_->owner(target);
     if (owner == Peers::kNobody || owner == Peers::kLocal) return Answer::kNo;
     return is_neighbour(request.sender) || probes_us(request) ? Answer::kAsProxy : Answer::kNo;
   }
-  bool is_neighbour(const Address& address) const override { return peers_.owner(address) == Peers::kLocal; }
+  bool is_neighbour(const Address& address) const override { return peers_->owner(address) == Peers::kLocal; }
   Address sender_for(const Address& target) const override {
     for (const Address& own : own_) {
       if (is_ipv4(own) == is_ipv4(target)) return own;
@@ -72,7 +74,7 @@ class UnsecuredRules : public NeighbourRules {
     return request.unicast && !is_ipv4(request.sender) && is_link_local(request.sender);
   }
 
-  const Peers& peers_;
+  const Peers* peers_;
   std::vector<Address> own_;  // the gateways, then the link-local one
 };
 

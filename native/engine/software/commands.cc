@@ -29,7 +29,7 @@ bool carry_out(MainLcore& lcore, InstallCommand& command, uint32_t& done, Budget
   return each_entry(count, done, budget, [&](size_t i) {
     const EgressKey& key = command.keys[i];
     command.results[i] = InstallResult::kTableFull;
-    if (command.peer >= lcore.config.peers.size()) return 1u;
+    if (command.peer >= lcore.topology->peers.size()) return 1u;
     if (const uint32_t before = lcore.flow_table.find(command.flows[i])) {
       lcore.egress_keys.erase(before, lcore.flows[before].key_tag);
     }
@@ -127,6 +127,27 @@ bool carry_out(MainLcore& lcore, SamplingCommand& command, uint32_t&, Budget&) {
   return true;
 }
 
+// First the topology, then, once all lcores use it, the flows whose path depends on what changed.
+bool carry_out(MainLcore& lcore, ReconfigureCommand& command, uint32_t& done, Budget& budget) {
+  if (command.failed) return true;
+  if (done == 0) {
+    auto next = std::static_pointer_cast<const Topology>(command.prepared);
+    lcore.replace_topology(next);
+    command.prepared = std::const_pointer_cast<Topology>(next);
+    done = 1;
+    if (command.paths_changed && !lcore.settled()) return false;
+  }
+  if (!command.paths_changed) return true;
+  const uint32_t flows = lcore.flow_table.touched();
+  return each_entry(size_t{flows} + 1, done, budget, [&](size_t index) {
+    const EgressFlow& flow = lcore.flows[static_cast<uint32_t>(index)];
+    if (!flow.used || flow.state != EgressFlow::State::kKeyed) return 1u;
+    prepare(lcore, static_cast<uint32_t>(index));
+    lcore.flow_table.renew_copies(static_cast<uint32_t>(index));
+    return Budget::kFlowChange;
+  });
+}
+
 bool write_row(MainLcore& lcore, uint32_t index, FlowRow* row) {
   const EgressFlow& flow = lcore.flows[index];
   if (!flow.used) return false;
@@ -137,7 +158,7 @@ bool write_row(MainLcore& lcore, uint32_t index, FlowRow* row) {
   row->state =
       keyed ? FlowRow::State::kKeyed : (refused ? FlowRow::State::kRefused : FlowRow::State::kWanted);
   row->version = flow.version;
-  row->mode = keyed ? flow.mode : lcore.config.peers[flow.peer].mode;
+  row->mode = keyed ? flow.mode : lcore.topology->peers[flow.peer].mode;
   row->path_mtu = keyed ? path_mtu(lcore, index) : 0;
   row->peer = flow.peer;
   row->spi = flow.spi;

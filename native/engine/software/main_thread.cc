@@ -50,7 +50,9 @@ bool MainThread::carry_out_commands() {
   // A command that was begun has its space among the completions.
   while (command_ || (!rings_.completions.full() && rings_.commands.pop(&command_))) {
     any = true;
-    if (!carry_out(lcore_, *command_, lcore_.budget)) break;
+    const bool whole = carry_out(lcore_, *command_, lcore_.budget);
+    if (!whole && !lcore_.settled()) wake_workers();
+    if (!whole) break;
     if (!lcore_.settled()) {
       unsettled_ = std::move(command_);
       wake_workers();

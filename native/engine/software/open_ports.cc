@@ -16,9 +16,9 @@
 namespace psp {
 namespace {
 
-// What EAL is given, in MiB: tables of prefixes reserve 64 each, the rest is pools, with space for jumbo
-// frames. A gateway with MTU 1500 touches about a fifth.
-constexpr uint32_t kTablesMb = 160, kPoolsMb = 256, kPoolsOfALcoreMb = 64, kHeldPerMb = 50;
+// What EAL is given, in MiB: pools, with space for jumbo frames. A gateway with MTU 1500 touches about a
+// fifth.
+constexpr uint32_t kPoolsMb = 288, kPoolsOfALcoreMb = 64, kHeldPerMb = 50;
 
 }  // namespace
 
@@ -33,7 +33,7 @@ void check_cores(const EngineConfig& config) {
 
 EalOptions eal_options(const EngineConfig& config) {
   EalOptions options;
-  options.memory_mb = kTablesMb + kPoolsMb + (config.lcores - 1) * kPoolsOfALcoreMb;
+  options.memory_mb = kPoolsMb + (config.lcores - 1) * kPoolsOfALcoreMb;
   options.memory_mb += config.held_total / kHeldPerMb;
   for (const PortConfig* port : {&config.unsecured, &config.secured}) {
     if (device_kind(port->device) == DeviceKind::kPci) options.pci_devices.push_back(port->device);

@@ -6,8 +6,11 @@
 #include <poll.h>
 
 #include <memory>
+#include <new>
 #include <optional>
+#include <vector>
 
+#include "engine/ip/topology.h"
 #include "engine/software/control_rings.h"
 #include "engine/software/keyring.h"
 #include "engine/software/polling_thread.h"
@@ -40,6 +43,7 @@ class SoftwareEngine : public Engine {
   }
 
   EngineInfo start(const EngineConfig& config) override {
+    gateways_ = config.gateways;
     threads_.emplace(config, master_keys_, rings_, counters_);
     keyring_.emplace(master_keys_, spis_per_key_);
     return threads_->start();
@@ -57,6 +61,7 @@ class SoftwareEngine : public Engine {
     }
     if (auto* const offer = std::get_if<OfferCommand>(&command->body)) pick_spis(*offer);
     if (std::holds_alternative<RotateCommand>(command->body)) keyring_->prepare();
+    if (auto* const reconfigure = std::get_if<ReconfigureCommand>(&command->body)) prepare(*reconfigure);
     rings_.commands.push(command);
     rings_.main.wake();
     return true;
@@ -67,6 +72,7 @@ class SoftwareEngine : public Engine {
     if (!rings_.completions.pop(&command)) return nullptr;
     // A waiting command may need the space that this completion had.
     if (!rings_.commands.empty()) rings_.main.wake();
+    // The topology that was replaced ends with its command.
     if (auto* const rotate = std::get_if<RotateCommand>(&command->body)) {
       keyring_->activate();
       rotate->generation = keyring_->generation();
@@ -99,6 +105,13 @@ class SoftwareEngine : public Engine {
   }
 
  private:
+  void prepare(ReconfigureCommand& command) {
+    try {
+      command.prepared = std::make_shared<Topology>(gateways_, command.vips, command.peers, command.bypass);
+    } catch (const std::bad_alloc&) {
+      command.failed = true;
+    }
+  }
   // Picks SPIs and derives their keys on the control thread, which may allocate; the main lcore then admits
   // them.
   void pick_spis(OfferCommand& offer) {
@@ -117,6 +130,7 @@ class SoftwareEngine : public Engine {
   }
 
   const uint32_t spis_per_key_;
+  std::vector<Prefix> gateways_;
   MasterKeys master_keys_;
   std::optional<Keyring> keyring_;
   Counters counters_;  // of the main lcore, and of refused commands

@@ -22,9 +22,8 @@ interface RefusedFlow {
 export class AuditReport {
   readonly #refused = new JoinedEvents<RefusedFlow>();
 
-  /** @param peers names by peer number. */
   constructor(
-    private readonly peers: readonly string[],
+    private readonly config: Pick<DataplaneConfig, 'peers'>,
     private readonly audit: AuditRecorder,
     private readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
@@ -35,14 +34,14 @@ export class AuditReport {
       return;
     }
     if (event.type === 'peerRestarted') {
-      const peer = this.peers[event.peer] as string;
+      const peer = this.config.peers[event.peer] as string;
       this.log.info({ peer, flows: event.flows }, 'peer restarted, its keys are renewed');
       this.audit.record('peer.restarted', { peer, epoch: formatEpoch(event.epoch), flows: event.flows });
       return;
     }
     const { source, destination } = flowOf(event.flow);
     const [from, to] = [formatAddress(source), formatAddress(destination)];
-    const peer = this.peers[event.peer] as string;
+    const peer = this.config.peers[event.peer] as string;
     const egress = { local: from, remote: to, peer };
     switch (event.type) {
       case 'tunnelUp': {
@@ -80,7 +79,7 @@ export class AuditReport {
   #rotated({ generation, cause, reoffered, cut }: Extract<AuditFact, { type: 'keysRotated' }>): void {
     const { why } = cause;
     const by = why === 'command' ? 'operator' : why === 'request' ? 'peer' : 'us';
-    const peer = why === 'request' ? (this.peers[cause.peer] as string) : null;
+    const peer = why === 'request' ? (this.config.peers[cause.peer] as string) : null;
     this.audit.record('keys.rotated', {
       generation,
       by,
@@ -95,7 +94,7 @@ export class AuditReport {
 
   /** Rates: one of 2^n packets; undefined: none. @param peer undefined: all peers. */
   samplingChanged(from: number | undefined, to: number | undefined, peer: number | undefined): void {
-    const name = peer === undefined ? null : (this.peers[peer] as string);
+    const name = peer === undefined ? null : (this.config.peers[peer] as string);
     this.audit.record('sampling.changed', {
       from: from ?? null,
       to: to ?? null,
@@ -108,9 +107,16 @@ export class AuditReport {
     this.audit.record('link.changed', data);
   }
 
-  /** Records what passes unencrypted or unchecked by configuration, one event for each entry of the node file. */
-  configured({ bypass, engine }: Pick<DataplaneConfig, 'bypass' | 'engine'>): void {
-    for (const rule of bypass) this.audit.record('bypass.configured', { rule });
+  /**
+   * Records what passes unencrypted or unchecked by configuration, one event for each entry of the node file.
+   * @param before entries of `bypass` that were recorded before.
+   */
+  configured(
+    { bypass, engine }: Pick<DataplaneConfig, 'bypass' | 'engine'>,
+    before?: readonly string[],
+  ): void {
+    for (const rule of bypass) if (!before?.includes(rule)) this.audit.record('bypass.configured', { rule });
+    if (before !== undefined) return;
     if (!engine.ingressAcl) this.audit.record('acl.disabled', {});
   }
 }

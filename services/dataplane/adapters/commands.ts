@@ -248,7 +248,7 @@ export class Commands {
   }
 
   #peer(subject: string, name: string): number {
-    const peer = this.config.peers.indexOf(name);
+    const peer = name === '' ? -1 : this.config.peers.indexOf(name);
     if (peer < 0) throw malformed(subject, `there is no peer ${name}`);
     return peer;
   }

@@ -3,6 +3,8 @@
 // of native ones. No key byte is ever seen: keys stay sealed or behind a handle. Commands are carried out in
 // the order in which these methods are called, whether or not earlier ones have been answered.
 import {
+  type EngineCapabilities,
+  type EngineCounters,
   type EngineEvent,
   type EngineInfo,
   type LinkChange,
@@ -15,11 +17,13 @@ import {
 import { type Addon, loadAddon } from '../../../native/addon/load.js';
 import type { FlowsPage, InstallResult, Offer, Seal } from '../../../proto/gen/bus.js';
 import { addressKeyOf, type FlowKey } from '../../shared/address.js';
+import type { NodeConfig } from '../../shared/config/config.js';
 import { isErrorCode, PspError } from '../../shared/errors.js';
 import { checkCapabilities, checkKind, checkSampling } from '../capabilities.js';
 import type { DataplaneConfig } from '../config.js';
 import type { Action, Fact, MadeOffer, Miss } from '../core/facts.js';
 import type { UnknownSpi } from '../core/greetings.js';
+import { LiveCounts } from '../core/live_counts.js';
 import { SampleRates } from '../core/sample_rates.js';
 import { columnOf, columnsOf, flowsIn, offersIn, rowsIn, sealOf } from './columns.js';
 
@@ -69,7 +73,7 @@ export function openEngine(
   listener: EngineListener,
   addon = nativeAddon(),
 ): Engine {
-  const { engine, busSecret, peers } = config;
+  const { engine, busSecret } = config;
   const { Engine: Native, engines } = addon;
   checkKind(config.nodeFile, engines);
   const onEvents = (events: EngineEvent[]) => reportEvents(events, listener);
@@ -78,7 +82,7 @@ export function openEngine(
     const native = new Native({ ...engine, epoch, busSecret: busSecret.octets, onEvents, onSamples });
     const can = native.capabilities();
     checkCapabilities(config.nodeFile, can);
-    return new Engine(native, peers, ratesOf(engine), () => checkSampling(config.nodeFile, can));
+    return new Engine(native, config, ratesOf(engine), can);
   } catch (error) {
     throw translated(error);
   }
@@ -146,16 +150,23 @@ async function translating<T>(work: () => Promise<T>): Promise<T> {
 }
 
 export class Engine {
+  readonly #counts = new LiveCounts();
+
   /**
    * @param rates what the native engine was opened with.
-   * @param checkSampling throws when the engine cannot sample as the node file says.
+   * @param can what the node file is checked against; undefined: nothing.
    */
   constructor(
     private readonly native: NativeEngine,
-    private readonly peers: readonly string[],
+    private readonly config: Pick<DataplaneConfig, 'peers' | 'bypass' | 'nodeFile'>,
     private readonly rates: SampleRates,
-    private readonly checkSampling: () => void = () => undefined,
+    private readonly can?: EngineCapabilities,
   ) {}
+
+  /** @throws PspError ENGINE_UNSUPPORTED if the engine cannot do what a node file asks for. */
+  check(node: NodeConfig): void {
+    if (this.can !== undefined) checkCapabilities(node, this.can);
+  }
 
   /** One of 2^n packets that leave, or that leave towards this peer, is sampled; undefined: none. */
   samplingLog2(peer?: number): number | undefined {
@@ -250,7 +261,7 @@ export class Engine {
     peer?: number,
   ): Promise<{ from: number | undefined; changed: boolean }> {
     return translating(async () => {
-      if (egressLog2 !== undefined) this.checkSampling();
+      if (egressLog2 !== undefined && this.can !== undefined) checkSampling(this.config.nodeFile, this.can);
       await this.native.sampling(egressLog2, peer);
       const from = this.rates.of(peer);
       return { from, changed: this.rates.set(egressLog2, peer) };
@@ -261,11 +272,34 @@ export class Engine {
   flows(cursor: bigint, limit: number): Promise<FlowsPage> {
     return translating(async () => {
       const page = await this.native.flows(Number(cursor), limit);
-      return { rows: rowsIn(page, this.peers), nextCursor: BigInt(page.nextCursor) };
+      return { rows: rowsIn(page, this.config.peers), nextCursor: BigInt(page.nextCursor) };
     });
   }
 
-  counters() {
-    return this.native.counters();
+  /**
+   * Replaces VIPs, peers and bypass; sampling rates stay. Packets of a bypass entry stay counted as long as the entry does.
+   * @param bypass entries as text. @param added peers with new numbers, which are counted from zero.
+   * @throws PspError ENGINE_BUSY or ENGINE_FAILED; then nothing changed.
+   */
+  reconfigure(
+    topology: Parameters<NativeEngine['reconfigure']>[0],
+    bypass: readonly string[],
+    added: ReadonlySet<number>,
+  ): Promise<void> {
+    return translating(async () => {
+      const before = { counters: this.native.counters(), bypass: this.config.bypass };
+      await this.native.reconfigure(topology);
+      this.#counts.reconfigured(before, { counters: this.native.counters(), bypass }, added);
+    });
+  }
+
+  /** The peer has the general sampling rate, as every new one. */
+  sampleAsOthers(peer: number): Promise<void> {
+    this.rates.forget(peer);
+    return translating(() => this.native.sampling(this.rates.of(), peer));
+  }
+
+  counters(): EngineCounters {
+    return this.#counts.shown(this.native.counters());
   }
 }

@@ -9,7 +9,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import type { NodeConfig } from '../../shared/config/config.js';
 import { interfacesOf } from '../../shared/config/port_name.js';
 import { PspError } from '../../shared/errors.js';
-import { type Passage, passageOf, renderTable } from './fence_rules.js';
+import { joinedPassage, type Passage, passageOf, renderTable } from './fence_rules.js';
 
 /** The result of fencing an interface. */
 export interface Fenced {
@@ -143,6 +143,28 @@ export async function setFence(node: FencedNode): Promise<Fenced[]> {
   for (const name of inside) fenced.push(await fenceOne(node.node, { key: 'unsecured.port', name }));
   return fenced;
 }
+
+/**
+ * Replaces what may leave through the secured port of a node that runs; does nothing for other ports than interfaces.
+ * @param also a second configuration whose traffic may leave, too.
+ * @throws PspError INTERFACE_MISSING, RIGHTS_MISSING or FENCE_FAILED.
+ */
+export async function replaceFence(node: FencedNode, also: FencedNode = node): Promise<void> {
+  const passage = joinedPassage(passageOf(node), passageOf(also));
+  for (const name of interfacesOf(node.secured.port)) {
+    const { ifindex } = await linkOf({ key: 'secured.port', name });
+    const table = { name: tableOf(node.node, name), interface: name, comment: commentOf(ifindex) };
+    try {
+      await run('nft', ['-f', '-'], renderTable(table, passage));
+    } catch (cause) {
+      throw failure(name, cause);
+    }
+  }
+}
+
+/** Whether two configurations need the same fence. */
+export const isFencedAlike = (one: FencedNode, other: FencedNode): boolean =>
+  JSON.stringify(passageOf(one)) === JSON.stringify(passageOf(other));
 
 /**
  * Removes a node's fence; the kernel then sends plaintext on its interfaces again.

@@ -43,6 +43,16 @@ export const passageOf = ({
   bypass,
 });
 
+/** What either of two passages lets leave; both have the same address. */
+export const joinedPassage = (one: Passage, other: Passage): Passage => ({
+  address: one.address,
+  vips: [...new Set([...one.vips, ...other.vips])],
+  transport: one.transport || other.transport,
+  bypass: [
+    ...new Map([...one.bypass, ...other.bypass].map((entry) => [JSON.stringify(entry), entry])).values(),
+  ],
+});
+
 interface Table {
   name: string;
   interface: string;

@@ -98,10 +98,12 @@ export class Report {
       pipes: counts.pipes.map(({ name, hit, miss }) => ({ pipe: name, hit, miss })),
       drops: counts.drops,
       lcores: counts.lcores,
-      traffic: counts.peers.map((peer, number) => this.#traffic(peer, number)),
+      traffic: counts.peers.flatMap((peer, number) =>
+        this.config.peers[number] ? [this.#traffic(peer, number)] : [],
+      ),
       samplingLog2: this.sources.engine.samplingLog2(),
       bypass: counts.bypass.map((rule, i) => ({ rule: this.config.bypass[i] ?? '', ...rule })),
-      terms: this.config.peers.map((name, peer) => this.#terms(name, peer)),
+      terms: this.config.peers.flatMap((name, peer) => (name === '' ? [] : [this.#terms(name, peer)])),
       ingressAcl: this.config.engine.ingressAcl,
       generationMs: rotatedMs === undefined ? this.#startedMs : unixMsAt(msOf(rotatedMs)),
       nextRotationMs: unixMsAt(msOf(nextRotationMs)),
@@ -144,7 +146,7 @@ export class Report {
       late !== '',
       `these peers have not answered the last rotation and may still use the older master key: ${late}; check those peers`,
     );
-    for (const [peer, name] of this.config.peers.entries()) this.#checkTunnels(peer, name);
+    for (const [peer, name] of this.config.peers.entries()) if (name !== '') this.#checkTunnels(peer, name);
     check(
       'offers',
       this.sources.arbiter.exhausted,

@@ -9,6 +9,7 @@ import { PspError } from '../../shared/errors.js';
 import { samplesPerBatch } from '../../shared/limits.js';
 import { monotonicMs } from '../../shared/process/clock.js';
 import { samplePoints } from '../../shared/samples/sample_points.js';
+import type { DataplaneConfig } from '../config.js';
 import { type BatchOutcome, SampleWindow } from '../core/sample_window.js';
 import type { SampleColumns } from './engine.js';
 import { rowsAt, sampleReader } from './sample_rows.js';
@@ -50,10 +51,10 @@ export class SamplerClient {
     waiting: [],
   }));
 
-  /** @param peers names by peer number. @param reasons names of drop reasons by number: "ingress/icv_failure". */
+  /** @param reasons names of drop reasons by number: "ingress/icv_failure". */
   constructor(
     private readonly bus: Pick<Bus, 'request'>,
-    private readonly peers: readonly string[],
+    private readonly config: Pick<DataplaneConfig, 'peers'>,
     private readonly reasons: readonly string[] = [],
   ) {}
 
@@ -76,7 +77,7 @@ export class SamplerClient {
   /** Sends samples of the engine. */
   take(columns: SampleColumns): void {
     if (this.#finishing) return;
-    const sampleAt = sampleReader(columns, this.peers, this.reasons);
+    const sampleAt = sampleReader(columns, this.config.peers, this.reasons);
     for (const route of this.#routes) {
       const rows = rowsAt(columns, route.points);
       const kept = route.window.keep(rows.length, monotonicMs());

@@ -10,6 +10,7 @@
 //   acceptReceived -> offerInReturn -> offeredInReturn -> install -> installed -> reply
 //   rotateReceived | schedule | few SPIs left -> rotate -> rotated -> reply to the request, if there is one
 //   removeReceived -> remove -> removed -> reply
+//   reconfigured -> remove
 //
 // An exchange whose answer is lost costs a second, because its want is tried again with new offers under the number of
 // the next exchange. Timers fire by time: whatever is overdue is done with the next fact, however late the ticks are.
@@ -27,6 +28,7 @@ import {
   type KeyOrder,
   type MadeOffer,
   type Miss,
+  type Reconfigured,
   type RemoveReceived,
   type RotateReceived,
   reversed,
@@ -109,6 +111,9 @@ export class Arbiter {
   readonly #removals = new Map<number, number>();
   /** Accepts whose offers in return are being made, by request; `isOvertaken`: one of their flows was removed. */
   readonly #accepts = new Map<number, { accept: AcceptReceived; isOvertaken: boolean }>();
+  #peers: ReadonlyMap<number, PeerNetworks>;
+  /** Numbers of peers that were removed: reports about them are late. */
+  readonly #gone = new Set<number>();
   #expiredMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ArbiterOptions) {
@@ -119,7 +124,15 @@ export class Arbiter {
     this.#inbound = new InboundFlows(options.maxInbound);
     this.#installs = new Installs(this.#keys, this.#inbound, this.#wants, this.counters);
     const { peers, random } = options;
-    this.#recovery = new Recovery(peers, random, this.#keys, this.#wants, this.#exchanges, this.counters);
+    this.#peers = new Map(peers.entries());
+    this.#recovery = new Recovery(
+      this.#peers,
+      random,
+      this.#keys,
+      this.#wants,
+      this.#exchanges,
+      this.counters,
+    );
     this.#removal = new Removal(
       this.#keys,
       this.#inbound,
@@ -242,6 +255,8 @@ export class Arbiter {
   /** The only input: updates the state. @returns the actions, to be carried out in this order. */
   on(fact: Fact, nowMs: number): Action[] {
     switch (fact.type) {
+      case 'reconfigured':
+        return this.#reconfigured(fact, nowMs);
       case 'bus':
         // The answers of all exchanges in flight are lost with the bus.
         this.#exchanges.interrupt();
@@ -259,9 +274,11 @@ export class Arbiter {
         this.#recovery.unknownSpis(fact.packets, nowMs);
         return this.#due(nowMs);
       case 'greeted':
+        if (this.#gone.has(fact.peer)) return [];
         this.#recovery.greeted(fact.peer, fact.epoch, fact.spis, nowMs);
         return this.#due(nowMs);
       case 'greetingAnswered':
+        if (this.#gone.has(fact.peer)) return [];
         this.#recovery.greetingAnswered(fact.peer, fact.epoch);
         return this.#due(nowMs);
       case 'worn':
@@ -332,7 +349,7 @@ export class Arbiter {
 
   #missed(misses: readonly Miss[], nowMs: number): Action[] {
     for (const { flow, peer } of misses) {
-      if (!this.#keys.has(flow)) this.#wants.missed(flow, peer, nowMs);
+      if (!this.#keys.has(flow) && !this.#gone.has(peer)) this.#wants.missed(flow, peer, nowMs);
     }
     return this.#due(nowMs);
   }
@@ -542,6 +559,31 @@ export class Arbiter {
     const removed = this.#removals.get(request) ?? 0;
     this.#removals.delete(request);
     return { type: 'reply', request, reply: { removed } };
+  }
+
+  /**
+   * Takes over the changed node file. Peers that stay keep everything but the flows that their VIPs do not contain any
+   * more; of a peer that was removed nothing is left but exchanges that have not timed out.
+   */
+  #reconfigured(fact: Reconfigured, nowMs: number): Action[] {
+    const { added, peers, maxTunnels, configured, times, isAllowed } = fact;
+    const flows = this.#removal.select((flow, peer) => !isAllowed(flow, peer));
+    for (const peer of this.#peers.keys()) if (!peers.has(peer)) this.#gone.add(peer);
+    this.#peers = peers;
+    for (const peer of added) {
+      this.#gone.delete(peer);
+      this.#wants.forgetPeer(peer);
+      this.#keys.forgetPeer(peer);
+      this.#inbound.forgetPeer(peer);
+    }
+    this.#recovery.reconfigured(peers, added);
+    this.#budgets.reconfigured(maxTunnels, added);
+    this.#rotation.times = times;
+    this.#wants.configure(configured, (flow) => this.#keys.has(flow), nowMs);
+    for (const pending of this.#accepts.values()) {
+      pending.isOvertaken ||= pending.accept.flows.some((flow) => !isAllowed(flow, pending.accept.peer));
+    }
+    return this.#remove(flows, undefined, nowMs);
   }
 
   #countFailedOffer(code: string | undefined): void {

@@ -30,6 +30,11 @@ export class EgressKeys {
     return this.#flows.has(flow);
   }
 
+  /** The number of a peer is that of another one now. */
+  forgetPeer(peer: number): void {
+    this.#newestMs.delete(peer);
+  }
+
   /** Every flow with its peer. */
   *flows(): Iterable<[FlowKey, number]> {
     for (const [flow, { peer }] of this.#flows) yield [flow, peer];

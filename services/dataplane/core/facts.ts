@@ -9,7 +9,8 @@
 import type { InstallResult } from '../../../proto/gen/bus.js';
 import type { FlowKey, Prefix } from '../../shared/address.js';
 import type { UnknownSpi } from './greetings.js';
-import type { RotationCause, RotationWait } from './rotation.js';
+import type { PeerNetworks } from './peer_addresses.js';
+import type { RotationCause, RotationTimes, RotationWait } from './rotation.js';
 
 /** The inbound flow of an egress flow, and the egress flow of an inbound flow. */
 export const reversed = (flow: FlowKey): FlowKey => flow.slice(32) + flow.slice(0, 32);
@@ -88,7 +89,23 @@ export interface RemoveReceived {
 
 export type RequestFact = AcceptReceived | InstallReceived | RotateReceived | RemoveReceived;
 
+/** The node file was changed while the dataplane runs, and the engine looks packets up by it. */
+export interface Reconfigured {
+  type: 'reconfigured';
+  /** The peers whose numbers are new. Nothing of an earlier peer with such a number is left. */
+  added: ReadonlySet<number>;
+  /** The outer sources of every peer, by its number. */
+  peers: ReadonlyMap<number, PeerNetworks>;
+  maxTunnels: ReadonlyMap<number, number>;
+  /** Flows that are wanted at once; those that were wanted so before and are no more are only wanted for their packets. */
+  configured: readonly Miss[];
+  times: RotationTimes;
+  /** Whether a flow may still have a tunnel with a peer; all others are removed. */
+  isAllowed: (flow: FlowKey, peer: number) => boolean;
+}
+
 export type Fact =
+  | Reconfigured
   /** The bus was connected or lost. Without it no exchange begins, because no message would be delivered. */
   | { type: 'bus'; connected: boolean }
   /** Time passed. */

@@ -39,7 +39,7 @@ interface Peer {
 }
 
 export class Greetings {
-  readonly #peers: Peer[];
+  readonly #peers = new Map<number, Peer>();
   #connected = false;
   /** No greeting is due before this time. */
   #nextMs = Number.NEGATIVE_INFINITY;
@@ -47,26 +47,34 @@ export class Greetings {
   #guesses = 0;
 
   constructor(
-    peers: number,
+    peers: Iterable<number>,
     private readonly addresses: PeerAddresses,
     private readonly random: () => number,
   ) {
-    this.#peers = Array.from({ length: peers }, () => ({
-      state: 'unanswered',
-      greetedMs: Number.NEGATIVE_INFINITY,
-      spis: new Set<number>(),
-    }));
+    for (const peer of peers) this.#add(peer);
+  }
+
+  /** The peers that are greeted. */
+  peers(): Iterable<number> {
+    return this.#peers.keys();
+  }
+
+  /** The peers changed. @param added peers with new numbers. */
+  reconfigured(peers: { has(peer: number): boolean }, added: ReadonlySet<number>): void {
+    for (const peer of this.#peers.keys()) if (!peers.has(peer)) this.#peers.delete(peer);
+    for (const peer of added) this.#add(peer);
+    this.#nextMs = Number.NEGATIVE_INFINITY;
   }
 
   stateOf(peer: number): GreetingState | undefined {
-    return this.#peers[peer]?.state;
+    return this.#peers.get(peer)?.state;
   }
 
   /** Without the bus no greeting is sent; once it returns, peers that did not answer are greeted at once. */
   busChanged(connected: boolean): void {
     this.#connected = connected;
     this.#nextMs = Number.NEGATIVE_INFINITY;
-    for (const peer of this.#peers) {
+    for (const peer of this.#peers.values()) {
       peer.spis.clear();
       if (peer.state === 'unanswered') peer.greetedMs = Number.NEGATIVE_INFINITY;
     }
@@ -80,12 +88,12 @@ export class Greetings {
   /** The peer's application does not know greetings, so it receives none until it uses an epoch. */
   unsupported(peer: number): void {
     this.#set(peer, 'unsupported');
-    this.#peers[peer]?.spis.clear();
+    this.#peers.get(peer)?.spis.clear();
   }
 
   /** The peer used an epoch: if its application did not know greetings before, it does now. */
   usedEpoch(peer: number): void {
-    if (this.#peers[peer]?.state === 'unsupported') this.#set(peer, 'unanswered');
+    if (this.#peers.get(peer)?.state === 'unsupported') this.#set(peer, 'unanswered');
   }
 
   /** Packets with unknown SPIs arrived. */
@@ -107,7 +115,7 @@ export class Greetings {
   due(nowMs: number): Greeting[] {
     if (!this.#connected || nowMs < this.#nextMs) return [];
     this.#nextMs = Number.POSITIVE_INFINITY;
-    return this.#peers.flatMap((each, peer) => {
+    return Array.from(this.#peers).flatMap(([peer, each]) => {
       if (each.state !== 'unanswered' && each.spis.size === 0) return [];
       const isDue = nowMs >= each.greetedMs + repeatMs;
       const spis = [...each.spis];
@@ -122,11 +130,19 @@ export class Greetings {
 
   /** The next greeting of a peer names these SPIs, as far as there is space. */
   #name(peer: number, spis: readonly number[], isCertain: boolean, nowMs: number): void {
-    const named = this.#peers[peer];
+    const named = this.#peers.get(peer);
     if (named === undefined || named.state === 'unsupported') return;
     if (!isCertain && named.spis.size === 0 && !this.#mayGuess(nowMs)) return;
     for (const spi of spis) if (named.spis.size < spisPerGreeting) named.spis.add(spi);
     this.#nextMs = Math.min(this.#nextMs, named.greetedMs + repeatMs);
+  }
+
+  #add(peer: number): void {
+    this.#peers.set(peer, {
+      state: 'unanswered',
+      greetedMs: Number.NEGATIVE_INFINITY,
+      spis: new Set<number>(),
+    });
   }
 
   #mayGuess(nowMs: number): boolean {
@@ -138,7 +154,7 @@ export class Greetings {
   }
 
   #set(peer: number, state: GreetingState): void {
-    const known = this.#peers[peer];
+    const known = this.#peers.get(peer);
     if (known === undefined || known.state === state) return;
     known.state = state;
     this.#nextMs = Number.NEGATIVE_INFINITY;

@@ -75,6 +75,12 @@ export class InboundFlows {
     return this.#flows.get(inbound)?.proven === true;
   }
 
+  /** The number of a peer, which has no flows any more, is that of another one now. */
+  forgetPeer(peer: number): void {
+    this.#unanswered.delete(peer);
+    this.#flowsOf.delete(peer);
+  }
+
   /** Every inbound flow with its peer. */
   *flows(): Iterable<[FlowKey, number]> {
     for (const [inbound, { peer }] of this.#flows) yield [inbound, peer];

@@ -25,17 +25,18 @@ export class PeerAddresses {
   readonly #peers = new Map<string, Set<number>>();
 
   /** @param networks by peer. */
-  constructor(private readonly networks: readonly PeerNetworks[]) {}
+  constructor(private networks: ReadonlyMap<number, PeerNetworks>) {}
+
+  /** The peers changed; those that are not there any more are forgotten, and so are those with a new number. */
+  reconfigured(networks: ReadonlyMap<number, PeerNetworks>, added: ReadonlySet<number>): void {
+    this.networks = networks;
+    for (const peer of this.#addresses.keys()) if (!networks.has(peer) || added.has(peer)) this.#forget(peer);
+  }
 
   /** The peer made an offer with this address; its former address is forgotten. */
   learned(peer: number, address: string): void {
-    const before = this.#addresses.get(peer);
-    if (before === address) return;
-    if (before !== undefined) {
-      const sharing = this.#peers.get(before);
-      sharing?.delete(peer);
-      if (sharing?.size === 0) this.#peers.delete(before);
-    }
+    if (this.#addresses.get(peer) === address) return;
+    this.#forget(peer);
     this.#addresses.set(peer, address);
     this.#peers.set(address, (this.#peers.get(address) ?? new Set()).add(peer));
   }
@@ -46,11 +47,20 @@ export class PeerAddresses {
     const octets = unmapped(Buffer.from(source, 'hex'));
     const includes = (prefixes: readonly Prefix[]) => prefixes.some((prefix) => contains(prefix, octets));
     const all = [...this.networks.keys()];
-    const owners = all.filter((peer) => includes(this.networks[peer]?.hosts ?? []));
+    const owners = all.filter((peer) => includes(this.networks.get(peer)?.hosts ?? []));
     if (owners.length > 0) return { peers: owners, isCertain: true };
     const unknown = all.filter(
-      (peer) => !this.#addresses.has(peer) && includes(this.networks[peer]?.underlay ?? []),
+      (peer) => !this.#addresses.has(peer) && includes(this.networks.get(peer)?.underlay ?? []),
     );
     return { peers: unknown, isCertain: false };
+  }
+
+  #forget(peer: number): void {
+    const address = this.#addresses.get(peer);
+    if (address === undefined) return;
+    this.#addresses.delete(peer);
+    const sharing = this.#peers.get(address);
+    sharing?.delete(peer);
+    if (sharing?.size === 0) this.#peers.delete(address);
   }
 }

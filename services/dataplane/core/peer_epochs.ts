@@ -29,6 +29,13 @@ export class PeerEpochs {
     return this.#peers.get(peer)?.epoch;
   }
 
+  /** The peer was removed. */
+  forget(peer: number): void {
+    this.#peers.delete(peer);
+    this.#waiting.delete(peer);
+    this.#namedMs.delete(peer);
+  }
+
   /** The peer used an epoch. */
   seen(peer: number, epoch: bigint): void {
     const known = this.#peers.get(peer);

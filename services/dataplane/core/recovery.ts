@@ -26,7 +26,7 @@ export class Recovery {
 
   /** @param peers by their numbers. @param random uniform in [0, 1). */
   constructor(
-    peers: readonly PeerNetworks[],
+    peers: ReadonlyMap<number, PeerNetworks>,
     random: () => number,
     private readonly keys: EgressKeys,
     private readonly wants: Wants,
@@ -34,7 +34,7 @@ export class Recovery {
     private readonly counters: Counters,
   ) {
     this.#addresses = new PeerAddresses(peers);
-    this.#greetings = new Greetings(peers.length, this.#addresses, random);
+    this.#greetings = new Greetings(peers.keys(), this.#addresses, random);
   }
 
   /** The epoch of a peer that was seen last; undefined when none was. */
@@ -45,6 +45,15 @@ export class Recovery {
   /** Whether a peer has answered our greeting. */
   greetingOf(peer: number): GreetingState | undefined {
     return this.#greetings.stateOf(peer);
+  }
+
+  /** The peers changed: those with new numbers are greeted, and those that are not there any more are forgotten. */
+  reconfigured(peers: ReadonlyMap<number, PeerNetworks>, added: ReadonlySet<number>): void {
+    for (const peer of this.#greetings.peers()) {
+      if (!peers.has(peer) || added.has(peer)) this.#epochs.forget(peer);
+    }
+    this.#addresses.reconfigured(peers, added);
+    this.#greetings.reconfigured(peers, added);
   }
 
   busChanged(connected: boolean): void {

@@ -59,8 +59,9 @@ export class Rotation {
   /** Share of everyMs after which the next rotation on schedule is due. */
   #share: number;
 
+  /** @param times may be replaced while it runs; the schedule still counts from the last rotation. */
   constructor(
-    private readonly times: RotationTimes,
+    public times: RotationTimes,
     private readonly random: () => number,
   ) {
     this.#share = this.#newShare();

@@ -23,6 +23,11 @@ export class SampleRates {
     return peer !== undefined && this.#own.has(peer) ? this.#own.get(peer) : this.#general;
   }
 
+  /** The peer has the general rate from now on. */
+  forget(peer: number): void {
+    this.#own.delete(peer);
+  }
+
   /** Sets the rate of one peer, or the general rate. @returns whether anything changed. */
   set(rate: Rate, peer?: number): boolean {
     if (peer !== undefined) {

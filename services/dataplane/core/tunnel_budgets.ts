@@ -23,7 +23,7 @@ const lowShare = 0.2;
 const rotationsLeft = 2;
 
 export class TunnelBudgets {
-  readonly #peers: ReadonlyMap<number, Budget>;
+  #peers: ReadonlyMap<number, Budget>;
 
   /** @param limits by peer, only for peers that have one. @param inFlightOf tunnels on their way to a peer. */
   constructor(
@@ -31,6 +31,12 @@ export class TunnelBudgets {
     private readonly inFlightOf: (peer: number) => number,
   ) {
     this.#peers = new Map(Array.from(limits, ([peer, most]) => [peer, { most, spent: 0 }]));
+  }
+
+  /** The limits were changed; what a peer was offered stays counted. @param added peers with new numbers. */
+  reconfigured(limits: ReadonlyMap<number, number>, added: ReadonlySet<number>): void {
+    const spentOf = (peer: number) => (added.has(peer) ? 0 : (this.#peers.get(peer)?.spent ?? 0));
+    this.#peers = new Map(Array.from(limits, ([peer, most]) => [peer, { most, spent: spentOf(peer) }]));
   }
 
   /** The peers that have a limit. */

@@ -40,12 +40,32 @@ export class Wants {
   readonly #peers = new Map<number, Peer>();
   readonly #giveUps = new TimerQueue<FlowKey>();
   readonly #holdDowns = new HoldDowns();
-  readonly #configured: ReadonlyMap<FlowKey, number>;
+  #configured: ReadonlyMap<FlowKey, number>;
   #connected = false;
 
   constructor(private readonly options: WantsOptions) {
     this.#configured = new Map(options.configured.map(({ flow, peer }) => [flow, peer]));
     for (const { flow, peer } of options.configured) this.#configure(flow, peer, 0);
+  }
+
+  /** Other flows are wanted without a packet from now on; at once unless they have a key. */
+  configure(configured: readonly Miss[], isKeyed: (flow: FlowKey) => boolean, nowMs: number): void {
+    const before = this.#configured;
+    this.#configured = new Map(configured.map(({ flow, peer }) => [flow, peer]));
+    for (const flow of before.keys()) {
+      const want = this.#configured.has(flow) ? undefined : this.#wants.get(flow);
+      if (want === undefined) continue;
+      want.configured = false;
+      this.#forgetUnlessWanted(flow, want);
+    }
+    for (const { flow, peer } of configured) {
+      if (before.get(flow) !== peer && !isKeyed(flow)) this.#configure(flow, peer, nowMs);
+    }
+  }
+
+  /** The number of a peer, of which nothing is wanted any more, is that of another one now. */
+  forgetPeer(peer: number): void {
+    this.#peers.delete(peer);
   }
 
   get size(): number {

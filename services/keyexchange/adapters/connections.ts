@@ -48,6 +48,16 @@ export class Connections {
     yields.destroy();
   }
 
+  /** Another limit, for connections that are opened from now on. */
+  set limit(limit: number) {
+    this.#open.limit = limit;
+  }
+
+  /** The peer was removed: its connections end. */
+  end(peer: string): void {
+    for (const socket of this.#open.of(peer)) socket.destroy();
+  }
+
   /** Open connections of a peer. */
   countOf(peer: string): number {
     return this.#open.count(peer);

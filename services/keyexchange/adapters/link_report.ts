@@ -38,6 +38,12 @@ export class LinkReport implements LinkListener {
     else this.log.warn({ peer, code: reason?.code, err: reason?.message, ...more }, 'peer not connected');
   }
 
+  /** The peer was removed. */
+  removed(peer: string): void {
+    this.#links.delete(peer);
+    this.#gate.forget(`${peer}|`);
+  }
+
   /** To be called once a second: records changes that had to wait. */
   tick(): void {
     for (const peer of this.#links.keys()) this.#record(peer);

@@ -24,7 +24,14 @@ import { monotonicMs, monotonicNs } from '../../shared/process/clock.js';
 import { foreignText, retryTrailer } from '../core/outcome.js';
 import { readAddress } from '../core/parameters.js';
 import { RequestLimits } from '../core/request_limits.js';
-import { atOnce, type Peer, type Rules, serverAgeMs, serverGraceMs } from '../core/rules.js';
+import {
+  atOnce,
+  type IdentityLimits,
+  type Peer,
+  type Rules,
+  serverAgeMs,
+  serverGraceMs,
+} from '../core/rules.js';
 import { canonicalSource, peersByIdentity, peersBySource } from '../core/sources.js';
 import type { Answerer, Call } from './answerer.js';
 import type { CertificateFiles } from './certificate_files.js';
@@ -57,8 +64,8 @@ export class PeerServer {
   readonly #injector: ConnectionInjector;
   #listener: TlsListener | undefined;
   #plaintextListener: PlaintextListener | undefined;
-  readonly #byIdentity: ReadonlyMap<string, Peer>;
-  readonly #bySource: ReadonlyMap<string, Peer>;
+  #byIdentity: ReadonlyMap<string, Peer> = new Map();
+  #bySource: ReadonlyMap<string, Peer> = new Map();
   /** Identities by the fingerprint of the certificate, so that each is parsed once. */
   readonly #identities = new Map<string, string | undefined>();
   readonly #limits: RequestLimits;
@@ -74,8 +81,7 @@ export class PeerServer {
     this.#server = new Server({ ...serverOptions, interceptors: [connections.interceptor] });
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#limits = new RequestLimits(rules.limits);
-    this.#byIdentity = peersByIdentity(rules.peers.values());
-    this.#bySource = peersBySource(rules.peers.values());
+    this.knows(rules);
     this.#server.addService(peerProtocol, {
       requestMultipleTunnelParams: (
         call: ServerUnaryCall<MultiTunnelRequest, MultiTunnelResponse>,
@@ -125,6 +131,30 @@ export class PeerServer {
       },
     });
     return this.#plaintextListener.listen(listen);
+  }
+
+  /** Peers are identified by these rules from the next request on. */
+  knows({ peers }: Pick<Rules, 'peers'>): void {
+    this.#byIdentity = peersByIdentity(peers.values());
+    this.#bySource = peersBySource(peers.values());
+  }
+
+  /** The limits of requests and connections apply from now on. */
+  limitBy(limits: IdentityLimits): void {
+    this.#limits.replace(limits);
+    this.connections.limit = limits.connections;
+  }
+
+  /** The peer was removed, or is identified in another way: its connections end. */
+  removed(peer: string): void {
+    this.#limits.forget(peer);
+    this.connections.end(peer);
+  }
+
+  /** Closes the listener without TLS; connections stay open. */
+  endPlaintext(): void {
+    this.#plaintextListener?.close();
+    this.#plaintextListener = undefined;
   }
 
   /** To be called once a second: ends connections whose client's certificate is not accepted any more. */

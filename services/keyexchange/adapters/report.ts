@@ -58,6 +58,20 @@ export class Report {
     this.tally = new Tally(rules.peers.keys());
   }
 
+  /** A peer was added. */
+  added(peer: string): void {
+    this.tally.add(peer);
+  }
+
+  /** A peer was removed: nothing of it is kept. */
+  removed(peer: string): void {
+    this.tally.forget(peer);
+    this.#faults.forget(peer);
+    this.#epochs.forget(peer);
+    this.#presented.delete(peer);
+    this.#gate.forget(`${peer}|`);
+  }
+
   /** Reports a failure; call it once for each. */
   failure(error: PspError, about: About): void {
     this.tally.failure(about.peer, error.code, error.message, unixMs());

@@ -122,7 +122,8 @@ export class Requester {
     const { want, keys, peer, startMs, trace } = exchange;
     const { tally } = this.report;
     tally.began(peer.name);
-    const client = this.clients.get(peer.name) as PeerClient;
+    const client = this.clients.get(peer.name);
+    if (client === undefined) return { type: 'failed', id, code: 'PEER_DOWN' };
     const request = requestOf(want, keys, peer, ++this.#requestId);
     trace.mark('requestSent', monotonicNs());
     try {

@@ -10,9 +10,9 @@ import type {
 } from '../../../proto/gen/psp_gateway.js';
 import { type Address, familyOf, flowKeyOf, formatAddress } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
+import { ourselves } from '../../shared/vip_table.js';
 import { modeMismatch, parametersOf, readAddress, readOffer, repeatsSpi } from './parameters.js';
 import type { Peer, Rules } from './rules.js';
-import { ourselves } from './vip_table.js';
 
 /** A request that was checked. */
 export interface Acceptance {

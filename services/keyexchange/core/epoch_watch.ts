@@ -17,6 +17,11 @@ interface Seen {
 export class EpochWatch {
   readonly #peers = new Map<string, Map<bigint, Seen>>();
 
+  /** The peer was removed. */
+  forget(peer: string): void {
+    this.#peers.delete(peer);
+  }
+
   /**
    * A peer used an epoch.
    * @param address of the peer. @param nowMs monotonic.

@@ -42,7 +42,7 @@ export class InFlight {
     if (queue === undefined) throw new Error(`peer ${peer} has no work in progress`);
     queue.tunnels -= weightOf(tunnels);
     const next = queue.waiting.shift();
-    if (next === undefined) queue.running--;
+    if (next === undefined && --queue.running === 0) this.#queues.delete(peer);
     return next;
   }
 }

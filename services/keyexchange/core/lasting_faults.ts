@@ -39,6 +39,11 @@ export class LastingFaults {
     return isNew;
   }
 
+  /** The peer was removed. */
+  forget(peer: string): void {
+    this.#peers.delete(peer);
+  }
+
   over(peer: string, about: string): void {
     this.#peers.get(peer)?.delete(about);
   }

@@ -7,7 +7,13 @@ export class OldestYields<T> {
   /** Things by their ids, in their order of arrival. */
   readonly #owned = new Map<string, Map<string, T>>();
 
-  constructor(private readonly limit: number) {}
+  /** @param limit things of one owner; a lower one counts from the next thing on. */
+  constructor(public limit: number) {}
+
+  /** The things of an owner. */
+  of(owner: string): T[] {
+    return [...(this.#owned.get(owner)?.values() ?? [])];
+  }
 
   /** @param id unique for the owner. @returns the thing that yields, if there were too many. */
   add(owner: string, id: string, thing: T): T | undefined {

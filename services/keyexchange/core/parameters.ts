@@ -19,7 +19,7 @@ import {
 } from '../../shared/address.js';
 import { PspError } from '../../shared/errors.js';
 import { nameOfMode } from '../../shared/modes.js';
-import { keyLengthOf } from '../../shared/psp_version.js';
+import { keyLengthOf } from '../../shared/protocols.js';
 import type { Peer, Rules } from './rules.js';
 
 /** Why parameters are rejected. */

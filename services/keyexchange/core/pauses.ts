@@ -15,6 +15,8 @@ export class Pauses {
   }
 
   isPaused(peer: string, nowMs: number): boolean {
-    return nowMs < (this.#untilMs.get(peer) ?? nowMs);
+    if (nowMs < (this.#untilMs.get(peer) ?? nowMs)) return true;
+    this.#untilMs.delete(peer);
+    return false;
   }
 }

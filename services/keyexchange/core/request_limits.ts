@@ -22,7 +22,18 @@ interface Buckets {
 export class RequestLimits {
   readonly #buckets = new Map<string, Buckets>();
 
-  constructor(private readonly limits: IdentityLimits) {}
+  constructor(private limits: IdentityLimits) {}
+
+  /** New limits apply; every peer has full buckets then, as after a start. */
+  replace(limits: IdentityLimits): void {
+    this.limits = limits;
+    this.#buckets.clear();
+  }
+
+  /** The peer was removed. */
+  forget(peer: string): void {
+    this.#buckets.delete(peer);
+  }
 
   /**
    * Admits a request. A refused one takes no tokens.

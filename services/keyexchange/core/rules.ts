@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the configuration allows: the peers, the owners of addresses, and the terms of key exchange. Fixed for the life of
-// the process.
+// What the configuration allows: the peers, the owners of addresses, and the terms of key exchange. A reload replaces them,
+// so nobody keeps a part of them beyond the request in progress.
 import type { Mode } from '../../../proto/gen/bus.js';
 import type { Prefix } from '../../shared/address.js';
-import type { VipTable } from './vip_table.js';
+import type { VipTable } from '../../shared/vip_table.js';
 
 /** A gateway that we exchange keys with. */
 export interface Peer {

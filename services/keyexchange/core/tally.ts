@@ -36,29 +36,34 @@ export class Tally {
   /** From a peer's request to our answer. */
   readonly answer = new Durations('answer');
   readonly #counters = new Map<string, bigint>();
-  readonly #peers: ReadonlyMap<string, PeerTally>;
+  readonly #peers = new Map<string, PeerTally>();
 
   constructor(peers: Iterable<string>) {
     for (const name of [...counterNames, ...errorCodes]) this.#counters.set(name, 0n);
-    this.#peers = new Map(
-      Array.from(peers, (peer) => [
-        peer,
-        {
-          exchanges: 0,
-          answered: 0,
-          refused: 0,
-          failed: 0,
-          deferred: 0,
-          limited: 0,
-          lastCode: '',
-          lastCodeMs: 0,
-          lastDetail: '',
-          lastAnswerMs: 0,
-          failingSinceMs: 0,
-          failedMs: 0,
-        },
-      ]),
-    );
+    for (const peer of peers) this.add(peer);
+  }
+
+  /** A peer was added. */
+  add(peer: string): void {
+    this.#peers.set(peer, {
+      exchanges: 0,
+      answered: 0,
+      refused: 0,
+      failed: 0,
+      deferred: 0,
+      limited: 0,
+      lastCode: '',
+      lastCodeMs: 0,
+      lastDetail: '',
+      lastAnswerMs: 0,
+      failingSinceMs: 0,
+      failedMs: 0,
+    });
+  }
+
+  /** The peer was removed. */
+  forget(peer: string): void {
+    this.#peers.delete(peer);
   }
 
   count(name: CounterName | ErrorCode, by = 1): void {

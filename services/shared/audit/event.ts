@@ -85,6 +85,18 @@ export interface AuditData {
     cutFlows: number;
   };
   /** One of 2^n packets is sampled; null: none. */
+  /** The service applied a changed node file. */
+  'config.reloaded': {
+    /** Who requested it: `operator` or `SIGHUP`. */
+    by: string;
+    /** SHA-256 of the node file, in hex. */
+    sha256: string;
+    /** Keys that were applied, and keys that take a restart (64 of each at most). */
+    applied: readonly string[];
+    restartKeys: readonly string[];
+  };
+  /** A node file could not be applied; nothing changed. */
+  'config.refused': { by: string; code: string };
   'sampling.changed': {
     from: number | null;
     to: number | null;

@@ -94,6 +94,16 @@ export const auditHelp: Readonly<Record<AuditType, readonly AuditHelp[]>> = {
       data: 'generation, initiator (`operator`, `peer`, `us`), why (`command`, `request`, `schedule`, `spis`: few SPIs were left), the peer that requested it (null: none), number of flows with new offers, number of flows cut',
     },
   ],
+  'config.reloaded': [
+    {
+      from: 'all',
+      when: 'a service applied a changed node file',
+      data: 'initiator, SHA-256 of the node file, keys that were applied, keys that take a restart (64 of each at most)',
+    },
+  ],
+  'config.refused': [
+    { from: 'all', when: 'a node file was not applied, and nothing changed', data: 'initiator, code' },
+  ],
   'sampling.changed': [
     {
       from: 'dataplane',

@@ -75,7 +75,8 @@ function operatorRights(node: string, server: BusServer, publish: ReadonlySet<st
     publish: [...publish, ...requests],
     subscribe: [`${inboxPrefixOf('operator')}.>`, every],
     denySubscribe: [`${every} >`],
-    responds: false,
+    // `psp up` answers cmd.node.reload.
+    responds: server === 'bus',
   };
 }
 

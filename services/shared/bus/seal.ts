@@ -6,7 +6,7 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import type { Flow as FlowMessage, Offer, Seal } from '../../../proto/gen/bus.js';
 import { mapped } from '../address.js';
 import { PspError } from '../errors.js';
-import { keyLengthOf } from '../psp_version.js';
+import { keyLengthOf } from '../protocols.js';
 
 /** The purpose of the sealed keys. */
 export type KeyRole = 'offer' | 'egress';

@@ -21,13 +21,25 @@ export type NodeConfig = Readonly<
   Omit<Schema, 'stateDir' | 'peers' | 'audit'> & {
     stateDir: string;
     audit: Schema['audit'] & { listen: string };
-    /** SHA-256 of the node file, in hex. */
+    /** SHA-256 of this text, in hex. */
     digest: string;
+    /** The variables of the environment that overrode keys. */
+    environment: Readonly<Record<string, string>>;
+    /** The node file from which the text was made: the same, but for keys that take a restart. */
+    source: ConfigSource;
     peers: Readonly<Record<string, PeerConfig>>;
     /** The files beside the node file. */
     files: NodeFiles;
   }
 >;
+
+/** The node file from which a running configuration was made. */
+export interface ConfigSource {
+  /** SHA-256 of the node file, in hex. */
+  fileDigest: string;
+  /** Keys of that file that take effect with the next start of the node. */
+  restartKeys: readonly string[];
+}
 
 export interface NodeFiles {
   config: string;
@@ -133,6 +145,7 @@ export function checkConfig(
   content: string,
   file: string,
   environment: Readonly<Record<string, string | undefined>> = {},
+  source?: ConfigSource,
 ): { config: NodeConfig; warnings: Warning[] } | { faults: Fault[] } {
   const lines = new LineCounter();
   const document = parseDocument(content, { lineCounter: lines, uniqueKeys: true });
@@ -163,9 +176,12 @@ export function checkConfig(
   }
   const config = result.data;
   const onLink = [formatPrefix(networkOf(parsePrefix(config.secured.address)))];
+  const digest = createHash('sha256').update(content).digest('hex');
   const loaded: NodeConfig = deepFreeze({
     ...config,
-    digest: createHash('sha256').update(content).digest('hex'),
+    digest,
+    environment: variablesIn(environment),
+    source: source ?? { fileDigest: digest, restartKeys: [] },
     stateDir: config.stateDir ?? `/var/lib/psp/${config.node}`,
     audit: { ...config.audit, listen: config.audit.listen ?? auditListenOf(config.bus.listen) },
     peers: Object.fromEntries(
@@ -200,6 +216,14 @@ const variables = {
   PSP_CRYPTO: ['engine', 'crypto'],
   PSP_METRICS_LISTEN: ['metrics', 'listen'],
 } as const;
+
+/** The content of a node file that is valid YAML, before defaults, as `withoutRestartKeys` takes it. */
+export const contentOf = (text: string): unknown => withoutNulls(parseDocument(text).toJS() ?? {});
+
+const variablesIn = (environment: Readonly<Record<string, string | undefined>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.keys(variables).flatMap((name) => (environment[name] ? [[name, environment[name]]] : [])),
+  );
 
 /** Overrides keys by the environment. @returns also the variable of each overridden path. */
 function overlaid(
@@ -237,15 +261,18 @@ export function checkFile(
   file: string,
   environment: Readonly<Record<string, string | undefined>>,
 ): ReturnType<typeof checkConfig> {
-  let content: string;
+  return checkConfig(readConfig(file), file, environment);
+}
+
+/** The text of a node file. @throws PspError FILE_UNREADABLE. */
+export function readConfig(file: string): string {
   try {
-    content = readFileSync(file, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (cause) {
     const detail = (cause as NodeJS.ErrnoException).code ?? 'error';
     const remedy = 'name a node file with -c FILE, or make one with `psp init`';
     throw new PspError('FILE_UNREADABLE', { file, detail, remedy }, { cause });
   }
-  return checkConfig(content, file, environment);
 }
 
 /** The error that lists every fault of a node file. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The schema of the node file: every key with its default, its meaning and what applies a change (`restart`). The table of
+// The schema of the node file: every key with its default, its meaning and what applies a change (`reload` or `restart`). The table of
 // docs/config.md is generated from it. Rules that concern several keys are in cross_rules.ts.
 import { z } from 'zod';
 import { highestSamplingLog2, maxTunnelsPerRequest, snapBytes } from '../limits.js';
@@ -19,6 +19,7 @@ import {
   name,
   prefix,
   prefixes,
+  reload,
   restart,
   section,
   text,
@@ -103,75 +104,75 @@ export const schema = section({
       'Time limit of one call to a peer. It grows in proportion with the time limit of the exchange.',
     ),
     limits: section({
-      requestsPerSecond: restart(
+      requestsPerSecond: reload(
         count(1, 1_000_000).default(2000),
         'Requests that each peer may send, at each replica; ten times as many at once. More are refused with [`RATE_LIMITED`](errors.md#rate_limited), and a gateway then waits as long as the refusal says.',
       ),
-      tunnelsPerSecond: restart(
+      tunnelsPerSecond: reload(
         count(128, 10_000_000).default(20_000),
         'Tunnels in these requests; ten times as many at once, so that a peer that starts again gets all of its flows.',
       ),
-      tunnelsPerRequest: restart(
+      tunnelsPerRequest: reload(
         count(1, maxTunnelsPerRequest).default(maxTunnelsPerRequest),
         'Tunnels in one request; one with more is refused as a whole with [`REQUEST_INVALID`](errors.md#request_invalid). Gateways send up to 768; with a lower limit they must request the flows of larger batches one by one.',
       ),
-      connections: restart(
+      connections: reload(
         count(1, 1024).default(32),
         'Connections that each peer may have open, at each replica; a peer has one for each of its own replicas, and two while it renews one. A new one beyond the limit closes the oldest one.',
       ),
     }).prefault({}),
   }),
-  vips: restart(prefixes(), 'Prefixes behind this gateway.'),
-  peers: restart(
+  vips: reload(prefixes(), 'Prefixes behind this gateway.'),
+  peers: reload(
     z
       .record(
         name,
         section({
-          endpoint: restart(endpoint, "`host:port` where the peer's key exchange listens."),
-          vips: restart(
+          endpoint: reload(endpoint, "`host:port` where the peer's key exchange listens."),
+          vips: reload(
             prefixes(),
             'Prefixes behind the peer: the only addresses for which it may request and offer keys.',
           ),
-          underlay: restart(
+          underlay: reload(
             prefixes().optional(),
             "Prefixes that must contain the peer's secured address.",
             'the prefix of `secured.address`',
           ),
-          insecureReferenceInterop: restart(
+          insecureReferenceInterop: reload(
             flag.default(false),
             "Keys are exchanged with the peer over gRPC **without TLS**, in both directions, because NVIDIA's DOCA PSP Gateway has none: whoever reads the out-of-band network has the keys. The peer is known by the address in its `endpoint` alone, which must be an address, and may not rotate our keys ([interoperation](interop/README.md#nvidias-application)).",
           ),
-          mayRotate: restart(
+          mayRotate: reload(
             flag.default(false),
             'The peer may request a rotation of our master key. Its request never cuts a flow, and is refused while our key is less than a minute old ([rotation](operations.md#rotation)). Not allowed with `insecureReferenceInterop`.',
           ),
-          maxTunnels: restart(
+          maxTunnels: reload(
             count(1, 16_777_216).optional(),
             "Number of tunnels that the peer's software can be offered before it must be restarted, for NVIDIA's DOCA PSP Gateway: its `max-tunnels`. Every offer counts, also one that replaces an older one after a rotation. This gateway warns before the number is reached and never exceeds it ([rotation](operations.md#peers-that-never-free-a-tunnel)).",
             'no limit',
           ),
-          mode: restart(
+          mode: reload(
             z.enum(modeNames, { error: 'tunnel or transport' }).default('tunnel'),
             '`tunnel` encapsulates whole packets; `transport` keeps their own IP header, which must be routable on the wire. Both sides must use the same mode, otherwise exchanges fail with [`MODE_MISMATCH`](errors.md#mode_mismatch).',
           ),
-          cookie: restart(
+          cookie: reload(
             flag.default(false),
-            'Packets from the peer carry a virtualization cookie, which is random per offer and checked on receipt.',
+            'Packets from the peer carry a virtualization cookie, which is random per offer and checked on receipt. A change applies to offers that follow, so to all of them after a rotation.',
           ),
-          cryptOffset: restart(
+          cryptOffset: reload(
             count(0, highestCryptOffset).default(0),
             'Part of the packets to the peer that is authenticated but readable, counted from the end of the IV in units of 4 octets, 0 to 63. A cookie takes the first two units. Not allowed with `authOnly`.',
           ),
-          authOnly: restart(
+          authOnly: reload(
             flag.default(false),
             'Traffic with the peer is authenticated by GMAC and **not encrypted**: versions 2 and 3 are used instead of 0 and 1 of `versions`. Both sides must set it, otherwise exchanges fail with [`VERSION_NOT_SPOKEN`](errors.md#version_not_spoken).',
           ),
-          mtu: restart(
+          mtu: reload(
             count(leastMtu[4], 65_535).optional(),
             'MTU of the path to the peer, from 576, or 1280 with an IPv6 `secured.address`, to 65535.',
             'the MTU of the secured port',
           ),
-          sampling: restart(
+          sampling: reload(
             countOr(0, highestSamplingLog2, 'off').optional(),
             'One of 2^N packets to the peer is sampled, N from 0 to 16; `off`: none.',
             '`sampling.egressLog2`',
@@ -182,11 +183,11 @@ export const schema = section({
       .default({}),
     "Other gateways by name; the name is the identity in the peer's certificate.",
   ),
-  tunnels: restart(
+  tunnels: reload(
     z
       .array(section({ local: address, remote: address }), { error: 'a list of { local, remote }' })
       .default([]),
-    'List of `{ local, remote }`: tunnels that are established at start. All others are established on demand.',
+    'List of `{ local, remote }`: tunnels that are established without a packet, at start and after a reload. All others are established on demand.',
   ),
   trustDomain: restart(
     text((value) => /^[a-z0-9._-]{1,255}$/.test(value), 'a name of a-z, 0-9, ., _ and -').default('psp'),
@@ -204,7 +205,7 @@ export const schema = section({
     flag.default(true),
     '`false` admits packets that authenticate without checking the flow that their SPI was offered for: any peer can then send from any address to any address.',
   ),
-  bypass: restart(
+  bypass: reload(
     z
       .array(
         section({
@@ -227,7 +228,7 @@ export const schema = section({
     '`/var/lib/psp/<node>`',
   ),
   keys: section({
-    rotateEvery: restart(
+    rotateEvery: reload(
       durationOr('1s', '30d', 'off').prefault('24h'),
       'Time between rotations of the master key, on average: each one differs by up to a tenth. `off`: there are none on schedule. The PSP specification asks for a rotation every 24 hours ([rotation](operations.md#rotation)).',
     ),
@@ -264,17 +265,17 @@ export const schema = section({
       milliseconds(1, 600_000).default(1000),
       'How long an older receive SPI stays valid after the first packet under a newer one.',
     ),
-    drainMs: restart(
+    drainMs: reload(
       milliseconds(1, 600_000).default(500),
       'How long after the last answer to a rotation the next one may follow.',
     ),
-    rotateGraceMs: restart(
+    rotateGraceMs: reload(
       milliseconds(1000, 86_400_000).default(3_600_000),
       'After this time the next rotation is carried out even if peers have not answered.',
     ),
   }).prefault({}),
   sampling: section({
-    egressLog2: restart(
+    egressLog2: reload(
       count(0, highestSamplingLog2).optional(),
       'One of 2^N packets that leave is sampled, N from 0 to 16. `psp sampling` changes it while running.',
       'off',
@@ -339,7 +340,7 @@ export const schema = section({
     ),
   }).prefault({}),
   log: section({
-    level: restart(
+    level: reload(
       z
         .enum(['trace', 'debug', 'info', 'warn', 'error'], { error: 'trace, debug, info, warn or error' })
         .default('info'),

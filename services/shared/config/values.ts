@@ -128,19 +128,21 @@ export interface KeyDocument {
   /** The default, where it is not the one that the schema shows. */
   shownDefault?: string;
   /** What applies a change of the key. */
-  takes: 'restart';
+  takes: 'reload' | 'restart';
 }
 
+const documented =
+  (takes: KeyDocument['takes']) =>
+  <T extends z.ZodType>(type: T, meaning: string, shownDefault?: string): T => {
+    const document: KeyDocument = { meaning, takes, ...(shownDefault !== undefined && { shownDefault }) };
+    return type.meta({ document });
+  };
+
 /**
- * A key of which a change takes a restart.
+ * A key of which a change takes a restart of the node.
  * @param meaning in Markdown.
  * @param shownDefault the default in words, where the schema's own says too little.
  */
-export const restart = <T extends z.ZodType>(type: T, meaning: string, shownDefault?: string): T => {
-  const document: KeyDocument = {
-    meaning,
-    takes: 'restart',
-    ...(shownDefault !== undefined && { shownDefault }),
-  };
-  return type.meta({ document });
-};
+export const restart = documented('restart');
+/** A key of which a change takes effect with `psp reload`; parameters as for `restart`. */
+export const reload = documented('reload');

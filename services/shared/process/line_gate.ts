@@ -7,6 +7,11 @@ const intervalMs = 1000;
 export class LineGate {
   readonly #kinds = new Map<string, { openAtMs: number; suppressed: number }>();
 
+  /** Forgets all kinds that begin with this. */
+  forget(beginning: string): void {
+    for (const kind of this.#kinds.keys()) if (kind.startsWith(beginning)) this.#kinds.delete(kind);
+  }
+
   /** @returns the number of lines suppressed since the previous one; undefined if this one is suppressed. */
   pass(kind: string, nowMs: number): number | undefined {
     const state = this.#kinds.get(kind) ?? { openAtMs: nowMs, suppressed: 0 };

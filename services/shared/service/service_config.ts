@@ -6,6 +6,8 @@ import type { NodeConfig } from '../config/config.js';
 import type { Service } from '../contracts.js';
 
 export interface ServiceConfig {
+  /** What this was read from. */
+  nodeFile: NodeConfig;
   node: string;
   audit: AuditSlice;
   bus: {
@@ -17,6 +19,7 @@ export interface ServiceConfig {
 
 /** @throws PspError FILE_UNREADABLE or SECRET_EXPOSED for the password beside the node file. */
 export const serviceConfigOf = (config: NodeConfig, service: Service): ServiceConfig => ({
+  nodeFile: config,
   node: config.node,
   audit: auditSliceOf(config, service),
   bus: { server: config.bus.listen, password: readPassword(config.files.passwords, service) },

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A service as a process, the same for all services: `main.js --config FILE`. A failure to start is one log line with its
+// A service as a process, the same for all services: `main.js --config FILE [--running FILE]`. `psp up` names the second
+// one, which contains the configuration that the node runs (config/running_file.ts). A failure to start is one log line with its
 // code and exit status 1, and so is a service that fails later. SIGTERM and SIGINT stop it in order; SIGHUP, SIGUSR1 and
 // SIGUSR2 have no effect.
 import { parseArgs } from 'node:util';
-import { loadConfig, type NodeConfig } from '../config/config.js';
+import type { NodeConfig } from '../config/config.js';
+import { loadRunning } from '../config/running_file.js';
 import type { Service } from '../contracts.js';
 import { PspError } from '../errors.js';
 import { createLogger, flushLog, type Logger, standardError } from '../process/log.js';
@@ -39,8 +41,9 @@ export async function runService(service: Service, start: StartService): Promise
   onDroppedLines((lines) => standardError().addDropped(lines));
   ignoreSignals('SIGHUP', 'SIGUSR2');
   try {
-    const { values } = parseArgs({ options: { config: { type: 'string', default: '/etc/psp/node.yaml' } } });
-    const node = loadConfig(values.config, process.env);
+    const config = { type: 'string', default: '/etc/psp/node.yaml' } as const;
+    const { values } = parseArgs({ options: { config, running: { type: 'string' } } });
+    const node = loadRunning(values.config, values.running, process.env);
     log = createLogger(service, node.node, node.log.level);
     const running = await start(node, log, () => dropPrivileges(service));
     void running.failed?.then((error) => end(error, 'service ended by itself'));

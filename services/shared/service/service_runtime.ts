@@ -13,6 +13,7 @@ import { AuditTrail, makeAuditFolder } from '../audit/trail.js';
 import { Bus } from '../bus/bus.js';
 import {
   type RequestContract,
+  reloadContracts,
   type Service,
   type StatusOf,
   serviceRow,
@@ -26,6 +27,7 @@ import { type Logger, logCounters } from '../process/log.js';
 import type { Dropped } from '../process/privileges.js';
 import { version } from '../process/version.js';
 import { within } from '../process/within.js';
+import { ConfigReloads, type Reloading } from './config_reloads.js';
 import type { ServiceConfig } from './service_config.js';
 
 /** What a service adds at one moment to the report that all services have in common. */
@@ -59,6 +61,7 @@ export class ServiceRuntime<S extends Service> {
   readonly bus: Bus;
   readonly startedMs = unixMs();
   #stats: NodeJS.Timeout | undefined;
+  #reloads: ConfigReloads | undefined;
   #isLeaving = false;
 
   /** Connects to nothing and does not wait. Call it while still root. @throws PspError FILE_UNWRITABLE */
@@ -104,9 +107,13 @@ export class ServiceRuntime<S extends Service> {
 
   /**
    * Connects to the bus without waiting for it; from then on answers queries with reports and publishes one each second.
+   * @param reloading applies a changed node file.
    * @returns a promise that resolves once the bus is connected and has every handler; never if the service stops before.
    */
-  join(report: () => OwnReport<S>): Promise<void> {
+  join(report: () => OwnReport<S>, reloading: Reloading): Promise<void> {
+    const reloads = new ConfigReloads(this.config.nodeFile, reloading, this.log, this.audit);
+    this.#reloads = reloads;
+    this.bus.respond(reloadContracts[this.service], (request) => reloads.on(request));
     const contract: RequestContract<StatusQuery, StatusOf<S>> = statusContracts[this.service];
     this.bus.respond(contract, () => {
       const own = report();
@@ -154,6 +161,7 @@ export class ServiceRuntime<S extends Service> {
     return {
       id: this.bus.id,
       startedMs: BigInt(this.startedMs),
+      config: this.#reloads?.state,
       health: [...health, ...this.audit.health()],
       counters: [
         ...counters,

@@ -28,12 +28,17 @@ export class LatestReports {
   readonly #reports = new Map<Service, Map<string, ReplicaReport>>();
   /** When the latest report of a service arrived, also of one whose series ended. */
   readonly #lastReceived = new Map<Service, Moment>();
-  readonly #named: Named;
+  #named: Named = { peers: new Set(), bypass: new Set() };
 
   constructor(
-    { peers, bypass }: { peers: Iterable<string>; bypass: Iterable<string> },
+    names: { peers: Iterable<string>; bypass: Iterable<string> },
     private readonly started: Moment,
   ) {
+    this.name(names);
+  }
+
+  /** The names that may become labels in the reports that follow. */
+  name({ peers, bypass }: { peers: Iterable<string>; bypass: Iterable<string> }): void {
     this.#named = { peers: new Set(peers), bypass: new Set(bypass) };
   }
 

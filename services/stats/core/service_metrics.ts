@@ -28,6 +28,26 @@ export const serviceMetrics: readonly Metric[] = [
   gauge('psp_service_start_time_seconds', ['service'], 'Start time of a service.', (report) =>
     atSeconds([report.service], report.stats.startedMs),
   ),
+  gauge(
+    'psp_config_last_reload_successful',
+    ['service'],
+    '1 if the node file was applied when it was read last, 0 if it was refused.',
+    ({ service, stats }) =>
+      stats.config === undefined ? [] : [[[service], stats.config.refusal === '' ? 1 : 0]],
+  ),
+  gauge(
+    'psp_config_last_reload_timestamp_seconds',
+    ['service'],
+    'When the node file was read last.',
+    ({ service, stats }) => atSeconds([service], stats.config?.readMs ?? 0n),
+  ),
+  gauge(
+    'psp_config_restart_keys',
+    ['service'],
+    'Keys of the node file that take effect with the next start of the node.',
+    ({ service, stats }) =>
+      stats.config === undefined ? [] : [[[service], stats.config.restartKeys.length]],
+  ),
   gauge('psp_build_info', ['service', 'version'], 'Always 1; the version of a service.', (report) => [
     [[report.service, report.stats.version], 1],
   ]),

@@ -56,6 +56,13 @@ const examples: { [T in AuditType]: AuditData[T] } = {
     vipCount: 1,
     peerCount: 1,
   },
+  'config.reloaded': {
+    by: 'operator',
+    sha256: 'ab'.repeat(32),
+    applied: ['peers.c'],
+    restartKeys: ['engine.lcores'],
+  },
+  'config.refused': { by: 'SIGHUP', code: 'CONFIG_INVALID' },
   'tunnel.up': { ...tunnel, spi: '0x80000001', version: 1, asked: 'us' },
   'tunnel.down': { ...tunnel, direction: 'ingress', reason: 'rotationForced' },
   'tunnel.refused': { ...tunnel, by: 'peer', code: 'VIP_NOT_OURS', ...joined },

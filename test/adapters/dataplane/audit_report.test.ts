@@ -25,7 +25,7 @@ it('joins refusals of a peer that refuses 10 000 flows, and counts each of them'
       events.push(data as Refused);
     },
   } as never;
-  const report = new AuditReport(['b', 'c'], recorder, { info: () => {}, warn: () => {} });
+  const report = new AuditReport({ peers: ['b', 'c'] }, recorder, { info: () => {}, warn: () => {} });
   const refuse = (flow: number, peer: number, code: string) =>
     report.record({ type: 'tunnelRefused', flow: flowTo(flow), peer, code });
   for (let flow = 0; flow < 10_000; flow++) refuse(flow, 0, 'PEER_REFUSED');

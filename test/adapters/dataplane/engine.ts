@@ -24,7 +24,7 @@ import {
 import type { DataplaneConfig } from '../../../services/dataplane/config.js';
 import { flowOf, mapped, parseAddress } from '../../../services/shared/address.js';
 import { type KeyRole, Opener, Sealer } from '../../../services/shared/bus/seal.js';
-import { keyLengthOf } from '../../../services/shared/psp_version.js';
+import { keyLengthOf } from '../../../services/shared/protocols.js';
 
 const failure = (code: string) => Object.assign(new Error(code), { code, data: {} });
 
@@ -58,7 +58,7 @@ export class FakeEngine implements NativeEngine {
 
   /** In the place of the native engine. */
   wrapped(): Engine {
-    return new Engine(this, this.config.peers, ratesOf(this.config.engine));
+    return new Engine(this, this.config, ratesOf(this.config.engine), this.capabilities());
   }
 
   emit(...events: EngineEvent[]): void {
@@ -98,6 +98,11 @@ export class FakeEngine implements NativeEngine {
 
   retireBusSecret(): void {
     this.#opener.retireSecret();
+  }
+
+  async reconfigure(topology: Parameters<NativeEngine['reconfigure']>[0]): Promise<void> {
+    this.#note('reconfigure', new Uint8Array(), topology);
+    this.#ring();
   }
 
   async start(): Promise<EngineInfo> {

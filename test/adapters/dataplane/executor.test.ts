@@ -37,7 +37,7 @@ function started() {
     random: Math.random,
   });
   const engine = new FakeEngine(config, { onFact: () => {}, onSamples: () => {}, onLink: () => {} });
-  const audit = new AuditReport(['b'], { record: () => {} }, { info: () => {}, warn: () => {} });
+  const audit = new AuditReport({ peers: ['b'] }, { record: () => {} }, { info: () => {}, warn: () => {} });
   const executor = new Executor(
     config,
     arbiter,

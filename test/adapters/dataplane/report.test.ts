@@ -40,7 +40,7 @@ function reportOf(peers: string[] = [], maxTunnels = new Map<number, number>()) 
     arbiter,
     engine: { counters, samplingLog2 } as unknown as Engine,
     info: { crypto: 'test' } as EngineInfo,
-    sampler: new SamplerClient({ request: () => expect.unreachable() }, []),
+    sampler: new SamplerClient({ request: () => expect.unreachable() }, { peers: [] }),
     links: { of: () => undefined },
     startedMs: 1,
   };

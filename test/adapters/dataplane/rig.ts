@@ -27,7 +27,7 @@ import { Opener, type SealContext, Sealer } from '../../../services/shared/bus/s
 import type { BusStream } from '../../../services/shared/bus/stream.js';
 import { checkConfig } from '../../../services/shared/config/config.js';
 import { contracts } from '../../../services/shared/contracts.js';
-import { keyLengthOf } from '../../../services/shared/psp_version.js';
+import { keyLengthOf } from '../../../services/shared/protocols.js';
 import type { RunningService } from '../../../services/shared/service/service_process.js';
 import { until } from '../../e2e/namespace.js';
 import { AuditServer, NatsServer } from '../shared/nats_server.js';
@@ -39,6 +39,8 @@ export const theirs = 900n;
 export interface Rig {
   /** With the node's files. */
   folder: string;
+  /** The text of the node file. */
+  nodeFile: string;
   engine: FakeEngine;
   dataplane: RunningService;
   nats: NatsServer;
@@ -79,14 +81,12 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
   writeFileSync(join(folder, 'bus.secret'), `${secret.toString('hex')}\n`, { mode: 0o640 });
   mkdirSync(join(folder, 'nats'));
   writeFileSync(join(folder, 'nats/dataplane.password'), `${nats.passwords.dataplane}\n`, { mode: 0o640 });
-  const checked = checkConfig(
-    `{ node: a, unsecured: { port: net_null0 }, secured: { port: net_null1, address: 192.0.2.1/24 },
+  const nodeFile = `{ node: a, unsecured: { port: net_null0 }, secured: { port: net_null1, address: 192.0.2.1/24 },
        keyExchange: { listen: "127.0.0.1:1" }, vips: [10.1.0.0/24], bus: { listen: "${nats.listen}" },
        audit: { listen: "${audit.listen}" },
        peers: { b: { endpoint: "127.0.0.1:2", vips: [10.2.0.0/24]${terms && `, ${terms}`} } },
-       engine: { drainMs: 100 ${engineMs} }, ${more && `${more}, `} stateDir: ${folder}/state }`,
-    join(folder, 'node.yaml'),
-  );
+       engine: { drainMs: 100 ${engineMs} }, ${more && `${more}, `} stateDir: ${folder}/state }`;
+  const checked = checkConfig(nodeFile, join(folder, 'node.yaml'));
   if ('faults' in checked) throw new Error(JSON.stringify(checked.faults));
   const logged: string[] = [];
   const log = { write: (line: string) => logged.push(line) };
@@ -120,6 +120,7 @@ export async function startRig({ engineMs = '', busFirst = true, terms = '', mor
   );
   return {
     folder,
+    nodeFile,
     engine: fake,
     dataplane,
     nats,

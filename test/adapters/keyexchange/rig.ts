@@ -35,7 +35,7 @@ import {
 } from '../../../services/shared/config/config.js';
 import { contracts, type EventContract } from '../../../services/shared/contracts.js';
 import { monotonicNs } from '../../../services/shared/process/clock.js';
-import { keyLengthOf } from '../../../services/shared/psp_version.js';
+import { keyLengthOf } from '../../../services/shared/protocols.js';
 import { asService, freePort, NatsServer, nobody } from '../shared/nats_server.js';
 import { longMs } from '../shared/waiting.js';
 import { type Authority, type KeyPair, writeTls } from './certificates.js';

@@ -90,6 +90,7 @@ function optionsOf(changes: Partial<EngineOptions> = {}): EngineOptions {
     },
     vips: prefixOf('10.1.0.0', 120),
     peers: [{ name: 'b', vips: prefixOf('10.2.0.0', 120), mode: 'tunnel', cookie: false, cryptOffset: 0 }],
+    maxPeers: 4,
     ingressAcl: true,
     bypass: [],
     capture: { ingress: false, egress: false, perSecond: 100 },
@@ -605,7 +606,7 @@ describe('a process with the addon', () => {
           hopLimit: 64, udpChecksum: false, sourcePorts: 'hash',
         },
         ingressAcl: true, bypass: [], capture: { ingress: false, egress: false, perSecond: 100 },
-        vips: prefix, peers: [], polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000,
+        vips: prefix, peers: [], maxPeers: 8, polling: 'adaptive', lcores: 1, crypto: 'auto', maxFlows: 1024, retireMs: 1000,
         limits: {
           holdMs: 3000, unansweredMs: 1000, heldPerFlow: 1, heldPerSource: 1, heldTotal: 1, wantsPerPeer: 1,
           spisPerFlow: 8,

@@ -16,11 +16,11 @@ import {
 } from '../../../services/keyexchange/core/peer_request.js';
 import type { Peer, Rules } from '../../../services/keyexchange/core/rules.js';
 import { Tally } from '../../../services/keyexchange/core/tally.js';
-import { ourselves, VipTable } from '../../../services/keyexchange/core/vip_table.js';
 import { parseAddress, parsePrefix } from '../../../services/shared/address.js';
 import { urisOf } from '../../../services/shared/certificates/identity.js';
 import { PspError } from '../../../services/shared/errors.js';
 import { LineGate } from '../../../services/shared/process/line_gate.js';
+import { ourselves, VipTable } from '../../../services/shared/vip_table.js';
 import { defaultLimits } from './default_limits.js';
 
 const prefixes = (...texts: string[]) => texts.map(parsePrefix);

@@ -86,6 +86,8 @@ describe('a node file', () => {
       stateDir: '/var/lib/psp/a',
       keys: { rotateEvery: 86_400_000 },
       digest: createHash('sha256').update(least).digest('hex'),
+      environment: {},
+      source: { fileDigest: createHash('sha256').update(least).digest('hex'), restartKeys: [] },
       engine: {
         kind: 'software',
         polling: 'adaptive',

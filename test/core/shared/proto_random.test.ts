@@ -10,10 +10,10 @@ import { acceptanceOf } from '../../../services/keyexchange/core/acceptance.js';
 import { pairUp, readOffer } from '../../../services/keyexchange/core/parameters.js';
 import { egressOf, peerOf } from '../../../services/keyexchange/core/peer_request.js';
 import type { Peer, Rules } from '../../../services/keyexchange/core/rules.js';
-import { ourselves, VipTable } from '../../../services/keyexchange/core/vip_table.js';
 import { contains, flowKeyOf, parseAddress, parsePrefix } from '../../../services/shared/address.js';
 import { PspError } from '../../../services/shared/errors.js';
-import { keyLengthOf } from '../../../services/shared/psp_version.js';
+import { keyLengthOf } from '../../../services/shared/protocols.js';
+import { ourselves, VipTable } from '../../../services/shared/vip_table.js';
 import { defaultLimits } from '../keyexchange/default_limits.js';
 
 interface Messages<T = unknown> {

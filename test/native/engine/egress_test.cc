@@ -602,7 +602,7 @@ TEST(Egress, LongestPrefixDecidesBetweenPeersAndOurselves) {
   config.peers = {{.vips = {prefix("10.2.0.0/16")}},
                   {.vips = {prefix("10.2.3.0/24"), prefix("0.0.0.0/0"), prefix("::/0")}}};
   Gateway gateway(config);
-  const Peers& peers = gateway.main->peers;
+  const Peers& peers = gateway.main->topology->peers;
   EXPECT_EQ(peers.owner(address("10.1.1.1")), Peers::kLocal);
   EXPECT_EQ(peers.owner(address("10.2.1.1")), 0);
   EXPECT_EQ(peers.owner(address("10.2.3.1")), 1);

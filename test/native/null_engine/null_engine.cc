@@ -82,6 +82,7 @@ class NullEngine : public Engine {
   }
   void carry_out(RefuseCommand&) {}    // nothing is held
   void carry_out(SamplingCommand&) {}  // nothing leaves
+  void carry_out(ReconfigureCommand& command) { counts_.peers.resize(command.peers.size()); }
   void carry_out(RotateCommand& command) { command.generation = ++generation_; }
   void carry_out(FlowsCommand& command) {
     const uint64_t end = std::min<uint64_t>(command.cursor + command.rows.size(), rows_.size());

@@ -12,14 +12,9 @@ namespace {
 constexpr uint32_t kControlFrames = 2048, kControlOctets = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t kFragmentFrames = 2048;
 
-bool any_transport(const std::vector<PeerConfig>& peers) {
-  return std::ranges::any_of(peers, [](const PeerConfig& peer) { return peer.mode == Mode::kTransport; });
-}
-
-// Whether an address of these lies in a peer's prefix.
-bool any_of_peers(const Peers& peers, const std::vector<Prefix>& prefixes) {
-  return std::ranges::any_of(
-      prefixes, [&](const Prefix& prefix) { return peers.owner(prefix.address) < Peers::kLocal; });
+// Peers that there may be.
+uint32_t peer_slots(const EngineConfig& config) {
+  return std::max(config.max_peers, static_cast<uint32_t>(config.peers.size()));
 }
 
 }  // namespace
@@ -27,7 +22,7 @@ bool any_of_peers(const Peers& peers, const std::vector<Prefix>& prefixes) {
 Shared::Shared(const EngineConfig& config, uint32_t longest_frame)
     : control_pool("control", kControlFrames, kControlOctets),
       fragment_pool("fragment", kFragmentFrames, RTE_PKTMBUF_HEADROOM + longest_frame + kIcvLength),
-      peers(config.vips, config.peers),
+      topology(std::make_shared<Topology>(config.gateways, config.vips, config.peers, config.bypass)),
       capture_limit(config.capture) {}
 
 Lcore::Lcore(const Parts& parts, std::shared_ptr<Shared> all, uint32_t flow_records, uint32_t spi_records)
@@ -36,25 +31,22 @@ Lcore::Lcore(const Parts& parts, std::shared_ptr<Shared> all, uint32_t flow_reco
       counters(parts.counters),
       samples(parts.samples),
       shared(std::move(all)),
-      peers(shared->peers),
+      topology(shared->topology.get()),
       unsecured(parts.unsecured, counters.unsecured),
       secured(parts.secured, counters.secured),
-      unsecured_rules(peers, config.gateways, unsecured.info.mac),
+      unsecured_rules(topology->peers, config.gateways, unsecured.info.mac),
       secured_rules(config.secured_address, config.secured_gateway, secured.info.mac),
-      bypass(config.bypass),
-      vips_on_wire(any_transport(config.peers) || !config.bypass.empty()),
-      gateway_among_peers(any_of_peers(peers, config.gateways)),
       flows(flow_records, shared->ivs),
       egress_keys(aead, config.max_flows),
-      sampling(parts.seed, config.sampling, config.peers),
+      sampling(parts.seed, config.sampling, config.peers, peer_slots(config)),
       outer_header(outer_of(config)),
       egress_tally(counters.peers, &PeerCounters::count_egress),
       spis(spi_records),
       ingress_keys(aead, config.max_flows * 2),
       ingress_tally(counters.peers, &PeerCounters::count_ingress),
       capture(config.capture, config.sampling.snap_bytes, shared->capture_limit) {
-  counters.peers = std::vector<PeerCounters>(config.peers.size());
-  counters.bypass = std::vector<BypassCounters>(config.bypass.size());
+  counters.peers = std::vector<PeerCounters>(peer_slots(config));
+  counters.bypass = std::vector<BypassCounters>(kBypassRulesAtMost);
 }
 
 void Lcore::report_sample(SampleFacts& facts, const Packet& packet, const uint8_t* octets, uint32_t length) {
@@ -79,6 +71,11 @@ void Lcore::use_link(bool is_secured, bool up, uint16_t mtu, const MacAddress& m
   } else {
     unsecured_rules.change_mac(mac);
   }
+}
+
+void Lcore::use_topology(const Topology& next) {
+  topology = &next;
+  unsecured_rules.use_peers(next.peers);
 }
 
 Outer outer_of(const EngineConfig& config) {

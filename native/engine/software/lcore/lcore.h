@@ -12,7 +12,7 @@
 #include "engine/budget.h"
 #include "engine/counters.h"
 #include "engine/engine.h"
-#include "engine/ip/bypass.h"
+#include "engine/ip/topology.h"
 #include "engine/memory/inplace_vector.h"
 #include "engine/memory/sample_ring.h"
 #include "engine/neighbours/neighbour_rules.h"
@@ -89,6 +89,8 @@ struct Lcore {
   void report_sample(SampleFacts& facts, const Packet& packet, const uint8_t* octets, uint32_t length);
   // The link of a port changed: from now on these are used.
   void use_link(bool is_secured, bool up, uint16_t mtu, const MacAddress& mac);
+  // From now on packets are looked up in this topology, which outlives its use.
+  void use_topology(const Topology& topology);
 
   const EngineConfig& config;
   const Aead& aead;
@@ -100,13 +102,10 @@ struct Lcore {
 
   // Holds packet memory, so it precedes all queues in which packets wait.
   const std::shared_ptr<Shared> shared;
-  const Peers& peers;
+  const Topology* topology;  // as this lcore uses it; never null
   Side unsecured, secured;
   UnsecuredRules unsecured_rules;
   SecuredRules secured_rules;
-  const Bypass bypass;
-  const bool vips_on_wire;         // as ends of transport mode, or by the bypass
-  const bool gateway_among_peers;  // a gateway address lies in a peer's prefix
 
   // Egress.
   FlowRecords flows;

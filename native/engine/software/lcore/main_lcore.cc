@@ -36,9 +36,10 @@ MainLcore::MainLcore(const EngineConfig& engine_config, const Aead& engine_aead,
             std::make_shared<Shared>(engine_config, longest_frame(unsecured_port, secured_port)),
             engine_config.max_flows, ReceiveSpis::records_for(engine_config.max_flows)),
       events(event_ring),
-      flow_table(flows, shared->ivs, config.wants_per_peer, config.peers.size(), counters, config.lcores - 1),
+      flow_table(flows, shared->ivs, config.wants_per_peer, counters.peers.size(), counters,
+                 config.lcores - 1),
       key_wear(config.most_sealed_per_key),
-      receive_spis(spis, {config.spis_per_flow, config.retire_ms}, config.peers.size(), ingress_keys,
+      receive_spis(spis, {config.spis_per_flow, config.retire_ms}, counters.peers.size(), ingress_keys,
                    counters, config.lcores - 1),
       unknown_spis(seed),
       hosts(unsecured_rules, unsecured.info.mac, unsecured.tx, shared->control_pool.get(), counters,
@@ -47,6 +48,7 @@ MainLcore::MainLcore(const EngineConfig& engine_config, const Aead& engine_aead,
                 kNextHopDrops, Value::kForwardedEgress, config.lcores > 1),
       keys_(keys) {
   for (size_t slot = 0; slot < 2; ++slot) master_keys[slot] = keys.by_slot[slot].get();
+  share_tables();
 }
 
 uint16_t MainLcore::follow_link(bool is_secured, const LinkState& link) {
@@ -64,6 +66,21 @@ void MainLcore::rotate_master_key() {
   master_keys[slot] = keys_.by_slot[slot].get();
   receive_spis.end_slot(slot);
   announce_change();
+}
+
+void MainLcore::replace_topology(std::shared_ptr<const Topology>& next) {
+  std::swap(shared->topology, next);
+  use_topology(*shared->topology);
+  share_tables();
+  announce_change();
+}
+
+void MainLcore::share_tables() {
+  const auto has_peer = [this](size_t n) {
+    return n < topology->peers.size() && !topology->peers[static_cast<uint16_t>(n)].vips.empty();
+  };
+  flow_table.share_between(has_peer);
+  receive_spis.share_between(has_peer);
 }
 
 uint64_t MainLcore::sealed_packets() const {

@@ -54,7 +54,10 @@ struct MainLcore : WaitingPackets, Lcore {
   uint16_t follow_link(bool is_secured, const LinkState& link);
   // Puts the prepared master key in its slot and ends the SPIs of the one that was there.
   void rotate_master_key();
-  // Master keys, sampling rates or links changed.
+  // Puts another topology in the place of the current one, and shares the tables between its peers. The old
+  // one is in use until settled().
+  void replace_topology(std::shared_ptr<const Topology>& next);
+  // Master keys, sampling rates, links or the topology changed.
   void announce_change() { changes.fetch_add(1, std::memory_order_release); }
   // Packets that all lcores have sealed.
   uint64_t sealed_packets() const;
@@ -81,6 +84,8 @@ struct MainLcore : WaitingPackets, Lcore {
   alignas(64) std::atomic<uint32_t> changes{0};
 
  private:
+  void share_tables();
+
   MasterKeys& keys_;
 };
 

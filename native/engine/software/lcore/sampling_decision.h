@@ -20,11 +20,12 @@ class SamplingDecision {
   using Log2 = std::optional<uint8_t>;
 
   // A peer without a rate of its own has that of the sampling as a whole.
-  SamplingDecision(uint64_t seed, const SamplingConfig& sampling, const std::vector<PeerConfig>& peers)
-      : state_(seed) {
-    log2_.reserve(peers.size());
-    for (const PeerConfig& peer : peers) {
-      log2_.push_back(bounded(peer.sampling_log2.value_or(sampling.egress_log2)));
+  // Has space for `most_peers`; packets to those that come later are not sampled before a rate is set.
+  SamplingDecision(uint64_t seed, const SamplingConfig& sampling, const std::vector<PeerConfig>& peers,
+                   size_t most_peers = 0)
+      : state_(seed), log2_(std::max(most_peers, peers.size()), kOff) {
+    for (size_t i = 0; i < peers.size(); ++i) {
+      log2_[i] = bounded(peers[i].sampling_log2.value_or(sampling.egress_log2));
     }
     note();
   }

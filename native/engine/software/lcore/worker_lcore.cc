@@ -36,6 +36,7 @@ void WorkerLcore::take_over_changes() {
   master_keys = main.master_keys;
   sampling.set_as(main.sampling);
   spi_copies.renew_generations();
+  use_topology(*main.shared->topology);
   timers.begin();  // old keys are wiped from this turn on
   for (const bool is_secured : {false, true}) {
     const Side& side = is_secured ? main.secured : main.unsecured;

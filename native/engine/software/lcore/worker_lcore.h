@@ -25,7 +25,7 @@ struct WorkerLcore : Lcore {
 
   // Hands a packet off as it came, in order with others of its hash. Takes it.
   void hand_off(Direction direction, uint32_t hash, const Packet& packet);
-  // Takes over master keys, sampling rates and links that the main lcore changed.
+  // Takes over master keys, sampling rates, links and the topology that the main lcore changed.
   void take_over_changes();
   bool is_changed() const {
     return changes.load(std::memory_order_relaxed) != main.changes.load(std::memory_order_seq_cst);

@@ -118,6 +118,13 @@ class FlowTable {
   const HashIndex& index() const { return index_; }
   const uint8_t* key_bytes(uint32_t index) const { return flows_.key_bytes(index); }
   const HashSeed& seed() const { return seed_; }
+  // The worker lcores copy a flow anew, because what is prepared with it changed.
+  void renew_copies(uint32_t index) { publish(index); }
+  // Divides the table between the peers for which has_peer(index) is true.
+  template <typename HasPeer>
+  void share_between(HasPeer&& has_peer) {
+    quota_.share_between(has_peer);
+  }
   // Pre-faults memory of the records ahead of their use, a bounded part per call. False: there is nothing to
   // do. Of one thread, any.
   bool grow();

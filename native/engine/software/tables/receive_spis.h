@@ -104,6 +104,12 @@ class ReceiveSpis {
   // Packets and octets of a flow, of all lcores.
   Tally counted(const InboundFlow& flow) const;
 
+  // Divides the table between the peers for which has_peer(index) is true.
+  template <typename HasPeer>
+  void share_between(HasPeer&& has_peer) {
+    quota_.share_between(has_peer);
+  }
+
   // For the worker lcores, as FlowTable's.
   Published<OpeningSpi>& published() { return published_; }
   const HashIndex& index() const { return spi_index_; }

@@ -28,14 +28,14 @@ bool is_multicast(const Address& address) {
 Edge choose(const Lcore& lcore, Packet& packet) {
   if ((packet.frame()[0] & 1) != 0 || is_multicast(packet.ip.destination)) return Edge::kMulticast;
   if (is_link_local(packet.ip.source)) return Edge::kNotLocalSource;
-  if (lcore.peers.owner(packet.ip.source) != Peers::kLocal) return Edge::kNotLocalSource;
-  packet.peer = lcore.peers.owner(packet.ip.destination);
-  const bool may_be_gateway = packet.peer >= Peers::kLocal || lcore.gateway_among_peers;
+  if (lcore.topology->peers.owner(packet.ip.source) != Peers::kLocal) return Edge::kNotLocalSource;
+  packet.peer = lcore.topology->peers.owner(packet.ip.destination);
+  const bool may_be_gateway = packet.peer >= Peers::kLocal || lcore.topology->gateway_among_peers;
   if (may_be_gateway && lcore.unsecured_rules.is_own(packet.ip.destination)) return Edge::kAnswerEcho;
   if (is_link_local(packet.ip.destination)) return Edge::kNoPeer;
   if (packet.peer == Peers::kLocal) return Edge::kLocalDestination;
-  if (!lcore.config.bypass.empty()) {
-    if (const auto rule = lcore.bypass.matches_to_wire(packet.ip, packet.layer3())) {
+  if (!lcore.topology->bypass.empty()) {
+    if (const auto rule = lcore.topology->bypass.matches_to_wire(packet.ip, packet.layer3())) {
       packet.bypass_rule = *rule;
       return Edge::kEgressBypass;
     }
@@ -54,7 +54,7 @@ bool is_as_before(const Packet& before, const Packet& packet) {
 }  // namespace
 
 void egress_root(Lcore& lcore, Burst& burst) {
-  const bool bypasses = !lcore.config.bypass.empty();
+  const bool bypasses = !lcore.topology->bypass.empty();
   Packet* kept = burst.begin();
   burst.firsts.clear();
   for (Packet& packet : burst) {

@@ -50,7 +50,7 @@ void prepare(Lcore& lcore, uint32_t index) {
   flow.off_link = !lcore.config.secured_address.contains(flow.outer_destination);
   const bool has_hop = !flow.off_link || lcore.config.secured_gateway;
   const bool plain = flow.mode == Mode::kTunnel && has_hop && !outer.udp_checksum &&
-                     lcore.config.peers[flow.peer].crypt_offset == 0;
+                     lcore.topology->peers[flow.peer].crypt_offset == 0;
   const size_t overhead = tunnel_overhead(lcore.outer_header.ipv6(), flow.cookie != 0);
   flow.plain_length = plain ? static_cast<uint16_t>(length_within(path_mtu(lcore, index), overhead)) : 0;
 }
@@ -59,7 +59,7 @@ uint16_t path_mtu(const Lcore& lcore, uint32_t index) {
   const EgressFlow& flow = lcore.flows[index];
   const uint16_t least = least_mtu(outer_ipv6(lcore, flow));
   uint16_t mtu = lcore.secured.info.mtu;
-  const uint16_t configured = lcore.config.peers[flow.peer].mtu;
+  const uint16_t configured = lcore.topology->peers[flow.peer].mtu;
   if (configured != 0) mtu = std::min(mtu, std::max(configured, least));
   if (flow.path_mtu != 0 && lcore.now_ms / 1000 < flow.path_mtu_until_s) mtu = std::min(mtu, flow.path_mtu);
   return mtu;

@@ -35,7 +35,7 @@ OuterHeader outer_header(Lcore& lcore, const SealPath& path, const Address& dest
   const uint16_t source_port = udp_source(lcore.config.outer, addresses, packet.ip, octets);
   Header header = header_of(flow);
   header.iv = lcore.flows.next_iv();
-  header.crypt_offset = lcore.config.peers[flow.peer].crypt_offset;
+  header.crypt_offset = lcore.topology->peers[flow.peer].crypt_offset;
   header.sample = packet.sampled;
   const uint8_t* const start =
       tunnel ? lay_out_tunnel(key, outer_header(lcore, path, flow.outer_destination), source_port, packet.ip,

@@ -31,7 +31,8 @@ bool is_as_offered(const Offered& offered, const Packet& packet) {
 
 Edge choose(const Lcore& lcore, const Offered& offered, const Packet& packet) {
   if (is_as_offered(offered, packet)) return Edge::kDecap;
-  const bool passes = !lcore.config.ingress_acl && lcore.peers.owner(packet.ip.destination) == Peers::kLocal;
+  const bool passes =
+      !lcore.config.ingress_acl && lcore.topology->peers.owner(packet.ip.destination) == Peers::kLocal;
   return passes ? Edge::kDecapUnchecked : Edge::kAclMiss;
 }
 

@@ -79,14 +79,15 @@ bool is_as_before(const Packet& before, const Packet& packet) {
 
 bool is_for_us(const Lcore& lcore, Packet& packet) {
   packet.to_us = is_same(packet.ip.destination, lcore.config.secured_address.address);
-  return packet.to_us || (lcore.vips_on_wire && lcore.peers.owner(packet.ip.destination) == Peers::kLocal);
+  return packet.to_us || (lcore.topology->vips_on_wire &&
+                          lcore.topology->peers.owner(packet.ip.destination) == Peers::kLocal);
 }
 
 // Nobody on the wire has an address of ours, and link-local addresses mean other hosts there.
 bool passes_in_the_clear(const Lcore& lcore, Packet& packet) {
   if (packet.to_us || is_link_local(packet.ip.source)) return false;
-  if (lcore.peers.owner(packet.ip.source) == Peers::kLocal) return false;
-  const auto rule = lcore.bypass.matches_from_wire(packet.ip, packet.layer3());
+  if (lcore.topology->peers.owner(packet.ip.source) == Peers::kLocal) return false;
+  const auto rule = lcore.topology->bypass.matches_from_wire(packet.ip, packet.layer3());
   if (rule) packet.bypass_rule = *rule;
   return rule.has_value();
 }

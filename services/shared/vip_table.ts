@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The owner of an address: this gateway or a peer. The longest prefix over our own VIPs and those of all peers decides, so
 // that a more specific prefix of one gateway overrides a shorter one of another.
-import { type Address, networkOf, type Prefix } from '../../shared/address.js';
+import { type Address, networkOf, type Prefix } from './address.js';
 
 /** This gateway among the owners; no peer can have this name. */
 export const ourselves = Symbol('ourselves');
